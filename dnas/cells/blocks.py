@@ -1,0 +1,116 @@
+"""Blocks that operations and cells are made of: initialization, batch normalization, 1x1 convolutions, the factorized reduction.
+
+Axes: E edges, B batch, H height, W width, C channels in, D channels out. Every block maps a stack of edges [E, B, H, W, C].
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+BATCH_NORM_EPSILON = 1e-5
+BATCH_NORM_MOMENTUM = 0.9  # of the running statistics; PyTorch calls the same thing 0.1
+
+
+def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
+  """Returns a weight drawn from U(-1/sqrt(fan_in), 1/sqrt(fan_in)), PyTorch's default for convolutions and linear layers.
+
+  Weights are drawn on the host: a network of hundreds of shapes would otherwise compile hundreds of random number generators.
+  """
+  bound = 1 / np.sqrt(fan_in)
+  return nnx.Param(jnp.asarray(rng.uniform(-bound, bound, shape), jnp.float32))
+
+
+class BatchNorm(nnx.Module):
+  """Batch normalization over (B, H, W), separately for every edge and channel (Ioffe and Szegedy, 2015).
+
+  In training it normalizes with the statistics of the batch and moves the running ones, whose variance is the unbiased estimate, as in
+  PyTorch; otherwise it normalizes with the running ones.
+  """
+
+  def __init__(self, edges: int, channels: int, affine: bool):
+    """`affine` adds a trained scale and bias for every edge and channel."""
+    self.mean = nnx.BatchStat(jnp.zeros((edges, channels)))
+    self.variance = nnx.BatchStat(jnp.ones((edges, channels)))
+    self.scale = nnx.Param(jnp.ones((edges, channels))) if affine else None
+    self.bias = nnx.Param(jnp.zeros((edges, channels))) if affine else None
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps [E, B, H, W, C] to the same shape."""
+    if train:
+      mean = x.mean((1, 2, 3))
+      variance = jnp.maximum(jnp.square(x).mean((1, 2, 3)) - jnp.square(mean), 0)
+      count = x[0, ..., 0].size
+      unbiased = variance * (count / max(count - 1, 1))
+      self.mean[...] = BATCH_NORM_MOMENTUM * self.mean[...] + (1 - BATCH_NORM_MOMENTUM) * mean
+      self.variance[...] = BATCH_NORM_MOMENTUM * self.variance[...] + (1 - BATCH_NORM_MOMENTUM) * unbiased
+    else:
+      mean, variance = self.mean[...], self.variance[...]
+    factor = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+    if self.scale is not None:
+      factor = factor * self.scale[...]
+    offset = -mean * factor
+    if self.bias is not None:
+      offset = offset + self.bias[...]
+    return x * factor[:, None, None, None] + offset[:, None, None, None]
+
+
+def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  """1x1 convolution: [E, B, H, W, C] by [E, C, D] gives [E, B, H, W, D]; a stack of length 1 is shared by all edges."""
+  if x.shape[0] != kernel.shape[0]:
+    x = jnp.broadcast_to(x, (kernel.shape[0], *x.shape[1:]))
+  return jnp.einsum("ebhwc,ecd->ebhwd", x, kernel)
+
+
+class ReluConvBN(nnx.Module):
+  """ReLU, 1x1 convolution, batch normalization: brings a cell's input to the cell's channels."""
+
+  def __init__(self, edges: int, channels_in: int, channels: int, affine: bool, rng: np.random.Generator):
+    self.kernel = uniform(rng, (edges, channels_in, channels), channels_in)
+    self.norm = BatchNorm(edges, channels, affine)
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps [E, B, H, W, C] to [E, B, H, W, D]."""
+    return self.norm(pointwise(jax.nn.relu(x), self.kernel[...]), train)
+
+
+class FactorizedReduce(nnx.Module):
+  """ReLU, two 1x1 convolutions of stride 2 on the even and on the odd pixels, concatenated, batch normalization."""
+
+  def __init__(self, edges: int, channels_in: int, channels: int, affine: bool, rng: np.random.Generator):
+    half = channels // 2
+    self.even = uniform(rng, (edges, channels_in, half), channels_in)
+    self.odd = uniform(rng, (edges, channels_in, channels - half), channels_in)
+    self.norm = BatchNorm(edges, channels, affine)
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps [E, B, H, W, C] to [E, B, ceil(H / 2), ceil(W / 2), D]; past an odd border the odd pixels are zero."""
+    x = jax.nn.relu(x)
+    odd = jnp.pad(x, [(0, 0), (0, 0), (0, x.shape[2] % 2), (0, x.shape[3] % 2), (0, 0)])[:, :, 1::2, 1::2]
+    halves = pointwise(x[:, :, ::2, ::2], self.even[...]), pointwise(odd, self.odd[...])
+    return self.norm(jnp.concatenate(halves, -1), train)
+
+
+class Linear(nnx.Module):
+  """Affine map of the last axis, initialized as PyTorch does."""
+
+  def __init__(self, features_in: int, features: int, rng: np.random.Generator):
+    self.kernel = uniform(rng, (features_in, features), features_in)
+    self.bias = uniform(rng, (features,), features_in)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [..., features_in] to [..., features]."""
+    return x @ self.kernel[...] + self.bias[...]
+
+
+class Conv(nnx.Module):
+  """Dense convolution of one image stack, without bias, for stems and heads."""
+
+  def __init__(self, channels_in: int, channels: int, kernel: tuple[int, int], rng: np.random.Generator, stride=(1, 1), padding=(0, 0)):
+    self.stride, self.padding = tuple(stride), tuple(padding)
+    self.kernel = uniform(rng, (*kernel, channels_in, channels), kernel[0] * kernel[1] * channels_in)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    """Maps [B, H, W, C] to [B, H', W', D]."""
+    padding = [(p, p) for p in self.padding]
+    return jax.lax.conv_general_dilated(x, self.kernel[...], self.stride, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))

@@ -1,0 +1,82 @@
+"""The macro architecture that supernet and derived network share: stem, stack of cells, reductions at one and two thirds.
+
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, sections 3.1.1 and 3.2, after Zoph et al., 2018.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+
+from dnas.cells.blocks import BatchNorm, Conv
+from dnas.cells.darts_conv import Cell, EdgeFactory
+from dnas.core.genotype import CellGenotype
+from dnas.core.space import CellSpace
+
+
+def reduction_indices(num_cells: int) -> tuple[int, int]:
+  """Returns the positions of the two reduction cells, L // 3 and 2 L // 3, counted from zero."""
+  return num_cells // 3, 2 * num_cells // 3
+
+
+class ImageStack(nnx.Module):
+  """A 3x3 stem and a stack of cells; the channels double at every reduction cell."""
+
+  def __init__(
+    self,
+    wirings: Mapping[str, CellGenotype | CellSpace],
+    make_edges: EdgeFactory,
+    image_channels: int,
+    channels: int,
+    num_cells: int,
+    stem_multiplier: int,
+    affine: bool,
+    rng: np.random.Generator,
+  ):
+    """Builds the stack.
+
+    Args:
+      wirings: cell type ('normal', 'reduce') to a discrete cell or to the space of all cells.
+      make_edges: the factory of the edges.
+      image_channels: channels of the images.
+      channels: channels of a state before the first reduction.
+      num_cells: how many cells, L.
+      stem_multiplier: channels of the stem, as a multiple of `channels`.
+      affine: whether batch normalizations in the cells train a scale and a bias.
+      rng: source of the initial weights.
+    """
+    stem_channels = stem_multiplier * channels
+    self.stem = Conv(image_channels, stem_channels, (3, 3), rng, padding=(1, 1))
+    self.stem_norm = BatchNorm(1, stem_channels, affine=True)
+    cells, widths, self.cell_types, input_reduced = [], [stem_channels, stem_channels], [], False
+    for index in range(num_cells):
+      reduction = index in reduction_indices(num_cells)
+      channels *= 2 if reduction else 1
+      cell_type = "reduce" if reduction else "normal"
+      inputs = widths[-2], widths[-1]
+      cells.append(Cell(cell_type, wirings[cell_type], make_edges, inputs, channels, reduction, input_reduced, affine, rng))
+      widths.append(cells[-1].multiplier * channels)
+      self.cell_types.append(cell_type)
+      input_reduced = reduction
+    self.cell_types = tuple(self.cell_types)
+    self.cells = nnx.List(cells)
+    self.widths = tuple(widths[2:])
+
+  def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
+    """Computes all cells.
+
+    Args:
+      images: [B, H, W, C].
+      contexts: (position, type) of a cell to what its edges need, state by state.
+      train: whether batch statistics are used and moved.
+
+    Returns:
+      The outputs of the cells, [B, H', W', width].
+    """
+    stem = self.stem_norm(self.stem(images)[None], train)[0]
+    states = [stem, stem]
+    for index, cell in enumerate(self.cells):
+      states.append(cell(states[-2], states[-1], contexts(index, self.cell_types[index]), train))
+    return states[2:]

@@ -1,0 +1,171 @@
+"""The operations of the DARTS and NASNet spaces, by their published names, and stacks of them on the edges that leave one state.
+
+An operation is a value: `Separable` layers, a `Pool`, or a function that builds a module of its own. `OperationStack` runs several
+operations on several edges at once. It shares what they have in common: one pooling per state, and one matrix product and one batch
+normalization for all first layers of the separable convolutions, which makes the program short and its products large.
+
+Sources: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.1.1; Zoph et al., "NASNet", CVPR 2018, appendix A.
+Axes: E edges, K operations, B batch, H height, W width, C channels.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dnas.cells import convolution
+from dnas.cells.blocks import BatchNorm, FactorizedReduce, pointwise, uniform
+from dnas.core.registry import Registry
+
+
+@dataclasses.dataclass(frozen=True)
+class Separable:
+  """Layers of ReLU, depthwise convolution, pointwise convolution and batch normalization; the first layer takes the stride.
+
+  Attributes:
+    layers: (kernel size, dilation) of each layer.
+  """
+
+  layers: tuple[tuple[int, int], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pool:
+  """3x3 pooling. In a search a batch normalization follows, which brings it to the scale of the other operations.
+
+  Attributes:
+    pool: maps (stack of states, stride) to the pooled stack.
+  """
+
+  pool: Callable[[jax.Array, int], jax.Array]
+
+
+Build = Callable[[int, int, int, bool, np.random.Generator], nnx.Module]
+"""(edges, channels, stride, affine, rng) to a module that maps ([1, B, H, W, C], train) to [E or 1, B, H / stride, W / stride, C]."""
+
+OPERATIONS: Registry[Separable | Pool | Build] = Registry("operation")
+
+OPERATIONS.register("max_pool_3x3")(Pool(convolution.max_pool))
+OPERATIONS.register("avg_pool_3x3")(Pool(convolution.avg_pool))
+OPERATIONS.register("sep_conv_3x3")(Separable(((3, 1), (3, 1))))
+OPERATIONS.register("sep_conv_5x5")(Separable(((5, 1), (5, 1))))
+OPERATIONS.register("sep_conv_7x7")(Separable(((7, 1), (7, 1))))
+OPERATIONS.register("dil_conv_3x3")(Separable(((3, 2),)))
+OPERATIONS.register("dil_conv_5x5")(Separable(((5, 2),)))
+
+
+@OPERATIONS.register("none")
+class Zero(nnx.Module):
+  """No edge: zero everywhere."""
+
+  def __init__(self, edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
+    self.stride = stride
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Returns zeros, [1, B, ceil(H / stride), ceil(W / stride), C]."""
+    return jnp.zeros_like(x[:, :, :: self.stride, :: self.stride])
+
+
+class Identity(nnx.Module):
+  """The state itself."""
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Returns x."""
+    return x
+
+
+@OPERATIONS.register("skip_connect")
+def skip_connect(edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator) -> nnx.Module:
+  """Identity at stride 1, the factorized reduction at stride 2."""
+  return Identity() if stride == 1 else FactorizedReduce(edges, channels, channels, affine, rng)
+
+
+@OPERATIONS.register("conv_7x1_1x7")
+class Conv7x1x7(nnx.Module):
+  """ReLU, 1x7 convolution, 7x1 convolution, batch normalization (AmoebaNet)."""
+
+  def __init__(self, edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
+    self.stride = stride
+    self.row = uniform(rng, (edges, 1, 7, channels, channels), 7 * channels)
+    self.column = uniform(rng, (edges, 7, 1, channels, channels), 7 * channels)
+    self.norm = BatchNorm(edges, channels, affine)
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps [1, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C]."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+
+    def convolve(row: jax.Array, column: jax.Array) -> jax.Array:
+      across = jax.lax.conv_general_dilated(jax.nn.relu(x[0]), row, (1, self.stride), [(0, 0), (3, 3)], dimension_numbers=numbers)
+      return jax.lax.conv_general_dilated(across, column, (self.stride, 1), [(3, 3), (0, 0)], dimension_numbers=numbers)
+
+    return self.norm(jax.vmap(convolve)(self.row[...], self.column[...]), train)
+
+
+class SeparableLayer(nnx.Module):
+  """One depthwise separable layer of several operations: each its own depthwise kernel, then one product and one normalization for all."""
+
+  def __init__(
+    self, kernels: Sequence[tuple[int, int]], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator
+  ):
+    self.stride, self.dilations = stride, tuple(dilation for _, dilation in kernels)
+    self.depthwise = nnx.List([uniform(rng, (edges, size, size, channels), size * size) for size, _ in kernels])
+    self.pointwise = uniform(rng, (len(kernels) * edges, channels, channels), channels)
+    self.norm = BatchNorm(len(kernels) * edges, channels, affine)
+
+  def __call__(self, inputs: Sequence[jax.Array], train: bool) -> list[jax.Array]:
+    """Maps the input of every operation, [E or 1, B, H, W, C], to its output, [E, B, ceil(H / stride), ceil(W / stride), C]."""
+    convolved = [
+      convolution.depthwise(jax.nn.relu(x), kernel[...], stride=self.stride, dilation=dilation)
+      for x, kernel, dilation in zip(inputs, self.depthwise, self.dilations, strict=True)
+    ]
+    out = self.norm(pointwise(jnp.concatenate(convolved), self.pointwise[...]), train)
+    return jnp.split(out, len(convolved))
+
+
+class OperationStack(nnx.Module):
+  """Several operations, each on several edges that leave one state."""
+
+  def __init__(self, names: Sequence[str], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
+    """Builds the stack.
+
+    Args:
+      names: names of the operations.
+      edges: how many edges; every operation stands on all of them.
+      channels: channels of the state.
+      stride: 1 or 2.
+      affine: whether batch normalizations train a scale and a bias; without it, as in a search, one follows every pooling.
+      rng: source of the initial weights.
+    """
+    specs = {name: OPERATIONS[name] for name in names}
+    self.stride = stride
+    self.pools = tuple(name for name, spec in specs.items() if isinstance(spec, Pool))
+    self.pool_norm = BatchNorm(len(self.pools), channels, affine=False) if self.pools and not affine else None
+    self.separable = tuple(name for name, spec in specs.items() if isinstance(spec, Separable))
+    layers = []
+    for depth in range(max((len(specs[name].layers) for name in self.separable), default=0)):
+      kernels = [specs[name].layers[depth] for name in self.separable if depth < len(specs[name].layers)]
+      layers.append(SeparableLayer(kernels, edges, channels, stride if depth == 0 else 1, affine, rng))
+    self.layers = nnx.List(layers)
+    self.others = nnx.Dict(
+      {name: spec(edges, channels, stride, affine, rng) for name, spec in specs.items() if not isinstance(spec, Pool | Separable)}
+    )
+
+  def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
+    """Maps a state, [B, H, W, C], to each operation's output, [E or 1, B, ceil(H / stride), ceil(W / stride), C].
+
+    A stack of length 1 is what all edges share.
+    """
+    x = x[None]
+    outputs = {name: operation(x, train) for name, operation in self.others.items()}
+    if self.pools:
+      pooled = jnp.concatenate([OPERATIONS[name].pool(x, self.stride) for name in self.pools])
+      pooled = pooled if self.pool_norm is None else self.pool_norm(pooled, train)
+      outputs.update(zip(self.pools, jnp.split(pooled, len(self.pools)), strict=True))
+    hidden = dict.fromkeys(self.separable, x)
+    for depth, layer in enumerate(self.layers):
+      names = [name for name in self.separable if depth < len(OPERATIONS[name].layers)]
+      hidden.update(zip(names, layer([hidden[name] for name in names], train), strict=True))
+    return outputs | hidden

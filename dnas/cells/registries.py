@@ -1,0 +1,34 @@
+"""Names of spaces and of published genotypes. A file of this package that defines one registers it."""
+
+from collections.abc import Sequence
+
+from dnas.core.genotype import Genotype, from_edge_lists
+from dnas.core.registry import Registry
+from dnas.core.space import CellSpace
+
+SPACES: Registry[CellSpace] = Registry("space")
+"""Spaces that a search can be run on."""
+
+IMAGE_GENOTYPES: Registry[Genotype] = Registry("genotype")
+"""Published convolutional cells."""
+
+
+def published(
+  name: str,
+  space: CellSpace,
+  normal: list[tuple[str, int]],
+  reduce: list[tuple[str, int]],
+  normal_concat: Sequence[int] | None = None,
+  reduce_concat: Sequence[int] | None = None,
+) -> Genotype:
+  """Registers a convolutional genotype, given as the papers print it: the edges of each cell, node by node.
+
+  Args:
+    name: the name by which users ask for it.
+    space: the space that it belongs to.
+    normal, reduce: (operation, source) pairs.
+    normal_concat, reduce_concat: the states that the cell concatenates; all nodes if not given.
+  """
+  cells = {"normal": (normal, list(normal_concat or space.concat)), "reduce": (reduce, list(reduce_concat or space.concat))}
+  genotype = space.validate(from_edge_lists(space.name, space.edges_per_node, cells, where=name))
+  return IMAGE_GENOTYPES.register(name)(genotype)

@@ -1,0 +1,120 @@
+"""Configurations: frozen dataclasses, nested, addressed by dotted paths.
+
+A component owns one frozen dataclass whose fields carry their defaults, and whose `__post_init__` checks them with the functions here. A
+launcher's configuration is a frozen dataclass of such components; `darts.learning_rate` is the path of a field in it.
+"""
+
+import dataclasses
+import typing
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
+
+from dnas.core.errors import FieldError, unknown_name
+
+C = TypeVar("C")
+
+
+def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
+  """Yields (dotted path, type, value) for every leaf field of a configuration."""
+  hints = typing.get_type_hints(type(config))
+  for field in dataclasses.fields(config):
+    value, path = getattr(config, field.name), prefix + field.name
+    if dataclasses.is_dataclass(value):
+      yield from fields(value, f"{path}.")
+    else:
+      yield path, hints[field.name], value
+
+
+def flatten(config: Any) -> dict[str, Any]:
+  """Returns dotted paths and values; JSON can hold them."""
+  return {path: list(value) if isinstance(value, tuple) else value for path, _, value in fields(config)}
+
+
+def help_texts(config_type: type, prefix: str = "") -> dict[str, str]:
+  """Returns dotted path to the sentence of the 'Attributes' section of each component's docstring."""
+  texts = _attribute_texts(config_type.__doc__ or "")
+  out = {}
+  hints = typing.get_type_hints(config_type)
+  for field in dataclasses.fields(config_type):
+    if dataclasses.is_dataclass(hints[field.name]):
+      out.update(help_texts(hints[field.name], f"{prefix}{field.name}."))
+    else:
+      out[prefix + field.name] = texts.get(field.name, "")
+  return out
+
+
+def replace(config: C, values: Mapping[str, Any]) -> C:
+  """Returns a copy with the fields at the dotted paths replaced.
+
+  Raises:
+    InputError: if a path does not exist (with the nearest one), or the component refuses the value.
+  """
+  known = [path for path, _, _ in fields(config)]
+  for path in values:
+    if path not in known:
+      raise unknown_name("configuration field", path, known)
+  return _replace(config, values)
+
+
+def _replace(config: C, values: Mapping[str, Any]) -> C:
+  changed, nested = {}, {}
+  for path, value in values.items():
+    head, _, rest = path.partition(".")
+    if rest:
+      nested.setdefault(head, {})[rest] = value
+    else:
+      changed[head] = tuple(value) if isinstance(value, list) else value
+  for head, inner in nested.items():
+    try:
+      changed[head] = _replace(getattr(config, head), inner)
+    except FieldError as e:
+      raise e.within(head) from None
+  return dataclasses.replace(config, **changed)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+  """Returns path to (old, new) for every flattened field that differs; None stands for a field that is missing."""
+  return {path: (old.get(path), new.get(path)) for path in sorted({*old, *new}) if old.get(path) != new.get(path)}
+
+
+def check(condition: bool, field: str, value: Any, mend: str) -> None:
+  """Raises FieldError 'FIELD is VALUE; MEND.' unless the condition holds."""
+  if not condition:
+    raise FieldError(field, value, mend)
+
+
+def check_positive(**values: float) -> None:
+  """Raises FieldError for the first value that is not above zero."""
+  for field, value in values.items():
+    check(value > 0, field, value, "it must be above zero")
+
+
+def check_not_negative(**values: float) -> None:
+  """Raises FieldError for the first value that is below zero."""
+  for field, value in values.items():
+    check(value >= 0, field, value, "it must be zero or more")
+
+
+def check_fraction(**values: float) -> None:
+  """Raises FieldError for the first value outside [0, 1)."""
+  for field, value in values.items():
+    check(0 <= value < 1, field, value, "it must be at least 0 and below 1")
+
+
+def _attribute_texts(doc: str) -> dict[str, str]:
+  """Reads 'name: text' pairs, continued on deeper lines, from a docstring's 'Attributes:' section."""
+  texts, name, inside, indent = {}, None, False, 0
+  for line in doc.expandtabs().splitlines():
+    stripped = line.strip()
+    if stripped == "Attributes:":
+      inside, indent = True, len(line) - len(line.lstrip()) + 2
+    elif inside and stripped:
+      depth = len(line) - len(line.lstrip())
+      if depth < indent:
+        inside = False
+      elif depth == indent and ":" in stripped:
+        name, _, text = stripped.partition(":")
+        texts[name] = text.strip()
+      elif name:
+        texts[name] += " " + stripped
+  return texts

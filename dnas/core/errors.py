@@ -1,0 +1,44 @@
+"""The one exception that a person's mistake raises."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+  """Bad input from a person: a flag, a file or a field.
+
+  The message is one sentence that names the flag, file or field, the value it had, and the mend. Launchers print it without a
+  traceback and leave with exit status 2.
+  """
+
+
+class FieldError(InputError):
+  """A configuration field with a value that its component refuses.
+
+  Attributes:
+    field: dotted path of the field, which is also the name of its flag.
+    value: the value as given.
+    mend: what to do about it.
+  """
+
+  def __init__(self, field: str, value: object, mend: str):
+    super().__init__(f"{field} is {value}; {mend}.")
+    self.field, self.value, self.mend = field, value, mend
+
+  def within(self, component: str) -> "FieldError":
+    """Returns the same error with the path of the component before the field."""
+    return FieldError(f"{component}.{self.field}", self.value, self.mend)
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
+  """Returns the error for a name that is not registered; it suggests the nearest known one.
+
+  Args:
+    kind: what the name was meant to name, such as 'dataset'.
+    name: the name as given.
+    known: the names that exist.
+  """
+  known = sorted(known)
+  near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+  hint = f" Did you mean '{near[0]}'?" if near else ""
+  return InputError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(known)}.")

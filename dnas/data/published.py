@@ -1,0 +1,128 @@
+"""Folders of published files: given by a person, or downloaded once by tensorflow-datasets.
+
+Only the download manager of tensorflow-datasets is used (it caches, shows progress and checks sums). Its builders for these sets need
+TensorFlow to prepare their records, and they shuffle the examples; the published files keep the order that published splits refer to.
+"""
+
+import dataclasses
+import os
+import pathlib
+import tarfile
+import urllib.request
+
+from dnas.core.errors import FieldError, InputError
+
+PROBE_SECONDS = 20
+"""How long to wait for the first answer of a server; tensorflow-datasets alone would retry for minutes without a network."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Download:
+  """One published file.
+
+  Attributes:
+    url: where it is. A tar archive is unpacked; another file is kept under its name.
+    size: bytes.
+    sha256: hexadecimal checksum.
+  """
+
+  url: str
+  size: int
+  sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Published:
+  """The published form of a data set.
+
+  Attributes:
+    folder: name of its folder, inside its archive if it has one.
+    files: names of the files that are read.
+    downloads: where the files come from.
+  """
+
+  folder: str
+  files: tuple[str, ...]
+  downloads: tuple[Download, ...]
+
+  def source(self, name: str) -> str:
+    """Returns the address of the file, or of the archive that holds it."""
+    urls = [download.url for download in self.downloads]
+    return next((url for url in urls if url.endswith(f"/{name}")), urls[0])
+
+
+def locate(published: Published, data_dir: str) -> pathlib.Path:
+  """Returns the folder with the published files; each of them exists.
+
+  Args:
+    published: the data set.
+    data_dir: the folder, or the folder around it. If it is empty, the files are downloaded into the cache of tensorflow-datasets
+      (`$TFDS_DATA_DIR/downloads`, by default in `~/tensorflow_datasets`), unless an earlier call has done so.
+
+  Raises:
+    InputError: if the folder or a file is missing, or the download fails.
+  """
+  if not data_dir:
+    return _downloaded(published)
+  root = pathlib.Path(data_dir).expanduser()
+  folder = root / published.folder if (root / published.folder).is_dir() else root
+  missing = [name for name in published.files if not (folder / name).is_file()]
+  if len(missing) == len(published.files):
+    mend = f"it holds no folder '{published.folder}', so give the one that does, or leave it empty to download the data set"
+    raise FieldError("data.data_dir", data_dir, mend)
+  if missing:
+    raise InputError(f"{folder / missing[0]} is missing; put it there, from {published.source(missing[0])}.")
+  return folder
+
+
+def damaged(path: pathlib.Path, reason: str, published: Published) -> InputError:
+  """Returns the error for a file that cannot be what was published."""
+  reason = " ".join(reason.split())[:120]
+  return InputError(f"{path} is damaged ({reason}); delete it and get it again from {published.source(path.name)}.")
+
+
+def _downloaded(published: Published) -> pathlib.Path:
+  cache = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "downloads"
+  folder = cache / published.folder
+  for download in published.downloads:
+    own_name = download.url.rpartition("/")[2]
+    is_archive = ".tar" in own_name
+    wanted = published.files if is_archive else (own_name,)
+    if all((folder / name).is_file() for name in wanted):
+      continue
+    try:
+      path = _fetch(download, cache)
+      folder.mkdir(exist_ok=True)
+      _unpack(path, folder, wanted) if is_archive else _write(folder / own_name, path.read_bytes())
+    except Exception as e:  # tensorflow-datasets, requests, tarfile and the file system fail in many ways, with one mend
+      reason = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+      mend = f"connect to the network, or give the folder '{published.folder}' by --data.data_dir"
+      raise InputError(f"Cannot download {download.url} into {cache} ({reason}); {mend}.") from e
+  return folder
+
+
+def _fetch(download: Download, cache: pathlib.Path) -> pathlib.Path:
+  """Returns the path of a downloaded file whose checksum is right."""
+  import tensorflow_datasets as tfds  # here, because it is slow to import and seldom needed
+  from tensorflow_datasets.core.download.checksums import UrlInfo
+
+  urllib.request.urlopen(download.url, timeout=PROBE_SECONDS).close()
+  info = UrlInfo(size=download.size, checksum=download.sha256, filename=None)
+  manager = tfds.download.DownloadManager(download_dir=cache, url_infos={download.url: info}, force_checksums_validation=True)
+  return pathlib.Path(manager.download(download.url))
+
+
+def _unpack(path: pathlib.Path, folder: pathlib.Path, names: tuple[str, ...]) -> None:
+  """Writes the named files of a tar archive, and no others, into a folder."""
+  with tarfile.open(path) as archive:
+    for member in archive:
+      name = member.name.rpartition("/")[2]
+      if member.isfile() and name in names:
+        _write(folder / name, archive.extractfile(member).read())
+
+
+def _write(path: pathlib.Path, content: bytes) -> None:
+  """Writes a file that is there whole or not at all."""
+  part = path.with_name(f"{path.name}.{os.getpid()}.part")
+  part.write_bytes(content)
+  part.replace(path)

@@ -1,0 +1,1 @@
+"""Pictures and values of finished runs, read from their folders. Imports core only."""

@@ -1,0 +1,1 @@
+"""All networks of a space at once: supernets, hypergradients, the bilevel step."""

@@ -1,0 +1,65 @@
+"""The convolutional supernet of DARTS.
+
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.1. At 16 channels and 8 cells on CIFAR-10 it has 1,930,618 weights.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from flax import nnx
+
+from dnas.cells.blocks import Linear
+from dnas.cells.image_stack import ImageStack
+from dnas.core.config import check_positive
+from dnas.core.space import CellSpace
+from dnas.supernet.edges import MixedEdges, outgoing_rows
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Size of the supernet.
+
+  Attributes:
+    channels: channels of a state before the first reduction cell.
+    cells: number of cells.
+    stem_multiplier: channels of the stem, as a multiple of channels.
+  """
+
+  channels: int = 16
+  cells: int = 8
+  stem_multiplier: int = 3
+
+  def __post_init__(self):
+    check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
+
+
+class ImageSupernet(nnx.Module):
+  """Stem, cells of mixed operations, global average pooling, linear classifier."""
+
+  def __init__(self, config: Config, space: CellSpace, image_channels: int, num_classes: int, rng: np.random.Generator):
+    def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> MixedEdges:
+      return MixedEdges(space, source, channels, stride, rng)
+
+    wirings = {cell_type: space for cell_type in space.cells}
+    self.rows = tuple(tuple(outgoing_rows(space, source).tolist()) for source in range(space.num_inputs + space.num_nodes))
+    self.stack = ImageStack(
+      wirings, make_edges, image_channels, config.channels, config.cells, config.stem_multiplier, affine=False, rng=rng
+    )
+    self.classifier = Linear(self.stack.widths[-1], num_classes, rng)
+
+  def __call__(self, images: jax.Array, mixture: Mapping[str, jax.Array], train: bool) -> jax.Array:
+    """Returns logits, [B, classes].
+
+    Args:
+      images: [B, H, W, C].
+      mixture: cell type to the weights of its mixed operations, [edges, operations].
+      train: whether batch statistics are used and moved.
+    """
+
+    def contexts(index: int, cell_type: str) -> list[jax.Array]:
+      return [mixture[cell_type][np.array(rows, np.int32)] for rows in self.rows]
+
+    features = self.stack(images, contexts, train)[-1]
+    return self.classifier(features.mean((1, 2)))

@@ -1,0 +1,252 @@
+"""The loop that trains: it dispatches steps, keeps checkpoints, and yields one record per epoch.
+
+It knows nothing of networks or data; a `Task` does. It reads the loss of step k - 1 only after step k is dispatched, so the device always
+has work, and never runs ahead by more than one step. All that a run is made of travels in the checkpoint, the sums of the epoch's
+metrics and the history included; so a run that was broken anywhere ends in the bits of the unbroken one. Time is only noted.
+"""
+
+import contextlib
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NotRequired, Protocol, TypedDict
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dnas.core.errors import InputError
+from dnas.train.checkpoint import Checkpoints, State
+from dnas.train.stop import StopRequest
+
+OnStep = Callable[[int, float], None]
+"""Called with the number of complete steps and the loss of the last of them."""
+
+
+class EpochRecord(TypedDict):
+  """What an epoch ends in; JSON can hold it.
+
+  Attributes:
+    metrics: scalars by name, such as 'train/loss' (nats) or 'valid/accuracy' (a fraction).
+    genotype: the architecture that the search would return now, as JSON.
+    mixture: mixture weights of the architecture, as nested lists.
+    epoch: how many epochs are complete. The loop adds it.
+    step: how many steps are complete. The loop adds it.
+    seconds: wall time of the run so far, over all resumes. The loop adds it.
+  """
+
+  metrics: dict[str, float]
+  genotype: NotRequired[str]
+  mixture: NotRequired[Any]
+  epoch: NotRequired[int]
+  step: NotRequired[int]
+  seconds: NotRequired[float]
+
+
+class Task(Protocol):
+  """What to train; write one per kind of run.
+
+  All that changes from step to step belongs into the state that you return, and all randomness derives from it and the step number
+  (`jax.random.fold_in(key, step)`): the loop restores nothing else.
+
+  Attributes:
+    steps_per_epoch: how many steps an epoch has, at least one.
+    epochs: how many epochs the run has.
+  """
+
+  steps_per_epoch: int
+  epochs: int
+
+  def init(self) -> State:
+    """Return the state before the first step: any tree of arrays, keys as raw uint32 data.
+
+    You are called once per process, also before a checkpoint is restored: its shapes and dtypes must be those of your result.
+    """
+    ...
+
+  def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
+    """Dispatch step number `step` (from 0) and return at once; you may donate `state`.
+
+    Return the new state and scalar metrics on the device, the same names at every step, 'loss' among them:
+
+        return self._step(state, self._batches[step % len(self._batches)], step)     # self._step = jax.jit(...)
+    """
+    ...
+
+  def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, EpochRecord]:
+    """Validate, and return the state to go on with and the record of the epoch; you may block.
+
+        return state, {"metrics": {"train/loss": means["loss"]}}
+
+    `epoch` counts the complete epochs, this one included; `means` are those of the metrics of its steps.
+    """
+    ...
+
+
+@dataclasses.dataclass
+class Position:
+  """Where a run stands; `run` moves it on.
+
+  Attributes:
+    state: the state after `step` steps.
+    step: how many steps are complete.
+    history: the records of the complete epochs.
+    seconds: wall time spent, over all resumes.
+    sums: sums over the current epoch's steps of each metric, float32 scalars on the device; None before its first step.
+  """
+
+  state: State
+  step: int = 0
+  history: list[EpochRecord] = dataclasses.field(default_factory=list)
+  seconds: float = 0.0
+  sums: Mapping[str, jax.Array] | None = None
+
+
+class NonFiniteLoss(RuntimeError):
+  """The loss, or the state, is no longer finite; the message is one sentence for a person."""
+
+
+class Stopped(RuntimeError):
+  """The run was asked to stop and has saved; the message is one sentence for a person."""
+
+
+def restore(task: Task, checkpoints: Checkpoints | None) -> Position:
+  """Returns where the newest whole checkpoint left the run, or its beginning.
+
+  Raises:
+    InputError: from `Checkpoints.restore`.
+  """
+  state = task.init()
+  found = checkpoints.restore(state) if checkpoints else None
+  if found is None:
+    return Position(state)
+  sums = found.extra["sums"]
+  if sums is not None:
+    sums = {name: jnp.float32(value) for name, value in sums.items()}
+  return Position(found.state, found.step, found.extra["history"], found.extra["seconds"], sums)
+
+
+def run(
+  task: Task,
+  position: Position,
+  checkpoints: Checkpoints | None = None,
+  *,
+  save_every_steps: int = 0,
+  stop: StopRequest | None = None,
+  on_step: OnStep | None = None,
+) -> Iterator[EpochRecord]:
+  """Trains from a position to the end, and yields each epoch's record after it is added to `position.history`.
+
+  Args:
+    task: what to train.
+    position: from `restore`; it is moved on, and is the result.
+    checkpoints: where to save, at the end of every epoch and as `save_every_steps` says; None saves nothing.
+    save_every_steps: also save after every so many steps; 0 saves at the ends of epochs alone.
+    stop: checked after every step; when requested, the run saves and raises `Stopped`.
+    on_step: called once per step, one step late.
+
+  Raises:
+    NonFiniteLoss: when a step's loss is not finite, or a state to save holds a nan; neither is ever saved.
+    Stopped: when `stop` is requested before the run is complete.
+    InputError: when a checkpoint cannot be written.
+  """
+  loop = _Loop(task, position, checkpoints, on_step)
+  while len(position.history) < task.epochs:
+    end = (len(position.history) + 1) * task.steps_per_epoch
+    while position.step < end:
+      loop.step()
+      stopping = stop is not None and stop.requested
+      if position.step < end and (stopping or (save_every_steps and position.step % save_every_steps == 0)):
+        loop.save()
+        if stopping:
+          loop.raise_stopped()
+    loop.end_epoch()
+    loop.save()
+    yield position.history[-1]
+    if stop is not None and stop.requested and len(position.history) < task.epochs:
+      loop.raise_stopped()
+  if checkpoints:
+    checkpoints.wait()
+
+
+class _Loop:
+  """The parts of `run`; `_unread` is the loss of the last step until it is read."""
+
+  def __init__(self, task: Task, position: Position, checkpoints: Checkpoints | None, on_step: OnStep | None):
+    self.task, self.position, self.checkpoints, self.on_step = task, position, checkpoints, on_step
+    self._unread: tuple[int, jax.Array] | None = None
+    self._began = time.monotonic() - position.seconds
+
+  def step(self) -> None:
+    """Dispatches a step, and then reads the loss of the one before."""
+    position = self.position
+    position.state, metrics = self.task.step(position.state, position.step)
+    position.sums = _add(position.sums, dict(metrics))
+    position.step += 1
+    before, self._unread = self._unread, (position.step, metrics["loss"])
+    self._read(before)
+
+  def end_epoch(self) -> None:
+    """Reads all that is outstanding, and adds the epoch's record to the history."""
+    position = self.position
+    self._read_last()
+    means = {name: float(total) / self.task.steps_per_epoch for name, total in position.sums.items()}
+    position.state, record = self.task.end_epoch(position.state, len(position.history) + 1, means)
+    position.sums = None
+    self._note_time()
+    record = {"epoch": len(position.history) + 1, "step": position.step, "seconds": position.seconds, **record}
+    position.history.append(json.loads(json.dumps(record)))  # as a checkpoint will give it back
+
+  def save(self) -> None:
+    """Begins a checkpoint of the position, if its state is fit to go on from."""
+    self._read_last()
+    if self.checkpoints is None:
+      return
+    position, state = self.position, jax.device_get(self.position.state)
+    if any(np.isnan(leaf).any() for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)):
+      raise NonFiniteLoss(f"the state holds nan after step {position.step}, though its loss is finite; {self._advice()}")
+    self._note_time()
+    sums = None if position.sums is None else {name: float(total) for name, total in position.sums.items()}
+    self.checkpoints.save(position.step, state, {"history": position.history, "seconds": position.seconds, "sums": sums})
+
+  def raise_stopped(self) -> None:
+    """Waits for the last checkpoint, and raises Stopped."""
+    if self.checkpoints:
+      self.checkpoints.wait()
+    saved = "the same command continues the run" if self.checkpoints else "nothing is saved, since the run keeps no checkpoints"
+    raise Stopped(f"stopped as requested after step {self.position.step} of {self.task.steps_per_epoch * self.task.epochs}; {saved}.")
+
+  def _note_time(self) -> None:
+    self.position.seconds = time.monotonic() - self._began
+
+  def _read_last(self) -> None:
+    last, self._unread = self._unread, None
+    self._read(last)
+
+  def _read(self, unread: tuple[int, jax.Array] | None) -> None:
+    if unread is None:
+      return
+    step, loss = unread[0], float(unread[1])
+    if not math.isfinite(loss):
+      raise NonFiniteLoss(f"the loss of step {step} is {loss}; {self._advice()}")
+    if self.on_step:
+      self.on_step(step, loss)
+
+  def _advice(self) -> str:
+    if self.checkpoints:
+      with contextlib.suppress(InputError):  # a failed save is not the news here; `latest` names one that is whole
+        self.checkpoints.wait()
+    if self.checkpoints and self.checkpoints.latest is not None:
+      kept = f"the last good checkpoint, of step {self.checkpoints.latest}, is kept in {self.checkpoints.folder}"
+    else:
+      kept = "no checkpoint was saved before"
+    return f"{kept}: lower the learning rate or clip the gradient, and give another --workdir."
+
+
+@jax.jit
+def _add(sums: Mapping[str, jax.Array] | None, metrics: Mapping[str, jax.Array]) -> Mapping[str, jax.Array]:
+  """Returns the sums with the metrics of one step added, in float32."""
+  metrics = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), metrics)
+  return metrics if sums is None else jax.tree.map(jnp.add, sums, metrics)

@@ -1,0 +1,251 @@
+"""The folder of one run: its configuration, its history, and the lock that keeps a second process out.
+
+    config.json            launcher, configuration, versions, command; written once
+    metrics.jsonl          one line per epoch
+    architecture.jsonl     one line per epoch: the mixture weights
+    genotypes/             one file per epoch: epoch_0001.json
+    genotype.json          the architecture that the run ended in
+    result.json            what the run ended in
+    checkpoints/ pictures/
+    .lock                  held by the process that writes
+
+The checkpoint is the truth and the files follow it: lines are appended as epochs end, and `sync` rewrites what a kill left in another
+state. Whole files are written beside their place and renamed.
+"""
+
+import contextlib
+import datetime
+import fcntl
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import sys
+from collections.abc import Container, Iterator, Mapping, Sequence
+from typing import Any, Self
+
+import jax
+from absl import logging
+
+from dnas import __version__
+from dnas.core import config as config_lib
+from dnas.core.errors import InputError
+
+_LOCK = ".lock"
+_LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+class RunFolder:
+  """The folder of one run, locked until it is closed; a context manager.
+
+  Attributes:
+    path: the folder.
+    checkpoints: where `Checkpoints` goes.
+  """
+
+  def __init__(self, path: pathlib.Path, lock: int | None):
+    """Use `open`; `lock` is the descriptor of the locked file, if the file system locks."""
+    self.path, self._lock = path, lock
+    self.checkpoints = path / "checkpoints"
+
+  @classmethod
+  def open(cls, workdir: str | os.PathLike[str], launcher: str, config: Mapping[str, Any], volatile: Container[str] = ()) -> "RunFolder":
+    """Makes the folder of a new run, or opens that of a run to go on with.
+
+    Args:
+      workdir: the folder, as the person gave it.
+      launcher: the name of the program; a folder belongs to one.
+      config: the flattened configuration (`dnas.core.config.flatten`), as JSON can hold it.
+      volatile: fields that may change between a run and its resumption, since they do not touch what it computes.
+
+    Raises:
+      InputError: if the folder cannot be made or written, is in use, belongs to another launcher or configuration, or is not empty and
+        of no run. Nothing is written then.
+    """
+    if not os.fspath(workdir).strip():
+      raise InputError("--workdir is empty; give the folder of the run.")
+    path, config = pathlib.Path(workdir).absolute(), json.loads(json.dumps(dict(config)))
+    with _named(path):
+      _check(path, launcher, config, volatile)
+      path.mkdir(parents=True, exist_ok=True)
+      lock = _acquire(path)
+    try:
+      with _named(path):
+        old = _check(path, launcher, config, volatile)  # once more: another process may have been first
+        if old is None:
+          _write(path / "config.json", json.dumps(_description(launcher, config), indent=2) + "\n")
+        else:
+          _warn_of_other_software(path, old)
+    except BaseException:
+      _release(lock)
+      raise
+    return cls(path, lock)
+
+  @property
+  def pictures(self) -> pathlib.Path:
+    """The folder for pictures; made when first asked for."""
+    with _named(self.path):
+      (self.path / "pictures").mkdir(exist_ok=True)
+    return self.path / "pictures"
+
+  def append(self, record: Mapping[str, Any]) -> None:
+    """Adds the record of an epoch, the next one after those of `sync`, to the files. Raises InputError if they cannot be written."""
+    with _named(self.path):
+      for name, line in _lines(record).items():
+        with open(self.path / name, "a") as file:
+          file.write(line)
+          file.flush()
+          os.fsync(file.fileno())
+      self._write_genotype_of(record)
+
+  def sync(self, history: Sequence[Mapping[str, Any]]) -> None:
+    """Makes the files hold these records and no others: those of the checkpoint that the run goes on from.
+
+    Raises:
+      InputError: if they cannot be written.
+    """
+    texts = {"metrics.jsonl": "", "architecture.jsonl": ""}
+    with _named(self.path):
+      for record in history:
+        for name, line in _lines(record).items():
+          texts[name] += line
+        self._write_genotype_of(record)
+      for name, text in texts.items():
+        if text or (self.path / name).exists():
+          _write(self.path / name, text)
+      known = {_genotype_name(record) for record in history if "genotype" in record}
+      for file in (self.path / "genotypes").glob("*epoch_*.json*"):
+        if file.name not in known:
+          file.unlink()
+
+  def write_genotype(self, genotype: str) -> None:
+    """Writes the architecture that the run ended in, JSON, to genotype.json. Raises InputError if it cannot."""
+    with _named(self.path):
+      _write(self.path / "genotype.json", genotype + "\n")
+
+  def write_result(self, result: Mapping[str, Any]) -> None:
+    """Writes what the run ended in to result.json. Raises InputError if it cannot."""
+    with _named(self.path):
+      _write(self.path / "result.json", json.dumps(dict(result), indent=2) + "\n")
+
+  def close(self) -> None:
+    """Gives the lock back; the process's end does so too."""
+    lock, self._lock = self._lock, None
+    _release(lock)
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def _write_genotype_of(self, record: Mapping[str, Any]) -> None:
+    if "genotype" in record:
+      (self.path / "genotypes").mkdir(exist_ok=True)
+      _write(self.path / "genotypes" / _genotype_name(record), record["genotype"] + "\n")
+
+
+def _genotype_name(record: Mapping[str, Any]) -> str:
+  return f"epoch_{record['epoch']:04d}.json"
+
+
+def _lines(record: Mapping[str, Any]) -> dict[str, str]:
+  """Returns, for each file of lines, the line of an epoch."""
+  numbers = {name: record[name] for name in ("epoch", "step", "seconds")}
+  lines = {"metrics.jsonl": json.dumps(numbers | dict(record["metrics"])) + "\n"}
+  if "mixture" in record:
+    lines["architecture.jsonl"] = json.dumps({"epoch": record["epoch"], "mixture": record["mixture"]}) + "\n"
+  return lines
+
+
+def _check(path: pathlib.Path, launcher: str, config: Mapping[str, Any], volatile: Container[str]) -> dict[str, Any] | None:
+  """Returns the config.json of this run, or None in a new folder; raises InputError for anything else. Writes nothing."""
+  if not (path / "config.json").exists():
+    # A run that was killed at its very start leaves the lock and a half-written configuration.
+    found = sorted(file.name for file in path.iterdir() if file.name not in (_LOCK, ".config.json.tmp")) if path.exists() else []
+    if found:
+      raise InputError(
+        f"--workdir {path} holds '{found[0]}' and no config.json, so it is not the folder of a run; give an empty or a new one."
+      )
+    return None
+  try:
+    old = json.loads((path / "config.json").read_text())
+    old_launcher, old_config = old["launcher"], dict(old["config"])
+  except (ValueError, KeyError, TypeError) as e:
+    raise InputError(
+      f"{path / 'config.json'} is not the configuration of a run ({type(e).__name__}: {e}); give another --workdir."
+    ) from None
+  if old_launcher != launcher:
+    raise InputError(f"--workdir {path} belongs to a run of '{old_launcher}', and this is '{launcher}'; give another --workdir.")
+  changed = {name: pair for name, pair in config_lib.differences(old_config, config).items() if name not in volatile}
+  if changed:
+    raise InputError(
+      f"--workdir {path} belongs to a run of another configuration ({_listed(changed)}); give another --workdir, or the same flags."
+    )
+  return old
+
+
+def _warn_of_other_software(path: pathlib.Path, description: Mapping[str, Any]) -> None:
+  changed = config_lib.differences(description.get("versions", {}), _versions())
+  if changed:
+    logging.warning("%s was begun with other software (%s); it goes on, but may not end in the same bits.", path, _listed(changed))
+
+
+def _acquire(path: pathlib.Path) -> int | None:
+  """Locks the folder. The lock dies with the process, so a kill leaves none behind."""
+  lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+  try:
+    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+  except BlockingIOError:
+    holder = os.pread(lock, 100, 0).decode(errors="replace").strip()
+    os.close(lock)
+    raise InputError(f"--workdir {path} is in use by another process ({holder}); wait for its end, or give another --workdir.") from None
+  except OSError as e:
+    os.close(lock)
+    logging.warning("%s cannot be locked (%s); see to it yourself that one process at a time runs there.", path, e.strerror)
+    return None
+  os.ftruncate(lock, 0)
+  os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
+  return lock
+
+
+def _listed(changed: Mapping[str, tuple[Any, Any]]) -> str:
+  return ", ".join(f"{name}: {before} -> {now}" for name, (before, now) in changed.items())
+
+
+def _release(lock: int | None) -> None:
+  if lock is not None:
+    os.close(lock)
+
+
+def _description(launcher: str, config: Mapping[str, Any]) -> dict[str, Any]:
+  created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+  return {"launcher": launcher, "created": created, "versions": _versions(), "command": sys.argv, "config": dict(config)}
+
+
+def _versions() -> dict[str, str]:
+  """Returns the versions that the bits of a result depend on, and the device."""
+  device = jax.devices()[0]
+  libraries = {name.removesuffix("-checkpoint"): importlib.metadata.version(name) for name in _LIBRARIES}
+  return {"dnas": __version__, "python": platform.python_version(), **libraries, "platform": device.platform, "device": device.device_kind}
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+  """Turns an error of the file system into one sentence that names the file."""
+  try:
+    yield
+  except OSError as e:
+    where, cause = e.filename or path, (e.strerror or str(e)).lower()
+    raise InputError(f"{where} cannot be used ({cause}); make room or rights for it, or give another --workdir.") from None
+
+
+def _write(path: pathlib.Path, text: str) -> None:
+  """Writes a whole file: after a kill, either the old text or the new one is there."""
+  temporary = path.with_name(f".{path.name}.tmp")
+  with open(temporary, "w") as file:
+    file.write(text)
+    file.flush()
+    os.fsync(file.fileno())
+  os.replace(temporary, path)

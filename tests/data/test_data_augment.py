@@ -1,0 +1,121 @@
+"""Augmentation against plain NumPy loops."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dnas.data import augment
+
+MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+
+
+def _images(count: int, height: int = 7, width: int = 9, channels: int = 3) -> np.ndarray:
+  """Images without a black pixel, no two alike."""
+  return np.random.default_rng(0).integers(1, 256, size=(count, height, width, channels), dtype=np.uint8)
+
+
+def _windows(image: np.ndarray, padding: int) -> dict[tuple[int, int], np.ndarray]:
+  """Every window of the padded image, cut out pixel by pixel."""
+  height, width, _ = image.shape
+  windows = {}
+  for top in range(2 * padding + 1):
+    for left in range(2 * padding + 1):
+      window = np.zeros_like(image)
+      for row in range(height):
+        for column in range(width):
+          source = row + top - padding, column + left - padding
+          if 0 <= source[0] < height and 0 <= source[1] < width:
+            window[row, column] = image[source]
+      windows[top, left] = window
+  return windows
+
+
+def test_normalize_is_the_published_formula():
+  images = _images(4)
+  expected = np.empty(images.shape)
+  for channel in range(3):
+    expected[..., channel] = (images[..., channel] / 255 - MEAN[channel]) / STD[channel]
+  x = augment.normalize(jnp.asarray(images), MEAN, STD)
+  assert x.dtype == jnp.float32
+  np.testing.assert_allclose(x, expected, atol=1e-5)
+
+
+def test_crop_is_a_window_of_the_image_padded_with_black():
+  padding, images = 2, _images(200)
+  crops = np.asarray(augment.random_crop(jax.random.key(0), jnp.asarray(images), padding))
+  assert crops.dtype == np.uint8
+  offsets = []
+  for image, crop in zip(images, crops, strict=True):
+    found = [offset for offset, window in _windows(image, padding).items() if np.array_equal(window, crop)]
+    assert len(found) == 1
+    offsets += found
+  assert set(offsets) == {(top, left) for top in range(5) for left in range(5)}, "an offset never occurs in 200 draws"
+
+
+def test_flip_mirrors_about_half_of_the_images_left_to_right():
+  images = _images(400)
+  flipped = np.asarray(augment.random_flip(jax.random.key(0), jnp.asarray(images)))
+  mirrored = [np.array_equal(new, old[:, ::-1]) for new, old in zip(flipped, images, strict=True)]
+  same = [np.array_equal(new, old) for new, old in zip(flipped, images, strict=True)]
+  assert all(m != s for m, s in zip(mirrored, same, strict=True))
+  assert 150 < sum(mirrored) < 250
+
+
+def test_cutout_erases_a_square_that_is_clipped_at_the_border():
+  height, width, length = 7, 9, 4
+  masks = {}
+  for row in range(height):
+    for column in range(width):
+      mask = np.ones((height, width), bool)
+      for y in range(max(row - length // 2, 0), min(row + length // 2, height)):
+        for x in range(max(column - length // 2, 0), min(column + length // 2, width)):
+          mask[y, x] = False
+      masks[row, column] = mask
+  x = np.random.default_rng(0).normal(size=(2000, height, width, 3)).astype(np.float32)
+  out = np.asarray(augment.cutout(jax.random.key(0), jnp.asarray(x), length))
+  kept = (out != 0).all(-1)
+  np.testing.assert_array_equal(out, x * kept[..., None])
+  seen = {mask.tobytes() for mask in kept}
+  assert seen == {mask.tobytes() for mask in masks.values()}
+  assert {int((~mask).sum()) for mask in kept} >= {4, 16}, "a corner erases 2x2, the middle 4x4"
+
+
+def test_augment_composes_crop_flip_normalize_cutout_in_this_order():
+  key, images = jax.random.key(3), jnp.asarray(_images(64))
+  crop_key, flip_key, cutout_key = jax.random.split(key, 3)
+  out = augment.augment(key, images, mean=MEAN, std=STD, crop_padding=2, flip=True, cutout_length=4)
+  expected = augment.random_flip(flip_key, augment.random_crop(crop_key, images, 2))
+  expected = augment.cutout(cutout_key, augment.normalize(expected, MEAN, STD), 4)
+  np.testing.assert_allclose(out, expected, atol=1e-6)
+  black = augment.normalize(jnp.zeros((1, 1, 1, 3), jnp.uint8), MEAN, STD)[0, 0, 0]
+  out = augment.augment(key, images, mean=MEAN, std=STD, crop_padding=2, flip=False, cutout_length=0)
+  assert np.isclose(out, black).all(-1).any(), "the border is black, not the mean"
+
+
+@pytest.mark.parametrize("change", [{"crop_padding": 0}, {"flip": False}, {"cutout_length": 0}, {"mean": (0, 0, 0)}, {"std": (1, 1, 1)}])
+def test_every_option_of_augment_changes_its_result(change: dict):
+  key, images = jax.random.key(1), jnp.asarray(_images(8))
+  options = dict(mean=MEAN, std=STD, crop_padding=2, flip=True, cutout_length=4)
+  assert not np.array_equal(augment.augment(key, images, **options), augment.augment(key, images, **(options | change)))
+
+
+def test_augment_without_options_normalizes_and_is_deterministic():
+  images = jnp.asarray(_images(8))
+  plain = functools.partial(augment.augment, mean=MEAN, std=STD, crop_padding=0, flip=False, cutout_length=0)
+  np.testing.assert_array_equal(plain(jax.random.key(0), images), augment.normalize(images, MEAN, STD))
+  random = functools.partial(augment.augment, mean=MEAN, std=STD, crop_padding=2, flip=True, cutout_length=4)
+  np.testing.assert_array_equal(random(jax.random.key(0), images), random(jax.random.key(0), images))
+  assert not np.array_equal(random(jax.random.key(0), images), random(jax.random.key(1), images))
+
+
+def test_augment_compiles_once_and_vmaps_over_keys():
+  images = jnp.asarray(_images(8))
+  options = dict(mean=MEAN, std=STD, crop_padding=1, flip=True, cutout_length=2)
+  step = jax.jit(functools.partial(augment.augment, **options))
+  single = [step(jax.random.key(seed), images) for seed in range(2)]
+  assert step._cache_size() == 1
+  several = jax.vmap(lambda key: step(key, images))(jnp.stack([jax.random.key(0), jax.random.key(1)]))
+  np.testing.assert_allclose(several, jnp.stack(single), atol=1e-6)
