@@ -63,7 +63,6 @@ class Checkpoints:
       preservation_policy=preservation_policy.LatestN(keep),
       cleanup_tmp_directories=True,
       save_root_metadata=False,
-      lightweight_initialize=True,
     )
     try:
       self._manager = ocp.CheckpointManager(self.folder, item_names=("leaves", "contents"), options=options)
@@ -116,7 +115,7 @@ class Checkpoints:
       path = self.folder / str(step)
       try:
         contents, leaves = self._read(step)
-      except Exception as e:  # noqa: BLE001 - Orbax and TensorStore raise anything on damaged bytes, and each one means the same here
+      except Exception as e:  # Orbax and TensorStore raise anything on damaged bytes, and each one means the same here
         logging.warning("checkpoint %s of step %d is damaged (%s); the one before it is tried.", path, step, _cause(e))
         damaged.append(path)
         continue

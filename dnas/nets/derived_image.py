@@ -1,0 +1,109 @@
+"""The network of a genotype, as the DARTS paper retrains it on CIFAR-10.
+
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.2. At 36 channels and 20 cells the second-order cell has 3,349,342 weights,
+and the auxiliary head 476,426 more, which the paper does not count.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dnas.cells.blocks import BatchNorm, Conv, Linear
+from dnas.cells.image_stack import ImageStack, reduction_indices
+from dnas.core.config import check, check_positive
+from dnas.core.genotype import Genotype
+from dnas.nets.edges import DiscreteEdges, DropPath
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Size of the derived network.
+
+  Attributes:
+    channels: channels of a state before the first reduction cell.
+    cells: number of cells.
+    stem_multiplier: channels of the stem, as a multiple of channels.
+    auxiliary: whether an auxiliary head is trained after the second reduction cell; images must have 29 to 32 pixels.
+  """
+
+  channels: int = 36
+  cells: int = 20
+  stem_multiplier: int = 3
+  auxiliary: bool = True
+
+  def __post_init__(self):
+    check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
+
+
+class AuxiliaryHead(nnx.Module):
+  """A second classifier on an intermediate cell: pooling, 1x1 to 128, 2x2 to 768 channels, linear (Szegedy et al., 2015)."""
+
+  def __init__(self, channels: int, num_classes: int, rng: np.random.Generator):
+    self.conv1 = Conv(channels, 128, (1, 1), rng)
+    self.norm1 = BatchNorm(1, 128, affine=True)
+    self.conv2 = Conv(128, 768, (2, 2), rng)
+    self.norm2 = BatchNorm(1, 768, affine=True)
+    self.classifier = Linear(768, num_classes, rng)
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps [B, 8, 8, C] to logits, [B, classes]."""
+    x = jax.nn.relu(x)
+    x = jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 5, 5, 1), (1, 3, 3, 1), "VALID") / 25
+    x = jax.nn.relu(self.norm1(self.conv1(x)[None], train)[0])
+    x = jax.nn.relu(self.norm2(self.conv2(x)[None], train)[0])
+    return self.classifier(x.mean((1, 2)))
+
+
+class DerivedImageNetwork(nnx.Module):
+  """Stem, cells of a genotype, global average pooling, linear classifier, and the auxiliary head."""
+
+  def __init__(
+    self, config: Config, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator
+  ):
+    """Builds the network; `image_shape` is (H, W, C). Raises FieldError if the images are too small for the auxiliary head."""
+
+    def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> DiscreteEdges:
+      return DiscreteEdges(genotype[cell_type], source, channels, stride, rng)
+
+    self.num_states = {name: 2 + len(cell.nodes) for name, cell in genotype.cells}
+    wirings = dict(genotype.cells)
+    self.stack = ImageStack(
+      wirings, make_edges, image_shape[2], config.channels, config.cells, config.stem_multiplier, affine=True, rng=rng
+    )
+    self.classifier = Linear(self.stack.widths[-1], num_classes, rng)
+    self.auxiliary_cell = reduction_indices(config.cells)[1]
+    auxiliary = None
+    if config.auxiliary:
+      smallest, largest = min(image_shape[:2]), max(image_shape[:2])
+      fits = 29 <= smallest and largest <= 32
+      check(fits, "auxiliary", True, f"the auxiliary head needs images of 29 to 32 pixels and these have {smallest}; turn it off")
+      auxiliary = AuxiliaryHead(self.stack.widths[self.auxiliary_cell], num_classes, rng)
+    self.auxiliary = nnx.data(auxiliary)
+
+  def __call__(self, images: jax.Array, train: bool, drop_path: DropPath | None = None) -> tuple[jax.Array, jax.Array | None]:
+    """Computes logits.
+
+    Args:
+      images: [B, H, W, C].
+      train: whether batch statistics are used and moved.
+      drop_path: dropping of edges in training; None drops none.
+
+    Returns:
+      Logits [B, classes], and those of the auxiliary head, in training and where there is one.
+    """
+
+    def contexts(index: int, cell_type: str) -> list[DropPath | None]:
+      states = range(self.num_states[cell_type])
+      if drop_path is None:
+        return [None for _ in states]
+      cell_key = jax.random.fold_in(drop_path.key, index)
+      return [DropPath(jax.random.fold_in(cell_key, state), drop_path.rate) for state in states]
+
+    outputs = self.stack(images, contexts, train)
+    auxiliary = None
+    if self.auxiliary is not None and train:
+      auxiliary = self.auxiliary(outputs[self.auxiliary_cell], train)
+    return self.classifier(jnp.mean(outputs[-1], (1, 2))), auxiliary

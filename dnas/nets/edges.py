@@ -1,0 +1,59 @@
+"""Edges of a discrete cell: the edge factory of a derived network, and drop-path.
+
+Sources: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.2; Larsson, Maire and Shakhnarovich, "FractalNet", 2017 (drop-path).
+"""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dnas.cells.operations import OperationStack
+from dnas.core.genotype import CellGenotype
+
+
+class DropPath(NamedTuple):
+  """Drops edges, independently for every example, and scales the others up.
+
+  Attributes:
+    key: typed random key, one per state of a cell.
+    rate: probability to drop, a scalar.
+  """
+
+  key: jax.Array
+  rate: jax.Array
+
+  def __call__(self, index: int, x: jax.Array) -> jax.Array:
+    """Drops examples of [E, B, H, W, C]; `index` tells operations of one state apart."""
+    keep = 1 - self.rate
+    mask = jax.random.bernoulli(jax.random.fold_in(self.key, index), keep, (*x.shape[:2], 1, 1, 1))
+    return jnp.where(mask, x / keep, 0)
+
+
+class DiscreteEdges(nnx.Module):
+  """The edges of a genotype that leave one state; equal operations run as one stack."""
+
+  def __init__(self, cell: CellGenotype, source: int, channels: int, stride: int, rng: np.random.Generator):
+    targets: dict[str, list[int]] = {}
+    for index, node in enumerate(cell.nodes):
+      for operation, origin in node:
+        if origin == source:
+          targets.setdefault(operation, []).append(2 + index)
+    self.targets = {name: tuple(nodes) for name, nodes in targets.items()}
+    self.identity = "skip_connect" if stride == 1 else None
+    self.operations = nnx.Dict({name: OperationStack((name,), len(nodes), channels, stride, True, rng) for name, nodes in targets.items()})
+
+  def __call__(self, x: jax.Array, drop_path: DropPath | None, train: bool) -> Mapping[int, jax.Array]:
+    """Maps a state, [B, H, W, C], to what each target receives; identities are never dropped."""
+    received: dict[int, jax.Array] = {}
+    for index, (name, nodes) in enumerate(self.targets.items()):
+      output = self.operations[name](x, train)[name]
+      output = jnp.broadcast_to(output, (len(nodes), *output.shape[1:]))
+      if drop_path is not None and name != self.identity:
+        output = drop_path(index, output)
+      for edge, target in enumerate(nodes):
+        received[target] = received[target] + output[edge] if target in received else output[edge]
+    return received
