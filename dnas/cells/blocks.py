@@ -100,7 +100,7 @@ class Linear(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [..., features_in] to [..., features]."""
-    return x @ self.kernel[...] + self.bias[...]
+    return x @ self.kernel[...] + jnp.broadcast_to(self.bias[...], (*x.shape[:-1], self.bias.shape[0]))
 
 
 class Conv(nnx.Module):

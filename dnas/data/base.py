@@ -19,12 +19,12 @@ class Config:
   Attributes:
     dataset: name of a registered data set, such as 'digits' (built in) or 'cifar10'.
     data_dir: folder of the data set's published files; empty for a built-in data set, or to download them.
-    train_portion: fraction of the training set, from its start, that trains the weights of a search; the rest trains the
-      architecture and is the validation set.
+    train_portion: fraction of the training set, from its start, that trains the weights; the rest is the validation set, on which a
+      search trains its architecture. Retraining may take 1, all of it.
     batch_size: examples in a training batch.
     eval_batch_size: examples in an evaluation batch; it changes speed and memory, never a result.
-    crop_padding: pixels of black border added before the random crop; 0 does not crop.
-    flip: whether every other image, at random, is mirrored left to right.
+    crop_padding: pixels of black border added before the random crop; 0 does not crop. CIFAR recipes take 4.
+    flip: whether every other image, at random, is mirrored left to right. CIFAR recipes do so; digits are another thing mirrored.
     cutout_length: side in pixels of the square that cutout erases, an even number; 0 does not erase.
   """
 
@@ -33,12 +33,12 @@ class Config:
   train_portion: float = 0.5
   batch_size: int = 64
   eval_batch_size: int = 256
-  crop_padding: int = 4
-  flip: bool = True
+  crop_padding: int = 1
+  flip: bool = False
   cutout_length: int = 0
 
   def __post_init__(self):
-    config.check(0 < self.train_portion < 1, "train_portion", self.train_portion, "it must be above 0 and below 1")
+    config.check(0 < self.train_portion <= 1, "train_portion", self.train_portion, "it must be above 0 and at most 1")
     config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
     config.check_not_negative(crop_padding=self.crop_padding, cutout_length=self.cutout_length)
     config.check(self.cutout_length % 2 == 0, "cutout_length", self.cutout_length, "it must be even, so that the square has that side")

@@ -105,7 +105,7 @@ class FiniteDifference:
     gradient = problem.train(weights, arch).weights
     ahead, _ = optimizer_step(problem.optimizer, gradient, opt_state, weights)
     valid = problem.valid(ahead, arch)
-    # The step depends on the architecture through its gradient: with J its derivative there, the implicit term is (d gradient / d arch)^T u.
+    # The step depends on the architecture through its gradient; u is the loss pulled back to that gradient, -lr * dL_val/dw unclipped.
     u, _, _ = _pull_back_step(problem.optimizer, gradient, opt_state, weights, valid.weights, tree.zeros_like(opt_state))
     size = tree.norm(u)
     epsilon = jnp.where(size > 0, self.radius / jnp.where(size > 0, size, 1.0), 0.0)

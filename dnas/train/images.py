@@ -1,0 +1,280 @@
+"""Image classification: batches on the device, evaluation over whole splits, and the retraining of one architecture."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from dnas.cells import functional
+from dnas.core.config import check, check_fraction, check_not_negative, check_positive
+from dnas.core.genotype import Genotype
+from dnas.data import augment, base, batches
+from dnas.nets import derived_image
+from dnas.nets.edges import DropPath
+from dnas.train import optimizers
+from dnas.train.loop import EpochRecord
+from dnas.train.metrics import correct, cross_entropy
+
+Tree = Any
+Predict = Callable[[Tree, jax.Array], jax.Array]
+"""(what a network needs, images float32 [B, H, W, C]) to logits [B, classes]."""
+
+
+class Pipeline:
+  """Batches of one split: shuffled by epoch, or drawn afresh; augmented on the device.
+
+  Attributes:
+    steps_per_epoch: batches that visit every example.
+  """
+
+  def __init__(self, split: base.Split, dataset: base.ImageDataset, config: base.Config, key: jax.Array):
+    """Copies the split to the device.
+
+    Args:
+      split: the examples.
+      dataset: the data set that it is from.
+      config: batch size and augmentation.
+      key: typed random key of the order.
+
+    Raises:
+      FieldError: if a batch is larger than the split.
+    """
+    mend = f"the split has {len(split)} examples, so give at most that"
+    check(config.batch_size <= len(split), "data.batch_size", config.batch_size, mend)
+    self.steps_per_epoch = batches.num_batches(len(split), config.batch_size)
+    self._split, self._key, self._permutation = batches.to_device(split), key, (-1, None)
+    options = dict(crop_padding=config.crop_padding, flip=config.flip, cutout_length=config.cutout_length)
+    prepare = functools.partial(augment.augment, mean=dataset.mean, std=dataset.std, **options)
+
+    @jax.jit
+    def shuffled(split: batches.DeviceSplit, permutation: jax.Array, index: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+      images, labels = batches.shuffled_batch(split, permutation, index, config.batch_size)
+      return prepare(key, images), labels
+
+    @jax.jit
+    def drawn(split: batches.DeviceSplit, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+      key_draw, key_augment = jax.random.split(key)
+      images, labels = batches.random_batch(split, key_draw, config.batch_size)
+      return prepare(key_augment, images), labels
+
+    self._shuffled, self._drawn = shuffled, drawn
+
+  def shuffled(self, step: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns the batch of a step, counted over all epochs: images float32 [B, H, W, C] and labels [B]. `key` is for augmentation."""
+    epoch, index = divmod(step, self.steps_per_epoch)
+    if self._permutation[0] != epoch:
+      self._permutation = epoch, batches.epoch_permutation(self._key, epoch, len(self._split))
+    return self._shuffled(self._split, self._permutation[1], np.int32(index), key)
+
+  def drawn(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns a batch of different examples drawn uniformly, whatever was drawn before."""
+    return self._drawn(self._split, key)
+
+
+def make_evaluate(
+  predict: Predict, dataset: base.ImageDataset, config: base.Config
+) -> Callable[[Tree, batches.DeviceSplit], dict[str, float]]:
+  """Returns a function that computes loss (nats) and accuracy (a fraction) over a whole split, every example once.
+
+  Args:
+    predict: the network, in evaluation mode.
+    dataset: for its normalization.
+    config: for the evaluation batch size.
+  """
+
+  @jax.jit
+  def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
+    images, labels, weights = batches.padded_batch(split, index, config.eval_batch_size)
+    logits = predict(network, augment.normalize(images, dataset.mean, dataset.std))
+    return jnp.stack([(cross_entropy(logits, labels) * weights).sum(), (correct(logits, labels) * weights).sum()])
+
+  def evaluate(network: Tree, split: batches.DeviceSplit) -> dict[str, float]:
+    count = batches.num_batches(len(split), config.eval_batch_size)
+    loss, accuracy = np.asarray(sum(sums(network, split, np.int32(index)) for index in range(count))) / len(split)
+    return {"loss": float(loss), "accuracy": float(accuracy)}
+
+  return evaluate
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """How one architecture is trained.
+
+  Attributes:
+    epochs: passes over the training data.
+    learning_rate: learning rate at the start; it falls to final_learning_rate along a cosine, epoch by epoch.
+    final_learning_rate: learning rate that the cosine ends in.
+    momentum: momentum of the gradient descent.
+    weight_decay: coefficient of the L2 penalty on all weights.
+    gradient_clip: largest global norm of the gradient; 0 does not clip.
+    auxiliary_weight: weight of the auxiliary head's loss.
+    drop_path: probability to drop an edge at the end of training; it rises linearly from 0, epoch by epoch.
+  """
+
+  epochs: int = 600
+  learning_rate: float = 0.025
+  final_learning_rate: float = 0.0
+  momentum: float = 0.9
+  weight_decay: float = 3e-4
+  gradient_clip: float = 5.0
+  auxiliary_weight: float = 0.4
+  drop_path: float = 0.2
+
+  def __post_init__(self):
+    check_positive(epochs=self.epochs, learning_rate=self.learning_rate)
+    check_not_negative(
+      final_learning_rate=self.final_learning_rate,
+      weight_decay=self.weight_decay,
+      gradient_clip=self.gradient_clip,
+      auxiliary_weight=self.auxiliary_weight,
+    )
+    check_fraction(momentum=self.momentum, drop_path=self.drop_path)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TrainState:
+  """All that training changes: weights, running batch statistics, optimizer state, and the run's key as raw data, which stays."""
+
+  weights: Tree
+  stats: Tree
+  opt_state: Tree
+  key: jax.Array
+
+
+class RetrainTask:
+  """Trains the network of a genotype from scratch (a `loop.Task`).
+
+  Attributes:
+    network: the static part of the network.
+    evaluate: ((weights, stats), split on the device) to loss and accuracy, in evaluation mode.
+  """
+
+  def __init__(
+    self,
+    config: Config,
+    network_config: derived_image.Config,
+    data_config: base.Config,
+    dataset: base.ImageDataset,
+    genotype: Genotype,
+    seed: int,
+  ):
+    """Builds the task.
+
+    Args:
+      config: optimizer and regularization.
+      network_config: size of the network.
+      data_config: with a train_portion of 1 all training data trains; otherwise the rest is for validation, epoch by epoch.
+      dataset: the data set.
+      genotype: the architecture, valid in its space.
+      seed: of initial weights, order of the data, augmentation and drop-path.
+    """
+    whole = data_config.train_portion == 1
+    train, valid = (dataset.train, None) if whole else base.search_split(dataset, data_config.train_portion)
+    self._init_key = jax.random.key(seed)
+    self._pipeline = Pipeline(train, dataset, data_config, jax.random.fold_in(self._init_key, 0))
+    self._valid = None if valid is None else batches.to_device(valid)
+    self.epochs, self.steps_per_epoch = config.epochs, self._pipeline.steps_per_epoch
+    module = derived_image.DerivedImageNetwork(
+      network_config, genotype, dataset.train.images.shape[1:], dataset.num_classes, np.random.default_rng(seed)
+    )
+    self.network, self._initial = functional.split(module)
+    self._schedule = optimizers.cosine_by_epoch(config.learning_rate, config.final_learning_rate, config.epochs, self.steps_per_epoch)
+    self._optimizer = optimizers.sgd(
+      self._schedule, momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip
+    )
+
+    def drop_path(step: jax.Array) -> jax.Array:
+      return config.drop_path * (step // self.steps_per_epoch) / config.epochs
+
+    self._step = jax.jit(
+      functools.partial(
+        train_step,
+        network=self.network,
+        optimizer=self._optimizer,
+        drop_path=drop_path if config.drop_path else None,
+        auxiliary_weight=config.auxiliary_weight if network_config.auxiliary else None,
+      )
+    )
+
+    def predict(variables: functional.Variables, images: jax.Array) -> jax.Array:
+      return functional.apply(self.network, variables, images, train=False)[0][0]
+
+    self._evaluate = make_evaluate(predict, dataset, data_config)
+
+  def init(self) -> TrainState:
+    """See `loop.Task`."""
+    weights = self._initial.weights
+    return TrainState(weights, self._initial.stats, self._optimizer.init(weights), jax.random.key_data(self._init_key))
+
+  def step(self, state: TrainState, step: int) -> tuple[TrainState, Mapping[str, jax.Array]]:
+    """See `loop.Task`."""
+    key = step_key(state.key, np.int32(step))
+    batch = self._pipeline.shuffled(step, key)
+    return self._step(state, batch, np.int32(step), key)
+
+  def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
+    """See `loop.Task`."""
+    metrics = {f"train/{name}": value for name, value in means.items()}
+    if self._valid is not None:
+      metrics |= {f"valid/{name}": value for name, value in self.evaluate(state, self._valid).items()}
+    metrics["learning_rate"] = float(self._schedule((epoch - 1) * self.steps_per_epoch))
+    return state, {"metrics": metrics}
+
+  def evaluate(self, state: TrainState, split: batches.DeviceSplit) -> dict[str, float]:
+    """Returns loss (nats) and accuracy (a fraction) over a whole split."""
+    return self._evaluate(functional.Variables(state.weights, state.stats), split)
+
+
+def train_step(
+  state: TrainState,
+  batch: tuple[jax.Array, jax.Array],
+  step: jax.Array,
+  key: jax.Array,
+  *,
+  network: functional.Network,
+  optimizer: optax.GradientTransformation,
+  drop_path: Callable[[jax.Array], jax.Array] | None,
+  auxiliary_weight: float | None,
+) -> tuple[TrainState, dict[str, jax.Array]]:
+  """Takes one step of the optimizer.
+
+  Args:
+    state: where training stands.
+    batch: images float32 [B, H, W, C] and labels [B].
+    step: number of the step.
+    key: typed random key of the step.
+    network: the static part of the network.
+    optimizer: of the weights.
+    drop_path: step number to the probability to drop an edge; None drops none.
+    auxiliary_weight: weight of the auxiliary head's loss, if there is one.
+
+  Returns:
+    The new state, and loss (without the auxiliary one) and accuracy on the batch.
+  """
+  images, labels = batch
+
+  def loss(weights: Tree) -> tuple[jax.Array, tuple[Tree, jax.Array, jax.Array]]:
+    dropping = None if drop_path is None else DropPath(jax.random.fold_in(key, 1), drop_path(step))
+    variables = functional.Variables(weights, state.stats)
+    (logits, auxiliary), stats = functional.apply(network, variables, images, train=True, drop_path=dropping)
+    main = total = cross_entropy(logits, labels).mean()
+    if auxiliary_weight is not None:
+      total = total + auxiliary_weight * cross_entropy(auxiliary, labels).mean()
+    return total, (stats, main, logits)
+
+  (_, (stats, main, logits)), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
+  updates, opt_state = optimizer.update(gradient, state.opt_state, state.weights)
+  weights = optax.apply_updates(state.weights, updates)
+  return TrainState(weights, stats, opt_state, state.key), {"loss": main, "accuracy": correct(logits, labels).mean()}
+
+
+@jax.jit
+def step_key(key_data: jax.Array, step: jax.Array) -> jax.Array:
+  """Returns the typed random key of a step, from the raw key of the run."""
+  return jax.random.fold_in(jax.random.wrap_key_data(key_data), step)
