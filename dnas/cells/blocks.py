@@ -3,6 +3,8 @@
 Axes: E edges, B batch, H height, W width, C channels in, D channels out. Every block maps a stack of edges [E, B, H, W, C].
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -37,22 +39,39 @@ class BatchNorm(nnx.Module):
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [E, B, H, W, C] to the same shape."""
+    mean, variance = self.mean[...], self.variance[...]
     if train:
-      mean = x.mean((1, 2, 3))
-      variance = jnp.maximum(jnp.square(x).mean((1, 2, 3)) - jnp.square(mean), 0)
-      count = x[0, ..., 0].size
-      unbiased = variance * (count / max(count - 1, 1))
-      self.mean[...] = BATCH_NORM_MOMENTUM * self.mean[...] + (1 - BATCH_NORM_MOMENTUM) * mean
-      self.variance[...] = BATCH_NORM_MOMENTUM * self.variance[...] + (1 - BATCH_NORM_MOMENTUM) * unbiased
-    else:
-      mean, variance = self.mean[...], self.variance[...]
-    factor = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
-    if self.scale is not None:
-      factor = factor * self.scale[...]
-    offset = -mean * factor
-    if self.bias is not None:
-      offset = offset + self.bias[...]
-    return x * factor[:, None, None, None] + offset[:, None, None, None]
+      running = mean, variance
+      mean, variance = _moments(x)
+      for variable, value in zip((self.mean, self.variance), _moved(running, mean, variance, x.size // mean.size), strict=True):
+        variable.set_value(value)
+    scale, bias = (None, None) if self.scale is None else (self.scale[...], self.bias[...])
+    return _normalize(x, mean, variance, scale, bias)
+
+
+# Compiled functions of their own, so that all layers of one shape are traced and differentiated once.
+
+
+@jax.jit
+def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns mean and biased variance over (B, H, W), each [E, C]."""
+  mean = x.mean((1, 2, 3))
+  return mean, jnp.maximum(jnp.square(x).mean((1, 2, 3)) - jnp.square(mean), 0)
+
+
+@functools.partial(jax.jit, static_argnums=3)
+def _moved(running: tuple[jax.Array, jax.Array], mean: jax.Array, variance: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+  """Returns the running mean and variance after a batch of `count` values, without gradient."""
+  batch = jax.lax.stop_gradient((mean, variance * (count / max(count - 1, 1))))
+  return jax.tree.map(lambda old, new: BATCH_NORM_MOMENTUM * old + (1 - BATCH_NORM_MOMENTUM) * new, running, batch)
+
+
+@jax.jit
+def _normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:
+  factor = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+  factor = factor if scale is None else factor * scale
+  offset = -mean * factor if bias is None else bias - mean * factor
+  return x * factor[:, None, None, None] + offset[:, None, None, None]
 
 
 def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:

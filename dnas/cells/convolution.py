@@ -61,35 +61,45 @@ def _depthwise_windows(x: jax.Array, kernel: jax.Array, stride: int, dilation: i
   return _windows_forward(x, kernel, stride, dilation)
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3))
 def _windows_forward(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.Array:
   pad = dilation * (kernel.shape[1] // 2)
-  height, width = x.shape[2:4]
-  x = jnp.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)])
-  out = 0.0
-  for i, j in _taps(kernel):
-    row, column = i * dilation, j * dilation
-    out = out + x[:, :, row : row + height : stride, column : column + width : stride] * kernel[:, None, None, None, i, j]
-  return out
+  padded = jnp.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)])
+  windows = (
+    _slice_window(padded, i * dilation, j * dilation, x.shape[2], x.shape[3], stride) * tap for (i, j), tap in _taps(kernel).items()
+  )
+  return functools.reduce(jnp.add, windows)
 
 
-def _taps(kernel: jax.Array) -> list[tuple[int, int]]:
-  return list(itertools.product(range(kernel.shape[1]), range(kernel.shape[2])))
+def _taps(kernel: jax.Array) -> dict[tuple[int, int], jax.Array]:
+  """Returns the kernel tap by tap, each [E, 1, 1, 1, C]."""
+  edges, k, _, channels = kernel.shape
+  flat = kernel.reshape(edges, 1, 1, 1, k * k * channels)
+  places = itertools.product(range(k), repeat=2)
+  return {place: lax.slice_in_dim(flat, t * channels, (t + 1) * channels, axis=4) for t, place in enumerate(places)}
 
 
+def _slice_window(x: jax.Array, row: int, column: int, height: int, width: int, stride: int = 1) -> jax.Array:
+  edges, batch, _, _, channels = x.shape
+  start, limit = (0, 0, row, column, 0), (edges, batch, row + height, column + width, channels)
+  return lax.slice(x, start, limit, (1, 1, stride, stride, 1))
+
+
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _windows_input_gradient(g: jax.Array, kernel: jax.Array, x_shape: tuple[int, ...], stride: int, dilation: int) -> jax.Array:
   """Every phase of the input (positions equal modulo the stride) is a sum of windows of the output's gradient."""
   pad = dilation * (kernel.shape[1] // 2)
   rows, columns = g.shape[2:4]
   padded = jnp.pad(g, [(0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)])
-  phases = []
+  phases, taps = [], _taps(kernel)
   for phase in itertools.product(range(stride), repeat=2):
-    total = jnp.zeros_like(g)
-    for tap in _taps(kernel):
-      shifts = [offset + pad - index * dilation for offset, index in zip(phase, tap, strict=True)]
-      if any(shift % stride for shift in shifts):
-        continue
-      row, column = (pad + shift // stride for shift in shifts)
-      total = total + padded[:, :, row : row + rows, column : column + columns] * kernel[:, None, None, None, *tap]
+    windows = [jnp.zeros_like(g)]
+    for place, tap in taps.items():
+      shifts = [offset + pad - index * dilation for offset, index in zip(phase, place, strict=True)]
+      if not any(shift % stride for shift in shifts):
+        row, column = (pad + shift // stride for shift in shifts)
+        windows.append(_slice_window(padded, row, column, rows, columns) * tap)
+    total = functools.reduce(jnp.add, windows)
     phases.append(total if x_shape[0] == g.shape[0] else _sum_edges(total))
   if stride == 1:
     return phases[0]
@@ -103,6 +113,7 @@ def _sum_edges(x: jax.Array) -> jax.Array:
   return jnp.matmul(jnp.ones((1, x.shape[0]), x.dtype), x.reshape(x.shape[0], -1)).reshape(1, *x.shape[1:])
 
 
+@functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _windows_kernel_gradient(g: jax.Array, x: jax.Array, kernel_shape: tuple[int, ...], stride: int, dilation: int) -> jax.Array:
   edges, k, _, channels = kernel_shape
   phases = _to_phases(x, k, stride, dilation)

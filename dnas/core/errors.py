@@ -1,6 +1,7 @@
 """The one exception that a person's mistake raises."""
 
 import difflib
+import reprlib
 from collections.abc import Iterable
 
 
@@ -22,8 +23,12 @@ class FieldError(InputError):
   """
 
   def __init__(self, field: str, value: object, mend: str):
-    super().__init__(f"{field} is {value}; {mend}.")
+    super().__init__(field, value, mend)  # the arguments as they are, so that the error can be pickled
     self.field, self.value, self.mend = field, value, mend
+
+  def __str__(self) -> str:
+    value = str(self.value)
+    return f"{self.field} is {value if value.isprintable() else repr(value)}; {self.mend}."
 
   def within(self, component: str) -> "FieldError":
     """Returns the same error with the path of the component before the field."""
@@ -41,4 +46,13 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
   known = sorted(known)
   near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
   hint = f" Did you mean '{near[0]}'?" if near else ""
-  return InputError(f"unknown {kind} '{name}'.{hint} Known: {', '.join(known)}.")
+  return InputError(f"unknown {kind} {shown(name)}.{hint} Known: {', '.join(known)}.")
+
+
+def shown(value: object) -> str:
+  """Returns a value that a person gave as one short printable line, for a message."""
+  return _SHORT.repr(value)
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80

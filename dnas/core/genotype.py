@@ -5,12 +5,14 @@ state. States are numbered as in the published code: the cell's inputs first (0 
 """
 
 import ast
+import collections
 import dataclasses
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, shown
 
 
 class Edge(NamedTuple):
@@ -81,11 +83,12 @@ def from_edge_lists(
   """
   out = []
   for name, (edges, concat) in cells.items():
-    edges = _checked_edges(edges, f"{where}, cell '{name}'")
+    here = f"{where}, cell '{name}'"
+    edges = _checked_edges(edges, here)
     if len(edges) % edges_per_node:
-      raise InputError(f"{where}, cell '{name}': {len(edges)} edges do not divide into nodes of {edges_per_node}; give every node its edges.")
+      raise InputError(f"{here}: {len(edges)} edges do not divide into nodes of {edges_per_node}; give every node its edges.")
     nodes = tuple(tuple(edges[i : i + edges_per_node]) for i in range(0, len(edges), edges_per_node))
-    out.append((name, CellGenotype(nodes, _checked_concat(concat, f"{where}, cell '{name}'"))))
+    out.append((name, CellGenotype(nodes, _checked_concat(concat, here))))
   return Genotype(space, tuple(out))
 
 
@@ -104,67 +107,120 @@ def parse(text: str, space: str, edges_per_node: int, where: str = "genotype") -
     InputError: if the text does not parse.
   """
   text = text.strip()
+  if len(text) > _MAX_LENGTH:
+    raise InputError(f"{where}: {len(text)} characters are too many for a genotype; give at most {_MAX_LENGTH}.")
   if text.startswith("{"):
     return _parse_json(text, space, where)
   if text.startswith("Genotype("):
     return _parse_published(text, space, edges_per_node, where)
-  raise InputError(f"{where}: {text[:60]!r} is not a genotype; give JSON with 'cells', or the published form 'Genotype(normal=[...], ...)'.")
+  raise InputError(f"{where}: {text[:60]!r} is not a genotype; give JSON with 'cells', or the published 'Genotype(normal=[...], ...)'.")
+
+
+_MAX_LENGTH = 100_000
+_MAX_DIGITS = 20  # of a number; longer ones do not print
+_MAX_STATES = 10_000  # in a `range`; nobody wants the memory of more
 
 
 def _parse_json(text: str, space: str, where: str) -> Genotype:
+  def number(digits: str) -> int:
+    if len(digits) > _MAX_DIGITS:
+      raise InputError(f"{where}: {digits[:_MAX_DIGITS]}... is not the number of a state; write it as ['skip_connect', 0].")
+    return int(digits)
+
+  def no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    for name, count in collections.Counter(name for name, _ in pairs).items():
+      if count > 1:
+        raise InputError(f"{where}: {shown(name)} is given {count} times; give it once.")
+    return dict(pairs)
+
   try:
-    value = json.loads(text)
+    value = json.loads(text, parse_int=number, object_pairs_hook=no_duplicates)
   except json.JSONDecodeError as e:
     raise InputError(f"{where}: not valid JSON at line {e.lineno}, column {e.colno}: {e.msg}; mend it there.") from None
-  cells = value.get("cells")
+  except RecursionError:
+    raise InputError(f"{where}: {text[:60]!r} is nested too deeply for a genotype; give 'cells' with 'nodes' and 'concat'.") from None
+  space, cells = value.get("space", space), value.get("cells")
+  if not isinstance(space, str):
+    raise InputError(f"{where}: field 'space' is {shown(space)}; give the name of a space in quotes.")
   if not isinstance(cells, dict) or not cells:
     raise InputError(f"{where}: field 'cells' is missing or empty; it maps a cell type to its 'nodes' and 'concat'.")
   out = []
   for name, cell in cells.items():
-    here = f"{where}, cell '{name}'"
+    here = f"{where}, cell {shown(name)}"
     if not isinstance(cell, dict) or not isinstance(cell.get("nodes"), list):
       raise InputError(f"{here}: field 'nodes' is missing; it lists, for every node, its [operation, source] pairs.")
     nodes = tuple(tuple(_checked_edges(node, f"{here}, node {i}")) for i, node in enumerate(cell["nodes"]))
     out.append((name, CellGenotype(nodes, _checked_concat(cell.get("concat"), here))))
-  return Genotype(str(value.get("space", space)), tuple(out))
+  return Genotype(space, tuple(out))
 
 
 def _parse_published(text: str, space: str, edges_per_node: int, where: str) -> Genotype:
   try:
-    call = ast.parse(text, mode="eval").body
-    if not isinstance(call, ast.Call) or call.args:
-      raise ValueError
-    fields = {keyword.arg: _literal(keyword.value) for keyword in call.keywords}
-  except (SyntaxError, ValueError, TypeError, RecursionError):
-    raise InputError(f"{where}: {text[:60]!r} does not parse as 'Genotype(name=[(operation, source), ...], name_concat=[...])'; mend it.") from None
-  names = [name for name in fields if name and not name.endswith("concat")]
+    fields = _published_fields(text)
+  except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):  # the parser runs out of memory on deep nesting
+    form = "Genotype(name=[(operation, source), ...], name_concat=[...])"
+    raise InputError(f"{where}: {text[:60]!r} does not parse as '{form}'; mend it.") from None
+  for name, values in fields.items():
+    if len(values) > 1:
+      raise InputError(f"{where}: '{name}' is given {len(values)} times; give it once.")
+  names = [name for name in fields if not name.endswith("concat")]
   if not names:
     raise InputError(f"{where}: {text[:60]!r} names no cell; give 'normal=[...]' and 'reduce=[...]', or 'recurrent=[...]'.")
-  cells = {name: (fields[name], fields.get(f"{name}_concat", fields.get("concat"))) for name in names}
-  return from_edge_lists(space, edges_per_node, cells, where)
+  concats = {name: "concat" if len(names) == 1 and "concat" in fields else f"{name}_concat" for name in names}
+  for name in fields:
+    if name not in names and name not in concats.values():
+      raise InputError(f"{where}: '{name}' belongs to no cell; the cells are {', '.join(names)}, so give {', '.join(concats.values())}.")
+  for concat in concats.values():
+    if concat not in fields:
+      raise InputError(f"{where}: '{concat}' is missing; write it as {concat}=[2, 3, 4, 5].")
+  return from_edge_lists(space, edges_per_node, {name: (fields[name][0], fields[concats[name]][0]) for name in names}, where)
+
+
+def _published_fields(text: str) -> dict[str, list[Any]]:
+  """Returns keyword to the values it is given in the call of `Genotype`. Raises one of several built-in errors if it is not such a call."""
+  with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # a bad escape in a string is a warning of the parser
+    call = ast.parse(text, mode="eval").body
+  if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
+    raise ValueError
+  fields = {}
+  for keyword in call.keywords:
+    if keyword.arg is None:
+      raise ValueError
+    fields.setdefault(keyword.arg, []).append(_literal(keyword.value))
+  return fields
 
 
 def _literal(node: ast.AST) -> Any:
   """Evaluates a literal, or a call of `range` with literal arguments; the published genotypes hold both."""
-  if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range":
-    return list(range(*(ast.literal_eval(argument) for argument in node.args)))
+  for part in ast.walk(node):
+    if isinstance(part, ast.Constant) and isinstance(part.value, int) and part.value >= 10**_MAX_DIGITS:
+      raise ValueError
+  if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "range" and not node.keywords:
+    numbers = range(*(ast.literal_eval(argument) for argument in node.args))
+    if numbers[_MAX_STATES:]:
+      raise ValueError
+    return list(numbers)
   return ast.literal_eval(node)
 
 
 def _checked_edges(edges: Any, where: str) -> list[Edge]:
   if not isinstance(edges, (list, tuple)):
-    raise InputError(f"{where}: {edges!r} is not a list of (operation, source) pairs; give one.")
+    raise InputError(f"{where}: {shown(edges)} is not a list of (operation, source) pairs; give one.")
   out = []
   for edge in edges:
     pair = isinstance(edge, (list, tuple)) and len(edge) == 2
-    if not pair or not isinstance(edge[0], str) or not isinstance(edge[1], int) or isinstance(edge[1], bool):
-      raise InputError(f"{where}: edge {edge!r} is not a pair (operation name, source number); write it as ('skip_connect', 0).")
+    if not pair or not isinstance(edge[0], str) or not _is_number(edge[1]):
+      raise InputError(f"{where}: edge {shown(edge)} is not a pair (operation name, source number); write it as ('skip_connect', 0).")
     out.append(Edge(*edge))
   return out
 
 
 def _checked_concat(concat: Any, where: str) -> tuple[int, ...]:
-  valid = isinstance(concat, (list, tuple)) and concat and all(isinstance(i, int) and not isinstance(i, bool) for i in concat)
-  if not valid:
-    raise InputError(f"{where}: concat {concat!r} is not a list of state numbers; write it as [2, 3, 4, 5].")
+  if not isinstance(concat, (list, tuple)) or not concat or not all(_is_number(state) for state in concat):
+    raise InputError(f"{where}: concat {shown(concat)} is not a list of state numbers; write it as [2, 3, 4, 5].")
   return tuple(concat)
+
+
+def _is_number(value: Any) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool)
