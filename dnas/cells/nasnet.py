@@ -6,7 +6,7 @@ Architecture Search", AAAI 2019. As in the DARTS paper, the operations are those
 """
 
 from dnas.cells import darts_conv
-from dnas.cells.registries import published
+from dnas.cells.registries import SPACES, published
 from dnas.core.space import CellSpace
 
 SPACE = CellSpace(
@@ -15,6 +15,7 @@ SPACE = CellSpace(
   operations=(*darts_conv.SPACE.operations, "sep_conv_7x7", "conv_7x1_1x7"),
   num_nodes=5,
 )
+SPACES.register(SPACE.name)(SPACE)
 
 _SKIP, _MAX, _AVG, _WIDE = "skip_connect", "max_pool_3x3", "avg_pool_3x3", "conv_7x1_1x7"
 _SEP3, _SEP5, _SEP7 = "sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7"

@@ -1,0 +1,1 @@
+"""Launchers. Each is a module: `python -m experiments.search --help`."""

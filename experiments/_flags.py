@@ -1,0 +1,156 @@
+"""Configurations on absl flags: presets, overrides, help, and errors that a person can read."""
+
+import dataclasses
+import importlib
+import pkgutil
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, TypeVar
+
+from absl import flags
+
+from dnas.core import config as config_lib
+from dnas.core.errors import FieldError, InputError, unknown_name
+from dnas.train.loop import NonFiniteLoss, Stopped
+from experiments import presets
+
+C = TypeVar("C")
+
+BAD_INPUT, FAILED, STOPPED = 2, 1, 143
+"""Exit statuses: a person's mistake, a loss that is not finite, a run that was asked to stop."""
+
+_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool, str: flags.DEFINE_string}
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What every launcher takes beside its configuration; none of it changes a result.
+
+  Attributes:
+    workdir: folder of the run; the same command again resumes it.
+    preset: name of a published or demonstration configuration, on top of which the other flags count.
+    save_every_steps: steps between checkpoints within an epoch; 0 saves at the ends of epochs alone.
+    keep_checkpoints: how many checkpoints to keep.
+    compilation_cache: folder in which compiled programs are kept between runs; 'none' keeps none.
+  """
+
+  workdir: str = ""
+  preset: str = ""
+  save_every_steps: int = 200
+  keep_checkpoints: int = 2
+  compilation_cache: str = "~/.cache/dnas/compilation"
+
+  def __post_init__(self):
+    config_lib.check_not_negative(save_every_steps=self.save_every_steps)
+    config_lib.check_positive(keep_checkpoints=self.keep_checkpoints)
+
+
+class Launcher(Generic[C]):
+  """A program with a configuration: parses flags, runs, turns errors into a sentence and an exit status."""
+
+  def __init__(self, name: str, default: C, run: Callable[[C, Options, set[str]], None], about: str):
+    """Makes a launcher.
+
+    Args:
+      name: its module in `experiments`.
+      default: the configuration without preset and flags.
+      run: does the work, from the configuration, the options, and the paths of the configuration fields that were given as flags.
+      about: the text above the list of flags.
+    """
+    self.name, self._default, self._run, self._about = name, default, run, about
+
+  def main(self, argv: Sequence[str]) -> int:
+    """Parses `argv` (with the program's name first), runs, and returns the exit status."""
+    if any(argument in ("--help", "-help", "-h", "--helpshort", "--helpfull") for argument in argv[1:]):
+      print(self.help())
+      return 0
+    try:
+      config, options, given = self.parse(argv)
+      self._run(config, options, given)
+    except FieldError as e:
+      return _complain(f"--{e}", BAD_INPUT)
+    except InputError as e:
+      return _complain(str(e), BAD_INPUT)
+    except NonFiniteLoss as e:
+      return _complain(str(e), FAILED)
+    except Stopped as e:
+      return _complain(str(e), STOPPED)
+    return 0
+
+  def parse(self, argv: Sequence[str]) -> tuple[C, Options, set[str]]:
+    """Returns configuration, options, and the paths of the configuration fields given as flags. Raises InputError."""
+    values = flags.FlagValues()
+    paths = self._define(values, self._default)
+    option_paths = self._define(values, Options())
+    try:
+      rest = values(list(argv))
+    except flags.Error as e:
+      raise InputError(_one_sentence(e)) from None
+    if len(rest) > 1:
+      raise InputError(f"'{rest[1]}' is not a flag; write flags as --name=value, see --help.")
+    options = config_lib.replace(Options(), {path: values[path].value for path in option_paths if values[path].present})
+    config = load_preset(options.preset, self.name) if options.preset else self._default
+    given = {path for path in paths if values[path].present}
+    return config_lib.replace(config, {path: values[path].value for path in given}), options, given
+
+  def _define(self, values: flags.FlagValues, config: Any) -> list[str]:
+    texts, paths = config_lib.help_texts(type(config)), []
+    for path, kind, default in config_lib.fields(config):
+      _DEFINE[kind](path, default, texts[path], flag_values=values)
+      paths.append(path)
+    return paths
+
+  def help(self) -> str:
+    """Returns the help text: what the launcher does, its presets, and its flags by component with defaults."""
+    names = [name for name in preset_names() if _preset(name).LAUNCHER == self.name]
+    lines = [self._about.strip(), "", "Presets (--preset=NAME):"]
+    lines += [f"  {name:<32}{_summary(_preset(name).__doc__)}" for name in names]
+    for title, config in (("Flags of every launcher", Options()), ("Configuration", self._default)):
+      texts, last = config_lib.help_texts(type(config)), None
+      for path, kind, default in config_lib.fields(config):
+        component = path.rpartition(".")[0]
+        if component != last or last is None:
+          lines += ["", f"{title}:" if not component else f"{component}:"] if component != last else [f"\n{title}:"]
+        last = component
+        shown = f"--{path}={default}" if kind is not str or default else f"--{path}="
+        lines.append(f"  {shown}")
+        lines += textwrap.wrap(texts[path], 96, initial_indent="      ", subsequent_indent="      ")
+    return "\n".join(lines)
+
+
+def preset_names() -> list[str]:
+  """Returns the names of all presets."""
+  return sorted(module.name for module in pkgutil.iter_modules(presets.__path__))
+
+
+def load_preset(name: str, launcher: str) -> Any:
+  """Returns a preset's configuration.
+
+  Raises:
+    InputError: if there is none of that name, or it is for another launcher.
+  """
+  if name not in preset_names():
+    raise unknown_name("preset", name, [known for known in preset_names() if _preset(known).LAUNCHER == launcher])
+  preset = _preset(name)
+  if preset.LAUNCHER != launcher:
+    raise InputError(f"--preset={name} is for experiments.{preset.LAUNCHER} and this is experiments.{launcher}; run that one.")
+  return preset.CONFIG
+
+
+def _preset(name: str) -> Any:
+  return importlib.import_module(f"experiments.presets.{name}")
+
+
+def _summary(doc: str | None) -> str:
+  return (doc or "").strip().splitlines()[0]
+
+
+def _one_sentence(error: flags.Error) -> str:
+  text = " ".join(str(error).split()).replace("\n", " ")
+  return text if text.endswith((".", "?")) else f"{text}; see --help."
+
+
+def _complain(text: str, status: int) -> int:
+  print(f"error: {text}", file=sys.stderr)
+  return status
