@@ -56,9 +56,7 @@ def run(task: loop.Task, folder: RunFolder, options: Options) -> loop.Position:
     if position.step:
       display.say(f"resumed after step {position.step} of {total} in {folder.path}")
     stop = stack.enter_context(StopRequest(display.say))
-    for record in loop.run(
-      task, position, checkpoints, save_every_steps=options.save_every_steps, stop=stop, on_step=display.step
-    ):
+    for record in loop.run(task, position, checkpoints, save_every_steps=options.save_every_steps, stop=stop, on_step=display.step):
       folder.append(record)
       writer.write(record["step"], record["metrics"])
       display.epoch(record)

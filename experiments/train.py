@@ -6,7 +6,6 @@
 that opens the test set, after the last epoch. The same command again resumes a run that was stopped or killed.
 """
 
-import dataclasses
 import json
 import pathlib
 import sys
@@ -21,29 +20,10 @@ from dnas.core import tree
 from dnas.core.errors import InputError, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.data import base, batches, datasets
-from dnas.nets import derived_image
 from dnas.report.plots import save_pictures
 from dnas.train import images
 from experiments import _flags, _run
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-  """The training of one architecture.
-
-  Attributes:
-    genotype: a published name, the folder of a search, a file with a genotype, or random:SEED.
-    seed: of initial weights, order of the data, augmentation and drop-path.
-  """
-
-  genotype: str = "DARTS_V2"
-  seed: int = 0
-  data: base.Config = dataclasses.field(default_factory=lambda: base.Config(train_portion=1.0))
-  network: derived_image.Config = dataclasses.field(default_factory=derived_image.Config)
-  train: images.Config = dataclasses.field(default_factory=images.Config)
-
-  def __post_init__(self):
-    config_lib.check_not_negative(seed=self.seed)
+from experiments.configs import TrainConfig
 
 
 def load_genotype(text: str) -> Genotype:
@@ -77,7 +57,7 @@ def load_genotype(text: str) -> Genotype:
   return SPACES[found.space].validate(found, where=str(path))
 
 
-def run(config: Config, options: _flags.Options, given: set[str]) -> None:
+def run(config: TrainConfig, options: _flags.Options, given: set[str]) -> None:
   """Trains or resumes, and tests once."""
   _run.use_compilation_cache(options.compilation_cache)
   genotype = load_genotype(config.genotype)
@@ -100,7 +80,7 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   print(f"pictures: {folder.path / 'pictures'}")
 
 
-LAUNCHER = _flags.Launcher("train", Config(), run, __doc__)
+LAUNCHER = _flags.Launcher("train", TrainConfig(), run, __doc__)
 main = LAUNCHER.main
 
 if __name__ == "__main__":

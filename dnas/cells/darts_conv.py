@@ -112,4 +112,3 @@ class Cell(nnx.Module):
       for target, contribution in edges(states[source], contexts[source], train).items():
         sums[target - 2] = sums[target - 2] + contribution
     return jnp.concatenate([states[state] for state in self.concat], -1)
-

@@ -107,9 +107,7 @@ class Conv7x1x7(nnx.Module):
 class SeparableLayer(nnx.Module):
   """One depthwise separable layer of several operations: each its own depthwise kernel, then one product and one normalization for all."""
 
-  def __init__(
-    self, kernels: Sequence[tuple[int, int]], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator
-  ):
+  def __init__(self, kernels: Sequence[tuple[int, int]], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
     self.stride, self.dilations = stride, tuple(dilation for _, dilation in kernels)
     self.depthwise = nnx.List([uniform(rng, (edges, size, size, channels), size * size) for size, _ in kernels])
     self.pointwise = uniform(rng, (len(kernels) * edges, channels, channels), channels)

@@ -60,9 +60,7 @@ class AuxiliaryHead(nnx.Module):
 class DerivedImageNetwork(nnx.Module):
   """Stem, cells of a genotype, global average pooling, linear classifier, and the auxiliary head."""
 
-  def __init__(
-    self, config: Config, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator
-  ):
+  def __init__(self, config: Config, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator):
     """Builds the network; `image_shape` is (H, W, C). Raises FieldError if the images are too small for the auxiliary head."""
 
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> DiscreteEdges:

@@ -6,19 +6,16 @@ Expected result: a genotype that retrains (darts_cifar10_retrain) to 3.00 +- 0.1
 Expected time: the paper reports 1.5 GPU-days for four searches on one GTX 1080 Ti, so about 9 hours for one.
 """
 
-from dnas.data import base
-from dnas.search import darts
-from dnas.supernet import image_supernet
-from experiments.search import Config
+from experiments.configs import DartsConfig, DataConfig, SearchConfig, SupernetConfig
 
 LAUNCHER = "search"
-CONFIG = Config(
+CONFIG = SearchConfig(
   space="darts_conv",
   hypergradient="first_order",
   seed=2,
-  data=base.Config(dataset="cifar10", train_portion=0.5, batch_size=64, crop_padding=4, flip=True, cutout_length=0),
-  supernet=image_supernet.Config(channels=16, cells=8, stem_multiplier=3),
-  darts=darts.Config(
+  data=DataConfig(dataset="cifar10", train_portion=0.5, batch_size=64, crop_padding=4, flip=True, cutout_length=0),
+  supernet=SupernetConfig(channels=16, cells=8, stem_multiplier=3),
+  darts=DartsConfig(
     epochs=50,
     learning_rate=0.025,
     final_learning_rate=0.001,

@@ -6,18 +6,15 @@ Expected result: 2.76 +- 0.09 % test error with 3.3 million weights (table 1; te
 Expected time: the paper reports 1.5 GPU-days on one GTX 1080 Ti.
 """
 
-from dnas.data import base
-from dnas.nets import derived_image
-from dnas.train import images
-from experiments.train import Config
+from experiments.configs import DataConfig, NetworkConfig, RetrainConfig, TrainConfig
 
 LAUNCHER = "train"
-CONFIG = Config(
+CONFIG = TrainConfig(
   genotype="DARTS_V2",
   seed=0,
-  data=base.Config(dataset="cifar10", train_portion=1.0, batch_size=96, crop_padding=4, flip=True, cutout_length=16),
-  network=derived_image.Config(channels=36, cells=20, stem_multiplier=3, auxiliary=True),
-  train=images.Config(
+  data=DataConfig(dataset="cifar10", train_portion=1.0, batch_size=96, crop_padding=4, flip=True, cutout_length=16),
+  network=NetworkConfig(channels=36, cells=20, stem_multiplier=3, auxiliary=True),
+  train=RetrainConfig(
     epochs=600,
     learning_rate=0.025,
     final_learning_rate=0.0,

@@ -6,17 +6,14 @@ Expected result: validation accuracy of the supernet above 90 %, and a cell to r
 Expected time: about 2 minutes on two CPU cores, most of it compilation.
 """
 
-from dnas.data import base
-from dnas.search import darts
-from dnas.supernet import image_supernet
-from experiments.search import Config
+from experiments.configs import DartsConfig, DataConfig, SearchConfig, SupernetConfig
 
 LAUNCHER = "search"
-CONFIG = Config(
+CONFIG = SearchConfig(
   space="darts_conv",
   hypergradient="first_order",
   seed=2,
-  data=base.Config(dataset="digits", train_portion=0.5, batch_size=64, eval_batch_size=256, crop_padding=1, flip=False),
-  supernet=image_supernet.Config(channels=4, cells=3, stem_multiplier=3),
-  darts=darts.Config(epochs=10, learning_rate=0.1, arch_learning_rate=1e-2),
+  data=DataConfig(dataset="digits", train_portion=0.5, batch_size=64, eval_batch_size=256, crop_padding=1, flip=False),
+  supernet=SupernetConfig(channels=4, cells=3, stem_multiplier=3),
+  darts=DartsConfig(epochs=10, learning_rate=0.1, arch_learning_rate=1e-2),
 )

@@ -6,16 +6,13 @@ Expected result: around 5 % test error on 297 digits of writers that were not tr
 Expected time: about 20 seconds on two CPU cores, most of it compilation.
 """
 
-from dnas.data import base
-from dnas.nets import derived_image
-from dnas.train import images
-from experiments.train import Config
+from experiments.configs import DataConfig, NetworkConfig, RetrainConfig, TrainConfig
 
 LAUNCHER = "train"
-CONFIG = Config(
+CONFIG = TrainConfig(
   genotype="DARTS_V2",
   seed=0,
-  data=base.Config(dataset="digits", train_portion=1.0, batch_size=64, eval_batch_size=256, crop_padding=1, flip=False),
-  network=derived_image.Config(channels=8, cells=3, stem_multiplier=3, auxiliary=False),
-  train=images.Config(epochs=15, learning_rate=0.1, drop_path=0.1),
+  data=DataConfig(dataset="digits", train_portion=1.0, batch_size=64, eval_batch_size=256, crop_padding=1, flip=False),
+  network=NetworkConfig(channels=8, cells=3, stem_multiplier=3, auxiliary=False),
+  train=RetrainConfig(epochs=15, learning_rate=0.1, drop_path=0.1),
 )

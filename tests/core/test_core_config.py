@@ -1,0 +1,145 @@
+"""Configurations: dotted paths, replacement, help texts, and errors that carry the path of the field."""
+
+import copy
+import dataclasses
+import json
+import pickle
+
+import pytest
+
+from dnas.core import config
+from dnas.core.errors import FieldError, InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Adam:
+  """An optimizer.
+
+  Attributes:
+    learning_rate: how far a step goes; it is the
+      first one to tune.
+    betas: decay: of the averages.
+  Notes: these are not fields.
+    name: of nothing.
+  """
+
+  learning_rate: float = 1e-3
+  betas: tuple[float, ...] = (0.9, 0.999)
+
+  def __post_init__(self):
+    config.check_positive(learning_rate=self.learning_rate)
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+  """A search.
+
+  Attributes:
+    arch: not a leaf, so this is nowhere.
+    epochs: how many passes.
+  """
+
+  arch: Adam = Adam()
+  epochs: int = 50
+  name: str = ""
+
+  def __post_init__(self):
+    config.check_not_negative(epochs=self.epochs)
+    config.check(self.name != "bad", "name", self.name, "choose another")
+
+
+@dataclasses.dataclass(frozen=True)
+class Launch:
+  search: Search = Search()
+  weights: Adam = dataclasses.field(default_factory=lambda: Adam(learning_rate=0.025))
+  seed: int | None = None
+
+
+def test_fields_are_leaves_in_order_with_types():
+  assert list(config.fields(Launch())) == [
+    ("search.arch.learning_rate", float, 1e-3),
+    ("search.arch.betas", tuple[float, ...], (0.9, 0.999)),
+    ("search.epochs", int, 50),
+    ("search.name", str, ""),
+    ("weights.learning_rate", float, 0.025),
+    ("weights.betas", tuple[float, ...], (0.9, 0.999)),
+    ("seed", int | None, None),
+  ]
+
+
+def test_flatten_is_json_and_replace_takes_it_back():
+  launch = Launch(Search(Adam(0.5, (0.1,)), 7, "x"), Adam(2.0), 3)
+  flat = json.loads(json.dumps(config.flatten(launch)))
+  assert flat == config.flatten(launch) and flat["search.arch.betas"] == [0.1]
+  assert config.replace(Launch(), flat) == launch
+
+
+def test_replace_leaves_the_rest_and_the_original():
+  launch = Launch()
+  changed = config.replace(launch, {"search.arch.learning_rate": 0.1, "seed": 5})
+  assert launch == Launch()
+  assert changed == Launch(search=Search(arch=Adam(learning_rate=0.1)), seed=5)
+  assert config.replace(launch, {}) == launch
+  assert config.replace(launch, {"weights.betas": [1.0, 2.0]}).weights.betas == (1.0, 2.0)
+
+
+@pytest.mark.parametrize("path", ["search.arch.learning_rat", "search.arch", "", ".", "search", "search.arch.learning_rate.x", "seed\n"])
+def test_replace_refuses_unknown_paths(path: str):
+  with pytest.raises(InputError, match="^unknown configuration field ") as error:
+    config.replace(Launch(), {path: 1})
+  assert str(error.value).isprintable() and "Known: search.arch.betas, search.arch.learning_rate" in str(error.value)
+  if path == "search.arch.learning_rat":
+    assert "Did you mean 'search.arch.learning_rate'?" in str(error.value)
+
+
+@pytest.mark.parametrize(
+  ("path", "value", "message"),
+  [
+    ("search.arch.learning_rate", 0.0, "search.arch.learning_rate is 0.0; it must be above zero."),
+    ("weights.learning_rate", float("nan"), "weights.learning_rate is nan; it must be above zero."),
+    ("search.epochs", -1, "search.epochs is -1; it must be zero or more."),
+    ("search.name", "bad", "search.name is bad; choose another."),
+  ],
+)
+def test_refused_values_carry_the_whole_path(path: str, value: object, message: str):
+  with pytest.raises(FieldError) as error:
+    config.replace(Launch(), {path: value})
+  assert str(error.value) == message and error.value.field == path
+  for twin in (copy.copy(error.value), pickle.loads(pickle.dumps(error.value))):
+    assert str(twin) == message and twin.mend == error.value.mend
+
+
+def test_a_value_of_several_lines_is_shown_in_one():
+  message = str(FieldError("data.folder", "a\nb", "mend it"))
+  assert message == r"data.folder is 'a\nb'; mend it."
+
+
+def test_checks():
+  config.check(True, "x", 1, "mend")
+  config.check_positive(a=1, b=1e-9)
+  config.check_not_negative(a=0, b=2)
+  config.check_fraction(a=0, b=0.999)
+  refused = {config.check_positive: (0, -1), config.check_not_negative: (-1e-9,), config.check_fraction: (1.0, -0.1)}
+  for check, values in refused.items():
+    for bad in (*values, float("nan")):
+      with pytest.raises(FieldError, match="^rate is .*; it must be .*\\.$"):
+        check(fine=0.5, rate=bad)
+
+
+def test_help_texts_are_the_sentences_of_the_docstrings():
+  assert config.help_texts(Launch) == {
+    "search.arch.learning_rate": "how far a step goes; it is the first one to tune.",
+    "search.arch.betas": "decay: of the averages.",
+    "search.epochs": "how many passes.",
+    "search.name": "",
+    "weights.learning_rate": "how far a step goes; it is the first one to tune.",
+    "weights.betas": "decay: of the averages.",
+    "seed": "",
+  }
+
+
+def test_differences():
+  old, new = config.flatten(Launch()), config.flatten(Launch(seed=1))
+  assert config.differences(old, old) == {}
+  assert config.differences(old, new) == {"seed": (None, 1)}
+  assert config.differences({"a": 1, "b": 2}, {"b": 3, "c": 4}) == {"a": (1, None), "b": (2, 3), "c": (None, 4)}

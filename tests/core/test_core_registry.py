@@ -1,0 +1,48 @@
+"""Registries keep order, refuse a name that is taken, and suggest the nearest name for one that is not."""
+
+import pytest
+
+from dnas.core.errors import InputError, unknown_name
+from dnas.core.registry import Registry
+
+
+@pytest.fixture
+def colours() -> Registry[int]:
+  registry = Registry("colour")
+  assert registry.register("red")(1) == 1
+  registry.register("green")(2)
+  return registry
+
+
+def test_units_are_found_in_the_order_of_registration(colours: Registry[int]):
+  assert list(colours) == ["red", "green"] and colours["green"] == 2
+  assert "red" in colours and "blue" not in colours
+
+
+def test_register_decorates_and_returns_the_unit(colours: Registry):
+  @colours.register("blue")
+  def blue() -> str:
+    return "blue"
+
+  assert blue() == "blue" and colours["blue"] is blue
+
+
+def test_a_name_that_is_taken_is_refused_and_the_first_stays(colours: Registry[int]):
+  with pytest.raises(ValueError, match="colour 'red' is registered twice") as error:
+    colours.register("red")(3)
+  assert not isinstance(error.value, InputError) and colours["red"] == 1
+
+
+def test_an_unknown_name_gets_the_nearest(colours: Registry[int]):
+  with pytest.raises(InputError) as error:
+    colours["gren"]
+  assert str(error.value) == "unknown colour 'gren'. Did you mean 'green'? Known: green, red."
+  with pytest.raises(InputError) as error:
+    colours["xyz"]
+  assert str(error.value) == "unknown colour 'xyz'. Known: green, red."
+
+
+@pytest.mark.parametrize("name", ["a\nb", "\x1b[31mred", "x" * 100_000, "\udcff", 3, None])
+def test_strange_names_give_one_short_line(name: object):
+  message = str(unknown_name("colour", name, ["red"]))
+  assert message.isprintable() and len(message) < 200
