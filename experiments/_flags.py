@@ -119,6 +119,12 @@ class Launcher(Generic[C]):
     return "\n".join(lines)
 
 
+def require_workdir(options: Options) -> None:
+  """Raises InputError if no folder is given."""
+  if not options.workdir.strip():
+    raise InputError("--workdir is empty; give the folder of the run, for instance --workdir=runs/first.")
+
+
 def preset_names() -> list[str]:
   """Returns the names of all presets."""
   return sorted(module.name for module in pkgutil.iter_modules(presets.__path__))

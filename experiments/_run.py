@@ -15,7 +15,7 @@ from dnas.train.console import Display
 from dnas.train.run_folder import RunFolder
 from dnas.train.stop import StopRequest
 from dnas.train.writers import TensorBoardWriter
-from experiments._flags import Options
+from experiments._flags import Options, require_workdir
 
 
 def use_compilation_cache(folder: str) -> None:
@@ -33,8 +33,7 @@ def use_compilation_cache(folder: str) -> None:
 
 def open_folder(options: Options, launcher: str, config: Mapping[str, Any]) -> RunFolder:
   """Opens the run's folder. Raises InputError as `RunFolder.open` does."""
-  if not options.workdir:
-    raise InputError("--workdir is empty; give the folder of the run, for instance --workdir=runs/first.")
+  require_workdir(options)
   return RunFolder.open(options.workdir, launcher, config)
 
 

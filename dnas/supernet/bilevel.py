@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import optax
 
+from dnas.core.compilation import network_jit
 from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem, optimizer_step
 from dnas.supernet.relaxations import Arch, Relaxation
 
@@ -99,7 +100,7 @@ def compiled(loss: LossFunction) -> Programs:
 
     return jax.jvp(both, (weights,), (direction,))[1]
 
-  return Programs(jax.jit(gradient), jax.jit(hvp))
+  return Programs(network_jit(gradient), network_jit(hvp))
 
 
 def bilevel_step(

@@ -36,16 +36,17 @@ def _discretize_cell(space: CellSpace, weights: np.ndarray) -> CellGenotype:
 
 
 def one_hot(space: CellSpace, genotype: Genotype) -> dict[str, np.ndarray]:
-  """Returns the mixture weights at which a supernet computes this genotype: 1 on its choices and on `none` of all other edges."""
+  """Returns the mixture weights at which a supernet computes this genotype: 1 on its choices and on `none` of all other edges.
+
+  A node that reads one state twice receives both operations, so its row has two ones, or a two.
+  """
   mixture = {}
   for cell in space.cells:
     weights = np.zeros(space.arch_shape(), np.float32)
-    if NONE in space.operations:
-      weights[:, space.operations.index(NONE)] = 1
     for target, node in zip(space.concat, genotype[cell].nodes, strict=True):
       for operation, source in node:
-        row = space.edges.index((source, target))
-        weights[row] = 0
-        weights[row, space.operations.index(operation)] = 1
+        weights[space.edges.index((source, target)), space.operations.index(operation)] += 1
+    if NONE in space.operations:
+      weights[~weights.any(1), space.operations.index(NONE)] = 1
     mixture[cell] = weights
   return mixture

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from dnas.cells import functional
+from dnas.core.compilation import network_jit
 from dnas.core.config import check, check_fraction, check_not_negative, check_positive
 from dnas.core.genotype import Genotype
 from dnas.data import augment, base, batches
@@ -87,7 +88,7 @@ def make_evaluate(
     config: for the evaluation batch size.
   """
 
-  @jax.jit
+  @network_jit
   def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
     images, labels, weights = batches.padded_batch(split, index, config.eval_batch_size)
     logits = predict(network, augment.normalize(images, dataset.mean, dataset.std))
@@ -192,7 +193,7 @@ class RetrainTask:
     def drop_path(step: jax.Array) -> jax.Array:
       return config.drop_path * (step // self.steps_per_epoch) / config.epochs
 
-    self._step = jax.jit(
+    self._step = network_jit(
       functools.partial(
         train_step,
         network=self.network,

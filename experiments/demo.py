@@ -1,0 +1,69 @@
+"""The main job on real images: search, look, retrain, and compare with random cells trained alike.
+
+  python -m experiments.demo --workdir=runs/demo
+
+Runs the presets digits_demo and digits_demo_retrain as the launchers would, in folders of their own below --workdir. The same command
+again resumes. Whether the found cell or a random one wins is reported as it comes out.
+"""
+
+import dataclasses
+import json
+import pathlib
+import sys
+
+import numpy as np
+
+from dnas.core.config import check
+from experiments import _flags, search, train
+
+
+@dataclasses.dataclass(frozen=True)
+class DemoConfig:
+  """How the found cell is compared.
+
+  Attributes:
+    random_cells: how many random cells are retrained beside the found one.
+  """
+
+  random_cells: int = 4
+
+  def __post_init__(self):
+    check(self.random_cells >= 2, "random_cells", self.random_cells, "a spread needs at least 2")
+
+
+def run(config: DemoConfig, options: _flags.Options, given: set[str]) -> None:
+  """Searches, retrains the found and the random cells, and prints the comparison."""
+  _flags.require_workdir(options)
+  root = pathlib.Path(options.workdir)
+  print("1. Search: the DARTS supernet on scikit-learn's handwritten digits, first order\n", flush=True)
+  search.run(_flags.load_preset("digits_demo", "search"), dataclasses.replace(options, workdir=str(root / "search")), set())
+  errors = {}
+  contestants = {"found": str(root / "search")} | {f"random {seed}": f"random:{seed}" for seed in range(config.random_cells)}
+  for number, (name, genotype) in enumerate(contestants.items()):
+    print(f"\n{number + 2}. Retraining from scratch on all training images: the {name} cell\n", flush=True)
+    folder = root / name.replace(" ", "_")
+    preset = dataclasses.replace(_flags.load_preset("digits_demo_retrain", "train"), genotype=genotype)
+    train.run(preset, dataclasses.replace(options, workdir=str(folder)), set())
+    errors[name] = 100 * (1 - json.loads((folder / "result.json").read_text())["test/accuracy"])
+  print(report(errors))
+  print(f"\nlook at {root / 'search' / 'pictures'}: the cells drawn, the architecture weights over epochs, the learning curves")
+
+
+def report(errors: dict[str, float]) -> str:
+  """Returns the comparison of the found cell's test error, in percent, with those of the random ones."""
+  chance = np.array([error for name, error in errors.items() if name != "found"])
+  lines = ["", "test error, each network trained once, alike:"]
+  lines += [f"  {name:<10}{error:6.2f} %" for name, error in errors.items()]
+  lines.append(f"  random cells: mean {chance.mean():.2f} %, standard deviation {chance.std(ddof=1):.2f} %")
+  better = int((chance > errors["found"]).sum())
+  lines.append(
+    f"  the found cell is better than {better} of {len(chance)} random cells; one training each, on a small data set, decides little"
+  )
+  return "\n".join(lines)
+
+
+LAUNCHER = _flags.Launcher("demo", DemoConfig(), run, __doc__)
+main = LAUNCHER.main
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))

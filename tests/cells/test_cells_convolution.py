@@ -1,0 +1,143 @@
+"""Both forms of the depthwise convolution, with all their derivatives, against a float64 walk over the taps."""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dnas.cells.convolution import depthwise
+
+FORMS = ("windows", "library")
+# Kernel, stride, dilation; and in turn the edges, whether they share the input, and a size.
+GRID = list(itertools.product((3, 5, 7), (1, 2), (1, 2)))
+STACKS = [(3, True, (5, 6)), (2, False, (6, 6)), (1, True, (6, 5)), (3, False, (5, 7)), (3, True, (4, 6))]
+CASES = [(*case, *STACKS[index % 5]) for index, case in enumerate(GRID)]
+SECOND_ORDER = CASES[:4] + [CASES[6]]
+
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
+
+
+def windows_of(x: np.ndarray, k: int, stride: int, dilation: int):
+  """Yields tap and the strided view of the padded input that it reads."""
+  height, width = x.shape[2:4]
+  pad = dilation * (k - 1) // 2
+  padded = np.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)])
+  for i, j in itertools.product(range(k), repeat=2):
+    yield i, j, padded[:, :, i * dilation : i * dilation + height : stride, j * dilation : j * dilation + width : stride]
+
+
+def convolved(x: np.ndarray, kernel: np.ndarray, stride: int, dilation: int) -> np.ndarray:
+  return sum(view * kernel[:, i, j][:, None, None, None] for i, j, view in windows_of(x, kernel.shape[1], stride, dilation))
+
+
+def kernel_pull_back(x: np.ndarray, g: np.ndarray, k: int, stride: int, dilation: int) -> np.ndarray:
+  out = np.zeros((g.shape[0], k, k, g.shape[-1]))
+  for i, j, view in windows_of(x, k, stride, dilation):
+    out[:, i, j] = (view * g).sum((1, 2, 3))
+  return out
+
+
+def input_pull_back(x_shape: tuple[int, ...], kernel: np.ndarray, g: np.ndarray, stride: int, dilation: int) -> np.ndarray:
+  # The adjoint of every coordinate of the input, one at a time: slow, and with nothing in common with a shifted window.
+  out = np.zeros(x_shape)
+  for place in np.ndindex(*x_shape[2:4]):
+    unit = np.zeros((1, 1, *x_shape[2:4], 1))
+    unit[0, 0, *place, 0] = 1
+    response = convolved(unit, kernel, stride, dilation)
+    adjoint = (response * g).sum((2, 3))
+    out[:, :, *place] = adjoint.sum(0) if x_shape[0] < kernel.shape[0] else adjoint
+  return out
+
+
+def draw(k: int, edges: int, shared: bool, size: tuple[int, int], channels: int = 2) -> tuple[np.ndarray, ...]:
+  """Returns input and kernel, a tangent of each, all float32."""
+  rng = np.random.default_rng(k)
+  shapes = (1 if shared else edges, 2, *size, channels), (edges, k, k, channels)
+  return tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes * 2)
+
+
+def energy(form: str, stride: int, dilation: int, x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """A loss that is not linear in the convolution, so that every term of a second derivative counts."""
+  out = depthwise(x, kernel, stride=stride, dilation=dilation, form=form)
+  return jnp.square(out).sum() / 2, out
+
+
+def gradient(form: str, stride: int, dilation: int):
+  return jax.grad(functools.partial(energy, form, stride, dilation), (0, 1), has_aux=True)
+
+
+def close(found: jax.Array, expected: np.ndarray):
+  assert found.dtype == jnp.float32 and found.shape == expected.shape
+  np.testing.assert_allclose(found, expected, atol=2e-6 * np.abs(expected).max(), rtol=2e-5)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("k", "stride", "dilation", "edges", "shared", "size"), CASES)
+def test_output_and_gradients(form: str, k: int, stride: int, dilation: int, edges: int, shared: bool, size: tuple[int, int]):
+  x, kernel, _, _ = draw(k, edges, shared, size)
+  (x_gradient, kernel_gradient), out = quick_jit(gradient(form, stride, dilation))(x, kernel)
+  expected = convolved(x.astype(np.float64), kernel.astype(np.float64), stride, dilation)
+  assert out.shape == (edges, 2, -(-size[0] // stride), -(-size[1] // stride), 2)
+  close(out, expected)
+  close(x_gradient, input_pull_back(x.shape, kernel.astype(np.float64), expected, stride, dilation))
+  close(kernel_gradient, kernel_pull_back(x.astype(np.float64), expected, k, stride, dilation))
+
+
+def curvature_product(x, kernel, v, u, stride: int, dilation: int) -> tuple[np.ndarray, np.ndarray]:
+  """The product of the Hessian of `energy` with (v, u), by the product rule on the reference."""
+  x, kernel, v, u = (array.astype(np.float64) for array in (x, kernel, v, u))
+  out = convolved(x, kernel, stride, dilation)
+  moved = convolved(v, kernel, stride, dilation) + convolved(x, u, stride, dilation)
+  k = kernel.shape[1]
+  return (
+    input_pull_back(x.shape, u, out, stride, dilation) + input_pull_back(x.shape, kernel, moved, stride, dilation),
+    kernel_pull_back(v, out, k, stride, dilation) + kernel_pull_back(x, moved, k, stride, dilation),
+  )
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(("k", "stride", "dilation", "edges", "shared", "size"), SECOND_ORDER)
+def test_forward_over_reverse(form: str, k: int, stride: int, dilation: int, edges: int, shared: bool, size: tuple[int, int]):
+  x, kernel, v, u = draw(k, edges, shared, size)
+
+  def product(x, kernel, v, u):
+    return jax.jvp(lambda x, kernel: gradient(form, stride, dilation)(x, kernel)[0], (x, kernel), (v, u))[1]
+
+  for found, expected in zip(quick_jit(product)(x, kernel, v, u), curvature_product(x, kernel, v, u, stride, dilation), strict=True):
+    close(found, expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_reverse_over_reverse(form: str):
+  x, kernel, v, u = draw(3, 2, True, (5, 6))
+
+  def along(x, kernel):
+    x_gradient, kernel_gradient = gradient(form, 2, 1)(x, kernel)[0]
+    return jnp.vdot(x_gradient, v) + jnp.vdot(kernel_gradient, u)
+
+  for found, expected in zip(quick_jit(jax.grad(along, (0, 1)))(x, kernel), curvature_product(x, kernel, v, u, 2, 1), strict=True):
+    close(found, expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("axes", [(0, 0), (None, 0), (0, None)])
+def test_vmap_over_an_outer_axis(form: str, axes: tuple[int | None, int | None]):
+  x, kernel, other_x, other_kernel = draw(3, 2, True, (5, 6))
+  arguments = [np.stack(pair) if axis == 0 else pair[0] for axis, pair in zip(axes, ((x, other_x), (kernel, other_kernel)), strict=True)]
+  (x_gradients, kernel_gradients), outs = quick_jit(jax.vmap(gradient(form, 2, 1), axes))(*arguments)
+  for seed in range(2):
+    one_x, one_kernel = (array[seed] if axis == 0 else array for axis, array in zip(axes, arguments, strict=True))
+    expected = convolved(one_x.astype(np.float64), one_kernel.astype(np.float64), 2, 1)
+    close(outs[seed], expected)
+    close(x_gradients[seed], input_pull_back(x.shape, one_kernel.astype(np.float64), expected, 2, 1))
+    close(kernel_gradients[seed], kernel_pull_back(one_x.astype(np.float64), expected, 3, 2, 1))
+
+
+def test_the_cpu_takes_windows():
+  x, kernel, _, _ = draw(3, 1, True, (4, 4))
+  text = jax.jit(depthwise).lower(x, kernel).as_text()
+  assert "stablehlo.convolution" not in text
+  assert "stablehlo.convolution" in jax.jit(functools.partial(depthwise, form="library")).lower(x, kernel).as_text()

@@ -1,0 +1,116 @@
+"""One battery over every operation in the registry: an operation gets its tests by being registered.
+
+Axes: E edges, B batch, H height, W width, C channels.
+"""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dnas.cells  # noqa: F401  (it registers the operations)
+from dnas.cells.functional import Network, Variables, apply, split
+from dnas.cells.operations import OPERATIONS, OperationStack
+
+E, B, H, W, C = 2, 2, 5, 6, 3
+IMAGES = np.random.default_rng(0).normal(size=(2, B, H, W, C)).astype(np.float32)
+
+every_operation = pytest.mark.parametrize("name", list(OPERATIONS))
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
+
+
+def build(name: str, stride: int, seed: int = 0) -> tuple[Network, Variables]:
+  return split(OperationStack((name,), E, C, stride, False, np.random.default_rng(seed)))
+
+
+class Run(NamedTuple):
+  output: jax.Array
+  stats: Any
+  gradients: tuple[Any, jax.Array]
+  eval_output: jax.Array
+  eval_stats: Any
+
+
+def forward(network: Network, name: str, variables: Variables, images: jax.Array, train: bool = True) -> tuple[jax.Array, Any]:
+  outputs, stats = apply(network, variables, images, train=train)
+  return outputs[name], stats
+
+
+@functools.cache
+def program(name: str, stride: int):
+  """Returns the weights of an operation and a compiled function that runs all of it; the function counts its traces."""
+  network, variables = build(name, stride)
+
+  def run(variables: Variables, images: jax.Array) -> Run:
+    traces.append(name)
+
+    def loss(weights: Any, images: jax.Array) -> tuple[jax.Array, Any]:
+      output, stats = forward(network, name, Variables(weights, variables.stats), images)
+      return jnp.sin(output).sum(), (output, stats)
+
+    gradients, (output, stats) = jax.grad(loss, (0, 1), has_aux=True)(variables.weights, images)
+    return Run(output, stats, gradients, *forward(network, name, variables, images, train=False))
+
+  traces: list[str] = []
+  return variables, quick_jit(run), traces
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@every_operation
+def test_shapes_types_and_finite_values(name: str, stride: int):
+  variables, run, _ = program(name, stride)
+  result = run(variables, IMAGES[0])
+  for output in (result.output, result.eval_output):
+    assert output.shape in [(edges, B, -(-H // stride), -(-W // stride), C) for edges in (1, E)]
+  assert jax.tree.structure(result.gradients) == jax.tree.structure((variables.weights, IMAGES[0]))
+  for leaf in jax.tree.leaves(result):
+    assert leaf.dtype == jnp.float32 and np.isfinite(leaf).all()
+
+
+@every_operation
+def test_running_statistics_move_in_training_only(name: str):
+  variables, run, _ = program(name, 2)
+  result = run(variables, IMAGES[0])
+  for before, train, evaluation in zip(*map(jax.tree.leaves, (variables.stats, result.stats, result.eval_stats)), strict=True):
+    np.testing.assert_array_equal(before, evaluation)
+    assert (before != train).all()
+
+
+@every_operation
+def test_weights_are_used(name: str):
+  variables, run, _ = program(name, 2)
+  weight_gradients, image_gradient = run(variables, IMAGES[0]).gradients
+  assert all(np.asarray(leaf).any() for leaf in jax.tree.leaves(weight_gradients))
+  assert np.asarray(image_gradient).any() != (name == "none")
+
+
+@every_operation
+def test_no_recompilation_and_determinism(name: str):
+  variables, run, traces = program(name, 2)
+  first = run(variables, IMAGES[0])
+  _, other = build(name, 2, seed=1)
+  moved = run(other, IMAGES[1])
+  again = run(build(name, 2)[1], IMAGES[0])
+  assert traces == [name]
+  for one, two in zip(jax.tree.leaves(first), jax.tree.leaves(again), strict=True):
+    np.testing.assert_array_equal(one, two)
+  assert name == "none" or not np.array_equal(first.output, moved.output)
+
+
+@every_operation
+def test_jit_and_vmap_over_seeds_are_the_eager_call(name: str):
+  _, run, _ = program(name, 2)
+  network, _ = build(name, 2)
+  seeds = [build(name, 2, seed)[1] for seed in range(2)]
+  stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
+  outputs, stats = quick_jit(jax.vmap(functools.partial(forward, network, name)))(stacked, IMAGES)
+  for seed, variables in enumerate(seeds):
+    compiled = run(variables, IMAGES[seed])
+    eager = forward(network, name, variables, IMAGES[seed]) if seed == 0 else (compiled.output, compiled.stats)
+    of_seed = jax.tree.map(lambda leaf, seed=seed: leaf[seed], (outputs, stats))
+    for found in (of_seed, eager):
+      for one, two in zip(jax.tree.leaves(found), jax.tree.leaves((compiled.output, compiled.stats)), strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,447 @@
+"""Hypergradients against closed forms, finite differences and each other; their cost; and one battery for every registered estimator."""
+
+import collections
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dnas.core import tree
+from dnas.core.errors import FieldError
+from dnas.supernet import bilevel
+from dnas.supernet.hypergradients import (
+  HYPERGRADIENTS,
+  FiniteDifference,
+  FirstOrder,
+  ImplicitConjugateGradient,
+  ImplicitNeumann,
+  Problem,
+  Unrolled,
+  optimizer_step,
+)
+from dnas.supernet.relaxations import softmax
+from dnas.train import optimizers
+
+KEY = jax.random.key(0)
+
+
+@pytest.fixture
+def x64():
+  with jax.enable_x64(True):
+    yield
+
+
+def problem_of(programs, train_batch, valid_batch, optimizer, weight_decay=0.0):
+  """The problem that a bilevel step poses, for a loss without batch statistics and randomness."""
+  return Problem(
+    train=lambda weights, arch: programs.gradient(weights, arch, {}, train_batch, KEY).gradients,
+    valid=lambda weights, arch: programs.gradient(weights, arch, {}, valid_batch, KEY).gradients,
+    train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, {}, train_batch, KEY, direction),
+    optimizer=optimizer,
+    weight_decay=weight_decay,
+  )
+
+
+def bits(values):
+  return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(values)]
+
+
+def flat(values):
+  return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(values)])
+
+
+# The toy of the DARTS paper, figure 2: L_val = a w - 2 a + 1, L_train = w^2 - 2 a w + a^2. The minimum of L_val(w*(a), a) is at (1, 1).
+
+TRAIN, VALID = 1.0, 0.0
+
+
+def toy_loss(weights, arch, stats, batch, key):
+  w, a = weights["w"], arch["a"]
+  return jnp.where(batch == TRAIN, w**2 - 2 * a * w + a**2, a * w - 2 * a + 1), ({}, {})
+
+
+TOY = bilevel.compiled(toy_loss)
+TOY_SGD = optax.sgd(0.5)
+TOY_ADAPT = optax.sgd(0.1)
+
+
+def toy_at(a, w):
+  return {"w": jnp.float32(w)}, {"a": jnp.float32(a)}
+
+
+@pytest.mark.parametrize(
+  "hypergradient, expected, at",
+  [(FirstOrder(), -4.0, -2.0), (Unrolled(1), 2.0, 2.0), (Unrolled(2), 2.0, 2.0), (FiniteDifference(), 2.0, 2.0)],
+)
+def test_the_toy_of_the_paper(hypergradient, expected, at):
+  weights, arch = toy_at(a=2, w=-2)
+  estimate = hypergradient(problem_of(TOY, TRAIN, VALID, TOY_SGD), weights, arch, TOY_SGD.init(weights))
+  tolerance = 1e-3 if isinstance(hypergradient, FiniteDifference) else 0
+  assert float(estimate.arch["a"]) == pytest.approx(expected, abs=tolerance, rel=0)
+  assert float(estimate.valid_loss) == 2 * at - 4 + 1  # the loss at w', or at w in the first order
+
+
+def test_the_inner_step_of_the_toy():
+  weights, arch = toy_at(a=2, w=-2)
+  gradient = problem_of(TOY, TRAIN, VALID, TOY_SGD).train(weights, arch)
+  assert float(gradient.loss) == 16 and float(gradient.weights["w"]) == -8 and float(gradient.arch["a"]) == 8
+  ahead, _ = optimizer_step(TOY_SGD, gradient.weights, TOY_SGD.init(weights), weights)
+  assert float(ahead["w"]) == 2
+
+
+@pytest.mark.parametrize("hypergradient, end", [(Unrolled(1), (1, 1)), (FiniteDifference(), (1, 1)), (FirstOrder(), (2, 2))])
+def test_where_the_toy_converges(hypergradient, end):
+  weights, arch = toy_at(a=2, w=-2)
+  state = bilevel.SearchState(weights, {}, arch, TOY_SGD.init(weights), TOY_ADAPT.init(arch))
+  method = bilevel.Method(softmax, TOY_ADAPT, hypergradient)
+  for _ in range(80):
+    state, _ = bilevel.bilevel_step(
+      state, TRAIN, VALID, KEY, programs=TOY, method=method, weight_optimizer=TOY_SGD, weight_decay=0.0
+    )
+  assert (float(state.arch["a"]), float(state.weights["w"])) == pytest.approx(end, abs=2e-3)
+
+
+# Ridge regression with one regularizer per feature, exp(a): the inner optimum and the hypergradient have a closed form.
+
+
+def ridge_loss(weights, arch, stats, batch, key):
+  x, y, is_train = batch
+  penalty = 0.5 * (jnp.exp(arch["a"]) * weights["w"] ** 2).sum()
+  return 0.5 * jnp.square(x @ weights["w"] - y).mean() + is_train * penalty, ({}, {})
+
+
+RIDGE = bilevel.compiled(ridge_loss)
+
+
+@dataclasses.dataclass(frozen=True)
+class Ridge:
+  """A ridge problem at its inner optimum, and the exact hypergradient there for an inverse Hessian that is given."""
+
+  weight_decay: float
+  damping: float = 0.0
+
+  @functools.cached_property
+  def data(self):
+    rng = np.random.default_rng(0)
+    x, a = rng.normal(size=(12, 4)), np.array([-1.0, -0.5, 0.0, 0.5])
+    truth = rng.normal(size=4)
+    y = x @ truth + rng.normal(size=12)
+    hessian = x[:8].T @ x[:8] / 8 + np.diag(np.exp(a)) + self.weight_decay * np.eye(4)
+    w = np.linalg.solve(hessian, x[:8].T @ y[:8] / 8)
+    valid_gradient = x[8:].T @ (x[8:] @ w - y[8:]) / 4
+    return (x[:8], y[:8], 1.0), (x[8:], y[8:], 0.0), w, a, hessian, valid_gradient
+
+  def arguments(self, optimizer):
+    train_batch, valid_batch, w, a, _, _ = self.data
+    weights, arch = {"w": jnp.asarray(w)}, {"a": jnp.asarray(a)}
+    return problem_of(RIDGE, train_batch, valid_batch, optimizer, self.weight_decay), weights, arch, optimizer.init(weights)
+
+  def exact(self):
+    _, _, w, a, hessian, valid_gradient = self.data
+    return -np.exp(a) * w * np.linalg.solve(hessian + self.damping * np.eye(4), valid_gradient)
+
+
+def ridge_sgd(learning_rate, weight_decay):
+  return optimizers.sgd(lambda step: learning_rate, momentum=0.0, weight_decay=weight_decay, gradient_clip=0)
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.3])
+@pytest.mark.parametrize("hypergradient", [ImplicitConjugateGradient(iterations=8), ImplicitNeumann(terms=120, scale=0.3)])
+def test_implicit_estimators_equal_the_closed_form(x64, hypergradient, weight_decay):
+  ridge = Ridge(weight_decay)
+  problem, weights, arch, state = ridge.arguments(optax.identity())
+  assert np.abs(flat(problem.train(weights, arch).weights) + weight_decay * weights["w"]).max() < 1e-12  # the inner optimum
+  estimate = hypergradient(problem, weights, arch, state)
+  np.testing.assert_allclose(estimate.arch["a"], ridge.exact(), rtol=1e-8)
+  assert np.abs(ridge.exact()).min() > 1e-3
+
+
+def test_the_hypergradient_is_the_derivative_of_the_retrained_loss(x64):
+  """The closed form itself, against differences of the validation loss at weights that are solved for anew."""
+  _, (x, y, _), _, a, hessian, _ = Ridge(0.3).data
+  train_x, train_y, _ = Ridge(0.3).data[0]
+
+  def retrained(a_new):
+    w = np.linalg.solve(hessian - np.diag(np.exp(a)) + np.diag(np.exp(a_new)), train_x.T @ train_y / 8)
+    return 0.5 * np.square(x @ w - y).mean()
+
+  numeric = [(retrained(a + 1e-5 * e) - retrained(a - 1e-5 * e)) / 2e-5 for e in np.eye(4)]
+  np.testing.assert_allclose(Ridge(0.3).exact(), numeric, rtol=1e-7)
+
+
+def test_damping_is_added_to_the_hessian(x64):
+  ridge = Ridge(0.3, damping=0.7)
+  estimate = ImplicitConjugateGradient(iterations=8, damping=0.7)(*ridge.arguments(optax.identity()))
+  np.testing.assert_allclose(estimate.arch["a"], ridge.exact(), rtol=1e-8)
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_unrolled_at_the_optimum_is_a_truncated_neumann_series(x64, steps):
+  arguments = Ridge(0.3).arguments(ridge_sgd(0.1, 0.3))
+  unrolled, neumann = Unrolled(steps)(*arguments), ImplicitNeumann(terms=steps, scale=0.1)(*arguments)
+  np.testing.assert_allclose(unrolled.arch["a"], neumann.arch["a"], rtol=1e-10)
+  np.testing.assert_allclose(unrolled.valid_loss, neumann.valid_loss, rtol=1e-10)
+
+
+def test_unrolled_converges_to_implicit(x64):
+  ridge, optimizer = Ridge(0.3), ridge_sgd(0.3, 0.3)
+  errors = [np.linalg.norm(Unrolled(steps)(*ridge.arguments(optimizer)).arch["a"] - ridge.exact()) for steps in (1, 4, 16, 64)]
+  assert errors[0] > 1e-2 and all(after < 0.5 * before for before, after in zip(errors, errors[1:], strict=False)) and errors[-1] < 1e-8
+
+
+# A small smooth network, trained as the published recipe trains a supernet.
+
+
+def net_loss(weights, arch, stats, batch, key):
+  x, y, weight = batch
+  hidden = jnp.tanh((x * jax.nn.softmax(arch["normal"])[None]) @ weights["in"] + weights["bias"][None])
+  output = (hidden * jnp.exp(arch["reduce"])[None]) @ weights["out"]
+  return weight * jnp.square(output - y).mean(), ({}, {})
+
+
+NET = bilevel.compiled(net_loss)
+CLIP, DECAY, MOMENTUM = 1.0, 0.1, 0.9
+SCHEDULE = optimizers.cosine_by_epoch(0.1, 0.001, 8, 1)
+RECIPE = optimizers.sgd(SCHEDULE, momentum=MOMENTUM, weight_decay=DECAY, gradient_clip=CLIP)
+
+
+def net_data(clipped, valid_weight=1.0):
+  """Weights, architecture and two batches; with `clipped` all gradients are longer than the clip, and otherwise none."""
+  rng = np.random.default_rng(1)
+
+  def draw(*shape):
+    return jnp.asarray(rng.normal(size=shape), float)
+
+  weights, arch = {"in": draw(3, 4), "bias": draw(4), "out": draw(4)}, {"normal": draw(3), "reduce": 0.5 * draw(4)}
+  return weights, arch, (draw(6, 3), draw(6), 40.0 if clipped else 0.02), (draw(6, 3), draw(6), valid_weight)
+
+
+def net_arguments(clipped, valid_weight=1.0, optimizer=RECIPE):
+  """A problem, and weights in the midst of training: two steps taken, momentum gathered, the learning rate moving."""
+  weights, arch, train_batch, valid_batch = net_data(clipped, valid_weight)
+  problem = problem_of(NET, train_batch, valid_batch, optimizer, DECAY)
+  state = optimizer.init(weights)
+  for _ in range(2):
+    weights, state = optimizer_step(optimizer, problem.train(weights, arch).weights, state, weights)
+  return problem, weights, arch, state
+
+
+@functools.partial(jax.jit, static_argnums=(0, 5))
+def straight(optimizer, weights, arch, state, batches, steps):
+  """L_val after K steps, without any of the code under test; with norms of the gradients on the way."""
+  norms = []
+  for _ in range(steps):
+    gradient = jax.grad(lambda w: net_loss(w, arch, {}, batches[0], KEY)[0])(weights)
+    norms.append(jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient))))
+    updates, state = optimizer.update(gradient, state, weights)
+    weights = jax.tree.map(jnp.add, weights, updates)
+  return net_loss(weights, arch, {}, batches[1], KEY)[0], norms
+
+
+straight_gradient = jax.jit(jax.grad(straight, 2, has_aux=True), static_argnums=(0, 5))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+@pytest.mark.parametrize("clipped", [False, True])
+def test_unrolled_differentiates_the_steps_that_the_optimizer_takes(x64, clipped, steps):
+  problem, weights, arch, state = net_arguments(clipped)
+  batches = net_data(clipped)[2:]
+  estimate = Unrolled(steps)(problem, weights, arch, state)
+
+  value, norms = straight(RECIPE, weights, arch, state, batches, steps)
+  assert all((norm > CLIP) == clipped for norm in norms) and tree.norm(state[2].trace) > 0.1
+  np.testing.assert_allclose(estimate.valid_loss, value, rtol=1e-12)
+
+  through, _ = straight_gradient(RECIPE, weights, arch, state, batches, steps)
+  np.testing.assert_allclose(flat(estimate.arch), flat(through), rtol=1e-9, atol=1e-12)
+
+  leaves, treedef = jax.tree.flatten(arch)
+  numeric = []
+  for leaf, values in enumerate(leaves):
+    for e in np.eye(values.size) * 1e-5:
+      ends = [treedef.unflatten([*leaves[:leaf], values + sign * e, *leaves[leaf + 1 :]]) for sign in (1, -1)]
+      above, below = (straight(RECIPE, weights, end, state, batches, steps)[0] for end in ends)
+      numeric.append((above - below) / 2e-5)
+  np.testing.assert_allclose(flat(estimate.arch), numeric, rtol=1e-6, atol=1e-8)
+  assert np.linalg.norm(flat(estimate.arch) - flat(FirstOrder()(problem, weights, arch, state).arch)) > 1e-3
+
+
+def test_unrolled_through_an_optimizer_with_second_moments(x64):
+  adam = optax.adam(0.05)
+  problem, weights, arch, state = net_arguments(clipped=False, optimizer=adam)
+  through, _ = straight_gradient(adam, weights, arch, state, net_data(clipped=False)[2:], 2)
+  np.testing.assert_allclose(flat(Unrolled(2)(problem, weights, arch, state).arch), flat(through), rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("clipped", [False, True])
+def test_finite_difference_errs_by_the_square_of_the_radius(x64, clipped):
+  arguments = net_arguments(clipped)
+  exact = flat(Unrolled(1)(*arguments).arch)
+  errors = [np.linalg.norm(flat(FiniteDifference(radius)(*arguments).arch) - exact) for radius in (0.1, 0.05, 0.025)]
+  assert errors[0] / errors[1] == pytest.approx(4, rel=0.1) and errors[1] / errors[2] == pytest.approx(4, rel=0.05)
+  implicit = np.linalg.norm(exact - flat(problem_gradient_ahead(*arguments)))
+  assert np.linalg.norm(flat(FiniteDifference()(*arguments).arch) - exact) < 1e-4 * implicit
+
+
+def problem_gradient_ahead(problem, weights, arch, state):
+  """The explicit part of the hypergradient: the validation gradient in the architecture at w'."""
+  ahead, _ = optimizer_step(RECIPE, problem.train(weights, arch).weights, state, weights)
+  return problem.valid(ahead, arch).arch
+
+
+def test_finite_difference_is_the_published_formula(x64):
+  """w' by hand, with momentum and decay; R = 0.01 / |g'|; the implicit term is lr times a difference of gradients (DARTS, section 2.3)."""
+  problem, weights, arch, state = net_arguments(clipped=False)
+  learning_rate = 0.001 + (0.1 - 0.001) * (1 + np.cos(np.pi * 2 / 8)) / 2
+  gradient, momentum = problem.train(weights, arch).weights, state[2].trace
+  ahead = jax.tree.map(lambda w, g, m: w - learning_rate * (MOMENTUM * m + g + DECAY * w), weights, gradient, momentum)
+  valid = problem.valid(ahead, arch)
+  radius = 0.01 / np.linalg.norm(flat(valid.weights))
+  above = problem.train(jax.tree.map(lambda w, g: w + radius * g, weights, valid.weights), arch).arch
+  below = problem.train(jax.tree.map(lambda w, g: w - radius * g, weights, valid.weights), arch).arch
+  published = jax.tree.map(lambda v, p, n: v - learning_rate * (p - n) / (2 * radius), valid.arch, above, below)
+  estimate = FiniteDifference()(problem, weights, arch, state)
+  np.testing.assert_allclose(flat(estimate.arch), flat(published), rtol=1e-9, atol=1e-12)
+  np.testing.assert_allclose(estimate.valid_loss, valid.loss, rtol=1e-12)
+
+
+# What an estimate costs, and what a step is made of.
+
+COSTS = {  # name: settings, (gradients of L_train, gradients of L_val, Hessian products)
+  "first_order": ({}, (0, 1, 0)),
+  "finite_difference": ({}, (3, 1, 0)),
+  "unrolled": ({"steps": 3}, (3, 1, 3)),
+  "implicit_cg": ({"iterations": 4}, (0, 1, 5)),
+  "implicit_neumann": ({"terms": 4}, (0, 1, 4)),
+}
+
+
+@pytest.mark.parametrize("name", list(HYPERGRADIENTS))
+def test_number_of_evaluations(name):
+  settings, expected = COSTS[name]
+  problem, *rest = net_arguments(clipped=False)
+  calls = collections.Counter()
+
+  def counted(attribute):
+    def call(*arguments):
+      calls[attribute] += 1
+      return getattr(problem, attribute)(*arguments)
+
+    return call
+
+  counting = dataclasses.replace(problem, **{attribute: counted(attribute) for attribute in ("train", "valid", "train_hvp")})
+  HYPERGRADIENTS[name](**settings)(counting, *rest)
+  assert (calls["train"], calls["valid"], calls["train_hvp"]) == expected
+
+
+@pytest.mark.parametrize(
+  "hypergradient, expected", [(FirstOrder(), "vt"), (FiniteDifference(), "tvttt"), (Unrolled(1), "tvht"), (Unrolled(2), "ttvhht")]
+)
+def test_the_evaluations_of_a_bilevel_step(hypergradient, expected):
+  """All of one step see the same masks and the same batch statistics, and each its own batch."""
+  calls = []
+  weights, arch, train_batch, valid_batch = net_data(clipped=False)
+  key, adapt, stats = jax.random.key(5), optax.sgd(0.1), {"mean": jnp.zeros(2)}
+
+  def recorded(name, program):
+    def call(weights, arch, stats, batch, key, *direction):
+      calls.append((name or ("t" if batch is train_batch else "v"), batch, stats, key))
+      return program(weights, arch, {}, batch, key, *direction)
+
+    return call
+
+  programs = bilevel.Programs(recorded("", NET.gradient), recorded("h", NET.hvp))
+  state = bilevel.SearchState(weights, stats, arch, RECIPE.init(weights), adapt.init(arch))
+  method = bilevel.Method(softmax, adapt, hypergradient)
+  bilevel.bilevel_step(
+    state, train_batch, valid_batch, key, programs=programs, method=method, weight_optimizer=RECIPE, weight_decay=DECAY
+  )
+  assert "".join(name for name, *_ in calls) == expected
+  assert all(batch is (valid_batch if name == "v" else train_batch) for name, batch, *_ in calls)
+  assert all(seen is stats and used is key for *_, seen, used in calls)
+
+
+def masked_loss(weights, arch, stats, batch, key):
+  """Two thirds of the hidden units are masked out: as noisy as a loss of a recurrent network with dropout."""
+  keep = jax.random.bernoulli(key, 1 / 3, weights["w"].shape)
+  hidden = jnp.tanh(jnp.where(keep, 3 * weights["w"], 0) * jnp.exp(arch["a"]))
+  return jnp.square(hidden.sum(1) - batch).sum(), ({}, {})
+
+
+def test_evaluations_with_masks_agree():
+  programs, adapt, sgd = bilevel.compiled(masked_loss), optax.sgd(1.0), optax.sgd(0.1)
+  rng = np.random.default_rng(0)
+  weights, arch = {"w": jnp.asarray(0.3 * rng.normal(size=(5, 8)), jnp.float32)}, {"a": jnp.zeros((5, 8))}
+  train_batch, valid_batch = jnp.asarray(rng.normal(size=(2, 5)), jnp.float32)
+  state = bilevel.SearchState(weights, {}, arch, sgd.init(weights), adapt.init(arch))
+  steps = []
+  for hypergradient in (FirstOrder(), FiniteDifference(), Unrolled(1)):
+    method = bilevel.Method(softmax, adapt, hypergradient)
+    after, _ = bilevel.bilevel_step(
+      state, train_batch, valid_batch, KEY, programs=programs, method=method, weight_optimizer=sgd, weight_decay=0.0
+    )
+    steps.append(tree.add_scaled(after.arch, -1.0, arch))
+  first_order, difference, exact = steps
+  assert tree.cosine(difference, exact) > 0.999 and tree.cosine(first_order, exact) < 0.99
+
+
+# One battery for every registered estimator; a new one is tested as soon as it is registered.
+
+EVERY = pytest.mark.parametrize("name", list(HYPERGRADIENTS))
+
+
+@pytest.fixture(scope="module")
+def arguments():
+  return net_arguments(clipped=True)
+
+
+@EVERY
+def test_estimate_is_like_the_architecture(name, arguments):
+  estimate = HYPERGRADIENTS[name]()(*arguments)
+  arch = arguments[2]
+  assert jax.tree.structure(estimate.arch) == jax.tree.structure(arch)
+  assert jax.tree.map(lambda x: (x.shape, x.dtype), estimate.arch) == jax.tree.map(lambda x: (x.shape, x.dtype), arch)
+  assert estimate.valid_loss.shape == () and np.isfinite(flat(estimate)).all() and np.abs(flat(estimate.arch)).max() > 0
+
+
+@EVERY
+def test_estimate_is_deterministic_and_changes_nothing(name, arguments):
+  hypergradient = HYPERGRADIENTS[name]()
+  before = bits(arguments[1:])
+  assert bits(hypergradient(*arguments)) == bits(hypergradient(*arguments))
+  assert bits(arguments[1:]) == before
+
+
+@EVERY
+def test_estimate_within_a_larger_program(name, arguments):
+  problem, *rest = arguments
+  hypergradient = HYPERGRADIENTS[name]()
+  outside, inside = hypergradient(problem, *rest), jax.jit(functools.partial(hypergradient, problem))(*rest)
+  np.testing.assert_allclose(flat(inside), flat(outside), rtol=1e-3, atol=1e-5)
+
+
+@EVERY
+def test_no_gradient_gives_zero_and_no_nan(name):
+  estimate = HYPERGRADIENTS[name]()(*net_arguments(clipped=False, valid_weight=0.0))
+  assert not flat(estimate).any()
+
+
+@EVERY
+def test_bad_settings_are_refused(name):
+  kind = HYPERGRADIENTS[name]
+  for field in dataclasses.fields(kind):
+    for value in (-1, float("nan")):
+      with pytest.raises(FieldError, match=f"^{field.name} is {value}"):
+        kind(**{field.name: value})
+
+
+def test_settings_that_must_be_above_zero():
+  settings = {FiniteDifference: "radius", Unrolled: "steps", ImplicitConjugateGradient: "iterations", ImplicitNeumann: "terms"}
+  for kind, field in settings.items():
+    with pytest.raises(FieldError, match=f"{field} is 0"):
+      kind(**{field: 0})
+  assert ImplicitConjugateGradient(damping=0.0)
