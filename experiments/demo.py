@@ -56,9 +56,8 @@ def report(errors: dict[str, float]) -> str:
   lines += [f"  {name:<10}{error:6.2f} %" for name, error in errors.items()]
   lines.append(f"  random cells: mean {chance.mean():.2f} %, standard deviation {chance.std(ddof=1):.2f} %")
   better = int((chance > errors["found"]).sum())
-  lines.append(
-    f"  the found cell is better than {better} of {len(chance)} random cells; one training each, on a small data set, decides little"
-  )
+  lines.append(f"  the found cell is better than {better} of {len(chance)} random cells")
+  lines.append("  (one training each, on few images: this shows the machinery, and does not decide which is better)")
   return "\n".join(lines)
 
 

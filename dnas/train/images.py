@@ -221,7 +221,7 @@ class RetrainTask:
 
   def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
     """See `loop.Task`."""
-    metrics = {f"train/{name}": value for name, value in means.items()}
+    metrics = {"train/loss": means["loss"], "train/accuracy": means["accuracy"]}
     if self._valid is not None:
       metrics |= {f"valid/{name}": value for name, value in self.evaluate(state, self._valid).items()}
     metrics["learning_rate"] = float(self._schedule((epoch - 1) * self.steps_per_epoch))

@@ -107,10 +107,8 @@ def test_jit_and_vmap_over_seeds_are_the_eager_call(name: str):
   seeds = [build(name, 2, seed)[1] for seed in range(2)]
   stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *seeds)
   outputs, stats = quick_jit(jax.vmap(functools.partial(forward, network, name)))(stacked, IMAGES)
-  for seed, variables in enumerate(seeds):
-    compiled = run(variables, IMAGES[seed])
-    eager = forward(network, name, variables, IMAGES[seed]) if seed == 0 else (compiled.output, compiled.stats)
-    of_seed = jax.tree.map(lambda leaf, seed=seed: leaf[seed], (outputs, stats))
-    for found in (of_seed, eager):
-      for one, two in zip(jax.tree.leaves(found), jax.tree.leaves((compiled.output, compiled.stats)), strict=True):
-        np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)
+  compiled = [run(variables, images) for variables, images in zip(seeds, IMAGES, strict=True)]
+  found = [forward(network, name, seeds[0], IMAGES[0])]  # op by op
+  found += [jax.tree.map(lambda leaf, seed=seed: leaf[seed], (outputs, stats)) for seed in range(2)]
+  for one, two in zip(jax.tree.leaves(found), jax.tree.leaves([run[:2] for run in (compiled[0], *compiled)]), strict=True):
+    np.testing.assert_allclose(one, two, rtol=1e-4, atol=1e-5)

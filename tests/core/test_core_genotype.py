@@ -280,6 +280,10 @@ def test_published_text_with_wrong_types(value: str):
   assert "is not a list of state numbers" in refusal(f"Genotype({NORMAL}range(0))")
 
 
+def test_the_parser_warns_of_nothing():
+  assert "unknown operation 'sep" in refusal(PUBLISHED.replace("sep_conv_3x3", r"sep\_conv_3x3"))
+
+
 def test_a_space_may_allow_more_operations():
   text = PUBLISHED.replace("sep_conv_3x3", "dil_conv_3x3")
   assert "unknown operation 'dil_conv_3x3'" in refusal(text)

@@ -1,6 +1,6 @@
 """The convolutional supernet: its size, its agreement with derived networks, and bilevel steps on it.
 
-Programs are compiled with few optimizations, once per module: they are run a few times each.
+Compilation is what takes time here, so the programs are few, shared by the module, and compiled with few optimizations.
 """
 
 import dataclasses
@@ -8,8 +8,8 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
+from flax import nnx
 
 from dnas.cells import functional
 from dnas.cells.blocks import BatchNorm
@@ -18,40 +18,68 @@ from dnas.cells.functional import Variables
 from dnas.core import tree
 from dnas.core.errors import FieldError
 from dnas.core.genotype import CellGenotype, Edge, Genotype
-from dnas.core.space import NONE
-from dnas.nets.derived_image import Config as DerivedConfig
-from dnas.nets.derived_image import DerivedImageNetwork
+from dnas.core.space import NONE, CellSpace
+from dnas.nets import derived_image
 from dnas.supernet import bilevel, relaxations
 from dnas.supernet.discretize import one_hot
 from dnas.supernet.edges import outgoing_rows
 from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Unrolled
 from dnas.supernet.image_supernet import Config, ImageSupernet
 from dnas.train import optimizers
+from dnas.train.metrics import correct, cross_entropy
 
-CHANNELS, CELLS, IMAGE, BATCH, CLASSES = 2, 3, 8, 6, 3
-SIZE = dict(channels=CHANNELS, cells=CELLS, stem_multiplier=1)
+IMAGE, BATCH, CLASSES = 8, 6, 3
 ALL = dataclasses.replace(SPACE, num_nodes=2)  # every operation, few edges: 0-2, 1-2; 0-3, 1-3, 2-3
 SOME = dataclasses.replace(ALL, operations=(NONE, "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
+KEY = jax.random.key(0)
+CLIP, DECAY, MOMENTUM, RATE, ADAPT = 5.0, 3e-4, 0.9, 0.025, 0.1
 
 
 @pytest.fixture(scope="module", autouse=True)
 def quick_compilation():
-  before = jax.config.jax_disable_most_optimizations
+  before = jax.config.read("jax_disable_most_optimizations")
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", before)
 
 
-def supernet_of(space, seed=0):
-  return functional.split(ImageSupernet(Config(**SIZE), space, 3, CLASSES, np.random.default_rng(seed)))
-
-
-def images_of(seed):
-  return jnp.asarray(np.random.default_rng(seed).normal(size=(BATCH, IMAGE, IMAGE, 3)), jnp.float32)
-
-
 def bits(values):
   return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(values)]
+
+
+def batch_of(seed):
+  rng = np.random.default_rng(seed)
+  return jnp.asarray(rng.normal(size=(BATCH, IMAGE, IMAGE, 3)), jnp.float32), jnp.asarray(rng.integers(0, CLASSES, BATCH))
+
+
+@dataclasses.dataclass
+class Rig:
+  """A supernet of 2 channels with its compiled programs; one cell is a reduction cell, three are one normal and two reduction cells."""
+
+  space: CellSpace
+  cells: int
+
+  def __post_init__(self):
+    self.size = dict(channels=2, cells=self.cells, stem_multiplier=1)
+    module = ImageSupernet(Config(**self.size), self.space, 3, CLASSES, np.random.default_rng(0))
+    self.network, self.variables = functional.split(module)
+    self.programs = bilevel.compiled(self.loss)
+
+  def loss(self, weights, arch, stats, batch, key):
+    images, labels = batch
+    mixture = relaxations.softmax(arch, key, jnp.float32(0))
+    logits, stats = functional.apply(self.network, Variables(weights, stats), images, mixture, train=True)
+    return cross_entropy(logits, labels).mean(), (stats, {"accuracy": correct(logits, labels).mean(), "logits": logits})
+
+
+@pytest.fixture(scope="module")
+def all_operations():
+  return Rig(ALL, cells=1)
+
+
+@pytest.fixture(scope="module")
+def some_operations():
+  return Rig(SOME, cells=3)
 
 
 def test_published_size():
@@ -72,129 +100,237 @@ def test_rows_of_a_state():
 # A supernet whose mixture is one-hot computes what the derived network computes with the same weights.
 
 
-def dealt_genotypes(seed, count):
-  """Random genotypes; the operations are dealt like cards, so that together they hold every operation in both cell types."""
-  rng = np.random.default_rng(seed)
-  names = [name for name in ALL.operations if name != NONE]
-  decks = {cell: [name for _ in range(count) for name in rng.permutation(names).tolist()] for cell in ALL.cells}
-  out = []
-  for _ in range(count):
-    genotype = ALL.sample(rng)
-    cells = [
-      (cell, CellGenotype(tuple(tuple(Edge(decks[cell].pop(), source) for _, source in node) for node in genotype[cell].nodes), ALL.concat))
-      for cell in ALL.cells
-    ]
-    out.append(Genotype(ALL.name, tuple(cells)))
-  return out
+def dealt_genotypes(space, count):
+  """Random genotypes; the operations are dealt like cards, so that each cell type soon holds every one of them."""
+  rng = np.random.default_rng(0)
+  names = [name for name in space.operations if name != NONE]
+  decks = {cell: np.concatenate([rng.permutation(names) for _ in range(2 * count)]).tolist() for cell in space.cells}
+
+  def dealt(cell, nodes):
+    return CellGenotype(tuple(tuple(Edge(decks[cell].pop(), source) for _, source in node) for node in nodes), space.concat)
+
+  samples = [space.sample(rng) for _ in range(count)]
+  return [Genotype(space.name, tuple((cell, dealt(cell, genotype[cell].nodes)) for cell in space.cells)) for genotype in samples]
 
 
-GENOTYPES = dealt_genotypes(seed=0, count=2)
-
-
-def derived_of(genotype):
+def derived_of(rig, genotype):
   """The derived network, with the normalization after poolings that a search has and retraining has not."""
-  config = DerivedConfig(**SIZE, auxiliary=False)
-  network = DerivedImageNetwork(config, genotype, (IMAGE, IMAGE, 3), CLASSES, np.random.default_rng(1))
-  for cell in network.stack.cells:
+  config = derived_image.Config(**rig.size, auxiliary=False)
+  module = derived_image.DerivedImageNetwork(config, genotype, (IMAGE, IMAGE, 3), CLASSES, np.random.default_rng(1))
+  for cell in module.stack.cells:
+    channels = cell.preprocess1.norm.mean.shape[1]
     for edges in cell.outgoing:
       for stack in edges.operations.values():
         if stack.pools:
-          stack.pool_norm = BatchNorm(1, cell.preprocess1.norm.mean.shape[-1], affine=False)
-  return network
+          stack.pool_norm = nnx.data(BatchNorm(1, channels, affine=False))
+  return module
 
 
-def chosen(supernet_tree, network):
+def chosen(space, variables, module):
   """Picks from a tree of the supernet's variables what a derived network has, in the derived network's structure."""
-  out = {name: value for name, value in supernet_tree.items() if name != "stack"}
-  out["stack"] = {name: value for name, value in supernet_tree["stack"].items() if name != "cells"}
-  out["stack"]["cells"] = {}
-  for index, cell in enumerate(network.stack.cells):
-    variables = supernet_tree["stack"]["cells"][index]
+  cells = {}
+  for index, cell in enumerate(module.stack.cells):
+    of_cell = variables["stack"]["cells"][index]
     outgoing = {}
     for source, edges in enumerate(cell.outgoing):
-      targets = [target for origin, target in ALL.edges if origin == source]
-      stacks = {
-        name: chosen_operation(variables["outgoing"][source]["operations"], name, [targets.index(node) for node in nodes], len(targets))
-        for name, nodes in edges.targets.items()
-      }
-      outgoing[source] = {"operations": stacks}
-    out["stack"]["cells"][index] = {**variables, "outgoing": outgoing}
-  return out
+      targets = [target for origin, target in space.edges if origin == source]
+      stack = of_cell["outgoing"][source]["operations"]
+      rows = {name: np.array([targets.index(node) for node in nodes]) for name, nodes in edges.targets.items()}
+      outgoing[source] = {"operations": {name: chosen_operation(space, stack, name, rows[name], len(targets)) for name in rows}}
+    cells[index] = {**of_cell, "outgoing": outgoing}
+  return {**variables, "stack": {**variables["stack"], "cells": cells}}
 
 
-POOLS = ("max_pool_3x3", "avg_pool_3x3")
-SEPARABLE = [("sep_conv_3x3", "sep_conv_5x5", "dil_conv_3x3", "dil_conv_5x5"), ("sep_conv_3x3", "sep_conv_5x5")]  # by layer
-
-
-def chosen_operation(stack, name, rows, edges):
-  """Picks the variables of one operation on some of the edges."""
-  if name in POOLS:
-    return {"pool_norm": jax.tree.map(lambda x: x[POOLS.index(name)][None], stack.get("pool_norm", {}))}
+def chosen_operation(space, stack, name, rows, edges):
+  """Picks the variables of one operation on some of its edges."""
+  if name.endswith("_pool_3x3"):
+    pool = [other for other in space.operations if other.endswith("_pool_3x3")].index(name)
+    return {"pool_norm": jax.tree.map(lambda x: x[[pool]], stack.get("pool_norm", {}))}
   if name == "skip_connect":
-    return {"others": jax.tree.map(lambda x: x[np.array(rows)], stack.get("others", {}))}
+    return {"others": {name: jax.tree.map(lambda x: x[rows], stack.get("others", {}).get(name, {}))}}
   layers = {}
-  for depth, names in enumerate(SEPARABLE):
+  for depth, kinds in enumerate([("sep", "dil"), ("sep",)]):  # separable convolutions have two layers, dilated ones one
+    names = [other for other in space.operations if other.startswith(kinds)]
     if name in names:
-      layer, k = stack["layers"][depth], names.index(name)
-      picked = np.array(rows) + k * edges
-      layers[depth] = {key: jax.tree.map(lambda x: x[picked], layer[key]) for key in layer if key != "depthwise"}  # noqa: B023
-      if "depthwise" in layer:
-        layers[depth]["depthwise"] = {0: layer["depthwise"][k][np.array(rows)]}
+      layer, column = dict(stack["layers"][depth]), names.index(name)
+      depthwise = layer.pop("depthwise", None)
+      layers[depth] = jax.tree.map(lambda x, picked=column * edges + rows: x[picked], layer)
+      if depthwise:
+        layers[depth]["depthwise"] = {0: depthwise[column][rows]}
   return {"layers": layers}
 
 
-def leaves_by_path(values):
+def by_path(values):
   return {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(values)}
 
 
 def overlaid(base, leaves):
   """Returns the tree `base` with some of its leaves replaced, and the paths of those that were not."""
-  paths = leaves_by_path(base)
+  paths = by_path(base)
   assert set(leaves) <= set(paths) and all(paths[path].shape == leaf.shape for path, leaf in leaves.items())
   new = jax.tree_util.tree_map_with_path(lambda path, leaf: leaves.get(jax.tree_util.keystr(path), leaf), base)
   return new, set(paths) - set(leaves)
 
 
-def weighted_logits(network):
-  """A compiled function: the logits weighted at random, with their gradient in the weights; logits; batch statistics."""
+def derived_gradient(network, weights, stats, batch):
+  def loss(weights):
+    (logits, _), new_stats = functional.apply(network, Variables(weights, stats), batch[0], train=True)
+    return cross_entropy(logits, batch[1]).mean(), (new_stats, logits)
 
-  def scalar(weights, stats, factors, *args):
-    output, stats = functional.apply(network, Variables(weights, stats), images_of(0), *args, train=True)
-    logits = output[0] if isinstance(output, tuple) else output
-    return (logits * factors).sum(), (logits, stats)
-
-  return jax.jit(jax.value_and_grad(scalar, has_aux=True))
+  return jax.jit(jax.value_and_grad(loss, has_aux=True))(weights)
 
 
-@pytest.fixture(scope="module")
-def all_operations():
-  network, variables = supernet_of(ALL)
-  return variables, weighted_logits(network)
+CASES = [("all_operations", genotype) for genotype in dealt_genotypes(ALL, 2)]
+CASES += [("some_operations", genotype) for genotype in dealt_genotypes(SOME, 1)]
 
 
-@pytest.mark.parametrize("genotype", GENOTYPES, ids=["first", "second"])
-def test_one_hot_supernet_is_the_derived_network(all_operations, genotype):
-  variables, supernet = all_operations
-  factors = jnp.asarray(np.random.default_rng(2).normal(size=(BATCH, CLASSES)), jnp.float32)
-  (_, (logits, stats)), gradient = supernet(variables.weights, variables.stats, factors, one_hot(ALL, genotype))
+@pytest.mark.parametrize("rig, genotype", CASES, ids=["all-1", "all-2", "some"])
+def test_one_hot_supernet_is_the_derived_network(rig, genotype, request):
+  rig = request.getfixturevalue(rig)
+  weights, stats, batch = rig.variables.weights, rig.variables.stats, batch_of(0)
+  arch = {cell: jnp.asarray(1e3 * mixture) for cell, mixture in one_hot(rig.space, genotype).items()}  # its softmax is one-hot, exactly
+  evaluation = rig.programs.gradient(weights, arch, stats, batch, KEY)
 
-  module = derived_of(genotype)
+  module = derived_of(rig, genotype)
   network, derived = functional.split(module)
-  weights, kept = overlaid(derived.weights, leaves_by_path(chosen(variables.weights, module)))
-  assert all("cells" in path and path.endswith(("['scale']", "['bias']")) for path in kept)  # ones and zeros: no effect
-  (_, (logits_derived, stats_derived)), gradient_derived = weighted_logits(network)(weights, derived.stats, factors)
+  copied, kept = overlaid(derived.weights, by_path(chosen(rig.space, weights, module)))
+  assert kept and all("cells" in path and path.endswith(("['scale']", "['bias']")) for path in kept)  # ones and zeros, without effect
+  (loss, (new_stats, logits)), gradient = derived_gradient(network, copied, derived.stats, batch)
 
-  np.testing.assert_allclose(logits_derived, logits, rtol=1e-3, atol=1e-4)
-  assert np.abs(logits).max() > 0.1
-  expected, got = leaves_by_path(chosen(gradient, module)), leaves_by_path(gradient_derived)
+  np.testing.assert_allclose(logits, evaluation.metrics["logits"], rtol=1e-3, atol=1e-4)
+  np.testing.assert_allclose(loss, evaluation.gradients.loss, rtol=1e-4)
+  expected, got = by_path(chosen(rig.space, evaluation.gradients.weights, module)), by_path(gradient)
+  size = float(tree.norm(evaluation.gradients.weights))
   for path, leaf in expected.items():
-    np.testing.assert_allclose(got[path], leaf, rtol=1e-3, atol=1e-3 * float(tree.norm(gradient)), err_msg=path)
-  np.testing.assert_allclose(tree.norm(expected), tree.norm(gradient), rtol=1e-5)  # what was not chosen has no gradient
-  moved, _ = overlaid(derived.stats, leaves_by_path(chosen(stats, module)))
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), stats_derived, moved)
+    np.testing.assert_allclose(got[path], leaf, rtol=1e-3, atol=1e-4 * size, err_msg=path)
+  np.testing.assert_allclose(tree.norm(expected), size, rtol=1e-5)  # the supernet has no gradient where nothing was chosen
+  moved, unmoved = overlaid(derived.stats, by_path(chosen(rig.space, evaluation.stats, module)))
+  assert not unmoved and size > 0.1
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), new_stats, moved)
 
 
 def test_the_genotypes_hold_every_operation():
-  for cell in ALL.cells:
-    held = {edge.operation for genotype in GENOTYPES for node in genotype[cell].nodes for edge in node}
-    assert held == set(ALL.operations) - {NONE}
+  held = {edge.operation for name, genotype in CASES if name == "all_operations" for node in genotype["reduce"].nodes for edge in node}
+  assert held == set(ALL.operations) - {NONE}
+
+
+# Bilevel steps.
+
+SGD = optimizers.sgd(lambda step: RATE, momentum=MOMENTUM, weight_decay=DECAY, gradient_clip=CLIP)
+ADAM = optimizers.adam(ADAPT, beta1=0.5, beta2=0.999, weight_decay=1e-3)
+TRAIN, VALID = 1, 2
+
+
+def step(rig, state, hypergradient, seed=0):
+  method = bilevel.Method(relaxations.softmax, ADAM, hypergradient)
+  return bilevel.bilevel_step(
+    state,
+    batch_of(100 * seed + TRAIN),
+    batch_of(100 * seed + VALID),
+    jax.random.key(seed),
+    programs=rig.programs,
+    method=method,
+    weight_optimizer=SGD,
+    weight_decay=DECAY,
+  )
+
+
+@pytest.fixture(scope="module")
+def start(some_operations):
+  arch = relaxations.initial_arch(SOME, KEY, 0.1)
+  weights, stats = some_operations.variables.weights, some_operations.variables.stats
+  return bilevel.SearchState(weights, stats, arch, SGD.init(weights), ADAM.init(arch))
+
+
+@pytest.fixture(scope="module")
+def later(some_operations, start):
+  """The state after a few second-order steps: momentum gathered, architecture and batch statistics moved."""
+  state = start
+  for seed in range(4):
+    state, _ = step(some_operations, state, Unrolled(1), seed)
+  return state
+
+
+@pytest.mark.parametrize("moment", ["start", "later"])
+def test_finite_difference_agrees_with_unrolled(some_operations, moment, request):
+  state = request.getfixturevalue(moment)
+  train_batch, valid_batch, programs = batch_of(TRAIN), batch_of(VALID), some_operations.programs
+  problem = bilevel.Problem(
+    train=lambda weights, arch: programs.gradient(weights, arch, state.stats, train_batch, KEY).gradients,
+    valid=lambda weights, arch: programs.gradient(weights, arch, state.stats, valid_batch, KEY).gradients,
+    train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, train_batch, KEY, direction),
+    optimizer=SGD,
+    weight_decay=DECAY,
+  )
+  at = state.weights, state.arch, state.weight_state
+  before = bits(state)
+  first_order, difference, exact = (estimator(problem, *at) for estimator in (FirstOrder(), FiniteDifference(), Unrolled(1)))
+  assert bits(state) == before
+  assert bits(difference.valid_loss) == bits(exact.valid_loss) != bits(first_order.valid_loss)
+  assert tree.cosine(difference.arch, exact.arch) > 0.99
+
+  gradient = problem.train(state.weights, state.arch).weights
+  updates, _ = SGD.update(gradient, state.weight_state, state.weights)
+  explicit = problem.valid(jax.tree.map(jnp.add, state.weights, updates), state.arch).arch
+  implicit = [tree.add_scaled(estimate.arch, -1.0, explicit) for estimate in (difference, exact)]
+  assert tree.cosine(*implicit) > 0.99 and tree.norm(implicit[1]) > 1e-3 * tree.norm(exact.arch)
+
+
+def test_a_step_is_the_architecture_and_then_the_weights(some_operations, later):
+  """Composed by hand from gradients; the optimizers in NumPy, from the published recipe."""
+  gradient = some_operations.programs.gradient
+  before = bits(later)
+  after, metrics = step(some_operations, later, FirstOrder(), seed=7)
+  assert bits(later) == before
+  train_batch, valid_batch = batch_of(700 + TRAIN), batch_of(700 + VALID)
+
+  valid = gradient(later.weights, later.arch, later.stats, valid_batch, KEY).gradients
+  count, arch = int(later.arch_state[1].count) + 1, {}
+  assert count == 5
+  for cell, a in later.arch.items():
+    g = np.asarray(valid.arch[cell] + 1e-3 * a)
+    first = 0.5 * later.arch_state[1].mu[cell] + 0.5 * g
+    second = 0.999 * later.arch_state[1].nu[cell] + 0.001 * g**2
+    arch[cell] = a - ADAPT * (first / (1 - 0.5**count)) / (np.sqrt(second / (1 - 0.999**count)) + 1e-8)
+    np.testing.assert_allclose(after.arch[cell], arch[cell], rtol=1e-5, atol=1e-6)
+
+  def weights_after(arch):
+    evaluation = gradient(later.weights, arch, later.stats, train_batch, KEY)
+    clip = min(1, CLIP / float(tree.norm(evaluation.gradients.weights)))
+    step = jax.tree.map(
+      lambda w, g, m: w - RATE * (MOMENTUM * m + clip * g + DECAY * w), later.weights, evaluation.gradients.weights, later.weight_state[2].trace
+    )
+    return step, evaluation
+
+  weights, evaluation = weights_after(after.arch)
+  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.weights, weights)
+  assert bits(after.stats) == bits(evaluation.stats) != bits(later.stats)
+  assert bits(metrics["loss"]) == bits(evaluation.gradients.loss) and bits(metrics["accuracy"]) == bits(evaluation.metrics["accuracy"])
+  assert bits(metrics["valid_loss"]) == bits(valid.loss)
+
+  wrong, _ = weights_after(later.arch)  # the weights first, with the old architecture
+  assert tree.norm(tree.add_scaled(wrong, -1.0, after.weights)) > 1e-4
+
+
+@pytest.mark.parametrize("hypergradient", [FirstOrder(), FiniteDifference(), Unrolled(1)], ids=["first", "difference", "unrolled"])
+def test_batch_statistics_move_once_and_in_the_weight_step(some_operations, later, hypergradient):
+  after, _ = step(some_operations, later, hypergradient, seed=8)
+  evaluation = some_operations.programs.gradient(later.weights, after.arch, later.stats, batch_of(800 + TRAIN), KEY)
+  assert bits(after.stats) == bits(evaluation.stats)
+
+
+@pytest.mark.parametrize("hypergradient", [FirstOrder(), FiniteDifference(), Unrolled(1)], ids=["first", "difference", "unrolled"])
+def test_the_second_step_compiles_nothing_and_gives_the_same_bits(some_operations, later, hypergradient, caplog):
+  programs = some_operations.programs
+  once = step(some_operations, later, hypergradient, seed=9)
+  sizes = programs.gradient._cache_size(), programs.hvp._cache_size()
+  with jax.log_compiles():
+    jax.jit(lambda x: x + 1)(jnp.zeros(3))
+    assert any("Compiling" in record.getMessage() for record in caplog.records)  # so the log would show it
+    batch_of(0)
+    caplog.clear()
+    again = step(some_operations, later, hypergradient, seed=9)
+    step(some_operations, again[0], hypergradient, seed=9)
+  assert [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()] == []
+  assert (programs.gradient._cache_size(), programs.hvp._cache_size()) == sizes == (1, 1)
+  assert bits(once) == bits(again)

@@ -1,0 +1,240 @@
+"""The stairs only go down: rules over the source of `dnas` and `experiments`, and the proof that a planted violation is seen."""
+
+import ast
+import graphlib
+import json
+import os
+import pathlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+STOREYS = [("core",), ("cells", "data"), ("supernet", "nets"), ("train",), ("evaluate",), ("search",), ("report", "tune")]
+STOREY = {package: storey for storey, packages in enumerate(STOREYS) for package in packages}
+CORE_ONLY = ("report", "tune")
+
+SEAM = "dnas/cells/functional.py"
+DOOR = "experiments/train.py"  # to the test set
+# Name to the one file that may use it, None for no file at all.
+HOMES = {f"flax.nnx.{name}": None for name in ("grad", "value_and_grad", "jit", "vmap", "pmap", "scan")}
+HOMES |= {"flax.nnx.split": SEAM, "flax.nnx.merge": SEAM}
+
+
+def sources(root: pathlib.Path) -> dict[str, pathlib.Path]:
+  """Returns module name to file."""
+  modules = {}
+  for top in ("dnas", "experiments"):
+    for path in sorted((root / top).rglob("*.py")):
+      parts = path.relative_to(root).with_suffix("").parts
+      modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+  return modules
+
+
+def imported(tree: ast.Module, module: str, is_package: bool) -> Iterator[tuple[str, str, int]]:
+  """Yields (name in the file, dotted origin, line) for everything that a module imports, wherever the import stands."""
+  package = module.split(".") if is_package else module.split(".")[:-1]
+  for node in ast.walk(tree):
+    if isinstance(node, ast.Import):
+      for alias in node.names:
+        yield alias.asname or alias.name.partition(".")[0], alias.name, node.lineno
+    elif isinstance(node, ast.ImportFrom):
+      base = package[: len(package) + 1 - node.level] if node.level else []
+      origin = ".".join([*base, *([node.module] if node.module else [])])
+      for alias in node.names:
+        yield alias.asname or alias.name, f"{origin}.{alias.name}", node.lineno
+
+
+def used(tree: ast.Module, module: str, is_package: bool) -> Iterator[tuple[str, int]]:
+  """Yields (dotted origin, line) for every import, and for every attribute of something imported."""
+  roots = {}
+  for name, origin, line in imported(tree, module, is_package):
+    roots[name] = name if origin.partition(".")[0] == name else origin  # `import a.b` binds a
+    yield origin, line
+  for node in ast.walk(tree):
+    attributes, value = [], node
+    while isinstance(value, ast.Attribute):
+      attributes.insert(0, value.attr)
+      value = value.value
+    if attributes and isinstance(value, ast.Name) and value.id in roots:
+      yield ".".join([roots[value.id], *attributes]), node.lineno
+
+
+def stairs(module: str, origin: str) -> str | None:
+  """Returns what is wrong with an import of `origin`, something of ours, by `module`."""
+  (top, package), (target_top, target_package) = ((*name.split("."), "")[:2] for name in (module, origin))
+  if top == "experiments" or (target_top == "dnas" and package == target_package):
+    return None
+  if target_top == "experiments":
+    return "nothing imports experiments"
+  if not target_package or target_package.startswith("__"):
+    return None
+  for name in (package, target_package):
+    if name and name not in STOREY:
+      return f"package '{name}' stands on no storey; give it one in {pathlib.Path(__file__).name}"
+  if not package or STOREY[target_package] > STOREY[package]:
+    return "it imports a higher storey"
+  if STOREY[target_package] == STOREY[package]:
+    return "siblings do not import each other"
+  if package in CORE_ONLY and target_package != "core":
+    return f"{package} imports core only"
+  return None
+
+
+def violations(root: pathlib.Path) -> list[str]:
+  """Returns one line for every broken rule in a tree of source files."""
+  modules, out, graph = sources(root), [], {}
+  for module, path in modules.items():
+    tree, file, is_package = ast.parse(path.read_text()), path.relative_to(root).as_posix(), path.name == "__init__.py"
+    graph[module] = set()
+    for _, origin, line in imported(tree, module, is_package):
+      target = origin if origin in modules else origin.rpartition(".")[0]
+      if target in modules and target != module:
+        graph[module].add(target)
+      if origin.partition(".")[0] in ("dnas", "experiments"):
+        wrong = stairs(module, origin)
+        out += [f"{file}:{line}: {wrong}: {origin}"] if wrong else []
+      if module.startswith("dnas.core") and origin.partition(".")[0] == "flax":
+        out.append(f"{file}:{line}: core knows no flax")
+    for name, line in used(tree, module, is_package):
+      if name in HOMES and HOMES[name] != file:
+        out.append(f"{file}:{line}: {name} stands in {HOMES[name] or 'no file'}")
+    for node in ast.walk(tree):
+      if isinstance(node, ast.ExceptHandler) and node.type is None:
+        out.append(f"{file}:{node.lineno}: bare except")
+      name = getattr(node, "id", None) or getattr(node, "attr", None) or (node.name if isinstance(node, ast.alias) else None)
+      if name == "open_test" and file != DOOR or name == "_read_test" and file != "dnas/data/base.py":
+        out.append(f"{file}:{node.lineno}: the test set is opened by {DOOR} alone")
+  try:
+    graphlib.TopologicalSorter(graph).prepare()
+  except graphlib.CycleError as e:
+    out.append(f"cycle: {' -> '.join(reversed(e.args[1]))}")
+  return out
+
+
+# Imports every module after forgetting all others of ours; what others brought stays loaded, which makes it quick.
+IMPORT_ALONE = """
+import importlib, json, sys, traceback
+failures = {}
+for module in json.load(sys.stdin):
+  for name in [name for name in sys.modules if name.partition(".")[0] in ("dnas", "experiments")]:
+    del sys.modules[name]
+  try:
+    importlib.import_module(module)
+  except BaseException:
+    failures[module] = traceback.format_exc(limit=-3)
+print(json.dumps(failures))
+"""
+
+
+def import_failures(root: pathlib.Path) -> dict[str, str]:
+  """Returns module to traceback for every module that cannot be imported before all others."""
+  modules = sorted(sources(root), reverse=True)
+  environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}
+  command = [sys.executable, "-c", IMPORT_ALONE]
+  run = subprocess.run(command, input=json.dumps(modules), cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+  assert run.returncode == 0, run.stderr
+  return json.loads(run.stdout.splitlines()[-1])
+
+
+# The project.
+
+
+def test_the_project_keeps_its_rules():
+  assert len(sources(ROOT)) > 30
+  assert violations(ROOT) == []
+
+
+def test_every_module_imports_alone():
+  assert import_failures(ROOT) == {}
+
+
+# The rules see what they should.
+
+CLEAN = {
+  "dnas/__init__.py": '__version__ = "0"',
+  "dnas/core/__init__.py": "",
+  "dnas/core/space.py": "import dataclasses\nfrom dnas import __version__",
+  "dnas/core/tree.py": "from dnas.core import space",
+  "dnas/cells/__init__.py": "from dnas.cells import blocks",
+  "dnas/cells/blocks.py": "from flax import nnx\nfrom dnas.cells.functional import apply\nclass Block(nnx.Module): ...",
+  "dnas/cells/functional.py": "from flax import nnx\nsplit, apply = nnx.split, nnx.merge",
+  "dnas/data/base.py": "from dnas.core import tree\ndef open_test(dataset): return dataset._read_test()",
+  "dnas/supernet/edges.py": "import dnas.cells.blocks\ntext = 'a b'.split()",
+  "dnas/nets/edges.py": "from ..cells import blocks\nfrom .. import core",
+  "dnas/train/loop.py": "from dnas.nets.edges import blocks\nfrom dnas.data import base\nimport jax\nstep = jax.jit(jax.grad(sum))",
+  "dnas/report/draw.py": "from dnas.core.tree import space",
+  "experiments/__init__.py": "",
+  "experiments/train.py": "from dnas.data import base\nfrom dnas.train import loop\ntest = base.open_test(0)",
+  "experiments/search.py": "from experiments.train import loop\ntry:\n  pass\nexcept Exception:\n  pass",
+}
+PLANTED = {
+  "dnas/core/space.py": {
+    "import dnas.cells.blocks": "it imports a higher storey: dnas.cells.blocks",
+    "from dnas import report": "it imports a higher storey: dnas.report",
+    "def late():\n  from dnas.train.loop import step": "it imports a higher storey: dnas.train.loop.step",
+    "from ..train import loop": "it imports a higher storey: dnas.train.loop",
+    "from experiments import search": "nothing imports experiments: experiments.search",
+    "from dnas.core.tree import space": "cycle: ",
+    "def late():\n  import dnas.core.tree": "cycle: ",
+    "from flax import nnx": "core knows no flax",
+    "import flax.linen": "core knows no flax",
+    "import dnas.news": "package 'news' stands on no storey",
+  },
+  "dnas/__init__.py": {"from dnas.core import tree": "it imports a higher storey", "import dnas.train": "it imports a higher storey"},
+  "dnas/cells/blocks.py": {
+    "from dnas.data import base": "siblings do not import each other: dnas.data.base",
+    "nnx.jit(nnx.grad(sum))": "flax.nnx.grad stands in no file",
+    "@nnx.jit\ndef f(): ...": "flax.nnx.jit stands in no file",
+    "from flax.nnx import value_and_grad": "flax.nnx.value_and_grad stands in no file",
+    "import flax\nflax.nnx.split(0)": f"flax.nnx.split stands in {SEAM}",
+    "import flax.nnx\nflax.nnx.split(0)": f"flax.nnx.split stands in {SEAM}",
+    "import flax.nnx as n\nn.merge(0)": f"flax.nnx.merge stands in {SEAM}",
+    "from flax import nnx as n\nmerge = n.merge": f"flax.nnx.merge stands in {SEAM}",
+    "try:\n  pass\nexcept:\n  pass": "bare except",
+  },
+  "dnas/cells/functional.py": {"nnx.jit(0)": "flax.nnx.jit stands in no file"},
+  "dnas/nets/edges.py": {"from dnas.supernet import edges": "siblings do not import each other"},
+  "dnas/report/draw.py": {"from dnas.data import base": "report imports core only"},
+  "dnas/train/loop.py": {
+    "base.open_test(0)": "the test set is opened by experiments/train.py alone",
+    "from dnas.data.base import open_test as o": "the test set is opened by experiments/train.py alone",
+    "base._read_test()": "the test set is opened by experiments/train.py alone",
+    "from dnas.search import darts": "it imports a higher storey",
+    "import experiments": "nothing imports experiments",
+  },
+  "dnas/data/base.py": {"open_test(0)": "the test set is opened by experiments/train.py alone"},
+  "experiments/search.py": {
+    "from dnas.data import base as b\nb.open_test(0)": "the test set is opened by experiments/train.py alone",
+    "try:\n  pass\nexcept:\n  pass": "bare except",
+  },
+  "experiments/train.py": {"from experiments import search": "cycle: "},
+}
+
+
+def plant(root: pathlib.Path, files: dict[str, str]) -> pathlib.Path:
+  for name, text in files.items():
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text + "\n")
+  return root
+
+
+def test_a_clean_tree_breaks_no_rule(tmp_path: pathlib.Path):
+  assert violations(plant(tmp_path, CLEAN)) == []
+
+
+@pytest.mark.parametrize(("file", "line"), [(file, line) for file, lines in PLANTED.items() for line in lines])
+def test_a_planted_violation_is_seen(file: str, line: str, tmp_path: pathlib.Path):
+  found = violations(plant(tmp_path, CLEAN | {file: f"{CLEAN[file]}\n{line}"}))
+  expected = PLANTED[file][line]
+  assert any(expected in text and (file in text or expected == "cycle: ") for text in found), found
+  assert all(text.startswith((file, "cycle: ")) for text in found)
+
+
+def test_a_module_that_needs_another_one_first_is_seen(tmp_path: pathlib.Path):
+  files = {f"dnas/{name}/__init__.py": "" for name in ("core", "cells")} | {"dnas/__init__.py": "", "dnas/core/tree.py": ""}
+  files |= {"dnas/cells/good.py": "import dnas.core.tree", "dnas/cells/needy.py": "import dnas\ndnas.core.tree"}
+  failures = import_failures(plant(tmp_path, files))
+  assert list(failures) == ["dnas.cells.needy"] and "AttributeError" in failures["dnas.cells.needy"]
