@@ -1,7 +1,9 @@
 """Configurations on absl flags: presets, overrides, help, and errors that a person can read."""
 
 import dataclasses
+import difflib
 import importlib
+import math
 import pkgutil
 import sys
 import textwrap
@@ -11,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from absl import flags
 
 from dnas.core import config as config_lib
-from dnas.core.errors import FieldError, InputError, unknown_name
+from dnas.core.errors import FieldError, InputError
 from dnas.train.loop import NonFiniteLoss, Stopped
 from experiments import presets
 
@@ -20,7 +22,7 @@ C = TypeVar("C")
 BAD_INPUT, FAILED, STOPPED = 2, 1, 143
 """Exit statuses: a person's mistake, a loss that is not finite, a run that was asked to stop."""
 
-_DEFINE = {int: flags.DEFINE_integer, float: flags.DEFINE_float, bool: flags.DEFINE_bool, str: flags.DEFINE_string}
+_HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,7 +64,7 @@ class Launcher(Generic[C]):
 
   def main(self, argv: Sequence[str]) -> int:
     """Parses `argv` (with the program's name first), runs, and returns the exit status."""
-    if any(argument in ("--help", "-help", "-h", "--helpshort", "--helpfull") for argument in argv[1:]):
+    if any(argument.partition("=")[0] in _HELP for argument in argv[1:]):
       print(self.help())
       return 0
     try:
@@ -85,7 +87,9 @@ class Launcher(Generic[C]):
     option_paths = self._define(values, Options())
     try:
       rest = values(list(argv))
-    except flags.Error as e:
+    except flags.UnrecognizedFlagError as e:
+      raise InputError(_unknown_flag(e.flagname, [*option_paths, *paths])) from None
+    except (flags.Error, ValueError) as e:  # absl raises ValueError for --noNAME=VALUE and for a --flagfile that is no text
       raise InputError(_one_sentence(e)) from None
     if len(rest) > 1:
       raise InputError(f"'{rest[1]}' is not a flag; write flags as --name=value, see --help.")
@@ -97,7 +101,9 @@ class Launcher(Generic[C]):
   def _define(self, values: flags.FlagValues, config: Any) -> list[str]:
     texts, paths = config_lib.help_texts(type(config)), []
     for path, kind, default in config_lib.fields(config):
-      _DEFINE[kind](path, default, texts[path], flag_values=values)
+      flag = flags.BooleanFlag(path, default, texts[path]) if kind is bool else flags.Flag(_Parser(kind), None, path, default, texts[path])
+      flag.parser = _Parser(kind)
+      flags.DEFINE_flag(flag, values)
       paths.append(path)
     return paths
 
@@ -119,6 +125,29 @@ class Launcher(Generic[C]):
     return "\n".join(lines)
 
 
+class _Parser(flags.ArgumentParser):
+  """Reads a value; its errors say what to give, where absl's say what failed."""
+
+  def __init__(self, kind: type):
+    self._kind = kind
+
+  def parse(self, argument: Any) -> Any:
+    """Returns the value. Raises ValueError."""
+    if isinstance(argument, self._kind) and (self._kind is not float or math.isfinite(argument)):
+      return argument
+    try:
+      value = _WORDS[argument.strip().lower()] if self._kind is bool else self._kind(argument)
+      if self._kind is float and not math.isfinite(value):
+        raise ValueError
+    except (KeyError, ValueError):
+      raise ValueError(_MENDS[self._kind]) from None
+    return value
+
+
+_WORDS = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
+_MENDS = {int: "give a whole number", float: "give a finite number", bool: "give true or false"}
+
+
 def require_workdir(options: Options) -> None:
   """Raises InputError if no folder is given."""
   if not options.workdir.strip():
@@ -137,7 +166,7 @@ def load_preset(name: str, launcher: str) -> Any:
     InputError: if there is none of that name, or it is for another launcher.
   """
   if name not in preset_names():
-    raise unknown_name("preset", name, [known for known in preset_names() if _preset(known).LAUNCHER == launcher])
+    config_lib.check_name("preset", name, [known for known in preset_names() if _preset(known).LAUNCHER == launcher])
   preset = _preset(name)
   if preset.LAUNCHER != launcher:
     raise InputError(f"--preset={name} is for experiments.{preset.LAUNCHER} and this is experiments.{launcher}; run that one.")
@@ -152,9 +181,23 @@ def _summary(doc: str | None) -> str:
   return (doc or "").strip().splitlines()[0]
 
 
-def _one_sentence(error: flags.Error) -> str:
-  text = " ".join(str(error).split()).replace("\n", " ")
-  return text if text.endswith((".", "?")) else f"{text}; see --help."
+def _unknown_flag(name: str, known: Sequence[str]) -> str:
+  last = {path: path.rpartition(".")[2] for path in known}
+  near = [path for path in known if last[path] == name] or difflib.get_close_matches(name, known, n=1)
+  near = near or [path for path in known if difflib.get_close_matches(name, [last[path]], n=1)][:1]
+  hint = f"did you mean {' or '.join(f'--{path}' for path in near)}?" if near else "leave it out."
+  return f"--{name} is not a flag; {hint} See --help."
+
+
+def _one_sentence(error: Exception) -> str:
+  """Returns absl's message as a sentence."""
+  if isinstance(error, flags.CantOpenFlagFileError | UnicodeDecodeError):
+    return "--flagfile names no file that can be read as text; give one with a flag on every line."
+  text = " ".join(str(error).split())
+  if text.startswith("Missing value for flag "):
+    flag = text.rpartition(" ")[2]
+    return f"{flag} has no value; write it as {flag}=VALUE."
+  return f"{text.removeprefix('flag ')}."
 
 
 def _complain(text: str, status: int) -> int:

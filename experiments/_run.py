@@ -34,7 +34,7 @@ def use_compilation_cache(folder: str) -> None:
 def open_folder(options: Options, launcher: str, config: Mapping[str, Any]) -> RunFolder:
   """Opens the run's folder. Raises InputError as `RunFolder.open` does."""
   require_workdir(options)
-  return RunFolder.open(options.workdir, launcher, config)
+  return RunFolder.open(os.path.expanduser(options.workdir), launcher, config)
 
 
 def run(task: loop.Task, folder: RunFolder, options: Options) -> loop.Position:

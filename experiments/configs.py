@@ -3,7 +3,8 @@
 import dataclasses
 
 from dnas.cells.registries import SPACES
-from dnas.core.config import check_not_negative
+from dnas.core.config import check, check_name
+from dnas.data import datasets
 from dnas.data.base import Config as DataConfig
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.search.darts import Config as DartsConfig
@@ -41,9 +42,9 @@ class SearchConfig:
   implicit_neumann: ImplicitNeumann = dataclasses.field(default_factory=ImplicitNeumann)
 
   def __post_init__(self):
-    check_not_negative(seed=self.seed)
-    for field, registry in (("space", SPACES), ("hypergradient", HYPERGRADIENTS)):
-      registry[getattr(self, field)]  # raises InputError with the nearest name
+    _check_seed_and_dataset(self.seed, self.data.dataset)
+    check_name("space", self.space, SPACES)
+    check_name("hypergradient", self.hypergradient, HYPERGRADIENTS)
 
   def make_hypergradient(self) -> Hypergradient:
     """Returns the chosen estimator with its settings."""
@@ -67,4 +68,9 @@ class TrainConfig:
   train: RetrainConfig = dataclasses.field(default_factory=RetrainConfig)
 
   def __post_init__(self):
-    check_not_negative(seed=self.seed)
+    _check_seed_and_dataset(self.seed, self.data.dataset)
+
+
+def _check_seed_and_dataset(seed: int, dataset: str) -> None:
+  check(0 <= seed < 2**32, "seed", seed, "it must be at least 0 and below 2^32, as random keys take 32 bits")
+  check_name("data.dataset", dataset, datasets.DATASETS)

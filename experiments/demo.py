@@ -34,7 +34,7 @@ class DemoConfig:
 def run(config: DemoConfig, options: _flags.Options, given: set[str]) -> None:
   """Searches, retrains the found and the random cells, and prints the comparison."""
   _flags.require_workdir(options)
-  root = pathlib.Path(options.workdir)
+  root = pathlib.Path(options.workdir).expanduser()
   print("1. Search: the DARTS supernet on scikit-learn's handwritten digits, first order\n", flush=True)
   search.run(_flags.load_preset("digits_demo", "search"), dataclasses.replace(options, workdir=str(root / "search")), set())
   errors = {}

@@ -21,7 +21,7 @@ from experiments.configs import SearchConfig
 
 def make_task(config: SearchConfig) -> darts.DartsTask:
   """Builds the task of a configuration. Raises InputError for values that do not fit the data."""
-  dataset = datasets.load(config.data.dataset, config.data.data_dir)
+  dataset = datasets.from_config(config.data)
   return darts.DartsTask(
     config.darts, config.supernet, config.data, config.make_hypergradient(), SPACES[config.space], dataset, config.seed
   )
@@ -34,6 +34,7 @@ def run(config: SearchConfig, options: _flags.Options, given: set[str]) -> None:
     if component in HYPERGRADIENTS and component != config.hypergradient:
       mend = f"it does nothing with --hypergradient={config.hypergradient}, so leave it out, or choose --hypergradient={component}"
       raise FieldError(path, getattr(getattr(config, component), path.partition(".")[2]), mend)
+  _flags.require_workdir(options)
   _run.use_compilation_cache(options.compilation_cache)
   task = make_task(config)
   with _run.open_folder(options, "search", config_lib.flatten(config)) as folder:

@@ -17,7 +17,8 @@ from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
 from dnas.core import config as config_lib
 from dnas.core import genotype as genotypes
 from dnas.core import tree
-from dnas.core.errors import InputError, unknown_name
+from dnas.core.config import check_name
+from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.data import base, batches, datasets
 from dnas.report.plots import save_pictures
@@ -37,20 +38,25 @@ def load_genotype(text: str) -> Genotype:
     return IMAGE_GENOTYPES[text]
   kind, _, seed = text.partition(":")
   if kind == "random":
-    if not seed.isdecimal():
-      raise InputError(f"--genotype={text} has no seed; write random:0, random:1, ...")
+    if not (seed.isdecimal() and len(seed) <= 20):
+      raise InputError(f"--genotype={text[:60]} has no seed; write random:0, random:1, ...")
     return space.sample(np.random.default_rng(int(seed)))
-  path = pathlib.Path(text).expanduser()
-  if path.is_dir():
-    path = path / "genotype.json"
-    if not path.exists():
-      raise InputError(f"--genotype={text} holds no genotype.json; give the folder of a search that has come to its end.")
-  if not path.is_file():
-    raise InputError(f"--genotype: {unknown_name('genotype', text, IMAGE_GENOTYPES)} A path to a run's folder or a file will do, too.")
   try:
-    content = path.read_text()
-  except (OSError, UnicodeDecodeError) as e:
-    raise InputError(f"--genotype={text} cannot be read ({e.__class__.__name__}: {e}); give a file with a genotype.") from None
+    path = pathlib.Path(text).expanduser()
+    if path.is_dir():
+      path = path / "genotype.json"
+      if not path.exists():
+        raise InputError(f"--genotype={text} holds no genotype.json; give the folder of a search that has come to its end.")
+    if not path.is_file():
+      raise FileNotFoundError
+    content = path.read_text(encoding="utf-8")
+  except FileNotFoundError:
+    check_name("genotype", text, IMAGE_GENOTYPES, others="the folder of a search, a file with a genotype, or random:SEED")
+  except UnicodeDecodeError:
+    raise InputError(f"--genotype={text} is no text; give a file with a genotype.") from None
+  except (OSError, RuntimeError) as e:  # a name that is too long or forbidden; the home of a user who does not exist
+    cause = (getattr(e, "strerror", None) or str(e)).lower()
+    raise InputError(f"--genotype={shown(text)} cannot be read ({cause}); give a published name, a folder or a file.") from None
   found = genotypes.parse(content, space.name, space.edges_per_node, where=str(path))
   if found.space not in SPACES:
     raise InputError(f"{path}: {unknown_name('space', found.space, SPACES)}")
@@ -59,9 +65,10 @@ def load_genotype(text: str) -> Genotype:
 
 def run(config: TrainConfig, options: _flags.Options, given: set[str]) -> None:
   """Trains or resumes, and tests once."""
+  _flags.require_workdir(options)
   _run.use_compilation_cache(options.compilation_cache)
   genotype = load_genotype(config.genotype)
-  dataset = datasets.load(config.data.dataset, config.data.data_dir)
+  dataset = datasets.from_config(config.data)
   task = images.RetrainTask(config.train, config.network, config.data, dataset, genotype, config.seed)
   flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}
   with _run.open_folder(options, "train", flat) as folder:

@@ -15,6 +15,7 @@
 # notebook does it in miniature, with the objects that the launchers use. It runs in about a minute on two CPU cores.
 
 # %%
+# %matplotlib inline
 import jax
 import numpy as np
 
@@ -60,7 +61,7 @@ space = SPACES["darts_conv"]
 print(len(space.edges), "edges:", space.edges)
 dataset = datasets.load("digits")
 task = darts.DartsTask(
-  config=darts.Config(epochs=2, learning_rate=0.1, arch_learning_rate=0.02),
+  config=darts.Config(epochs=6, learning_rate=0.1, arch_learning_rate=0.02),
   supernet_config=SupernetConfig(channels=2, cells=1),
   data_config=DataConfig(batch_size=64),
   hypergradient=FirstOrder(),
@@ -74,7 +75,7 @@ for progress in darts.DartsSearch(task).run():
 # %% [markdown]
 # ## What it found
 #
-# One cell and two epochs find nothing of value; with one cell, that cell is a reduction, so the normal cell was never trained. The full
+# One cell and six epochs find nothing of value; with one cell, that cell is a reduction, so the normal cell was never trained. The full
 # recipe is `python -m experiments.search --preset=darts_cifar10_second_order`.
 
 # %%

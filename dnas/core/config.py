@@ -5,8 +5,9 @@ launcher's configuration is a frozen dataclass of such components; `darts.learni
 """
 
 import dataclasses
+import difflib
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from dnas.core.errors import FieldError, unknown_name
@@ -99,6 +100,15 @@ def check_fraction(**values: float) -> None:
   """Raises FieldError for the first value outside [0, 1)."""
   for field, value in values.items():
     check(0 <= value < 1, field, value, "it must be at least 0 and below 1")
+
+
+def check_name(field: str, name: str, known: Iterable[str], others: str = "") -> None:
+  """Raises FieldError, with the nearest of the known names and what else the field takes, if the name is not one of them."""
+  known = sorted(known)
+  if name not in known:
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    listed = ", ".join([*known, others] if others else known)
+    raise FieldError(field, name, f"did you mean '{near[0]}'? It can be {listed}" if near else f"it can be {listed}")
 
 
 def _attribute_texts(doc: str) -> dict[str, str]:

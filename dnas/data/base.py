@@ -19,6 +19,7 @@ class Config:
   Attributes:
     dataset: name of a registered data set, such as 'digits' (built in) or 'cifar10'.
     data_dir: folder of the data set's published files; empty for a built-in data set, or to download them.
+    examples: how many examples of the training set to use, from its start, for a trial run; 0 uses all.
     train_portion: fraction of the training set, from its start, that trains the weights; the rest is the validation set, on which a
       search trains its architecture. Retraining may take 1, all of it.
     batch_size: examples in a training batch.
@@ -30,6 +31,7 @@ class Config:
 
   dataset: str = "digits"
   data_dir: str = ""
+  examples: int = 0
   train_portion: float = 0.5
   batch_size: int = 64
   eval_batch_size: int = 256
@@ -40,7 +42,7 @@ class Config:
   def __post_init__(self):
     config.check(0 < self.train_portion <= 1, "train_portion", self.train_portion, "it must be above 0 and at most 1")
     config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
-    config.check_not_negative(crop_padding=self.crop_padding, cutout_length=self.cutout_length)
+    config.check_not_negative(examples=self.examples, crop_padding=self.crop_padding, cutout_length=self.cutout_length)
     config.check(self.cutout_length % 2 == 0, "cutout_length", self.cutout_length, "it must be even, so that the square has that side")
 
 
@@ -100,6 +102,18 @@ def open_test(dataset: ImageDataset, reason: str) -> Split:
   """
   logging.info("The test set of '%s' is opened: %s", dataset.name, reason, stacklevel=2)
   return dataset._read_test()
+
+
+def first_examples(dataset: ImageDataset, examples: int) -> ImageDataset:
+  """Returns the data set with only the first examples of its training set; 0 keeps all.
+
+  Raises:
+    FieldError: if there are fewer.
+  """
+  train = dataset.train
+  mend = f"the training set of '{dataset.name}' has {len(train)}, so give at most that, or 0 for all"
+  config.check(examples <= len(train), "data.examples", examples, mend)
+  return dataclasses.replace(dataset, train=Split(train.images[: examples or None], train.labels[: examples or None]))
 
 
 def search_split(dataset: ImageDataset, train_portion: float) -> tuple[Split, Split]:

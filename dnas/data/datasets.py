@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 
 import dnas.data
-from dnas.data.base import DATASETS, ImageDataset
+from dnas.data.base import DATASETS, Config, ImageDataset, first_examples
 
 for _module in pkgutil.iter_modules(dnas.data.__path__):
   importlib.import_module(f"{dnas.data.__name__}.{_module.name}")
@@ -22,3 +22,8 @@ def load(name: str, data_dir: str = "") -> ImageDataset:
       missing or damaged file, or a failed download.
   """
   return DATASETS[name](data_dir)
+
+
+def from_config(config: Config) -> ImageDataset:
+  """Returns the data set of a configuration, cut to its first examples if it says so. Raises InputError as `load` does."""
+  return first_examples(load(config.dataset, config.data_dir), config.examples)

@@ -77,7 +77,7 @@ class DerivedImageNetwork(nnx.Module):
     if config.auxiliary:
       smallest, largest = min(image_shape[:2]), max(image_shape[:2])
       fits = 29 <= smallest and largest <= 32
-      check(fits, "auxiliary", True, f"the auxiliary head needs images of 29 to 32 pixels and these have {smallest}; turn it off")
+      check(fits, "network.auxiliary", True, f"the auxiliary head needs images of 29 to 32 pixels and these have {smallest}; turn it off")
       auxiliary = AuxiliaryHead(self.stack.widths[self.auxiliary_cell], num_classes, rng)
     self.auxiliary = nnx.data(auxiliary)
 

@@ -125,7 +125,8 @@ def test_an_unknown_dataset_is_refused_with_the_nearest_name():
   ("field", "value"),
   [
     ("train_portion", 0.0),
-    ("train_portion", 1.0),
+    ("train_portion", 1.5),
+    ("examples", -1),
     ("batch_size", 0),
     ("eval_batch_size", -1),
     ("crop_padding", -1),

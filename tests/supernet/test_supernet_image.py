@@ -134,7 +134,7 @@ def chosen(space, variables, module):
     outgoing = {}
     for source, edges in enumerate(cell.outgoing):
       targets = [target for origin, target in space.edges if origin == source]
-      stack = of_cell["outgoing"][source]["operations"]
+      stack = of_cell["outgoing"].get(source, {"operations": {}})["operations"]
       rows = {name: np.array([targets.index(node) for node in nodes]) for name, nodes in edges.targets.items()}
       outgoing[source] = {"operations": {name: chosen_operation(space, stack, name, rows[name], len(targets)) for name in rows}}
     cells[index] = {**of_cell, "outgoing": outgoing}
@@ -297,10 +297,11 @@ def test_a_step_is_the_architecture_and_then_the_weights(some_operations, later)
   def weights_after(arch):
     evaluation = gradient(later.weights, arch, later.stats, train_batch, KEY)
     clip = min(1, CLIP / float(tree.norm(evaluation.gradients.weights)))
-    step = jax.tree.map(
-      lambda w, g, m: w - RATE * (MOMENTUM * m + clip * g + DECAY * w), later.weights, evaluation.gradients.weights, later.weight_state[2].trace
-    )
-    return step, evaluation
+
+    def moved(w, g, m):
+      return w - RATE * (MOMENTUM * m + clip * g + DECAY * w)
+
+    return jax.tree.map(moved, later.weights, evaluation.gradients.weights, later.weight_state[2].trace), evaluation
 
   weights, evaluation = weights_after(after.arch)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.weights, weights)

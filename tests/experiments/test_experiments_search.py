@@ -1,0 +1,152 @@
+"""A search and the retraining of what it found, through the launchers, in the smallest size that works."""
+
+import json
+
+import jax
+import pytest
+from tiny_runs import SEARCH, STEPS, TRAIN, contents, history, launch, lines
+
+from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
+from dnas.core import genotype as genotypes
+from dnas.core.errors import InputError
+from dnas.data import base
+from dnas.report.runs import load_run
+from experiments import train
+
+SPACE = SPACES["darts_conv"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_settings():
+  """Launchers set how long a compilation must take to be kept."""
+  before = jax.config.jax_persistent_cache_min_compile_time_secs
+  yield
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("search") / "runs" / "first"
+  assert launch("search", *SEARCH, f"--workdir={folder}") == 0
+  return folder
+
+
+@pytest.fixture(scope="module")
+def retrained(searched, tmp_path_factory):
+  folder = tmp_path_factory.mktemp("train") / "run"
+  assert launch("train", *TRAIN, f"--genotype={searched}", f"--workdir={folder}") == 0
+  return folder
+
+
+def parsed(text):
+  return genotypes.parse(text, SPACE.name, SPACE.edges_per_node)
+
+
+def test_the_folder_of_a_search_holds_all_of_it(searched):
+  config = json.loads((searched / "config.json").read_text())
+  assert config["launcher"] == "search" and config["config"]["supernet.channels"] == 2 and config["config"]["darts.epochs"] == 2
+  metrics, result, _ = history(searched)
+  assert [(line["epoch"], line["step"]) for line in metrics] == [(1, STEPS), (2, 2 * STEPS)]
+  names = {"train/loss", "train/accuracy", "valid/loss", "valid/accuracy", "learning_rate"}
+  assert all(names <= line.keys() and 0 <= line["valid/accuracy"] <= 1 for line in metrics)
+  assert metrics[0]["learning_rate"] == pytest.approx(0.025)
+  assert result["valid/loss"] == metrics[-1]["valid/loss"] and result["genotype"] == (searched / "genotype.json").read_text().strip()
+  for line in lines(searched / "architecture.jsonl"):
+    for cell in SPACE.cells:
+      assert len(line["mixture"][cell]) == len(SPACE.edges)
+      assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in line["mixture"][cell])
+  steps = {int(path.name) for path in (searched / "checkpoints").iterdir() if path.name.isdecimal()}
+  assert steps == {STEPS, 2 * STEPS}
+  pictures = {path.name for path in (searched / "pictures").iterdir()}
+  assert {"learning_curves.png", "mixture_heatmaps.png", "mixture_lines.png"} < pictures and any("genotype" in name for name in pictures)
+  assert all(path.stat().st_size > 500 for path in (searched / "tensorboard").iterdir())
+  assert len(load_run(searched).metrics) == 2
+
+
+def test_the_genotype_is_that_of_the_last_epoch_and_a_network_of_the_space(searched):
+  assert [path.name for path in sorted((searched / "genotypes").iterdir())] == ["epoch_0001.json", "epoch_0002.json"]
+  assert (searched / "genotype.json").read_text() == (searched / "genotypes" / "epoch_0002.json").read_text()
+  found = SPACE.validate(parsed((searched / "genotype.json").read_text()))
+  assert all(len(node) == SPACE.edges_per_node for _, cell in found.cells for node in cell.nodes)
+  assert train.load_genotype(str(searched)) == found == train.load_genotype(str(searched / "genotype.json"))
+
+
+def test_the_same_command_again_changes_nothing(searched, capsys):
+  before = contents(searched)
+  assert launch("search", *SEARCH, f"--workdir={searched}") == 0
+  assert contents(searched) == before
+  out = capsys.readouterr().out
+  assert f"resumed after step {2 * STEPS} of {2 * STEPS}" in out and "found: Genotype(normal=[" in out and f"--genotype={searched}" in out
+
+
+def test_another_configuration_in_the_same_folder_is_refused(searched, capsys):
+  before = contents(searched)
+  assert launch("search", *SEARCH, "--darts.momentum=0.8", f"--workdir={searched}") == 2
+  assert "darts.momentum: 0.9 -> 0.8" in capsys.readouterr().err
+  assert launch("train", *TRAIN, f"--workdir={searched}") == 2
+  assert "belongs to a run of 'search'" in capsys.readouterr().err
+  assert contents(searched) == before
+
+
+def test_a_new_run_of_the_same_seed_is_the_same_and_prints_every_epoch(searched, tmp_path, capsys):
+  assert launch("search", *SEARCH, f"--workdir={tmp_path / 'run'}") == 0
+  assert history(tmp_path / "run") == history(searched)
+  out = capsys.readouterr().out
+  assert [f"epoch {epoch}/2" in out for epoch in (1, 2, 3)] == [True, True, False] and "\x1b" not in out
+
+
+def test_a_search_never_opens_the_test_set(tmp_path, monkeypatch):
+  monkeypatch.setattr(base, "open_test", lambda *_: pytest.fail("the test set was opened"))
+  assert launch("search", *SEARCH, "--darts.epochs=1", f"--workdir={tmp_path / 'run'}") == 0
+
+
+def test_retraining_tests_once(retrained, searched, monkeypatch, capsys):
+  result = json.loads((retrained / "result.json").read_text())
+  assert 0 <= result["test/accuracy"] <= 1 and result["test/loss"] > 0 and result["weights"] > 0
+  assert result["genotype"] == (retrained / "genotype.json").read_text().strip() == (searched / "genotype.json").read_text().strip()
+  assert "test/accuracy" not in lines(retrained / "metrics.jsonl")[0] and not (retrained / "architecture.jsonl").exists()
+  before = contents(retrained)
+  monkeypatch.setattr(base, "open_test", lambda *_: pytest.fail("the test set was opened again"))
+  assert launch("train", *TRAIN, f"--genotype={searched}", f"--workdir={retrained}") == 0
+  assert contents(retrained) == before
+  assert f"test error {100 * (1 - result['test/accuracy']):.2f} %" in capsys.readouterr().out
+
+
+def test_the_folder_of_a_retraining_remembers_the_architecture_itself(retrained, capsys):
+  config = json.loads((retrained / "config.json").read_text())["config"]
+  assert parsed(config["architecture"]) == parsed((retrained / "genotype.json").read_text())
+  assert launch("train", *TRAIN, "--genotype=DARTS_V1", f"--workdir={retrained}") == 2
+  assert "genotype: " in capsys.readouterr().err
+
+
+def test_the_test_set_is_opened_once_with_a_reason(searched, tmp_path, monkeypatch):
+  reasons, real = [], base.open_test
+  monkeypatch.setattr(base, "open_test", lambda dataset, reason: reasons.append(reason) or real(dataset, reason))
+  assert launch("train", *TRAIN, f"--genotype={searched}", f"--workdir={tmp_path / 'run'}") == 0
+  assert len(reasons) == 1 and str(tmp_path / "run") in reasons[0]
+
+
+def test_genotypes_by_name_seed_and_file(tmp_path):
+  for name in IMAGE_GENOTYPES:
+    assert train.load_genotype(name) == IMAGE_GENOTYPES[name]
+  assert train.load_genotype("random:3") == train.load_genotype("random:3") != train.load_genotype("random:4")
+  for text in (IMAGE_GENOTYPES["DARTS_V2"].to_json(), str(IMAGE_GENOTYPES["DARTS_V2"])):
+    (tmp_path / "cell.txt").write_text(text + "\n")
+    assert train.load_genotype(str(tmp_path / "cell.txt")) == IMAGE_GENOTYPES["DARTS_V2"]
+  with pytest.raises(InputError, match="holds no genotype.json"):
+    train.load_genotype(str(tmp_path))
+
+
+@pytest.mark.parametrize("flags", [("--hypergradient=finite_difference",), ("--hypergradient=unrolled", "--unrolled.steps=2")])
+def test_second_order_searches_run(searched, tmp_path, flags):
+  assert launch("search", *SEARCH, "--darts.epochs=1", *flags, f"--workdir={tmp_path / 'run'}") == 0
+  first_order, second_order = (lines(folder / "architecture.jsonl")[0]["mixture"] for folder in (searched, tmp_path / "run"))
+  assert first_order["reduce"] != second_order["reduce"]
+
+
+def test_a_folder_may_be_given_by_the_home_directory(monkeypatch, tmp_path, capsys):
+  monkeypatch.setenv("HOME", str(tmp_path))
+  (tmp_path / "full").mkdir()
+  (tmp_path / "full" / "thesis.tex").touch()
+  assert launch("search", *SEARCH, "--workdir=~/full") == 2
+  assert f"{tmp_path}/full holds 'thesis.tex'" in capsys.readouterr().err

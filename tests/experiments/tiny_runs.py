@@ -1,0 +1,57 @@
+"""The smallest search and the smallest retraining that launchers can run, and how their folders are read."""
+
+import json
+import pathlib
+
+import jax
+import numpy as np
+
+from dnas.train.checkpoint import Checkpoints
+from experiments import search, train
+
+LAUNCHERS = {"search": search, "train": train}
+DATA = ("--data.dataset=synthetic", "--data.batch_size=32")
+SEARCH = (*DATA, "--supernet.channels=2", "--supernet.cells=1", "--darts.epochs=2", "--darts.arch_learning_rate=0.05")
+TRAIN = (*DATA, "--network.channels=2", "--network.cells=1", "--network.auxiliary=false", "--train.epochs=1")
+STEPS = 8
+"""Of an epoch of the search: 256 examples in batches of 32."""
+
+
+def cache_flag() -> str:
+  """The flag that keeps the suite's folder of compiled programs."""
+  return f"--compilation_cache={jax.config.jax_compilation_cache_dir}"
+
+
+def launch(launcher: str, *flags: object) -> int:
+  """Runs a launcher in this process, and returns its exit status."""
+  return LAUNCHERS[launcher].main([launcher, cache_flag(), *map(str, flags)])
+
+
+def lines(path: pathlib.Path) -> list[dict]:
+  return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def contents(folder: pathlib.Path) -> dict[str, bytes]:
+  """All files of a run, but for TensorBoard's, by relative path: a new process begins a new event file."""
+  files = (path for path in folder.rglob("*") if path.is_file())
+  return {str(path.relative_to(folder)): path.read_bytes() for path in files if "tensorboard" not in path.parts and path.name != ".lock"}
+
+
+def history(folder: pathlib.Path) -> tuple:
+  """What a run wrote down, but for the times."""
+  metrics = lines(folder / "metrics.jsonl")
+  for line in metrics:
+    assert line.pop("seconds") > 0
+  result = json.loads((folder / "result.json").read_text())
+  result.pop("seconds", None)
+  names = [*sorted(path.relative_to(folder) for path in (folder / "genotypes").glob("*")), "genotype.json", "architecture.jsonl"]
+  return metrics, result, {str(name): (folder / name).read_text() for name in names if (folder / name).exists()}
+
+
+def final_bits(launcher: str, folder: pathlib.Path, *flags: str) -> tuple:
+  """The last checkpoint of a run: its step, and path, dtype and bytes of every array."""
+  config, _, _ = LAUNCHERS[launcher].LAUNCHER.parse([launcher, *flags])
+  with Checkpoints(folder / "checkpoints") as checkpoints:
+    restored = checkpoints.restore(LAUNCHERS[launcher].make_task(config).init())
+  leaves = jax.tree_util.tree_leaves_with_path(restored.state)
+  return restored.step, [(jax.tree_util.keystr(path), leaf.dtype.name, np.asarray(leaf).tobytes()) for path, leaf in leaves]
