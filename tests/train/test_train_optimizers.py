@@ -1,0 +1,60 @@
+"""The optimizers against steps written out as PyTorch takes them."""
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dnas.train import optimizers
+
+
+def run(optimizer, parameters, gradients):
+  parameters, state = jnp.asarray(parameters, jnp.float32), optimizer.init(jnp.asarray(parameters, jnp.float32))
+  for gradient in gradients:
+    updates, state = optimizer.update(jnp.asarray(gradient, jnp.float32), state, parameters)
+    parameters = optax.apply_updates(parameters, updates)
+  return np.asarray(parameters)
+
+
+GRADIENTS = np.array([[3.0, -4.0, 12.0], [0.1, 0.2, -0.2], [-6.0, 0.0, 8.0]])
+START = np.array([1.0, -2.0, 0.5])
+
+
+def test_sgd_clips_then_decays_then_adds_momentum_then_scales():
+  rates, w, buffer = [0.1, 0.1, 0.05], START.copy(), np.zeros(3)
+  for rate, g in zip(rates, GRADIENTS, strict=True):
+    g = g * min(1.0, 5.0 / np.linalg.norm(g))  # torch.nn.utils.clip_grad_norm_
+    g = g + 0.3 * w  # weight_decay of torch.optim.SGD: coupled, and not clipped
+    buffer = 0.9 * buffer + g
+    w = w - rate * buffer
+  schedule = lambda step: jnp.where(step < 2, 0.1, 0.05)  # noqa: E731
+  optimizer = optimizers.sgd(schedule, momentum=0.9, weight_decay=0.3, gradient_clip=5.0)
+  np.testing.assert_allclose(run(optimizer, START, GRADIENTS), w, rtol=1e-6)
+
+
+def test_sgd_without_clipping():
+  optimizer = optimizers.sgd(lambda step: 1.0, momentum=0.0, weight_decay=0.0, gradient_clip=0.0)
+  np.testing.assert_allclose(run(optimizer, START, GRADIENTS[:1]), START - GRADIENTS[0], rtol=1e-6)
+
+
+def test_adam_puts_the_decay_into_the_gradient():
+  w, m, v = START.copy(), np.zeros(3), np.zeros(3)
+  for t, g in enumerate(GRADIENTS, 1):
+    g = g + 1e-3 * w
+    m, v = 0.5 * m + 0.5 * g, 0.999 * v + 0.001 * g * g
+    w = w - 3e-4 * (m / (1 - 0.5**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+  optimizer = optimizers.adam(3e-4, beta1=0.5, beta2=0.999, weight_decay=1e-3)
+  np.testing.assert_allclose(run(optimizer, START, GRADIENTS), w, rtol=1e-6)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 25, 49])
+def test_cosine_falls_from_the_peak_to_the_final_rate_by_epoch(epoch):
+  schedule = optimizers.cosine_by_epoch(0.025, 0.001, epochs=50, steps_per_epoch=391)
+  expected = 0.001 + (0.025 - 0.001) * (1 + np.cos(np.pi * epoch / 50)) / 2  # CosineAnnealingLR(T_max=50, eta_min=0.001)
+  for step in (391 * epoch, 391 * epoch + 390):
+    np.testing.assert_allclose(schedule(jnp.int32(step)), expected, rtol=1e-5)
+
+
+def test_cosine_ends_in_the_final_rate():
+  schedule = optimizers.cosine_by_epoch(0.025, 0.001, epochs=50, steps_per_epoch=391)
+  np.testing.assert_allclose(schedule(jnp.int32(50 * 391)), 0.001, rtol=1e-4)
