@@ -110,7 +110,7 @@ class Launcher(Generic[C]):
   def help(self) -> str:
     """Returns the help text: what the launcher does, its presets, and its flags by component with defaults."""
     names = [name for name in preset_names() if _preset(name).LAUNCHER == self.name]
-    lines = [self._about.strip(), "", "Presets (--preset=NAME):"]
+    lines = [self._about.strip(), "", "Presets (--preset=NAME):" if names else "Presets: none"]
     lines += [f"  {name:<32}{_summary(_preset(name).__doc__)}" for name in names]
     for title, config in (("Flags of every launcher", Options()), ("Configuration", self._default)):
       texts, last = config_lib.help_texts(type(config)), None
@@ -166,7 +166,9 @@ def load_preset(name: str, launcher: str) -> Any:
     InputError: if there is none of that name, or it is for another launcher.
   """
   if name not in preset_names():
-    config_lib.check_name("preset", name, [known for known in preset_names() if _preset(known).LAUNCHER == launcher])
+    known = [known for known in preset_names() if _preset(known).LAUNCHER == launcher]
+    config_lib.check(bool(known), "preset", name, f"experiments.{launcher} has none, so leave it out")
+    config_lib.check_name("preset", name, known)
   preset = _preset(name)
   if preset.LAUNCHER != launcher:
     raise InputError(f"--preset={name} is for experiments.{preset.LAUNCHER} and this is experiments.{launcher}; run that one.")

@@ -51,7 +51,8 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
 
 def shown(value: object) -> str:
   """Returns a value that a person gave as one short printable line, for a message."""
-  return _SHORT.repr(value)
+  text = _SHORT.repr(value)
+  return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 _SHORT = reprlib.Repr()

@@ -15,9 +15,9 @@ FORMS = ("windows", "library")
 GRID = list(itertools.product((3, 5, 7), (1, 2), (1, 2)))
 STACKS = [(3, True, (5, 6)), (2, False, (6, 6)), (1, True, (6, 5)), (3, False, (5, 7)), (3, True, (4, 6))]
 CASES = [(*case, *STACKS[index % 5]) for index, case in enumerate(GRID)]
-SECOND_ORDER = CASES[:4] + [CASES[6]]
+SECOND_ORDER = [CASES[0], CASES[3], CASES[6]]
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
 
 
 def windows_of(x: np.ndarray, k: int, stride: int, dilation: int):
@@ -122,8 +122,7 @@ def test_reverse_over_reverse(form: str):
     close(found, expected)
 
 
-@pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("axes", [(0, 0), (None, 0), (0, None)])
+@pytest.mark.parametrize(("form", "axes"), [("library", (0, 0)), ("windows", (0, 0)), ("windows", (None, 0)), ("windows", (0, None))])
 def test_vmap_over_an_outer_axis(form: str, axes: tuple[int | None, int | None]):
   x, kernel, other_x, other_kernel = draw(3, 2, True, (5, 6))
   arguments = [np.stack(pair) if axis == 0 else pair[0] for axis, pair in zip(axes, ((x, other_x), (kernel, other_kernel)), strict=True)]

@@ -24,7 +24,7 @@ NAMES = ("avg_pool_3x3", "sep_conv_3x3", "conv_7x1_1x7", "dil_conv_5x5", "skip_c
 NAMES += ("dil_conv_3x3", "sep_conv_5x5")
 ALONE = ("max_pool_3x3", "sep_conv_3x3", "dil_conv_3x3", "conv_7x1_1x7", "skip_connect")
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True})
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
 run = quick_jit(apply, static_argnums=0, static_argnames="train")
 
 
@@ -190,9 +190,7 @@ def close(found: Any, expected: np.ndarray):
 # Operations.
 
 
-@pytest.mark.parametrize(
-  ("stride", "affine", "train"), [(1, True, True), (1, False, True), (2, True, True), (2, False, True), (1, False, False), (2, True, False)]
-)
+@pytest.mark.parametrize(("stride", "affine", "train"), [(1, False, True), (2, True, True), (1, True, False), (2, False, False)])
 @pytest.mark.parametrize("name", NAMES)
 def test_operation_is_the_reference(name: str, stride: int, affine: bool, train: bool):
   c = case(stride, affine, train)
@@ -207,11 +205,9 @@ def test_the_references_are_of_operations_that_exist():
   assert set(NAMES) <= set(OPERATIONS) and set(LAYERS) | set(POOLS) < set(NAMES)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_several_edges_are_the_same_edges_one_by_one(stride: int):
-  together, _ = split(OperationStack(ALONE, E, C, stride, True, np.random.default_rng(0)))
-  alone, _ = split(OperationStack(ALONE, 1, C, stride, True, np.random.default_rng(0)))
-  _, variables = split(OperationStack(ALONE, E, C, stride, True, np.random.default_rng(0)))
+def test_several_edges_are_the_same_edges_one_by_one():
+  together, variables = split(OperationStack(ALONE, E, C, 2, True, np.random.default_rng(0)))
+  alone, _ = split(OperationStack(ALONE, 1, C, 2, True, np.random.default_rng(0)))
   variables = randomized(variables)
   outputs, stats = run(together, variables, IMAGES, train=True)
 

@@ -143,3 +143,11 @@ def test_differences():
   assert config.differences(old, old) == {}
   assert config.differences(old, new) == {"seed": (None, 1)}
   assert config.differences({"a": 1, "b": 2}, {"b": 3, "c": 4}) == {"a": (1, None), "b": (2, 3), "c": (None, 4)}
+
+
+def test_check_name_suggests_the_nearest_and_lists_the_rest():
+  config.check_name("space", "b", ["b", "a"])
+  with pytest.raises(FieldError, match="^space is alphb; did you mean 'alpha'\\? It can be alpha, beta.$"):
+    config.check_name("space", "alphb", ["beta", "alpha"])
+  with pytest.raises(FieldError, match="^space is zzz; it can be alpha, or a file.$"):
+    config.check_name("space", "zzz", ["alpha"], others="or a file")

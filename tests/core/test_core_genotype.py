@@ -138,6 +138,7 @@ def test_bombs_are_refused(bomb: str):
 def test_long_text_is_refused_and_not_repeated():
   assert "200001 characters are too many" in refusal("{" + "[" * 200_000)
   assert "is not a genotype" in refusal("x" * 50_000)
+  assert "concat [[['xxx" in refusal(cell_text([[["skip_connect", 0]]], [[["x" * 60] * 5] * 5] * 5))
   assert "given 9999 times" in refusal('{"cells": {' + ", ".join(['"n": 1'] * 9_999) + "}}")
 
 

@@ -13,6 +13,8 @@ from dnas.data import base
 from dnas.report.runs import load_run
 from experiments import train
 
+pytestmark = pytest.mark.xdist_group("experiments_search")  # the tests share the runs of the fixtures
+
 SPACE = SPACES["darts_conv"]
 
 
@@ -88,16 +90,12 @@ def test_another_configuration_in_the_same_folder_is_refused(searched, capsys):
   assert contents(searched) == before
 
 
-def test_a_new_run_of_the_same_seed_is_the_same_and_prints_every_epoch(searched, tmp_path, capsys):
+def test_a_new_run_of_the_same_seed_is_the_same_prints_every_epoch_and_opens_no_test_set(searched, tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(base, "open_test", lambda *_: pytest.fail("the test set was opened"))
   assert launch("search", *SEARCH, f"--workdir={tmp_path / 'run'}") == 0
   assert history(tmp_path / "run") == history(searched)
   out = capsys.readouterr().out
   assert [f"epoch {epoch}/2" in out for epoch in (1, 2, 3)] == [True, True, False] and "\x1b" not in out
-
-
-def test_a_search_never_opens_the_test_set(tmp_path, monkeypatch):
-  monkeypatch.setattr(base, "open_test", lambda *_: pytest.fail("the test set was opened"))
-  assert launch("search", *SEARCH, "--darts.epochs=1", f"--workdir={tmp_path / 'run'}") == 0
 
 
 def test_retraining_tests_once(retrained, searched, monkeypatch, capsys):

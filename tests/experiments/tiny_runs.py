@@ -4,7 +4,6 @@ import json
 import pathlib
 
 import jax
-import numpy as np
 
 from dnas.train.checkpoint import Checkpoints
 from experiments import search, train
@@ -48,10 +47,14 @@ def history(folder: pathlib.Path) -> tuple:
   return metrics, result, {str(name): (folder / name).read_text() for name in names if (folder / name).exists()}
 
 
-def final_bits(launcher: str, folder: pathlib.Path, *flags: str) -> tuple:
-  """The last checkpoint of a run: its step, and path, dtype and bytes of every array."""
-  config, _, _ = LAUNCHERS[launcher].LAUNCHER.parse([launcher, *flags])
+def saved_steps(folder: pathlib.Path) -> list[int]:
+  """The steps of the whole checkpoints of a run, in rising order."""
+  return sorted(int(path.name) for path in (folder / "checkpoints").glob("*") if path.name.isdecimal())
+
+
+def final_bits(folder: pathlib.Path) -> tuple[int, list, bytes]:
+  """The last checkpoint of a run: its step, path, shape and dtype of every array, and the bytes of all."""
+  step = saved_steps(folder)[-1]
   with Checkpoints(folder / "checkpoints") as checkpoints:
-    restored = checkpoints.restore(LAUNCHERS[launcher].make_task(config).init())
-  leaves = jax.tree_util.tree_leaves_with_path(restored.state)
-  return restored.step, [(jax.tree_util.keystr(path), leaf.dtype.name, np.asarray(leaf).tobytes()) for path, leaf in leaves]
+    described, arrays = checkpoints._read(step)
+  return step, described["leaves"], arrays.tobytes()

@@ -1,8 +1,13 @@
 """The convolutional supernet: its size, its agreement with derived networks, and bilevel steps on it.
 
 Compilation is what takes time here, so the programs are few, shared by the module, and compiled with few optimizations.
+
+Some supernets are made smooth: softplus for ReLU, and no maximum. A network with kinks has second derivatives that are exact almost
+everywhere and leave out what the gradient jumps by at a kink, while a difference of gradients counts every jump between its two points;
+there the finite difference and the exact hypergradient agree only when no kink is between.
 """
 
+import contextlib
 import dataclasses
 
 import jax
@@ -23,14 +28,14 @@ from dnas.nets import derived_image
 from dnas.supernet import bilevel, relaxations
 from dnas.supernet.discretize import one_hot
 from dnas.supernet.edges import outgoing_rows
-from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Unrolled
+from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Unrolled, optimizer_step
 from dnas.supernet.image_supernet import Config, ImageSupernet
 from dnas.train import optimizers
 from dnas.train.metrics import correct, cross_entropy
 
 IMAGE, BATCH, CLASSES = 8, 6, 3
 ALL = dataclasses.replace(SPACE, num_nodes=2)  # every operation, few edges: 0-2, 1-2; 0-3, 1-3, 2-3
-SOME = dataclasses.replace(ALL, operations=(NONE, "max_pool_3x3", "skip_connect", "dil_conv_3x3"))
+SOME = dataclasses.replace(ALL, operations=(NONE, "avg_pool_3x3", "skip_connect", "dil_conv_3x3"))
 KEY = jax.random.key(0)
 CLIP, DECAY, MOMENTUM, RATE, ADAPT = 5.0, 3e-4, 0.9, 0.025, 0.1
 
@@ -43,6 +48,11 @@ def quick_compilation():
   jax.config.update("jax_disable_most_optimizations", before)
 
 
+def host(values):
+  """Copies to NumPy: there, arithmetic on many shapes compiles nothing."""
+  return jax.tree.map(np.asarray, values)
+
+
 def bits(values):
   return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(values)]
 
@@ -52,12 +62,21 @@ def batch_of(seed):
   return jnp.asarray(rng.normal(size=(BATCH, IMAGE, IMAGE, 3)), jnp.float32), jnp.asarray(rng.integers(0, CLASSES, BATCH))
 
 
+@contextlib.contextmanager
+def activation(smooth):
+  with pytest.MonkeyPatch.context() as patch:
+    if smooth:
+      patch.setattr(jax.nn, "relu", jax.nn.softplus)
+    yield
+
+
 @dataclasses.dataclass
 class Rig:
   """A supernet of 2 channels with its compiled programs; one cell is a reduction cell, three are one normal and two reduction cells."""
 
   space: CellSpace
   cells: int
+  smooth: bool
 
   def __post_init__(self):
     self.size = dict(channels=2, cells=self.cells, stem_multiplier=1)
@@ -68,18 +87,19 @@ class Rig:
   def loss(self, weights, arch, stats, batch, key):
     images, labels = batch
     mixture = relaxations.softmax(arch, key, jnp.float32(0))
-    logits, stats = functional.apply(self.network, Variables(weights, stats), images, mixture, train=True)
+    with activation(self.smooth):
+      logits, stats = functional.apply(self.network, Variables(weights, stats), images, mixture, train=True)
     return cross_entropy(logits, labels).mean(), (stats, {"accuracy": correct(logits, labels).mean(), "logits": logits})
 
 
 @pytest.fixture(scope="module")
 def all_operations():
-  return Rig(ALL, cells=1)
+  return Rig(ALL, cells=1, smooth=False)
 
 
 @pytest.fixture(scope="module")
 def some_operations():
-  return Rig(SOME, cells=3)
+  return Rig(SOME, cells=3, smooth=True)
 
 
 def test_published_size():
@@ -145,7 +165,7 @@ def chosen_operation(space, stack, name, rows, edges):
   """Picks the variables of one operation on some of its edges."""
   if name.endswith("_pool_3x3"):
     pool = [other for other in space.operations if other.endswith("_pool_3x3")].index(name)
-    return {"pool_norm": jax.tree.map(lambda x: x[[pool]], stack.get("pool_norm", {}))}
+    return {"pool_norm": jax.tree.map(lambda x: x[pool][None], stack.get("pool_norm", {}))}
   if name == "skip_connect":
     return {"others": {name: jax.tree.map(lambda x: x[rows], stack.get("others", {}).get(name, {}))}}
   layers = {}
@@ -172,9 +192,10 @@ def overlaid(base, leaves):
   return new, set(paths) - set(leaves)
 
 
-def derived_gradient(network, weights, stats, batch):
+def derived_gradient(network, smooth, weights, stats, batch):
   def loss(weights):
-    (logits, _), new_stats = functional.apply(network, Variables(weights, stats), batch[0], train=True)
+    with activation(smooth):
+      (logits, _), new_stats = functional.apply(network, Variables(weights, stats), batch[0], train=True)
     return cross_entropy(logits, batch[1]).mean(), (new_stats, logits)
 
   return jax.jit(jax.value_and_grad(loss, has_aux=True))(weights)
@@ -189,13 +210,13 @@ def test_one_hot_supernet_is_the_derived_network(rig, genotype, request):
   rig = request.getfixturevalue(rig)
   weights, stats, batch = rig.variables.weights, rig.variables.stats, batch_of(0)
   arch = {cell: jnp.asarray(1e3 * mixture) for cell, mixture in one_hot(rig.space, genotype).items()}  # its softmax is one-hot, exactly
-  evaluation = rig.programs.gradient(weights, arch, stats, batch, KEY)
+  evaluation = host(rig.programs.gradient(weights, arch, stats, batch, KEY))
 
   module = derived_of(rig, genotype)
   network, derived = functional.split(module)
-  copied, kept = overlaid(derived.weights, by_path(chosen(rig.space, weights, module)))
+  copied, kept = overlaid(derived.weights, by_path(chosen(rig.space, host(weights), module)))
   assert kept and all("cells" in path and path.endswith(("['scale']", "['bias']")) for path in kept)  # ones and zeros, without effect
-  (loss, (new_stats, logits)), gradient = derived_gradient(network, copied, derived.stats, batch)
+  (loss, (new_stats, logits)), gradient = derived_gradient(network, rig.smooth, copied, derived.stats, batch)
 
   np.testing.assert_allclose(logits, evaluation.metrics["logits"], rtol=1e-3, atol=1e-4)
   np.testing.assert_allclose(loss, evaluation.gradients.loss, rtol=1e-4)
@@ -239,7 +260,7 @@ def step(rig, state, hypergradient, seed=0):
 def start(some_operations):
   arch = relaxations.initial_arch(SOME, KEY, 0.1)
   weights, stats = some_operations.variables.weights, some_operations.variables.stats
-  return bilevel.SearchState(weights, stats, arch, SGD.init(weights), ADAM.init(arch))
+  return bilevel.SearchState(weights, stats, arch, jax.jit(SGD.init)(weights), jax.jit(ADAM.init)(arch))
 
 
 @pytest.fixture(scope="module")
@@ -267,13 +288,12 @@ def test_finite_difference_agrees_with_unrolled(some_operations, moment, request
   first_order, difference, exact = (estimator(problem, *at) for estimator in (FirstOrder(), FiniteDifference(), Unrolled(1)))
   assert bits(state) == before
   assert bits(difference.valid_loss) == bits(exact.valid_loss) != bits(first_order.valid_loss)
-  assert tree.cosine(difference.arch, exact.arch) > 0.99
+  assert tree.cosine(difference.arch, exact.arch) > 0.999
 
-  gradient = problem.train(state.weights, state.arch).weights
-  updates, _ = SGD.update(gradient, state.weight_state, state.weights)
-  explicit = problem.valid(jax.tree.map(jnp.add, state.weights, updates), state.arch).arch
+  ahead, _ = optimizer_step(SGD, problem.train(state.weights, state.arch).weights, state.weight_state, state.weights)
+  explicit = problem.valid(ahead, state.arch).arch
   implicit = [tree.add_scaled(estimate.arch, -1.0, explicit) for estimate in (difference, exact)]
-  assert tree.cosine(*implicit) > 0.99 and tree.norm(implicit[1]) > 1e-3 * tree.norm(exact.arch)
+  assert tree.cosine(*implicit) > 0.99 and tree.norm(implicit[1]) > 1e-2 * tree.norm(exact.arch)
 
 
 def test_a_step_is_the_architecture_and_then_the_weights(some_operations, later):
@@ -284,24 +304,24 @@ def test_a_step_is_the_architecture_and_then_the_weights(some_operations, later)
   assert bits(later) == before
   train_batch, valid_batch = batch_of(700 + TRAIN), batch_of(700 + VALID)
 
-  valid = gradient(later.weights, later.arch, later.stats, valid_batch, KEY).gradients
-  count, arch = int(later.arch_state[1].count) + 1, {}
+  valid = host(gradient(later.weights, later.arch, later.stats, valid_batch, KEY).gradients)
+  moments, count = host(later.arch_state[1]), int(later.arch_state[1].count) + 1
   assert count == 5
-  for cell, a in later.arch.items():
-    g = np.asarray(valid.arch[cell] + 1e-3 * a)
-    first = 0.5 * later.arch_state[1].mu[cell] + 0.5 * g
-    second = 0.999 * later.arch_state[1].nu[cell] + 0.001 * g**2
-    arch[cell] = a - ADAPT * (first / (1 - 0.5**count)) / (np.sqrt(second / (1 - 0.999**count)) + 1e-8)
-    np.testing.assert_allclose(after.arch[cell], arch[cell], rtol=1e-5, atol=1e-6)
+  for cell, a in host(later.arch).items():
+    g = valid.arch[cell] + 1e-3 * a
+    first = 0.5 * moments.mu[cell] + 0.5 * g
+    second = 0.999 * moments.nu[cell] + 0.001 * g**2
+    by_hand = a - ADAPT * (first / (1 - 0.5**count)) / (np.sqrt(second / (1 - 0.999**count)) + 1e-8)
+    np.testing.assert_allclose(after.arch[cell], by_hand, rtol=1e-4, atol=1e-5)
 
   def weights_after(arch):
-    evaluation = gradient(later.weights, arch, later.stats, train_batch, KEY)
+    evaluation = host(gradient(later.weights, arch, later.stats, train_batch, KEY))
     clip = min(1, CLIP / float(tree.norm(evaluation.gradients.weights)))
 
     def moved(w, g, m):
       return w - RATE * (MOMENTUM * m + clip * g + DECAY * w)
 
-    return jax.tree.map(moved, later.weights, evaluation.gradients.weights, later.weight_state[2].trace), evaluation
+    return jax.tree.map(moved, host(later.weights), evaluation.gradients.weights, host(later.weight_state[2].trace)), evaluation
 
   weights, evaluation = weights_after(after.arch)
   jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.weights, weights)
@@ -310,7 +330,7 @@ def test_a_step_is_the_architecture_and_then_the_weights(some_operations, later)
   assert bits(metrics["valid_loss"]) == bits(valid.loss)
 
   wrong, _ = weights_after(later.arch)  # the weights first, with the old architecture
-  assert tree.norm(tree.add_scaled(wrong, -1.0, after.weights)) > 1e-4
+  assert tree.norm(jax.tree.map(np.subtract, wrong, host(after.weights))) > 1e-4
 
 
 @pytest.mark.parametrize("hypergradient", [FirstOrder(), FiniteDifference(), Unrolled(1)], ids=["first", "difference", "unrolled"])
