@@ -21,6 +21,7 @@ from experiments._flags import Options, require_workdir
 def use_compilation_cache(folder: str) -> None:
   """Keeps compiled programs between runs in a folder; 'none' keeps none. Raises InputError if the folder cannot be made."""
   if folder == "none":
+    jax.config.update("jax_compilation_cache_dir", None)
     return
   path = pathlib.Path(folder).expanduser()
   try:

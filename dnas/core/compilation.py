@@ -14,7 +14,10 @@ _CPU_OPTIONS = {
 
 
 def network_jit(function: Callable[..., Any]) -> Any:
-  """Compiles like `jax.jit`, with the compiler options that suit network-sized programs on this back-end."""
+  """Compiles like `jax.jit`, with the compiler options that suit network-sized programs on this back-end.
+
+  JAX takes such options at the top level alone: call the result from the host, and not inside another compiled function.
+  """
   return jax.jit(function, compiler_options=_options(jax.default_backend()))
 
 
