@@ -20,7 +20,8 @@ def sgd(
     gradient_clip: largest global norm of the gradient; 0 does not clip.
   """
   clip = optax.clip_by_global_norm(gradient_clip) if gradient_clip else optax.identity()
-  return optax.chain(clip, optax.add_decayed_weights(weight_decay), optax.trace(momentum), optax.scale_by_learning_rate(schedule))
+  chain = optax.chain(clip, optax.add_decayed_weights(weight_decay), optax.trace(momentum), optax.scale_by_learning_rate(schedule))
+  return optax.flatten(chain)  # one vector of all weights: a few kernels to compile and launch, where every leaf would bring its own
 
 
 def adam(learning_rate: float, *, beta1: float, beta2: float, weight_decay: float) -> optax.GradientTransformation:

@@ -14,5 +14,5 @@ CONFIG = TrainConfig(
   seed=0,
   data=DataConfig(dataset="digits", train_portion=1.0, batch_size=64, eval_batch_size=256, crop_padding=1, flip=False),
   network=NetworkConfig(channels=8, cells=3, stem_multiplier=3, auxiliary=False),
-  train=RetrainConfig(epochs=15, learning_rate=0.1, drop_path=0.1),
+  train=RetrainConfig(epochs=10, learning_rate=0.1, drop_path=0.1),
 )
