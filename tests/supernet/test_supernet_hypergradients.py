@@ -5,6 +5,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -298,12 +299,13 @@ def test_finite_difference_is_the_published_formula(x64):
   """w' by hand, with momentum and decay; R = 0.01 / |g'|; the implicit term is lr times a difference of gradients (DARTS, section 2.3)."""
   problem, weights, arch, state = net_arguments(clipped=False)
   learning_rate = 0.001 + (0.1 - 0.001) * (1 + np.cos(np.pi * 2 / 8)) / 2
-  gradient, momentum = problem.train(weights, arch).weights, state[2].trace
-  ahead = jax.tree.map(lambda w, g, m: w - learning_rate * (MOMENTUM * m + g + DECAY * w), weights, gradient, momentum)
-  valid = problem.valid(ahead, arch)
-  radius = 0.01 / np.linalg.norm(flat(valid.weights))
-  above = problem.train(jax.tree.map(lambda w, g: w + radius * g, weights, valid.weights), arch).arch
-  below = problem.train(jax.tree.map(lambda w, g: w - radius * g, weights, valid.weights), arch).arch
+  w, unflatten = jax.flatten_util.ravel_pytree(weights)
+  gradient, momentum = flat(problem.train(weights, arch).weights), flat(state[2].trace)
+  valid = problem.valid(unflatten(w - learning_rate * (MOMENTUM * momentum + gradient + DECAY * w)), arch)
+  ahead_gradient = flat(valid.weights)
+  radius = 0.01 / np.linalg.norm(ahead_gradient)
+  above = problem.train(unflatten(w + radius * ahead_gradient), arch).arch
+  below = problem.train(unflatten(w - radius * ahead_gradient), arch).arch
   published = jax.tree.map(lambda v, p, n: v - learning_rate * (p - n) / (2 * radius), valid.arch, above, below)
   estimate = FiniteDifference()(problem, weights, arch, state)
   np.testing.assert_allclose(flat(estimate.arch), flat(published), rtol=1e-9, atol=1e-12)

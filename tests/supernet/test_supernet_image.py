@@ -53,6 +53,10 @@ def host(values):
   return jax.tree.map(np.asarray, values)
 
 
+def flat(values):
+  return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(values)])
+
+
 def bits(values):
   return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(values)]
 
@@ -305,7 +309,7 @@ def test_a_step_is_the_architecture_and_then_the_weights(some_operations, later)
   train_batch, valid_batch = batch_of(700 + TRAIN), batch_of(700 + VALID)
 
   valid = host(gradient(later.weights, later.arch, later.stats, valid_batch, KEY).gradients)
-  moments, count = host(later.arch_state[1]), int(later.arch_state[1].count) + 1
+  moments, count, momentum = host(later.arch_state[1]), int(later.arch_state[1].count) + 1, flat(later.weight_state[2].trace)
   assert count == 5
   for cell, a in host(later.arch).items():
     g = valid.arch[cell] + 1e-3 * a
@@ -319,19 +323,19 @@ def test_a_step_is_the_architecture_and_then_the_weights(some_operations, later)
     clip = CLIP / float(tree.norm(evaluation.gradients.weights))
     assert clip < 1
 
-    def moved(w, g, m):
-      return w - RATE * (MOMENTUM * m + clip * g + DECAY * w)
+    new_momentum = MOMENTUM * momentum + clip * flat(evaluation.gradients.weights) + DECAY * flat(later.weights)
+    return flat(later.weights) - RATE * new_momentum, new_momentum, evaluation
 
-    return jax.tree.map(moved, host(later.weights), evaluation.gradients.weights, host(later.weight_state[2].trace)), evaluation
-
-  weights, evaluation = weights_after(after.arch)
-  jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), after.weights, weights)
+  weights, new_momentum, evaluation = weights_after(after.arch)
+  np.testing.assert_allclose(flat(after.weights), weights, rtol=1e-5, atol=1e-6)
+  np.testing.assert_allclose(flat(after.weight_state[2].trace), new_momentum, rtol=1e-3, atol=1e-5)
+  assert np.linalg.norm(momentum) > 0.1 and after.weight_state[3].count == 5 == after.arch_state[1].count
   assert bits(after.stats) == bits(evaluation.stats) != bits(later.stats)
   assert bits(metrics["loss"]) == bits(evaluation.gradients.loss) and bits(metrics["accuracy"]) == bits(evaluation.metrics["accuracy"])
   assert bits(metrics["valid_loss"]) == bits(valid.loss)
 
-  wrong, _ = weights_after(later.arch)  # the weights first, with the old architecture
-  assert tree.norm(jax.tree.map(np.subtract, wrong, host(after.weights))) > 1e-4
+  wrong, _, _ = weights_after(later.arch)  # the weights first, with the old architecture
+  assert np.linalg.norm(wrong - weights) > 1e-4
 
 
 @pytest.mark.parametrize("hypergradient", [FirstOrder(), FiniteDifference(), Unrolled(1)], ids=["first", "difference", "unrolled"])
