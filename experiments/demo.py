@@ -6,15 +6,18 @@ Runs the presets digits_demo and digits_demo_retrain as the launchers would, in 
 again resumes. Whether the found cell or a random one wins is reported as it comes out.
 """
 
+import concurrent.futures
 import dataclasses
 import json
 import pathlib
+import subprocess
 import sys
 
 import numpy as np
 
 from dnas.core.config import check
-from experiments import _flags, search, train
+from dnas.core.errors import InputError
+from experiments import _flags, search
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,16 +40,31 @@ def run(config: DemoConfig, options: _flags.Options, given: set[str]) -> None:
   root = pathlib.Path(options.workdir).expanduser()
   print("1. Search: the DARTS supernet on scikit-learn's handwritten digits, first order\n", flush=True)
   search.run(_flags.load_preset("digits_demo", "search"), dataclasses.replace(options, workdir=str(root / "search")), set())
-  errors = {}
+  print(f"\n2. Retraining on all training images: the found and {config.random_cells} random cells, two at a time\n", flush=True)
   contestants = {"found": str(root / "search")} | {f"random {seed}": f"random:{seed}" for seed in range(config.random_cells)}
-  for number, (name, genotype) in enumerate(contestants.items()):
-    print(f"\n{number + 2}. Retraining from scratch on all training images: the {name} cell\n", flush=True)
-    folder = root / name.replace(" ", "_")
-    preset = dataclasses.replace(_flags.load_preset("digits_demo_retrain", "train"), genotype=genotype)
-    train.run(preset, dataclasses.replace(options, workdir=str(folder)), set())
-    errors[name] = 100 * (1 - json.loads((folder / "result.json").read_text())["test/accuracy"])
+  with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+    jobs = {name: pool.submit(retrain, name, genotype, root, options) for name, genotype in contestants.items()}
+  errors = {name: job.result() for name, job in jobs.items()}
   print(report(errors))
   print(f"\nlook at {root / 'search' / 'pictures'}: the cells drawn, the architecture weights over epochs, the learning curves")
+
+
+def retrain(name: str, genotype: str, root: pathlib.Path, options: _flags.Options) -> float:
+  """Runs `experiments.train` in a process of its own, says when it is done, and returns the test error in percent.
+
+  Raises:
+    InputError: if it fails; the end of what it printed is in the message.
+  """
+  folder = root / name.replace(" ", "_")
+  own = [f"--genotype={genotype}", f"--workdir={folder}", f"--compilation_cache={options.compilation_cache}"]
+  command = [sys.executable, "-m", "experiments.train", "--preset=digits_demo_retrain", *own]
+  done = subprocess.run(command, capture_output=True, text=True)
+  if done.returncode:
+    raise InputError(f"the training in {folder} left with status {done.returncode} ({done.stderr.strip()[-300:]}); mend that and go on.")
+  result = json.loads((folder / "result.json").read_text())
+  error = 100 * (1 - result["test/accuracy"])
+  print(f"  {name:<10}train loss {result['train/loss']:.3f}  test error {error:.2f} %  {result['weights']:,} weights  {folder}", flush=True)
+  return error
 
 
 def report(errors: dict[str, float]) -> str:

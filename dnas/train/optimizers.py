@@ -19,9 +19,21 @@ def sgd(
     weight_decay: coefficient of the L2 penalty; it is not clipped.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
   """
-  clip = optax.clip_by_global_norm(gradient_clip) if gradient_clip else optax.identity()
+  clip = _clip_by_global_norm(gradient_clip) if gradient_clip else optax.identity()
   chain = optax.chain(clip, optax.add_decayed_weights(weight_decay), optax.trace(momentum), optax.scale_by_learning_rate(schedule))
   return optax.flatten(chain)  # one vector of all weights: a few kernels to compile and launch, where every leaf would bring its own
+
+
+def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:
+  """Like `optax.clip_by_global_norm`, with a derivative at a gradient of zero too, which hypergradients through the step need."""
+
+  def clip(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
+    squared = sum(jnp.vdot(g, g) for g in jax.tree.leaves(updates))
+    active = squared > largest**2
+    factor = jnp.where(active, largest / jnp.sqrt(jnp.where(active, squared, 1.0)), 1.0)
+    return jax.tree.map(lambda g: factor.astype(g.dtype) * g, updates)
+
+  return optax.stateless(clip)
 
 
 def adam(learning_rate: float, *, beta1: float, beta2: float, weight_decay: float) -> optax.GradientTransformation:

@@ -2,8 +2,11 @@
 
 import dataclasses
 import json
+import pathlib
 import re
 import shlex
+import subprocess
+import sys
 
 import pytest
 
@@ -174,19 +177,31 @@ def test_the_report_of_the_demo():
 def test_the_demo_searches_once_and_retrains_all_cells_alike(tmp_path, monkeypatch, capsys):
   searches, trainings = [], []
 
-  def fake_train(config, options, given):
-    trainings.append((config, options.workdir))
-    (tmp_path / options.workdir).mkdir(parents=True)
-    (tmp_path / options.workdir / "result.json").write_text(json.dumps({"test/accuracy": 1 - len(trainings) / 100}))
+  def fake_train(command, **_):
+    assert command[:4] == [sys.executable, "-m", "experiments.train", "--preset=digits_demo_retrain"]
+    flags = dict(flag.lstrip("-").split("=", 1) for flag in command[4:])
+    trainings.append(flags)
+    folder = pathlib.Path(flags["workdir"])
+    folder.mkdir(parents=True)
+    accuracy = 0.99 if flags["genotype"].endswith("search") else 0.98
+    (folder / "result.json").write_text(json.dumps({"test/accuracy": accuracy, "train/loss": 0.1, "weights": 1000}))
+    return subprocess.CompletedProcess(command, 0, "", "")
 
   monkeypatch.setattr(search, "run", lambda config, options, given: searches.append((config, options.workdir)))
-  monkeypatch.setattr(train, "run", fake_train)
+  monkeypatch.setattr(demo.subprocess, "run", fake_train)
   assert demo.main(["demo", "--random_cells=2", f"--workdir={tmp_path / 'demo'}"]) == 0
   found = str(tmp_path / "demo" / "search")
   assert searches == [(PRESETS["digits_demo"].CONFIG, found)]
-  assert [config.genotype for config, _ in trainings] == [found, "random:0", "random:1"]
-  assert {dataclasses.replace(config, genotype="") for config, _ in trainings} == {
-    dataclasses.replace(PRESETS["digits_demo_retrain"].CONFIG, genotype="")
-  }
-  assert len({workdir for _, workdir in trainings}) == 3
-  assert "found       1.00 %" in capsys.readouterr().out
+  assert sorted(flags["genotype"] for flags in trainings) == sorted([found, "random:0", "random:1"])
+  assert {tuple(sorted(set(flags) - {"genotype", "workdir"})) for flags in trainings} == {("compilation_cache",)}
+  assert len({flags["workdir"] for flags in trainings}) == 3
+  said = capsys.readouterr().out
+  assert "found       1.00 %" in said and "better than 2 of 2" in said
+
+
+def test_a_training_that_fails_ends_the_demo_in_one_sentence(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(search, "run", lambda config, options, given: None)
+  monkeypatch.setattr(demo.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "error: no luck.\n"))
+  assert demo.main(["demo", f"--workdir={tmp_path / 'demo'}"]) == 2
+  said = capsys.readouterr().err
+  assert said.startswith("error: the training in ") and "no luck" in said and said.count("\n") == 1

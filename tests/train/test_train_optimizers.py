@@ -1,5 +1,6 @@
 """The optimizers against steps written out as PyTorch takes them."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -35,6 +36,13 @@ def test_sgd_clips_then_decays_then_adds_momentum_then_scales():
 def test_sgd_without_clipping():
   optimizer = optimizers.sgd(lambda step: 1.0, momentum=0.0, weight_decay=0.0, gradient_clip=0.0)
   np.testing.assert_allclose(run(optimizer, START, GRADIENTS[:1]), START - GRADIENTS[0], rtol=1e-6)
+
+
+def test_the_clip_has_a_derivative_at_a_gradient_of_zero():
+  optimizer = optimizers.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0, gradient_clip=5.0)
+  state = optimizer.init(jnp.zeros(3))
+  derivative = jax.jacobian(lambda gradient: optimizer.update(gradient, state, jnp.zeros(3))[0])(jnp.zeros(3))
+  np.testing.assert_allclose(derivative, -0.1 * np.eye(3), rtol=1e-6)
 
 
 def test_adam_puts_the_decay_into_the_gradient():
