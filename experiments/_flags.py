@@ -114,13 +114,12 @@ class Launcher(Generic[C]):
     lines += [f"  {name:<32}{_summary(_preset(name).__doc__)}" for name in names]
     for title, config in (("Flags of every launcher", Options()), ("Configuration", self._default)):
       texts, last = config_lib.help_texts(type(config)), None
-      for path, kind, default in config_lib.fields(config):
+      for path, _, default in config_lib.fields(config):
         component = path.rpartition(".")[0]
-        if component != last or last is None:
-          lines += ["", f"{title}:" if not component else f"{component}:"] if component != last else [f"\n{title}:"]
+        if component != last:
+          lines += ["", f"{component or title}:"]
         last = component
-        shown = f"--{path}={default}" if kind is not str or default else f"--{path}="
-        lines.append(f"  {shown}")
+        lines.append(f"  --{path}={default}")
         lines += textwrap.wrap(texts[path], 96, initial_indent="      ", subsequent_indent="      ")
     return "\n".join(lines)
 

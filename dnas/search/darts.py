@@ -157,24 +157,21 @@ class DartsTask:
   def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, loop.EpochRecord]:
     """See `loop.Task`."""
     mixture = self.mixture(state)
+    on_host = relaxations.to_numpy(mixture)
     valid = self._evaluate((functional.Variables(state.search.weights, state.search.stats), mixture), self._valid_split)
     metrics = {"train/loss": means["loss"], "train/accuracy": means["accuracy"]}
     metrics |= {f"valid/{name}": value for name, value in valid.items()}
     metrics["learning_rate"] = float(self._schedule((epoch - 1) * self.steps_per_epoch))
     record: loop.EpochRecord = {
       "metrics": metrics,
-      "genotype": self.genotype(state).to_json(),
-      "mixture": {cell: weights.tolist() for cell, weights in relaxations.to_numpy(mixture).items()},
+      "genotype": discretize(self.space, on_host).to_json(),
+      "mixture": {cell: weights.tolist() for cell, weights in on_host.items()},
     }
     return state, record
 
   def mixture(self, state: State) -> Mapping[str, jax.Array]:
     """Returns the weights of the mixed operations, cell type to [edges, operations]."""
     return self._relax(state.search.arch, jax.random.wrap_key_data(state.key), jnp.float32(1))
-
-  def genotype(self, state: State) -> Genotype:
-    """Returns the architecture that the search would end in now."""
-    return discretize(self.space, relaxations.to_numpy(self.mixture(state)))
 
   def _loss(
     self, weights: Tree, arch: relaxations.Arch, stats: Tree, batch: Tree, key: jax.Array
