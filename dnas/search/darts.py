@@ -14,7 +14,6 @@ import numpy as np
 from dnas.cells import functional
 from dnas.core import genotype as genotypes
 from dnas.core.config import check_fraction, check_not_negative, check_positive
-from dnas.core.genotype import Genotype
 from dnas.core.records import Progress, SearchResult
 from dnas.core.space import CellSpace
 from dnas.data import base, batches
