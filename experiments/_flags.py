@@ -1,5 +1,6 @@
 """Configurations on absl flags: presets, overrides, help, and errors that a person can read."""
 
+import contextlib
 import dataclasses
 import difflib
 import importlib
@@ -7,7 +8,8 @@ import math
 import pkgutil
 import sys
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from absl import flags
@@ -51,7 +53,9 @@ class Options:
 class Launcher(Generic[C]):
   """A program with a configuration: parses flags, runs, turns errors into a sentence and an exit status."""
 
-  def __init__(self, name: str, default: C, run: Callable[[C, Options, set[str]], None], about: str):
+  def __init__(
+    self, name: str, default: C, run: Callable[[C, Options, set[str]], None], about: str, by_space: Mapping[str, C] = MappingProxyType({})
+  ):
     """Makes a launcher.
 
     Args:
@@ -59,8 +63,9 @@ class Launcher(Generic[C]):
       default: the configuration without preset and flags.
       run: does the work, from the configuration, the options, and the paths of the configuration fields that were given as flags.
       about: the text above the list of flags.
+      by_space: what stands in the place of `default` for some values of --space; the flags are then those of its fields.
     """
-    self.name, self._default, self._run, self._about = name, default, run, about
+    self.name, self._default, self._run, self._about, self._by_space = name, default, run, about, by_space
 
   def main(self, argv: Sequence[str]) -> int:
     """Parses `argv` (with the program's name first), runs, and returns the exit status."""
@@ -82,8 +87,8 @@ class Launcher(Generic[C]):
 
   def parse(self, argv: Sequence[str]) -> tuple[C, Options, set[str]]:
     """Returns configuration, options, and the paths of the configuration fields given as flags. Raises InputError."""
-    values = flags.FlagValues()
-    paths = self._define(values, self._default)
+    values, base = flags.FlagValues(), self._base(argv)
+    paths = self._define(values, base)
     option_paths = self._define(values, Options())
     try:
       rest = values(list(argv))
@@ -94,9 +99,19 @@ class Launcher(Generic[C]):
     if len(rest) > 1:
       raise InputError(f"'{rest[1]}' is not a flag; write flags as --name=value, see --help.")
     options = config_lib.replace(Options(), {path: values[path].value for path in option_paths if values[path].present})
-    config = load_preset(options.preset, self.name) if options.preset else self._default
     given = {path for path in paths if values[path].present}
-    return config_lib.replace(config, {path: values[path].value for path in given}), options, given
+    return config_lib.replace(base, {path: values[path].value for path in given}), options, given
+
+  def _base(self, argv: Sequence[str]) -> C:
+    """Returns the configuration that the flags change: the preset, or the default of the space. Raises InputError for an unknown preset."""
+    values = flags.FlagValues()
+    for name in ("preset", "space"):
+      flags.DEFINE_string(name, "", "", flag_values=values)
+    with contextlib.suppress(flags.Error, ValueError):  # the full parse complains
+      values(list(argv), known_only=True)
+    if values["preset"].value:
+      return load_preset(values["preset"].value, self.name)
+    return self._by_space.get(values["space"].value, self._default)
 
   def _define(self, values: flags.FlagValues, config: Any) -> list[str]:
     texts, paths = config_lib.help_texts(type(config)), []
@@ -112,12 +127,20 @@ class Launcher(Generic[C]):
     names = [name for name in preset_names() if _preset(name).LAUNCHER == self.name]
     lines = [self._about.strip(), "", "Presets (--preset=NAME):" if names else "Presets: none"]
     lines += [f"  {name:<32}{_summary(_preset(name).__doc__)}" for name in names]
-    for title, config in (("Flags of every launcher", Options()), ("Configuration", self._default)):
+    parts: list[tuple[str, Any]] = [("Flags of every launcher", Options()), ("Configuration", self._default)]
+    parts += [(f"Configuration with --space={space}, where it differs", config) for space, config in self._by_space.items()]
+    shown: set[tuple[str, Any]] = set()
+    for title, config in parts:
+      if config in self._by_space.values():
+        lines += ["", f"{title}"]
       texts, last = config_lib.help_texts(type(config)), None
       for path, _, default in config_lib.fields(config):
+        if (path, default) in shown:
+          continue
+        shown.add((path, default))
         component = path.rpartition(".")[0]
         if component != last:
-          lines += ["", f"{component or title}:"]
+          lines += ["", f"{component or title}:"] if component or config not in self._by_space.values() else []
         last = component
         lines.append(f"  --{path}={default}")
         lines += textwrap.wrap(texts[path], 96, initial_indent="      ", subsequent_indent="      ")

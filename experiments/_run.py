@@ -1,14 +1,17 @@
 """What all launchers do around a task: folder, checkpoints, writers, display, signals."""
 
 import contextlib
+import dataclasses
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 
 from dnas.core.errors import InputError
+from dnas.data.base import Dataset
+from dnas.search.workload import Workload
 from dnas.train import loop
 from dnas.train.checkpoint import Checkpoints
 from dnas.train.console import Display
@@ -16,6 +19,40 @@ from dnas.train.run_folder import RunFolder
 from dnas.train.stop import StopRequest
 from dnas.train.writers import TensorBoardWriter
 from experiments._flags import Options, require_workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchParts:
+  """What a search is built of, for images or for text.
+
+  Attributes:
+    workload: supernet and data.
+    kept: name to content of the files that the run depends on.
+    about: a line about the data, for the person.
+  """
+
+  workload: Workload
+  kept: Mapping[str, str]
+  about: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainParts:
+  """What a training is built of, for images or for text.
+
+  Attributes:
+    task: what to train.
+    dataset: the data, for their test split.
+    test: (final state, test split) to the numbers that the run ends in.
+    kept: name to content of the files that the run depends on.
+    about: a line about the data, for the person.
+  """
+
+  task: loop.Task
+  dataset: Dataset
+  test: Callable[[Any, Any], dict[str, float]]
+  kept: Mapping[str, str]
+  about: str = ""
 
 
 def use_compilation_cache(folder: str) -> None:
@@ -32,10 +69,16 @@ def use_compilation_cache(folder: str) -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
-def open_folder(options: Options, launcher: str, config: Mapping[str, Any]) -> RunFolder:
-  """Opens the run's folder. Raises InputError as `RunFolder.open` does."""
+@contextlib.contextmanager
+def open_folder(options: Options, launcher: str, config: Mapping[str, Any], parts: SearchParts | TrainParts) -> Iterator[RunFolder]:
+  """Opens the run's folder. Raises InputError as `RunFolder.open` and `RunFolder.keep` do."""
   require_workdir(options)
-  return RunFolder.open(os.path.expanduser(options.workdir), launcher, config)
+  with RunFolder.open(os.path.expanduser(options.workdir), launcher, config) as folder:
+    for name, text in parts.kept.items():
+      folder.keep(name, text)
+    if parts.about:
+      print(parts.about, flush=True)
+    yield folder
 
 
 def run(task: loop.Task, folder: RunFolder, options: Options) -> loop.Position:
@@ -51,7 +94,7 @@ def run(task: loop.Task, folder: RunFolder, options: Options) -> loop.Position:
     writer = stack.enter_context(contextlib.closing(TensorBoardWriter(folder.path / "tensorboard", purge_step=0)))
     for record in position.history:
       writer.write(record["step"], record["metrics"])
-    total = task.steps_per_epoch * task.epochs
+    total = task.end_of_epoch(task.epochs)
     display = stack.enter_context(Display(total, task.epochs, position.step, position.history))
     if position.step:
       display.say(f"resumed after step {position.step} of {total} in {folder.path}")

@@ -1,6 +1,7 @@
 """Searches for an architecture.
 
   python -m experiments.search --preset=digits_demo --workdir=runs/first
+  python -m experiments.search --preset=text_demo --workdir=runs/first_text
 
 The run's folder then holds the genotype of every epoch, the final one (genotype.json), metrics, checkpoints and pictures. The same
 command again resumes a run that was stopped or killed. `experiments.train --genotype=runs/first` retrains what was found.
@@ -8,26 +9,18 @@ command again resumes a run that was stopped or killed. `experiments.train --gen
 
 import sys
 
-from dnas.cells.registries import SPACES
+import jax
+
 from dnas.core import config as config_lib
 from dnas.core.errors import FieldError
-from dnas.data import datasets
 from dnas.report.plots import save_pictures
 from dnas.search import darts
 from dnas.supernet.hypergradients import HYPERGRADIENTS
-from experiments import _flags, _run
-from experiments.configs import SearchConfig
+from experiments import _flags, _image, _language, _run
+from experiments.configs import ImageSearchConfig, LanguageSearchConfig
 
 
-def make_task(config: SearchConfig) -> darts.DartsTask:
-  """Builds the task of a configuration. Raises InputError for values that do not fit the data."""
-  dataset = datasets.from_config(config.data)
-  return darts.DartsTask(
-    config.darts, config.supernet, config.data, config.make_hypergradient(), SPACES[config.space], dataset, config.seed
-  )
-
-
-def run(config: SearchConfig, options: _flags.Options, given: set[str]) -> None:
+def run(config: ImageSearchConfig | LanguageSearchConfig, options: _flags.Options, given: set[str]) -> None:
   """Runs or resumes a search, and prints and draws what it found."""
   for path in given:
     component = path.partition(".")[0]
@@ -36,8 +29,9 @@ def run(config: SearchConfig, options: _flags.Options, given: set[str]) -> None:
       raise FieldError(path, getattr(getattr(config, component), path.partition(".")[2]), mend)
   _flags.require_workdir(options)
   _run.use_compilation_cache(options.compilation_cache)
-  task = make_task(config)
-  with _run.open_folder(options, "search", config_lib.flatten(config)) as folder:
+  parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config)
+  task = darts.DartsTask(config.darts, parts.workload, config.make_hypergradient(), jax.random.key(config.seed))
+  with _run.open_folder(options, "search", config_lib.flatten(config), parts) as folder:
     position = _run.run(task, folder, options)
     result = darts.result_of(position.history, task.space)
     folder.write_genotype(result.genotype.to_json())
@@ -45,10 +39,10 @@ def run(config: SearchConfig, options: _flags.Options, given: set[str]) -> None:
     save_pictures(folder.path, task.space)
     print(f"\nfound: {result.genotype}")
     print(f"pictures: {folder.path / 'pictures'}")
-    print(f"retrain it: python -m experiments.train --genotype={options.workdir} --workdir=FOLDER")
+    print(f"retrain it: python -m experiments.train --space={config.space} --genotype={options.workdir} --workdir=FOLDER")
 
 
-LAUNCHER = _flags.Launcher("search", SearchConfig(), run, __doc__)
+LAUNCHER = _flags.Launcher("search", ImageSearchConfig(), run, __doc__, {"darts_recurrent": LanguageSearchConfig()})
 main = LAUNCHER.main
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Trains the network of one architecture from scratch, and tests it once, at the end.
 
   python -m experiments.train --preset=digits_demo_retrain --genotype=runs/first --workdir=runs/first_retrained
+  python -m experiments.train --preset=text_demo_retrain --genotype=runs/first_text --workdir=runs/first_text_retrained
 
 --genotype takes a published name (DARTS_V2), the folder of a search, a file with a genotype, or random:SEED. This is the only launcher
 that opens the test set, after the last epoch. The same command again resumes a run that was stopped or killed.
@@ -9,33 +10,38 @@ that opens the test set, after the last epoch. The same command again resumes a 
 import json
 import pathlib
 import sys
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from absl import logging
 
-from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
+from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import genotype as genotypes
-from dnas.core import tree
 from dnas.core.config import check_name
 from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
-from dnas.data import base, batches, datasets
+from dnas.core.space import NONE
+from dnas.data import base
 from dnas.report.plots import save_pictures
-from dnas.train import images
-from experiments import _flags, _run
-from experiments.configs import TrainConfig
+from experiments import _flags, _image, _language, _run
+from experiments.configs import TEXT_SPACES, ImageTrainConfig, LanguageTrainConfig
 
 
-def load_genotype(text: str) -> Genotype:
+def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
   """Returns the genotype that --genotype names, checked against its space.
+
+  Args:
+    text: a published name, a folder, a file or random:SEED.
+    space_name: the space to which names, seeds and files without a space refer; a file may be of another space for the same kind of data.
 
   Raises:
     InputError: if there is none, or it is no network of its space.
   """
-  space = SPACES["darts_conv"]
-  if text in IMAGE_GENOTYPES:
-    return IMAGE_GENOTYPES[text]
+  space, known = SPACES[space_name], (_language if space_name in TEXT_SPACES else _image).GENOTYPES
+  if text in known:
+    return known[text]
   kind, _, seed = text.partition(":")
   if kind == "random":
     if not (seed.isdecimal() and len(seed) <= 20):
@@ -51,7 +57,7 @@ def load_genotype(text: str) -> Genotype:
       raise FileNotFoundError
     content = path.read_text(encoding="utf-8")
   except FileNotFoundError:
-    check_name("genotype", text, IMAGE_GENOTYPES, others="the folder of a search, a file with a genotype, or random:SEED")
+    check_name("genotype", text, known, others="the folder of a search, a file with a genotype, or random:SEED")
   except UnicodeDecodeError:
     raise InputError(f"--genotype={text} is no text; give a file with a genotype.") from None
   except (OSError, RuntimeError) as e:  # a name that is too long or forbidden; the home of a user who does not exist
@@ -60,34 +66,42 @@ def load_genotype(text: str) -> Genotype:
   found = genotypes.parse(content, space.name, space.edges_per_node, where=str(path))
   if found.space not in SPACES:
     raise InputError(f"{path}: {unknown_name('space', found.space, SPACES)}")
-  return SPACES[found.space].validate(found, where=str(path))
+  if (found.space in TEXT_SPACES) != (space_name in TEXT_SPACES):
+    mend = f"give --space={found.space} or a preset for {'text' if found.space in TEXT_SPACES else 'images'}"
+    raise InputError(f"{path} holds a cell of the space '{found.space}' and this training is of '{space_name}'; {mend}.")
+  operations = tuple(name for name in SPACES[found.space].operations if name != NONE) if found.space in TEXT_SPACES else None
+  return SPACES[found.space].validate(found, operations, where=str(path))
 
 
-def run(config: TrainConfig, options: _flags.Options, given: set[str]) -> None:
+def run(config: ImageTrainConfig | LanguageTrainConfig, options: _flags.Options, given: set[str]) -> None:
   """Trains or resumes, and tests once."""
   _flags.require_workdir(options)
   _run.use_compilation_cache(options.compilation_cache)
-  genotype = load_genotype(config.genotype)
-  dataset = datasets.from_config(config.data)
-  task = images.RetrainTask(config.train, config.network, config.data, dataset, genotype, config.seed)
+  genotype = load_genotype(config.genotype, config.space)
+  parts = (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype)
   flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}
-  with _run.open_folder(options, "train", flat) as folder:
-    position = _run.run(task, folder, options)
+  with _run.open_folder(options, "train", flat, parts) as folder:
+    position = _run.run(parts.task, folder, options)
     folder.write_genotype(genotype.to_json())
     result_path = folder.path / "result.json"
     if not result_path.exists():
-      test = base.open_test(dataset, f"the training in {folder.path} has come to its end")
-      metrics = {f"test/{name}": value for name, value in task.evaluate(position.state, batches.to_device(test)).items()}
-      weights = tree.size(position.state.weights) - tree.size(position.state.weights.get("auxiliary", {}))
-      folder.write_result({"genotype": genotype.to_json(), "weights": weights, **position.history[-1]["metrics"], **metrics})
+      test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
+      metrics = parts.test(position.state, test)
+      folder.write_result({"genotype": genotype.to_json(), **position.history[-1]["metrics"], **metrics})
     save_pictures(folder.path, SPACES[genotype.space])
   result = json.loads(result_path.read_text())
-  error = 100 * (1 - result["test/accuracy"])
-  print(f"\ntest error {error:.2f} %  test loss {result['test/loss']:.4f}  weights {result['weights']:,}")
+  print(f"\n{headline(result)}  test loss {result['test/loss']:.4f}  weights {result['weights']:,}")
   print(f"pictures: {folder.path / 'pictures'}")
 
 
-LAUNCHER = _flags.Launcher("train", TrainConfig(), run, __doc__)
+def headline(result: Mapping[str, Any]) -> str:
+  """Returns the number that a training is judged by: 'test error 2.76 %' or 'test perplexity 55.7'."""
+  if "test/perplexity" in result:
+    return f"test perplexity {result['test/perplexity']:.2f}"
+  return f"test error {100 * (1 - result['test/accuracy']):.2f} %"
+
+
+LAUNCHER = _flags.Launcher("train", ImageTrainConfig(), run, __doc__, {"darts_recurrent": LanguageTrainConfig()})
 main = LAUNCHER.main
 
 if __name__ == "__main__":

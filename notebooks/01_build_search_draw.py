@@ -28,6 +28,7 @@ from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.nets.derived_image import DerivedImageNetwork
 from dnas.report.draw import draw_genotype
 from dnas.search import darts
+from dnas.search.image_workload import ImageWorkload
 from dnas.supernet.hypergradients import FirstOrder
 from dnas.supernet.image_supernet import Config as SupernetConfig
 
@@ -53,22 +54,16 @@ print(f"{tree.size(variables.weights) - auxiliary:,} weights, and {auxiliary:,} 
 # %% [markdown]
 # ## A search
 #
-# The space has 14 edges in a cell, with 8 operations each. The task takes the same configurations as the command line:
+# The space has 14 edges in a cell, with 8 operations each. A workload is a supernet with its data. All parts take the same configurations as the command line:
 # `SupernetConfig(channels=2)` is `--supernet.channels=2`.
 
 # %%
 space = SPACES["darts_conv"]
 print(len(space.edges), "edges:", space.edges)
 dataset = datasets.load("digits")
-task = darts.DartsTask(
-  config=darts.Config(epochs=6, learning_rate=0.1, arch_learning_rate=0.02),
-  supernet_config=SupernetConfig(channels=2, cells=1),
-  data_config=DataConfig(batch_size=64),
-  hypergradient=FirstOrder(),
-  space=space,
-  dataset=dataset,
-  seed=0,
-)
+key = jax.random.key(0)
+workload = ImageWorkload(SupernetConfig(channels=2, cells=1), DataConfig(batch_size=64), space, dataset, seed=0, key=key)
+task = darts.DartsTask(darts.Config(epochs=6, learning_rate=0.1, arch_learning_rate=0.02), workload, FirstOrder(), key)
 for progress in darts.DartsSearch(task).run():
   print(f"epoch {progress.epoch}: validation accuracy of the supernet {progress.metrics['valid/accuracy']:.2f}")
 

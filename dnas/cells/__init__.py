@@ -1,3 +1,4 @@
 """Operations, cells and the spaces that they span."""
 
-from dnas.cells import darts_conv, nasnet, operations, published  # noqa: F401  (they register what they define)
+# They register what they define.
+from dnas.cells import darts_conv, darts_recurrent, nasnet, operations, published, published_recurrent  # noqa: F401

@@ -12,6 +12,9 @@ SPACES: Registry[CellSpace] = Registry("space")
 IMAGE_GENOTYPES: Registry[Genotype] = Registry("genotype")
 """Published convolutional cells."""
 
+LANGUAGE_GENOTYPES: Registry[Genotype] = Registry("genotype")
+"""Published recurrent cells."""
+
 
 def published(
   name: str,
@@ -32,3 +35,17 @@ def published(
   cells = {"normal": (normal, list(normal_concat or space.concat)), "reduce": (reduce, list(reduce_concat or space.concat))}
   genotype = space.validate(from_edge_lists(space.name, space.edges_per_node, cells, where=name))
   return IMAGE_GENOTYPES.register(name)(genotype)
+
+
+def published_recurrent(name: str, space: CellSpace, recurrent: list[tuple[str, int]], concat: Sequence[int] | None = None) -> Genotype:
+  """Registers a recurrent genotype, given as the papers print it.
+
+  Args:
+    name: the name by which users ask for it.
+    space: the space that it belongs to.
+    recurrent: (activation, source) of every node.
+    concat: the states whose mean is the output; all nodes if not given.
+  """
+  cells = {"recurrent": (recurrent, list(concat or space.concat))}
+  genotype = space.validate(from_edge_lists(space.name, space.edges_per_node, cells, where=name))
+  return LANGUAGE_GENOTYPES.register(name)(genotype)

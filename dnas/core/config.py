@@ -33,7 +33,9 @@ def flatten(config: Any) -> dict[str, Any]:
 
 def help_texts(config_type: type, prefix: str = "") -> dict[str, str]:
   """Returns dotted path to the sentence of the 'Attributes' section of each component's docstring."""
-  texts = _attribute_texts(config_type.__doc__ or "")
+  texts = {}
+  for base in reversed(config_type.__mro__):  # a field that is inherited is told of in the class that has it
+    texts |= _attribute_texts(base.__doc__ or "")
   out = {}
   hints = typing.get_type_hints(config_type)
   for field in dataclasses.fields(config_type):

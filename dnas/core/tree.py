@@ -19,12 +19,6 @@ def add_scaled(x: Tree, scale: jax.Array | float, y: Tree) -> Tree:
 
 
 @jax.jit
-def scaled(scale: jax.Array | float, x: Tree) -> Tree:
-  """Returns scale * x."""
-  return jax.tree.map(lambda a: jnp.asarray(scale, a.dtype) * a, x)
-
-
-@jax.jit
 def dot(x: Tree, y: Tree) -> jax.Array:
   """Returns the inner product, a scalar."""
   return sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True))
@@ -34,6 +28,12 @@ def dot(x: Tree, y: Tree) -> jax.Array:
 def norm(x: Tree) -> jax.Array:
   """Returns the Euclidean norm over all leaves, a scalar."""
   return jnp.sqrt(sum(jnp.vdot(a, a).real for a in jax.tree.leaves(x)))
+
+
+@jax.jit
+def is_finite(x: Tree) -> jax.Array:
+  """Returns whether every element is finite, a bool scalar."""
+  return jnp.stack([jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(x)]).all()
 
 
 @jax.jit

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 import numpy as np
 from absl import logging
@@ -10,6 +11,8 @@ from absl import logging
 from dnas.core import config
 from dnas.core.errors import FieldError
 from dnas.core.registry import Registry
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +50,18 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
+class Dataset(Generic[T]):
+  """What every data set has: a name, and a test split, of type T, that comes from `open_test` alone.
+
+  Attributes:
+    name: the name under which it is registered.
+  """
+
+  name: str
+  _read_test: Callable[[], T] = dataclasses.field(repr=False, kw_only=True)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
 class Split:
   """Examples, in a fixed order.
 
@@ -63,11 +78,10 @@ class Split:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ImageDataset:
-  """A data set of labelled images. Its test split comes from `open_test` alone.
+class ImageDataset(Dataset[Split]):
+  """A data set of labelled images.
 
   Attributes:
-    name: the name under which it is registered.
     train: the whole published training set, in the published order.
     num_classes: how many classes there are; labels are 0 to num_classes - 1.
     mean: mean of every channel, of pixels scaled to [0, 1].
@@ -75,27 +89,28 @@ class ImageDataset:
     class_names: one name per class.
   """
 
-  name: str
   train: Split
   num_classes: int
   mean: tuple[float, ...]
   std: tuple[float, ...]
   class_names: tuple[str, ...]
-  _read_test: Callable[[], Split] = dataclasses.field(repr=False)
 
 
 DATASETS: Registry[Callable[[str], ImageDataset]] = Registry("dataset")
 """Data set name to its loader, a function of the data folder. `dnas.data.datasets` has registered them all once it is imported."""
 
 
-def open_test(dataset: ImageDataset, reason: str) -> Split:
+def open_test(dataset: Dataset[T], reason: str) -> T:
   """Reads the test split, and logs where it was opened and why.
 
-  Only the final training of an architecture has a reason: searches, evaluators and tuners see the halves of `search_split`.
+  Only the final training of an architecture has a reason: searches, evaluators and tuners see training and validation data alone.
 
   Args:
     dataset: the data set.
     reason: why the test split is needed, for the log.
+
+  Returns:
+    A `Split` of images, or the token ids of a text, int32 [N].
 
   Raises:
     InputError: if the file of the test split is damaged.

@@ -4,7 +4,9 @@ import importlib
 import pkgutil
 
 import dnas.data
+from dnas.data import text
 from dnas.data.base import DATASETS, Config, ImageDataset, first_examples
+from dnas.data.text import TEXTS, TextDataset, first_tokens
 
 for _module in pkgutil.iter_modules(dnas.data.__path__):
   importlib.import_module(f"{dnas.data.__name__}.{_module.name}")
@@ -27,3 +29,23 @@ def load(name: str, data_dir: str = "") -> ImageDataset:
 def from_config(config: Config) -> ImageDataset:
   """Returns the data set of a configuration, cut to its first examples if it says so. Raises InputError as `load` does."""
   return first_examples(load(config.dataset, config.data_dir), config.examples)
+
+
+def load_text(name: str, data_dir: str = "", level: str = "word") -> TextDataset:
+  """Returns a text by its registered name.
+
+  Args:
+    name: such as 'python_docs' or 'ptb'.
+    data_dir: the folder of its published files, or the folder around it; empty for a built-in text, or to download them.
+    level: what a token is, 'word' or 'character'.
+
+  Raises:
+    InputError: for an unknown name or level (with the nearest known one), a folder that is not there or is given to a built-in text, a
+      missing, empty, binary or wrongly encoded file, or a failed download.
+  """
+  return TEXTS[name](data_dir, level)
+
+
+def text_from_config(config: text.Config) -> TextDataset:
+  """Returns the text of a configuration, cut to its first tokens if it says so. Raises InputError as `load_text` does."""
+  return first_tokens(load_text(config.dataset, config.data_dir, config.level), config.tokens)

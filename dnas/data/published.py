@@ -9,6 +9,9 @@ import os
 import pathlib
 import tarfile
 import urllib.request
+import zipfile
+
+from absl import logging
 
 from dnas.core.errors import FieldError, InputError
 
@@ -21,7 +24,7 @@ class Download:
   """One published file.
 
   Attributes:
-    url: where it is. A tar archive is unpacked; another file is kept under its name.
+    url: where it is. A tar or zip archive is unpacked; another file is kept under its name.
     size: bytes.
     sha256: hexadecimal checksum.
   """
@@ -81,12 +84,42 @@ def damaged(path: pathlib.Path, reason: str, published: Published) -> InputError
   return InputError(f"{path} is damaged ({reason}); delete it and get it again from {published.source(path.name)}.")
 
 
+def read_lines(path: pathlib.Path, published_tokens: int) -> list[str]:
+  """Returns the lines of a text file, without their ends and outer spaces.
+
+  Another text than the published one is read all the same, with a warning that results do not compare.
+
+  Args:
+    path: a file in UTF-8.
+    published_tokens: how many words and line ends the published file has.
+
+  Raises:
+    InputError: if the file cannot be read, or is empty, binary or not UTF-8.
+  """
+  try:
+    text = path.read_bytes().decode("utf-8-sig")
+  except OSError as e:
+    raise InputError(f"{path} cannot be read ({e.strerror}); mend that, such as its permissions.") from None
+  except UnicodeDecodeError as e:
+    raise InputError(f"{path} is not UTF-8 (byte {e.start + 1} is 0x{e.object[e.start]:02x}); convert it to UTF-8.") from None
+  if "\0" in text:
+    raise InputError(f"{path} is a binary file (it holds a zero byte); put a plain text in UTF-8 there.")
+  if not text.strip():
+    raise InputError(f"{path} holds no words; put a text in UTF-8 there.")
+  lines = [line.strip() for line in text.removesuffix("\n").split("\n")]
+  tokens = sum(len(line.split()) + 1 for line in lines)
+  if tokens != published_tokens:
+    message = "%s has %s words and line ends, and the published text %s: results do not compare with published ones."
+    logging.warning(message, path, f"{tokens:,}", f"{published_tokens:,}")
+  return lines
+
+
 def _downloaded(published: Published) -> pathlib.Path:
   cache = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "downloads"
   folder = cache / published.folder
   for download in published.downloads:
     own_name = download.url.rpartition("/")[2]
-    is_archive = ".tar" in own_name
+    is_archive = own_name.endswith((".tar.gz", ".zip"))
     wanted = published.files if is_archive else (own_name,)
     if all((folder / name).is_file() for name in wanted):
       continue
@@ -94,7 +127,7 @@ def _downloaded(published: Published) -> pathlib.Path:
       path = _fetch(download, cache)
       folder.mkdir(exist_ok=True)
       _unpack(path, folder, wanted) if is_archive else _write(folder / own_name, path.read_bytes())
-    except Exception as e:  # tensorflow-datasets, requests, tarfile and the file system fail in many ways, with one mend
+    except Exception as e:  # tensorflow-datasets, requests, the archive readers and the file system fail in many ways, with one mend
       reason = " ".join(f"{type(e).__name__}: {e}".split())[:200]
       mend = f"connect to the network, or give the folder '{published.folder}' by --data.data_dir"
       raise InputError(f"Cannot download {download.url} into {cache} ({reason}); {mend}.") from e
@@ -113,7 +146,13 @@ def _fetch(download: Download, cache: pathlib.Path) -> pathlib.Path:
 
 
 def _unpack(path: pathlib.Path, folder: pathlib.Path, names: tuple[str, ...]) -> None:
-  """Writes the named files of a tar archive, and no others, into a folder."""
+  """Writes the named files of a tar or zip archive, and no others, into a folder."""
+  if zipfile.is_zipfile(path):
+    with zipfile.ZipFile(path) as archive:
+      for member in archive.namelist():
+        if (name := member.rpartition("/")[2]) in names:
+          _write(folder / name, archive.read(member))
+    return
   with tarfile.open(path) as archive:
     for member in archive:
       name = member.name.rpartition("/")[2]

@@ -1,8 +1,9 @@
-"""Edges of a discrete cell: the edge factory of a derived network, and drop-path.
+"""Edges of a discrete cell, convolutional and recurrent, and drop-path.
 
 Sources: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.2; Larsson, Maire and Shakhnarovich, "FractalNet", 2017 (drop-path).
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dnas.cells.activations import ACTIVATIONS
 from dnas.cells.operations import OperationStack
 from dnas.core.genotype import CellGenotype
 
@@ -57,3 +59,23 @@ class DiscreteEdges(nnx.Module):
       for edge, target in enumerate(nodes):
         received[target] = received[target] + output[edge] if target in received else output[edge]
     return received
+
+
+@dataclasses.dataclass(frozen=True)
+class DiscreteActivations:
+  """The edges into the nodes of a discrete recurrent cell (`darts_recurrent.IncomingEdges`).
+
+  Attributes:
+    cell: the cell.
+  """
+
+  cell: CellGenotype
+
+  def sources(self, node: int) -> tuple[int, ...]:
+    """Returns the sources of the node's edges."""
+    return tuple(source for _, source in self.cell.nodes[node - 1])
+
+  def __call__(self, node: int, x: jax.Array, context: None) -> tuple[jax.Array, jax.Array]:
+    """Applies to [E, B, H] the activation of each edge."""
+    edges = self.cell.nodes[node - 1]
+    return jnp.stack([ACTIVATIONS[operation](x[index]) for index, (operation, _) in enumerate(edges)]), jnp.ones(len(edges))

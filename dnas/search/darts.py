@@ -16,13 +16,12 @@ from dnas.core import genotype as genotypes
 from dnas.core.config import check_fraction, check_not_negative, check_positive
 from dnas.core.records import Progress, SearchResult
 from dnas.core.space import CellSpace
-from dnas.data import base, batches
-from dnas.supernet import bilevel, image_supernet, relaxations
+from dnas.search.workload import Workload
+from dnas.supernet import bilevel, relaxations
 from dnas.supernet.discretize import discretize
 from dnas.supernet.hypergradients import Hypergradient
 from dnas.train import loop, optimizers
-from dnas.train.images import Pipeline, make_evaluate, step_key
-from dnas.train.metrics import correct, cross_entropy
+from dnas.train.loop import step_key
 
 Tree = Any
 
@@ -72,95 +71,81 @@ class Config:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-  """All that a search is made of: what the bilevel step changes, and the run's key as raw data, which stays."""
+  """All that a search is made of: what the bilevel step changes, what it hands on, and the run's key as raw data, which stays."""
 
   search: bilevel.SearchState
+  carry: Tree
   key: jax.Array
 
 
 class DartsTask:
-  """A differentiable search on images (a `loop.Task`).
+  """A differentiable search (a `loop.Task`).
 
   Attributes:
     space: the search space.
-    network: the static part of the supernet.
+    workload: the supernet and its data.
   """
 
-  def __init__(
-    self,
-    config: Config,
-    supernet_config: image_supernet.Config,
-    data_config: base.Config,
-    hypergradient: Hypergradient,
-    space: CellSpace,
-    dataset: base.ImageDataset,
-    seed: int,
-  ):
+  def __init__(self, config: Config, workload: Workload, hypergradient: Hypergradient, key: jax.Array):
     """Builds the task.
 
     Args:
       config: optimizers.
-      supernet_config: size of the supernet.
-      data_config: batches and augmentation; both halves are augmented in training, as published, and not in validation.
+      workload: the supernet and its data.
       hypergradient: the estimator.
-      space: the search space.
-      dataset: the data set.
-      seed: of the initial weights and architecture, order of the data, and augmentation.
+      key: typed random key of the initial architecture and of every step.
     """
-    train, valid = base.search_split(dataset, data_config.train_portion)
-    self._config, self._key = config, jax.random.key(seed)
-    self.space = space
-    key_train, key_valid = jax.random.split(jax.random.fold_in(self._key, 0))
-    self._train, self._valid = Pipeline(train, dataset, data_config, key_train), Pipeline(valid, dataset, data_config, key_valid)
-    self._valid_split = batches.to_device(valid)
-    self.epochs, self.steps_per_epoch = config.epochs, self._train.steps_per_epoch
-    channels = dataset.train.images.shape[-1]
-    module = image_supernet.ImageSupernet(supernet_config, space, channels, dataset.num_classes, np.random.default_rng(seed))
-    self.network, self._initial = functional.split(module)
-    self._schedule = optimizers.cosine_by_epoch(config.learning_rate, config.final_learning_rate, config.epochs, self.steps_per_epoch)
+    self._config, self.workload, self._key = config, workload, key
+    self.space, self.epochs = workload.space, config.epochs
     self._weight_optimizer = optimizers.sgd(
-      self._schedule, momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip
+      momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip
     )
     arch_optimizer = optimizers.adam(
       config.arch_learning_rate, beta1=config.arch_beta1, beta2=config.arch_beta2, weight_decay=config.arch_weight_decay
     )
     self._method = bilevel.Method(relaxations.softmax, arch_optimizer, hypergradient)
-    self._programs = bilevel.compiled(self._loss)
+    self._programs = bilevel.compiled(self._loss, workload.jit)
     self._relax = jax.jit(self._method.relax)
-    self._evaluate = make_evaluate(self._predict, dataset, data_config)
 
   def init(self) -> State:
     """See `loop.Task`."""
     arch = relaxations.initial_arch(self.space, jax.random.fold_in(self._key, 1), self._config.arch_init_scale)
-    weights, stats = self._initial.weights, self._initial.stats
+    weights, stats = self.workload.initial.weights, self.workload.initial.stats
     search = bilevel.SearchState(weights, stats, arch, self._weight_optimizer.init(weights), self._method.arch_optimizer.init(arch))
-    return State(search, jax.random.key_data(self._key))
+    return State(search, self.workload.carry, jax.random.key_data(self._key))
+
+  def end_of_epoch(self, epoch: int) -> int:
+    """See `loop.Task`."""
+    return self.workload.end_of_epoch(epoch)
 
   def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
-    key_train, key_valid, key_masks = _split_three(step_key(state.key, np.int32(step)))
-    train_batch, valid_batch = self._train.shuffled(step, key_train), self._valid.drawn(key_valid)
-    progress = np.float32(step / (self.epochs * self.steps_per_epoch))
-    search, metrics = bilevel.bilevel_step(
-      state.search,
-      (*train_batch, progress),
-      (*valid_batch, progress),
+    *keys, key_masks = _split_three(step_key(state.key, np.int32(step)))
+    train_batch, valid_batch = self.workload.batches(step, tuple(keys), state.carry)
+    progress = np.float32(step / self.end_of_epoch(self.epochs))
+    rate = self.workload.learning_rate_factor(step) * self._learning_rate(loop.epoch_of(self, step))
+    search, outputs = bilevel.bilevel_step(
+      dataclasses.replace(state.search, weight_state=optimizers.with_learning_rate(state.search.weight_state, rate)),
+      (train_batch, progress),
+      (valid_batch, progress),
       key_masks,
       programs=self._programs,
       method=self._method,
       weight_optimizer=self._weight_optimizer,
       weight_decay=self._config.weight_decay,
+      shared_masks=self.workload.shared_masks,
     )
-    return State(search, state.key), metrics
+    carry, metrics = self.workload.after_step(outputs)
+    return State(search, carry, state.key), metrics
 
   def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, loop.EpochRecord]:
     """See `loop.Task`."""
     mixture = self.mixture(state)
     on_host = relaxations.to_numpy(mixture)
-    valid = self._evaluate((functional.Variables(state.search.weights, state.search.stats), mixture), self._valid_split)
-    metrics = {"train/loss": means["loss"], "train/accuracy": means["accuracy"]}
+    valid = self.workload.evaluate(functional.Variables(state.search.weights, state.search.stats), mixture)
+    metrics = {f"train/{name}": value for name, value in self.workload.train_metrics(means).items()}
     metrics |= {f"valid/{name}": value for name, value in valid.items()}
-    metrics["learning_rate"] = float(self._schedule((epoch - 1) * self.steps_per_epoch))
+    metrics["learning_rate"] = self._learning_rate(epoch - 1)
     record: loop.EpochRecord = {
       "metrics": metrics,
       "genotype": discretize(self.space, on_host).to_json(),
@@ -172,17 +157,14 @@ class DartsTask:
     """Returns the weights of the mixed operations, cell type to [edges, operations]."""
     return self._relax(state.search.arch, jax.random.wrap_key_data(state.key), jnp.float32(1))
 
+  def _learning_rate(self, epoch: int) -> float:
+    return optimizers.cosine(self._config.learning_rate, self._config.final_learning_rate, epoch, self.epochs)
+
   def _loss(
     self, weights: Tree, arch: relaxations.Arch, stats: Tree, batch: Tree, key: jax.Array
-  ) -> tuple[jax.Array, tuple[Tree, Mapping[str, jax.Array]]]:
-    images, labels, progress = batch
-    mixture = self._method.relax(arch, key, progress)
-    logits, stats = functional.apply(self.network, functional.Variables(weights, stats), images, mixture, train=True)
-    return cross_entropy(logits, labels).mean(), (stats, {"accuracy": correct(logits, labels).mean()})
-
-  def _predict(self, network: tuple[functional.Variables, Mapping[str, jax.Array]], images: jax.Array) -> jax.Array:
-    variables, mixture = network
-    return functional.apply(self.network, variables, images, mixture, train=False)[0]
+  ) -> tuple[jax.Array, tuple[Tree, Mapping[str, Any]]]:
+    batch, progress = batch
+    return self.workload.loss(weights, self._method.relax(arch, key, progress), stats, batch, key)
 
 
 @jax.jit

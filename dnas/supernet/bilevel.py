@@ -8,7 +8,8 @@ waits for the device.
 """
 
 import dataclasses
-from collections.abc import Mapping
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -60,14 +61,14 @@ class LossFunction(Protocol):
   """The loss of a supernet on one batch; pure."""
 
   def __call__(self, weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
-    """Returns the loss in nats, and a pair: the batch statistics after the call, and scalar metrics.
+    """Returns the loss in nats, and a pair: the batch statistics after the call, and by name whatever else is to come out of the step.
 
     All randomness, that of the relaxation and of masks included, comes from `key`.
     """
 
 
 class Evaluation(NamedTuple):
-  """A loss with its gradients, the batch statistics after the evaluation, and metrics."""
+  """A loss with its gradients, the batch statistics after the evaluation, and what else the loss function returned."""
 
   gradients: Gradients
   stats: Tree
@@ -87,8 +88,13 @@ class Programs:
   hvp: Any
 
 
-def compiled(loss: LossFunction) -> Programs:
-  """Returns the compiled programs of a loss function. Call it once per loss: every call compiles anew."""
+def compiled(loss: LossFunction, jit: Callable[[Callable[..., Any]], Any] = network_jit) -> Programs:
+  """Returns the compiled programs of a loss function. Call it once per loss: every call compiles anew.
+
+  Args:
+    loss: the loss function.
+    jit: how to compile; plain `jax.jit` suits loops, such as recurrent cells.
+  """
 
   def gradient(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> Evaluation:
     (value, (new_stats, metrics)), (by_weights, by_arch) = jax.value_and_grad(loss, (0, 1), has_aux=True)(weights, arch, stats, batch, key)
@@ -100,7 +106,7 @@ def compiled(loss: LossFunction) -> Programs:
 
     return jax.jvp(both, (weights,), (direction,))[1]
 
-  return Programs(network_jit(gradient), network_jit(hvp))
+  return Programs(jit(gradient), jit(hvp))
 
 
 def bilevel_step(
@@ -113,27 +119,39 @@ def bilevel_step(
   method: Method,
   weight_optimizer: optax.GradientTransformation,
   weight_decay: float,
-) -> tuple[SearchState, dict[str, jax.Array]]:
+  shared_masks: bool = True,
+) -> tuple[SearchState, dict[str, Any]]:
   """Takes one step of the architecture and then, on the same training batch, one of the weights.
 
   Args:
     state: where the search stands; it is not changed.
     train_batch: the training batch of both steps.
     valid_batch: the validation batch of the architecture step.
-    key: typed random key of this step. Every evaluation in it sees the same masks.
+    key: typed random key of this step.
     programs: from `compiled`.
     method: the search method.
     weight_optimizer: the optimizer of the weights.
     weight_decay: the coefficient of the L2 penalty in that optimizer.
+    shared_masks: whether every evaluation in the step sees the same random masks. Otherwise each evaluation of the hypergradient draws its
+      own, as in the published code for recurrent cells; a finite difference then divides the difference of the masks by its radius.
 
   Returns:
-    The new state, and metrics on the device: those of the weight step, and 'valid_loss' of the architecture step. Evaluations for the
-    hypergradient move neither weights nor batch statistics.
+    The new state, and on the device: loss and metrics of the weight step, and, beginning with 'valid_', those of the validation batch in
+    the architecture step. Evaluations for the hypergradient move neither weights nor batch statistics.
   """
+  masks, valid_evaluations = itertools.count(), []
+
+  def key_of_evaluation() -> jax.Array:
+    return key if shared_masks else jax.random.fold_in(key, next(masks))
+
+  def valid(weights: Tree, arch: Arch) -> Gradients:
+    valid_evaluations.append(programs.gradient(weights, arch, state.stats, valid_batch, key_of_evaluation()))
+    return valid_evaluations[-1].gradients
+
   problem = Problem(
-    train=lambda weights, arch: programs.gradient(weights, arch, state.stats, train_batch, key).gradients,
-    valid=lambda weights, arch: programs.gradient(weights, arch, state.stats, valid_batch, key).gradients,
-    train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, train_batch, key, direction),
+    train=lambda weights, arch: programs.gradient(weights, arch, state.stats, train_batch, key_of_evaluation()).gradients,
+    valid=valid,
+    train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, train_batch, key_of_evaluation(), direction),
     optimizer=weight_optimizer,
     weight_decay=weight_decay,
   )
@@ -142,4 +160,5 @@ def bilevel_step(
   evaluation = programs.gradient(state.weights, arch, state.stats, train_batch, key)
   weights, weight_state = optimizer_step(weight_optimizer, evaluation.gradients.weights, state.weight_state, state.weights)
   metrics = {"loss": evaluation.gradients.loss, **evaluation.metrics, "valid_loss": estimate.valid_loss}
+  metrics |= {f"valid_{name}": value for name, value in valid_evaluations[-1].metrics.items()}
   return SearchState(weights, evaluation.stats, arch, weight_state, arch_state), metrics

@@ -1,14 +1,16 @@
-"""Mixed operations: the edge factory of a supernet.
+"""Mixed operations: the edges of a supernet, convolutional and recurrent.
 
 Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 2.
 """
 
+import dataclasses
 from collections.abc import Mapping
 
 import jax
 import numpy as np
 from flax import nnx
 
+from dnas.cells.activations import ACTIVATIONS
 from dnas.cells.operations import OperationStack
 from dnas.core.space import NONE, CellSpace
 
@@ -36,3 +38,26 @@ class MixedEdges(nnx.Module):
 def outgoing_rows(space: CellSpace, source: int) -> np.ndarray:
   """Returns which rows of the architecture parameters belong to the edges that leave a state."""
   return np.array([row for row, (origin, _) in enumerate(space.edges) if origin == source], np.int32)
+
+
+@dataclasses.dataclass(frozen=True)
+class MixedActivations:
+  """All edges into the nodes of a recurrent cell, each a mixture of all activations of the space (`darts_recurrent.IncomingEdges`).
+
+  Attributes:
+    space: the space.
+  """
+
+  space: CellSpace
+
+  def sources(self, node: int) -> tuple[int, ...]:
+    """Returns all earlier states."""
+    return tuple(range(node))
+
+  def __call__(self, node: int, x: jax.Array, mixture: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Mixes the activations of [E, B, H] with the rows of this node in `mixture`, [edges, operations]; `none` adds nothing."""
+    first = self.space.edges.index((0, node))
+    weights = mixture[first : first + node]
+    columns = {name: column for column, name in enumerate(self.space.operations) if name != NONE}
+    activated = sum(weights[:, column, None, None] * ACTIVATIONS[name](x) for name, column in columns.items())
+    return activated, weights[:, np.array(list(columns.values()))].sum(1)

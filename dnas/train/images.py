@@ -18,7 +18,7 @@ from dnas.data import augment, base, batches
 from dnas.nets import derived_image
 from dnas.nets.edges import DropPath
 from dnas.train import optimizers
-from dnas.train.loop import EpochRecord
+from dnas.train.loop import EpochRecord, step_key
 from dnas.train.metrics import correct, cross_entropy
 
 Tree = Any
@@ -180,25 +180,18 @@ class RetrainTask:
     self._init_key = jax.random.key(seed)
     self._pipeline = Pipeline(train, dataset, data_config, jax.random.fold_in(self._init_key, 0))
     self._valid = None if valid is None else batches.to_device(valid)
-    self.epochs, self.steps_per_epoch = config.epochs, self._pipeline.steps_per_epoch
+    self.epochs, self._config, self._steps_per_epoch = config.epochs, config, self._pipeline.steps_per_epoch
     module = derived_image.DerivedImageNetwork(
       network_config, genotype, dataset.train.images.shape[1:], dataset.num_classes, np.random.default_rng(seed)
     )
     self.network, self._initial = functional.split(module)
-    self._schedule = optimizers.cosine_by_epoch(config.learning_rate, config.final_learning_rate, config.epochs, self.steps_per_epoch)
-    self._optimizer = optimizers.sgd(
-      self._schedule, momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip
-    )
-
-    def drop_path(step: jax.Array) -> jax.Array:
-      return config.drop_path * (step // self.steps_per_epoch) / config.epochs
-
+    self._optimizer = optimizers.sgd(momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip)
     self._step = network_jit(
       functools.partial(
         train_step,
         network=self.network,
         optimizer=self._optimizer,
-        drop_path=drop_path if config.drop_path else None,
+        drops_paths=config.drop_path > 0,
         auxiliary_weight=config.auxiliary_weight if network_config.auxiliary else None,
       )
     )
@@ -213,19 +206,26 @@ class RetrainTask:
     weights = self._initial.weights
     return TrainState(weights, self._initial.stats, self._optimizer.init(weights), jax.random.key_data(self._init_key))
 
+  def end_of_epoch(self, epoch: int) -> int:
+    """See `loop.Task`."""
+    return epoch * self._steps_per_epoch
+
   def step(self, state: TrainState, step: int) -> tuple[TrainState, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
-    key = step_key(state.key, np.int32(step))
+    key, epoch = step_key(state.key, np.int32(step)), step // self._steps_per_epoch
     batch = self._pipeline.shuffled(step, key)
-    return self._step(state, batch, np.int32(step), key)
+    return self._step(state, batch, key, np.float32(self._learning_rate(epoch)), np.float32(self._config.drop_path * epoch / self.epochs))
 
   def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
     """See `loop.Task`."""
     metrics = {"train/loss": means["loss"], "train/accuracy": means["accuracy"]}
     if self._valid is not None:
       metrics |= {f"valid/{name}": value for name, value in self.evaluate(state, self._valid).items()}
-    metrics["learning_rate"] = float(self._schedule((epoch - 1) * self.steps_per_epoch))
+    metrics["learning_rate"] = self._learning_rate(epoch - 1)
     return state, {"metrics": metrics}
+
+  def _learning_rate(self, epoch: int) -> float:
+    return optimizers.cosine(self._config.learning_rate, self._config.final_learning_rate, epoch, self.epochs)
 
   def evaluate(self, state: TrainState, split: batches.DeviceSplit) -> dict[str, float]:
     """Returns loss (nats) and accuracy (a fraction) over a whole split."""
@@ -235,12 +235,13 @@ class RetrainTask:
 def train_step(
   state: TrainState,
   batch: tuple[jax.Array, jax.Array],
-  step: jax.Array,
   key: jax.Array,
+  learning_rate: jax.Array,
+  drop_path: jax.Array,
   *,
   network: functional.Network,
   optimizer: optax.GradientTransformation,
-  drop_path: Callable[[jax.Array], jax.Array] | None,
+  drops_paths: bool,
   auxiliary_weight: float | None,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Takes one step of the optimizer.
@@ -248,11 +249,12 @@ def train_step(
   Args:
     state: where training stands.
     batch: images float32 [B, H, W, C] and labels [B].
-    step: number of the step.
     key: typed random key of the step.
+    learning_rate: of this step, a scalar.
+    drop_path: probability to drop an edge in this step, a scalar.
     network: the static part of the network.
-    optimizer: of the weights.
-    drop_path: step number to the probability to drop an edge; None drops none.
+    optimizer: of the weights, from `optimizers.sgd`.
+    drops_paths: whether edges are dropped at all; otherwise nothing is computed for it.
     auxiliary_weight: weight of the auxiliary head's loss, if there is one.
 
   Returns:
@@ -261,7 +263,7 @@ def train_step(
   images, labels = batch
 
   def loss(weights: Tree) -> tuple[jax.Array, tuple[Tree, jax.Array, jax.Array]]:
-    dropping = None if drop_path is None else DropPath(jax.random.fold_in(key, 1), drop_path(step))
+    dropping = DropPath(jax.random.fold_in(key, 1), drop_path) if drops_paths else None
     variables = functional.Variables(weights, state.stats)
     (logits, auxiliary), stats = functional.apply(network, variables, images, train=True, drop_path=dropping)
     main = total = cross_entropy(logits, labels).mean()
@@ -270,12 +272,7 @@ def train_step(
     return total, (stats, main, logits)
 
   (_, (stats, main, logits)), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
-  updates, opt_state = optimizer.update(gradient, state.opt_state, state.weights)
+  opt_state = optimizers.with_learning_rate(state.opt_state, learning_rate)
+  updates, opt_state = optimizer.update(gradient, opt_state, state.weights)
   weights = optax.apply_updates(state.weights, updates)
   return TrainState(weights, stats, opt_state, state.key), {"loss": main, "accuracy": correct(logits, labels).mean()}
-
-
-@jax.jit
-def step_key(key_data: jax.Array, step: jax.Array) -> jax.Array:
-  """Returns the typed random key of a step, from the raw key of the run."""
-  return jax.random.fold_in(jax.random.wrap_key_data(key_data), step)

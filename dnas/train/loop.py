@@ -5,6 +5,7 @@ has work, and never runs ahead by more than one step. All that a run is made of 
 metrics and the history included; so a run that was broken anywhere ends in the bits of the unbroken one. Time is only noted.
 """
 
+import bisect
 import contextlib
 import dataclasses
 import json
@@ -52,12 +53,17 @@ class Task(Protocol):
   (`jax.random.fold_in(key, step)`): the loop restores nothing else.
 
   Attributes:
-    steps_per_epoch: how many steps an epoch has, at least one.
     epochs: how many epochs the run has.
   """
 
-  steps_per_epoch: int
   epochs: int
+
+  def end_of_epoch(self, epoch: int) -> int:
+    """Return how many steps `epoch` complete epochs have, 0 for 0 and at least one more for each.
+
+    Epochs may differ in length, but not from call to call: `return epoch * self._steps_per_epoch`.
+    """
+    ...
 
   def init(self) -> State:
     """Return the state before the first step: any tree of arrays, keys as raw uint32 data.
@@ -154,7 +160,7 @@ def run(
   """
   loop = _Loop(task, position, checkpoints, on_step)
   while len(position.history) < task.epochs:
-    end = (len(position.history) + 1) * task.steps_per_epoch
+    end = task.end_of_epoch(len(position.history) + 1)
     while position.step < end:
       loop.step()
       stopping = stop is not None and stop.requested
@@ -169,6 +175,17 @@ def run(
       loop.raise_stopped()
   if checkpoints:
     checkpoints.wait()
+
+
+def epoch_of(task: Task, step: int) -> int:
+  """Returns how many epochs are complete before step number `step`."""
+  return bisect.bisect_right(range(task.epochs), step, key=lambda epoch: task.end_of_epoch(epoch + 1))
+
+
+@jax.jit
+def step_key(key_data: jax.Array, step: jax.Array) -> jax.Array:
+  """Returns the typed random key of a step, from the raw key of the run."""
+  return jax.random.fold_in(jax.random.wrap_key_data(key_data), step)
 
 
 class _Loop:
@@ -192,7 +209,8 @@ class _Loop:
     """Reads all that is outstanding, and adds the epoch's record to the history."""
     position = self.position
     self._read_last()
-    means = {name: float(total) / self.task.steps_per_epoch for name, total in position.sums.items()}
+    steps = position.step - self.task.end_of_epoch(len(position.history))
+    means = {name: float(total) / steps for name, total in position.sums.items()}
     position.state, record = self.task.end_epoch(position.state, len(position.history) + 1, means)
     position.sums = None
     self._note_time()
@@ -216,7 +234,7 @@ class _Loop:
     if self.checkpoints:
       self.checkpoints.wait()
     saved = "the same command continues the run" if self.checkpoints else "nothing is saved, since the run keeps no checkpoints"
-    raise Stopped(f"stopped as requested after step {self.position.step} of {self.task.steps_per_epoch * self.task.epochs}; {saved}.")
+    raise Stopped(f"stopped as requested after step {self.position.step} of {self.task.end_of_epoch(self.task.epochs)}; {saved}.")
 
   def _note_time(self) -> None:
     self.position.seconds = time.monotonic() - self._began

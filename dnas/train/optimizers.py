@@ -1,27 +1,45 @@
 """Optimizers in the order of operations of PyTorch, with which the recipes were published."""
 
 import math
-from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
 
-def sgd(
-  schedule: Callable[[jax.Array], jax.Array], *, momentum: float, weight_decay: float, gradient_clip: float
-) -> optax.GradientTransformation:
+def sgd(*, momentum: float, weight_decay: float, gradient_clip: float) -> optax.GradientTransformation:
   """Stochastic gradient descent: clip, then add the L2 penalty, then momentum, then the learning rate.
 
+  The learning rate is in the state, zero at first: `with_learning_rate` sets it, so that it can follow the length of a sequence.
+
   Args:
-    schedule: step number to learning rate.
-    momentum: of the heavy-ball kind, without Nesterov.
+    momentum: of the heavy-ball kind, without Nesterov; 0 keeps no moments.
     weight_decay: coefficient of the L2 penalty; it is not clipped.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
   """
   clip = _clip_by_global_norm(gradient_clip) if gradient_clip else optax.identity()
-  chain = optax.chain(clip, optax.add_decayed_weights(weight_decay), optax.trace(momentum), optax.scale_by_learning_rate(schedule))
+  heavy_ball = optax.trace(momentum) if momentum else optax.identity()
+  chain = optax.chain(clip, optax.add_decayed_weights(weight_decay), heavy_ball, _scale_by_given_learning_rate())
   return optax.flatten(chain)  # one vector of all weights: a few kernels to compile and launch, where every leaf would bring its own
+
+
+class GivenLearningRate(NamedTuple):
+  """The learning rate of the next step, a scalar."""
+
+  learning_rate: jax.Array
+
+
+def with_learning_rate(opt_state: Any, learning_rate: float | jax.Array) -> Any:
+  """Returns the state of `sgd` with the learning rate of the next step."""
+  return optax.tree.set(opt_state, learning_rate=jnp.asarray(learning_rate, float))
+
+
+def _scale_by_given_learning_rate() -> optax.GradientTransformation:
+  def update(updates: optax.Updates, state: GivenLearningRate, params: Any = None) -> tuple[optax.Updates, GivenLearningRate]:
+    return jax.tree.map(lambda u: -state.learning_rate.astype(u.dtype) * u, updates), state
+
+  return optax.GradientTransformation(lambda params: GivenLearningRate(jnp.zeros((), float)), update)
 
 
 def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:
@@ -43,11 +61,6 @@ def adam(learning_rate: float, *, beta1: float, beta2: float, weight_decay: floa
   )
 
 
-def cosine_by_epoch(peak: float, final: float, epochs: int, steps_per_epoch: int) -> Callable[[jax.Array], jax.Array]:
-  """Returns the learning rate final + (peak - final) (1 + cos(pi epoch / epochs)) / 2, constant within an epoch (counted from 0)."""
-
-  def schedule(step: jax.Array) -> jax.Array:
-    epoch = jnp.minimum(step // steps_per_epoch, epochs)
-    return final + (peak - final) * (1 + jnp.cos(math.pi * epoch / epochs)) / 2
-
-  return schedule
+def cosine(peak: float, final: float, epoch: int, epochs: int) -> float:
+  """Returns the learning rate final + (peak - final) (1 + cos(pi epoch / epochs)) / 2 of an epoch, counted from 0."""
+  return final + (peak - final) * (1 + math.cos(math.pi * epoch / epochs)) / 2

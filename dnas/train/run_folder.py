@@ -4,6 +4,7 @@
     metrics.jsonl          one line per epoch
     architecture.jsonl     one line per epoch: the mixture weights
     genotypes/             one file per epoch: epoch_0001.json
+    vocabulary.txt         one word per line, in a run on text
     genotype.json          the architecture that the run ended in
     result.json            what the run ended in
     checkpoints/ pictures/
@@ -88,6 +89,25 @@ class RunFolder:
     with _named(self.path):
       (self.path / "pictures").mkdir(exist_ok=True)
     return self.path / "pictures"
+
+  def keep(self, name: str, text: str) -> None:
+    """Writes a file that the run depends on, such as its vocabulary; in a run that goes on, the file must hold the same.
+
+    Raises:
+      InputError: if it holds something else, or cannot be written.
+    """
+    path = self.path / name
+    with _named(path):
+      if not path.exists():
+        _write(path, text)
+        return
+      old, new = path.read_text(encoding="utf-8").splitlines(), text.splitlines()
+    if old != new:
+      line = next((line for line, pair in enumerate(zip(old, new, strict=False), 1) if pair[0] != pair[1]), min(len(old), len(new)) + 1)
+      raise InputError(
+        f"{path} is not that of this run ({len(old):,} lines and now {len(new):,}, the first difference in line {line}); "
+        "give the data with which the run began, or another --workdir."
+      )
 
   def append(self, record: Mapping[str, Any]) -> None:
     """Adds the record of an epoch, the next one after those of `sync`, to the files. Raises InputError if they cannot be written."""
@@ -244,7 +264,7 @@ def _named(path: pathlib.Path) -> Iterator[None]:
 def _write(path: pathlib.Path, text: str) -> None:
   """Writes a whole file: after a kill, either the old text or the new one is there."""
   temporary = path.with_name(f".{path.name}.tmp")
-  with open(temporary, "w") as file:
+  with open(temporary, "w", encoding="utf-8") as file:
     file.write(text)
     file.flush()
     os.fsync(file.fileno())

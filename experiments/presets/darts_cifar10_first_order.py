@@ -6,10 +6,10 @@ Expected result: a genotype that retrains (darts_cifar10_retrain) to 3.00 +- 0.1
 Expected time: the paper reports 1.5 GPU-days for four searches on one GTX 1080 Ti, so about 9 hours for one.
 """
 
-from experiments.configs import DartsConfig, DataConfig, SearchConfig, SupernetConfig
+from experiments.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
 
 LAUNCHER = "search"
-CONFIG = SearchConfig(
+CONFIG = ImageSearchConfig(
   space="darts_conv",
   hypergradient="first_order",
   seed=2,

@@ -6,10 +6,10 @@ Expected result: 2.76 +- 0.09 % test error with 3.3 million weights (table 1; te
 Expected time: the paper reports 1.5 GPU-days on one GTX 1080 Ti.
 """
 
-from experiments.configs import DataConfig, NetworkConfig, RetrainConfig, TrainConfig
+from experiments.configs import DataConfig, ImageTrainConfig, NetworkConfig, RetrainConfig
 
 LAUNCHER = "train"
-CONFIG = TrainConfig(
+CONFIG = ImageTrainConfig(
   genotype="DARTS_V2",
   seed=0,
   data=DataConfig(dataset="cifar10", train_portion=1.0, batch_size=96, crop_padding=4, flip=True, cutout_length=16),

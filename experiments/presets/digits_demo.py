@@ -6,10 +6,10 @@ Expected result: validation accuracy of the supernet above 90 %, and a cell to r
 Expected time: about 2 minutes on two CPU cores, most of it compilation.
 """
 
-from experiments.configs import DartsConfig, DataConfig, SearchConfig, SupernetConfig
+from experiments.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
 
 LAUNCHER = "search"
-CONFIG = SearchConfig(
+CONFIG = ImageSearchConfig(
   space="darts_conv",
   hypergradient="first_order",
   seed=2,

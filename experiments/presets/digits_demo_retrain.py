@@ -6,10 +6,10 @@ Expected result: around 3 % test error on 297 digits of writers that were not tr
 Expected time: about 20 seconds on two CPU cores, most of it compilation.
 """
 
-from experiments.configs import DataConfig, NetworkConfig, RetrainConfig, TrainConfig
+from experiments.configs import DataConfig, ImageTrainConfig, NetworkConfig, RetrainConfig
 
 LAUNCHER = "train"
-CONFIG = TrainConfig(
+CONFIG = ImageTrainConfig(
   genotype="DARTS_V2",
   seed=0,
   data=DataConfig(dataset="digits", train_portion=1.0, batch_size=64, eval_batch_size=256, crop_padding=1, flip=False),

@@ -11,13 +11,14 @@ import pickle
 import struct
 import tarfile
 import threading
+import zipfile
 from collections.abc import Iterator
 
 import numpy as np
 import pytest
 
 from dnas.core.errors import InputError
-from dnas.data import base, cifar, datasets, fashion_mnist, published
+from dnas.data import base, cifar, datasets, fashion_mnist, published, wikitext2
 
 COUNT = 6
 DATA_DIR = os.environ.get("DNAS_DATA_DIR", "")
@@ -220,6 +221,24 @@ def test_an_archive_is_downloaded_once_and_only_the_published_files_leave_it(ser
   assert published.locate(form, "") == folder
 
 
+def test_a_zip_archive_feeds_the_reader_of_wikitext2(
+  server: tuple[str, pathlib.Path], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+):
+  buffer = io.BytesIO()
+  with zipfile.ZipFile(buffer, "w") as archive:
+    archive.mkdir("wikitext-2")
+    for name in ("wikitext-2/other", "../outside", *(f"wikitext-2/{name}" for name in wikitext2.PUBLISHED.files)):
+      archive.writestr(name, " \n = A title = \n")
+  download = _served(server, "wikitext-2-v1.zip", buffer.getvalue())
+  monkeypatch.setattr(wikitext2, "PUBLISHED", published.Published("wikitext-2", wikitext2.PUBLISHED.files, (download,)))
+  dataset = datasets.load_text("wikitext2")
+  assert dataset.vocabulary.decode(dataset.train) == ["<eos>", "=", "A", "title", "=", "<eos>"]
+  folder = tmp_path / "cache" / "downloads" / "wikitext-2"
+  assert {path.name for path in folder.iterdir()} == set(wikitext2.PUBLISHED.files) and not list(tmp_path.rglob("outside"))
+  (server[1] / "wikitext-2-v1.zip").unlink()
+  assert len(datasets.load_text("wikitext2").valid) == 6
+
+
 def test_a_download_feeds_the_reader(server: tuple[str, pathlib.Path], tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
   source = tmp_path / "source"
   source.mkdir()
@@ -233,8 +252,11 @@ def test_a_download_feeds_the_reader(server: tuple[str, pathlib.Path], tmp_path:
 def test_a_failed_download_is_one_sentence_with_the_mend(server: tuple[str, pathlib.Path], tmp_path: pathlib.Path):
   absent = published.Download(f"{server[0]}/absent.tar.gz", 1, "0" * 64)
   altered = published.Download(_served(server, "altered.tar.gz", b"altered").url, 7, "0" * 64)
+  altered_text = published.Download(_served(server, "a.txt", b"altered").url, 7, "0" * 64)
+  broken = _served(server, "broken.zip", b"not a zip archive")
   unreachable = published.Download("http://127.0.0.1:9/set.tar.gz", 1, "0" * 64)
-  for download, reason in ((absent, "404"), (altered, "Checksum"), (unreachable, "refused")):
+  failures = ((absent, "404"), (altered, "Checksum"), (altered_text, "Checksum"), (broken, "ReadError"), (unreachable, "refused"))
+  for download, reason in failures:
     with pytest.raises(InputError) as error:
       published.locate(published.Published("set", ("a",), (download,)), "")
     text = str(error.value)

@@ -48,6 +48,11 @@ def problem_of(programs, train_batch, valid_batch, optimizer, weight_decay=0.0):
   )
 
 
+def at_rate(learning_rate, optimizer):
+  """Returns `optimizers.sgd` with a learning rate that is set from the beginning."""
+  return optax.GradientTransformation(lambda p: optimizers.with_learning_rate(optimizer.init(p), learning_rate), optimizer.update)
+
+
 def bits(values):
   return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(values)]
 
@@ -148,7 +153,7 @@ class Ridge:
 
 
 def ridge_sgd(learning_rate, weight_decay):
-  return optimizers.sgd(lambda step: learning_rate, momentum=0.0, weight_decay=weight_decay, gradient_clip=0)
+  return at_rate(learning_rate, optimizers.sgd(momentum=0.0, weight_decay=weight_decay, gradient_clip=0))
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.3])
@@ -207,8 +212,7 @@ def net_loss(weights, arch, stats, batch, key):
 
 NET = bilevel.compiled(net_loss)
 CLIP, DECAY, MOMENTUM = 1.0, 0.1, 0.9
-SCHEDULE = optimizers.cosine_by_epoch(0.1, 0.001, 8, 1)
-RECIPE = optimizers.sgd(SCHEDULE, momentum=MOMENTUM, weight_decay=DECAY, gradient_clip=CLIP)
+RECIPE = at_rate(0.1, optimizers.sgd(momentum=MOMENTUM, weight_decay=DECAY, gradient_clip=CLIP))
 
 
 def net_data(clipped, valid_weight=1.0):
@@ -223,7 +227,7 @@ def net_data(clipped, valid_weight=1.0):
 
 
 def net_arguments(clipped, valid_weight=1.0, optimizer=RECIPE):
-  """A problem, and weights in the midst of training: two steps taken, momentum gathered, the learning rate moving."""
+  """A problem, and weights in the midst of training: two steps taken, momentum gathered, clipping as said."""
   weights, arch, train_batch, valid_batch = net_data(clipped, valid_weight)
   problem = problem_of(NET, train_batch, valid_batch, optimizer, DECAY)
   state = optimizer.init(weights)

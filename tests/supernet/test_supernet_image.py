@@ -13,6 +13,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 
@@ -241,7 +242,8 @@ def test_the_genotypes_hold_every_operation():
 
 # Bilevel steps.
 
-SGD = optimizers.sgd(lambda step: RATE, momentum=MOMENTUM, weight_decay=DECAY, gradient_clip=CLIP)
+_SGD = optimizers.sgd(momentum=MOMENTUM, weight_decay=DECAY, gradient_clip=CLIP)
+SGD = optax.GradientTransformation(lambda p: optimizers.with_learning_rate(_SGD.init(p), RATE), _SGD.update)
 ADAM = optimizers.adam(ADAPT, beta1=0.5, beta2=0.999, weight_decay=1e-3)
 TRAIN, VALID = 1, 2
 

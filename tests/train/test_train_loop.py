@@ -115,7 +115,10 @@ class Noted:
 class NotedTask:
   """The losses are 1, 10, 100 ..., so that a number tells which steps it is the sum of."""
 
-  steps_per_epoch, epochs = 3, 2
+  epochs = 2
+
+  def end_of_epoch(self, epoch):
+    return 3 * epoch
 
   def init(self):
     return jnp.zeros(())

@@ -9,9 +9,11 @@ import pytest
 from dnas.train import optimizers
 
 
-def run(optimizer, parameters, gradients):
+def run(optimizer, parameters, gradients, rates=None):
   parameters, state = jnp.asarray(parameters, jnp.float32), optimizer.init(jnp.asarray(parameters, jnp.float32))
-  for gradient in gradients:
+  for index, gradient in enumerate(gradients):
+    if rates:
+      state = optimizers.with_learning_rate(state, rates[index])
     updates, state = optimizer.update(jnp.asarray(gradient, jnp.float32), state, parameters)
     parameters = optax.apply_updates(parameters, updates)
   return np.asarray(parameters)
@@ -28,19 +30,24 @@ def test_sgd_clips_then_decays_then_adds_momentum_then_scales():
     g = g + 0.3 * w  # weight_decay of torch.optim.SGD: coupled, and not clipped
     buffer = 0.9 * buffer + g
     w = w - rate * buffer
-  schedule = lambda step: jnp.where(step < 2, 0.1, 0.05)  # noqa: E731
-  optimizer = optimizers.sgd(schedule, momentum=0.9, weight_decay=0.3, gradient_clip=5.0)
-  np.testing.assert_allclose(run(optimizer, START, GRADIENTS), w, rtol=1e-6)
+  optimizer = optimizers.sgd(momentum=0.9, weight_decay=0.3, gradient_clip=5.0)
+  np.testing.assert_allclose(run(optimizer, START, GRADIENTS, rates), w, rtol=1e-6)
 
 
 def test_sgd_without_clipping():
-  optimizer = optimizers.sgd(lambda step: 1.0, momentum=0.0, weight_decay=0.0, gradient_clip=0.0)
-  np.testing.assert_allclose(run(optimizer, START, GRADIENTS[:1]), START - GRADIENTS[0], rtol=1e-6)
+  optimizer = optimizers.sgd(momentum=0.0, weight_decay=0.0, gradient_clip=0.0)
+  np.testing.assert_allclose(run(optimizer, START, GRADIENTS[:1], [1.0]), START - GRADIENTS[0], rtol=1e-6)
+  assert len(jax.tree.leaves(optimizer.init(START))) == 1  # the learning rate; no moments of zero
+
+
+def test_the_learning_rate_is_zero_until_it_is_set():
+  optimizer = optimizers.sgd(momentum=0.9, weight_decay=0.3, gradient_clip=5.0)
+  np.testing.assert_array_equal(run(optimizer, START, GRADIENTS), START.astype(np.float32))
 
 
 def test_the_clip_has_a_derivative_at_a_gradient_of_zero():
-  optimizer = optimizers.sgd(lambda step: 0.1, momentum=0.9, weight_decay=0.0, gradient_clip=5.0)
-  state = optimizer.init(jnp.zeros(3))
+  optimizer = optimizers.sgd(momentum=0.9, weight_decay=0.0, gradient_clip=5.0)
+  state = optimizers.with_learning_rate(optimizer.init(jnp.zeros(3)), 0.1)
   derivative = jax.jacobian(lambda gradient: optimizer.update(gradient, state, jnp.zeros(3))[0])(jnp.zeros(3))
   np.testing.assert_allclose(derivative, -0.1 * np.eye(3), rtol=1e-6)
 
@@ -57,12 +64,10 @@ def test_adam_puts_the_decay_into_the_gradient():
 
 @pytest.mark.parametrize("epoch", [0, 1, 25, 49])
 def test_cosine_falls_from_the_peak_to_the_final_rate_by_epoch(epoch):
-  schedule = optimizers.cosine_by_epoch(0.025, 0.001, epochs=50, steps_per_epoch=391)
   expected = 0.001 + (0.025 - 0.001) * (1 + np.cos(np.pi * epoch / 50)) / 2  # CosineAnnealingLR(T_max=50, eta_min=0.001)
-  for step in (391 * epoch, 391 * epoch + 390):
-    np.testing.assert_allclose(schedule(jnp.int32(step)), expected, rtol=1e-5)
+  assert optimizers.cosine(0.025, 0.001, epoch, 50) == pytest.approx(expected, rel=1e-12)
 
 
 def test_cosine_ends_in_the_final_rate():
-  schedule = optimizers.cosine_by_epoch(0.025, 0.001, epochs=50, steps_per_epoch=391)
-  np.testing.assert_allclose(schedule(jnp.int32(50 * 391)), 0.001, rtol=1e-4)
+  assert optimizers.cosine(0.025, 0.001, 50, 50) == pytest.approx(0.001, rel=1e-12)
+  assert optimizers.cosine(20.0, 20.0, 7, 50) == 20.0

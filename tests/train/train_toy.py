@@ -38,6 +38,9 @@ class Toy:
   def __init__(self, steps_per_epoch: int = STEPS, epochs: int = EPOCHS, nan_at: int = -1):
     self.steps_per_epoch, self.epochs, self.nan_at = steps_per_epoch, epochs, nan_at
 
+  def end_of_epoch(self, epoch: int) -> int:
+    return epoch * self.steps_per_epoch
+
   def init(self) -> ToyState:
     params = {"w": jnp.zeros((6,)), "bias": jnp.zeros((), jnp.bfloat16)}
     zeros = jax.tree.map(jnp.zeros_like, (params["w"], params["bias"]))

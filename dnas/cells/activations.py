@@ -1,0 +1,23 @@
+"""Activations: what the operations of a recurrent cell compute."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from dnas.core.registry import Registry
+
+Activation = Callable[[jax.Array], jax.Array]
+
+ACTIVATIONS: Registry[Activation] = Registry("activation")
+"""Operation name to its function of every element; `none` computes nothing and is not one of them."""
+
+ACTIVATIONS.register("tanh")(jnp.tanh)
+ACTIVATIONS.register("relu")(jax.nn.relu)
+ACTIVATIONS.register("sigmoid")(jax.nn.sigmoid)
+
+
+@ACTIVATIONS.register("identity")
+def identity(x: jax.Array) -> jax.Array:
+  """Returns its argument."""
+  return x

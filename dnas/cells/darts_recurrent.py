@@ -1,0 +1,197 @@
+"""The recurrent cell of DARTS and its search space.
+
+State 0 is computed from the input x_t and the previous hidden state h_{t-1}; every node is computed from earlier states, each through an
+activation and a highway gate; the mean of nodes is the new hidden state. Sources: Liu, Simonyan and Yang, "DARTS: Differentiable
+Architecture Search", ICLR 2019, sections 2.1, 3.1.2 and A.1.2; Pham et al., "Efficient Neural Architecture Search", ICML 2018 (the form of
+the cell); Zilly et al., "Recurrent Highway Networks", ICML 2017 (the gate).
+
+  state 0   c, h = [x_t * m_x, h_{t-1} * m_h] W_0      s_0 = h_{t-1} + sigmoid(c) * (tanh(h) - h_{t-1})
+  node i    c_j, h_j = (s_j * m_h) W_i                  s_i = sum over edges (j, k) of p_jk (s_j + sigmoid(c_j) * (f_k(h_j) - s_j))
+
+The weights W_i of a node are shared over its predecessors and activations; the masks m_x and m_h are those of variational dropout (Gal and
+Ghahramani, 2016), the same at every time step. The wiring here serves the supernet and the derived network alike: only the edges differ.
+
+Axes: T time, B batch, E edges into one node, I input features, H units.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dnas.cells.blocks import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+from dnas.cells.registries import SPACES
+from dnas.core.space import CellSpace
+
+SPACE = CellSpace(
+  name="darts_recurrent",
+  cells=("recurrent",),
+  operations=("none", "tanh", "relu", "sigmoid", "identity"),
+  num_inputs=1,
+  num_nodes=8,
+  edges_per_node=1,
+)
+SPACES.register(SPACE.name)(SPACE)
+
+INIT_RANGE = 0.04
+"""Weights are drawn from U(-0.04, 0.04), those of the embedding too."""
+
+
+class IncomingEdges(Protocol):
+  """The edges that enter the nodes of a cell; hashable, and without weights, which belong to the nodes."""
+
+  def sources(self, node: int) -> tuple[int, ...]:
+    """Returns the states that a node reads, one for every edge; `node` is the state number of the node."""
+
+  def __call__(self, node: int, x: jax.Array, context: Any) -> tuple[jax.Array, jax.Array]:
+    """Applies the activations of the edges into a node.
+
+    Args:
+      node: state number of the node.
+      x: what each edge is given, [E, B, H].
+      context: what the edges need at every call: mixture weights in a supernet, nothing in a derived network.
+
+    Returns:
+      sum over k of p_jk f_k(x_j), [E, B, H], and sum over k of p_jk, [E].
+    """
+
+
+class Masks(NamedTuple):
+  """Variational dropout of one sequence, scaled by 1 / (1 - rate): of the inputs [B, I], and of all hidden states [B, H]."""
+
+  inputs: jax.Array
+  hidden: jax.Array
+
+
+class RecurrentCell(nnx.Module):
+  """One recurrent cell, run over a sequence."""
+
+  def __init__(
+    self, edges: IncomingEdges, num_nodes: int, concat: Sequence[int], features_in: int, units: int, norm: bool, rng: np.random.Generator
+  ):
+    """Builds the cell.
+
+    Args:
+      edges: the edges into its nodes.
+      num_nodes: how many nodes it has.
+      concat: the states whose mean is its output.
+      features_in: I, features of the input.
+      units: H, features of every state.
+      norm: whether every state is batch-normalized, as in the search: without scale and bias, with running statistics that all states and
+        time steps share.
+      rng: source of the initial weights.
+    """
+    self.edges, self.num_nodes, self.concat = edges, num_nodes, tuple(concat)
+    self.features_in, self.units = features_in, units
+    read = [source for node in range(1, num_nodes + 1) for source in edges.sources(node)] + list(concat)
+    self._uses = tuple(read.count(state) for state in range(num_nodes + 1))
+    self.initial = uniform(rng, (features_in + units, 2 * units))
+    self.nodes = uniform(rng, (num_nodes, units, 2 * units))
+    self.mean = nnx.BatchStat(jnp.zeros(units)) if norm else None
+    self.variance = nnx.BatchStat(jnp.ones(units)) if norm else None
+
+  def __call__(
+    self, inputs: jax.Array, hidden: jax.Array, length: jax.Array, masks: Masks | None, context: Any, train: bool
+  ) -> tuple[jax.Array, jax.Array]:
+    """Runs the cell over a sequence.
+
+    Args:
+      inputs: [T, B, I].
+      hidden: the hidden state before the first time step, [B, H].
+      length: how many time steps count, an integer scalar, at most T; later ones move neither the hidden state nor statistics.
+      masks: variational dropout, or None.
+      context: for the edges.
+      train: whether batch statistics are used and moved.
+
+    Returns:
+      The output of every time step, [T, B, H], of which those from `length` on mean nothing; and the hidden state after `length` steps.
+    """
+    initial, hidden_initial = jnp.split(self.initial[...], [self.features_in])
+    weights = (hidden_initial, *(self.nodes[node] for node in range(self.num_nodes)))
+    if masks is not None:
+      inputs = inputs * masks.inputs[None]
+    projected = inputs @ initial
+    running = None if self.mean is None else (self.mean[...], self.variance[...])
+
+    def step(carry: tuple, xs: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
+      hidden, running = carry
+      projection, time = xs
+      output, moved = self._step(projection, hidden, running, weights, masks, context, train)
+      new = (output, moved)
+      return jax.tree.map(lambda after, before: jnp.where(time < length, after, before), new, carry), output
+
+    step = jax.checkpoint(step, prevent_cse=False)  # the gradient recomputes a time step: as fast, and an eighth of the memory
+    (hidden, running), outputs = jax.lax.scan(step, (hidden, running), (projected, jnp.arange(len(inputs))))
+    if running is not None and train:
+      self.mean.set_value(running[0])
+      self.variance.set_value(running[1])
+    return outputs, hidden
+
+  def _step(
+    self, projection: jax.Array, hidden: jax.Array, running: Any, weights: Sequence[jax.Array], masks: Masks | None, context, train
+  ) -> tuple[jax.Array, Any]:
+    """Returns the output of one time step, [B, H], and the running statistics after it."""
+    state = _highway(projection + _masked(hidden, masks) @ weights[0], hidden)
+    copies: list[list[jax.Array]] = []
+    for node in range(self.num_nodes + 1):
+      if node:
+        sources = jnp.stack([copies[source].pop() for source in self.edges.sources(node)])
+        state = self._node(node, sources, weights[node], masks, context)
+      if running is not None:
+        state, running = _normalized(state, running, train)
+      copies.append(list(_fan_out(state, self._uses[node])))
+    return sum(copies[state].pop() for state in self.concat) / len(self.concat), running
+
+  def _node(self, node: int, sources: jax.Array, weight: jax.Array, masks: Masks | None, context: Any) -> jax.Array:
+    gate, x = jnp.split(_masked(sources, masks) @ weight, 2, -1)
+    gate = jax.nn.sigmoid(gate)
+    activated, share = self.edges(node, x, context)
+    return (share[:, None, None] * (1 - gate) * sources + gate * activated).sum(0)
+
+
+def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> nnx.Param:
+  """Returns a weight drawn from U(-0.04, 0.04), on the host."""
+  return nnx.Param(jnp.asarray(rng.uniform(-INIT_RANGE, INIT_RANGE, shape), jnp.float32))
+
+
+def _masked(x: jax.Array, masks: Masks | None) -> jax.Array:
+  return x if masks is None else x * jnp.broadcast_to(masks.hidden, x.shape)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _fan_out(x: jax.Array, uses: int) -> tuple[jax.Array, ...]:
+  """Returns a state once for each of its uses, so that their gradients, [B, H] each, are summed in one place.
+
+  The sum is a product with ones, which XLA does not fuse. It would repeat a sum of eight in each of the many kernels that read it.
+  """
+  return (x,) * uses
+
+
+def _fan_out_forward(x: jax.Array, uses: int) -> tuple[tuple[jax.Array, ...], None]:
+  return (x,) * uses, None
+
+
+def _fan_out_backward(uses: int, _: None, gradients: tuple[jax.Array, ...]) -> tuple[jax.Array]:
+  return (jnp.einsum("ubh,u->bh", jnp.stack(gradients), jnp.ones(uses)),)
+
+
+_fan_out.defvjp(_fan_out_forward, _fan_out_backward)
+
+
+def _highway(gates: jax.Array, hidden: jax.Array) -> jax.Array:
+  gate, x = jnp.split(gates, 2, -1)
+  return hidden + jax.nn.sigmoid(gate) * (jnp.tanh(x) - hidden)
+
+
+def _normalized(x: jax.Array, running: tuple[jax.Array, jax.Array], train: bool) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  """Returns a state [B, H], batch-normalized, and the running mean and variance (unbiased, as in PyTorch) after it."""
+  mean, variance = running
+  if train:
+    mean, variance, count = x.mean(0), x.var(0), len(x)
+    batch = jax.lax.stop_gradient((mean, variance * (count / max(count - 1, 1))))
+    running = jax.tree.map(lambda old, new: BATCH_NORM_MOMENTUM * old + (1 - BATCH_NORM_MOMENTUM) * new, running, batch)
+  return (x - mean[None]) * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)[None], running

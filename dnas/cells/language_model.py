@@ -1,0 +1,138 @@
+"""A recurrent language model around one cell: embedding, cell, tied decoder, and the regularization of AWD-LSTM.
+
+Sources: Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018 (dropouts, activation and temporal
+regularization); Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016 (one mask
+a sequence); Press and Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017 (tied weights).
+
+Axes: T time, B batch, H units, V words of the vocabulary.
+"""
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dnas.cells.darts_recurrent import IncomingEdges, Masks, RecurrentCell, uniform
+from dnas.core.config import check_fraction, check_not_negative, check_positive
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Size and regularization of a language model; the defaults are those of the published search on Penn Treebank.
+
+  Attributes:
+    units: features of a word and units of the cell.
+    dropout_words: probability to drop a word from the embedding, one mask a sequence.
+    dropout_embedding: probability to drop a feature of the embedded words, one mask a sequence.
+    dropout_inputs: probability to drop an input of the cell, one mask a sequence.
+    dropout_hidden: probability to drop a unit of the cell's states, one mask a sequence, the same for all states.
+    dropout_output: probability to drop an output of the cell, one mask a sequence.
+    activation_penalty: coefficient of the mean square of the cell's outputs after dropout (activation regularization).
+    temporal_penalty: coefficient of the mean square of the difference of consecutive outputs (temporal regularization).
+  """
+
+  units: int = 300
+  dropout_words: float = 0.0
+  dropout_embedding: float = 0.2
+  dropout_inputs: float = 0.75
+  dropout_hidden: float = 0.25
+  dropout_output: float = 0.75
+  activation_penalty: float = 0.0
+  temporal_penalty: float = 1e-3
+
+  def __post_init__(self):
+    check_positive(units=self.units)
+    check_fraction(
+      dropout_words=self.dropout_words,
+      dropout_embedding=self.dropout_embedding,
+      dropout_inputs=self.dropout_inputs,
+      dropout_hidden=self.dropout_hidden,
+      dropout_output=self.dropout_output,
+    )
+    check_not_negative(activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty)
+
+
+class LanguageModel(nnx.Module):
+  """Embedding, recurrent cell, decoder with the embedding's weights."""
+
+  def __init__(
+    self,
+    config: Config,
+    edges: IncomingEdges,
+    num_nodes: int,
+    concat: tuple[int, ...],
+    vocabulary_size: int,
+    norm: bool,
+    rng: np.random.Generator,
+  ):
+    """Builds the model; see `RecurrentCell` for `edges`, `num_nodes`, `concat` and `norm`."""
+    self.config = config
+    self.embedding = uniform(rng, (vocabulary_size, config.units))
+    self.bias = nnx.Param(jnp.zeros(vocabulary_size))
+    self.cell = RecurrentCell(edges, num_nodes, concat, config.units, config.units, norm, rng)
+
+  def __call__(
+    self, tokens: jax.Array, hidden: jax.Array, length: jax.Array, context: Any = None, key: jax.Array | None = None, train: bool = False
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Predicts the next word at every time step.
+
+    Args:
+      tokens: words, int32 [T, B].
+      hidden: the hidden state before the first of them, [B, H].
+      length: how many time steps count, an integer scalar, at most T.
+      context: for the edges of the cell.
+      key: typed random key of the dropout masks; None drops nothing.
+      train: whether batch statistics are used and moved.
+
+    Returns:
+      Logits [T, B, V], the hidden state after `length` steps [B, H], and the penalties on activations, a scalar.
+    """
+    config, batch = self.config, tokens.shape[1]
+    embedding, masks, output_mask = self.embedding[...], None, None
+    words = embedding[tokens]
+    if key is not None:
+      keys = jax.random.split(key, 5)
+      words = words * _mask(keys[0], config.dropout_words, (len(embedding), 1))[tokens]
+      words = words * _mask(keys[1], config.dropout_embedding, (1, batch, config.units))
+      shape = (batch, config.units)
+      masks = Masks(_mask(keys[2], config.dropout_inputs, shape), _mask(keys[3], config.dropout_hidden, shape))
+      output_mask = _mask(keys[4], config.dropout_output, (1, *shape))
+    outputs, hidden = self.cell(words, hidden, length, masks, context, train)
+    dropped = outputs if output_mask is None else outputs * output_mask
+    logits = dropped @ embedding.T + self.bias[...][None, None]
+    return logits, hidden, self._penalty(outputs, dropped, length)
+
+  def _penalty(self, outputs: jax.Array, dropped: jax.Array, length: jax.Array) -> jax.Array:
+    config, size = self.config, outputs[0].size
+    times = jnp.arange(len(outputs))[:, None, None]
+    total = jnp.float32(0)
+    if config.activation_penalty:
+      squares = jnp.where(times < length, jnp.square(dropped), 0)
+      total += config.activation_penalty * squares.sum() / (length * size)
+    if config.temporal_penalty:
+      squares = jnp.where(times[1:] < length, jnp.square(outputs[1:] - outputs[:-1]), 0)
+      total += config.temporal_penalty * squares.sum() / (jnp.maximum(length - 1, 1) * size)
+    return total
+
+
+def _mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
+  """Returns 0 with probability `rate` and 1 / (1 - rate) otherwise."""
+  if not rate:
+    return jnp.ones(shape)
+  return jax.random.bernoulli(key, 1 - rate, shape) / (1 - rate)
+
+
+def token_losses(logits: jax.Array, targets: jax.Array, length: jax.Array) -> jax.Array:
+  """Returns the cross-entropy of every word in nats, [T, B], zero from time `length` on.
+
+  Args:
+    logits: [T, B, V].
+    targets: int32 [T, B].
+    length: how many time steps count.
+  """
+  picked = jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
+  losses = jax.nn.logsumexp(logits, -1) - picked
+  return jnp.where(jnp.arange(len(logits))[:, None] < length, losses, 0)

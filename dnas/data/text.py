@@ -1,0 +1,216 @@
+"""Texts as values: a vocabulary, and splits of token ids.
+
+A token is a word, or a character; every line of a text ends with the token END. The vocabulary comes from the training text alone, in the
+order of first appearance, as in the published code of language models. What it lacks becomes UNKNOWN.
+"""
+
+import collections
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import numpy as np
+from absl import logging
+
+from dnas.core import config
+from dnas.core.errors import InputError, shown
+from dnas.core.registry import Registry
+from dnas.data.base import Dataset
+
+UNKNOWN, END = "<unk>", "<eos>"
+LEVELS = ("word", "character")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Which text, and how sequences are cut out of it.
+
+  Attributes:
+    dataset: name of a registered text, such as 'python_docs' (built in) or 'ptb'.
+    data_dir: folder of the text's published files; empty for a built-in text, or to download them.
+    level: what a token is: 'word' or 'character'.
+    tokens: how many tokens of the training text to use, from its start, for a trial run; 0 uses all. The vocabulary stays that of the
+      whole training text.
+    batch_size: sequences in a training batch, the columns into which the text is divided.
+    eval_batch_size: columns in an evaluation. A column starts without context, so this changes the perplexity a little, as in published
+      results.
+    sequence_length: base length in tokens of truncated backpropagation through time.
+    short_probability: probability that the base length of a sequence is halved.
+    length_deviation: standard deviation in tokens of the length around its base. Published retraining takes 5, the search 0.
+    buckets: how many padded lengths are compiled; 1 pads every sequence to the longest possible one.
+  """
+
+  dataset: str = "python_docs"
+  data_dir: str = ""
+  level: str = "word"
+  tokens: int = 0
+  batch_size: int = 64
+  eval_batch_size: int = 10
+  sequence_length: int = 35
+  short_probability: float = 0.05
+  length_deviation: float = 0.0
+  buckets: int = 2
+
+  def __post_init__(self):
+    config.check_name("level", self.level, LEVELS)
+    config.check(self.tokens == 0 or self.tokens >= 2, "tokens", self.tokens, "it must be at least 2, or 0 for the whole text")
+    config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size, buckets=self.buckets)
+    config.check(self.sequence_length >= 2, "sequence_length", self.sequence_length, "it must be at least 2, so that half of it is a token")
+    config.check_fraction(short_probability=self.short_probability)
+    mend = "it must be zero or more, and finite"
+    config.check(0 <= self.length_deviation < math.inf, "length_deviation", self.length_deviation, mend)
+
+
+@dataclasses.dataclass(frozen=True)
+class Vocabulary:
+  """The tokens that a model knows; the position of a token is its id.
+
+  Attributes:
+    words: the tokens, each once.
+  """
+
+  words: tuple[str, ...]
+
+  def __len__(self) -> int:
+    return len(self.words)
+
+  @functools.cached_property
+  def _ids(self) -> dict[str, int]:
+    return {word: i for i, word in enumerate(self.words)}
+
+  @classmethod
+  def from_tokens(cls, tokens: Iterable[str], smallest_count: int = 1) -> "Vocabulary":
+    """Returns the tokens of a text in the order of first appearance, and UNKNOWN at the end unless the text has it.
+
+    Args:
+      tokens: the training text.
+      smallest_count: tokens that occur less often are left out.
+    """
+    kept = [token for token, count in collections.Counter(tokens).items() if count >= smallest_count]
+    return cls((*kept, UNKNOWN) if UNKNOWN not in kept else tuple(kept))
+
+  def encode(self, tokens: Iterable[str]) -> tuple[np.ndarray, int]:
+    """Returns the ids of tokens, int32 [N], and for how many of them the id of UNKNOWN stands because the vocabulary lacks them.
+
+    Raises:
+      InputError: if a token is lacking, and so is UNKNOWN.
+    """
+    tokens = list(tokens)
+    ids = np.fromiter((self._ids.get(token, -1) for token in tokens), np.int32, len(tokens))
+    lacking = np.flatnonzero(ids < 0)
+    if len(lacking) and UNKNOWN not in self._ids:
+      raise InputError(f"The vocabulary lacks {shown(tokens[lacking[0]])}, and has no '{UNKNOWN}' to stand for it; add that word to it.")
+    ids[lacking] = self._ids.get(UNKNOWN, -1)
+    return ids, len(lacking)
+
+  def decode(self, ids: Iterable[int]) -> list[str]:
+    """Returns the tokens of ids."""
+    return [self.words[i] for i in ids]
+
+  def to_text(self) -> str:
+    """Returns one word a line; a word with a backslash or an unprintable character is written with the escapes of a Python string."""
+    return "".join(f"{_escaped(word)}\n" for word in self.words)
+
+  @classmethod
+  def from_text(cls, text: str) -> "Vocabulary":
+    """Returns the vocabulary that `to_text` wrote.
+
+    Raises:
+      InputError: if a line is empty, occurs twice or has a broken escape.
+    """
+    lines = text.removesuffix("\n").split("\n")
+    counts = collections.Counter(lines)
+    for number, line in enumerate(lines, start=1):
+      if not line or counts[line] > 1:
+        raise InputError(f"Line {number} of the vocabulary, {shown(line)}, is {'there twice' if line else 'empty'}; remove it.")
+    return cls(tuple(_unescaped(line) if "\\" in line else line for line in lines))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class TextDataset(Dataset[np.ndarray]):
+  """A text in three splits; `open_test` returns the ids of the third, int32 [N].
+
+  Attributes:
+    level: what a token is, 'word' or 'character'.
+    train: ids of the training text, int32 [N].
+    valid: ids of the validation text, int32 [N].
+    vocabulary: of the whole training text.
+    unknown: split, 'train' and 'valid', to how many of its tokens the vocabulary lacks.
+  """
+
+  level: str
+  train: np.ndarray
+  valid: np.ndarray
+  vocabulary: Vocabulary
+  unknown: Mapping[str, int]
+
+
+TEXTS: Registry[Callable[[str, str], TextDataset]] = Registry("text dataset")
+"""Name to loader, a function of the data folder and the level. `dnas.data.datasets` has registered them all once it is imported."""
+
+
+def from_lines(name: str, level: str, read: Callable[[str], Iterable[str]], smallest_count: int = 1) -> TextDataset:
+  """Returns the data set of a text, and logs how many tokens of a split its vocabulary lacks.
+
+  Args:
+    name: the name under which it is registered.
+    level: 'word' or 'character'.
+    read: 'train', 'valid' or 'test' to the lines of that split. 'test' is asked for by `open_test` alone.
+    smallest_count: tokens that occur less often in the training text become UNKNOWN.
+
+  Raises:
+    FieldError: for an unknown level.
+    InputError: if a split has less than two tokens, or `read` raises it.
+  """
+  config.check_name("data.level", level, LEVELS)
+  train_tokens = list(tokens_of(read("train"), level))
+  vocabulary = Vocabulary.from_tokens(train_tokens, smallest_count)
+  train, train_unknown = _encode(name, "train", train_tokens, vocabulary)
+  valid, valid_unknown = _encode(name, "valid", tokens_of(read("valid"), level), vocabulary)
+  unknown = {"train": train_unknown, "valid": valid_unknown}
+
+  def read_test() -> np.ndarray:
+    return _encode(name, "test", tokens_of(read("test"), level), vocabulary)[0]
+
+  return TextDataset(name, level, train, valid, vocabulary, unknown, _read_test=read_test)
+
+
+def tokens_of(lines: Iterable[str], level: str) -> Iterator[str]:
+  """Yields the words, or the characters, of every line, and END after each line."""
+  for line in lines:
+    yield from line.split() if level == "word" else line
+    yield END
+
+
+def first_tokens(dataset: TextDataset, tokens: int) -> TextDataset:
+  """Returns the data set with only the first tokens of its training text; 0 keeps all. Its vocabulary and counts stay as they are.
+
+  Raises:
+    FieldError: if there are fewer.
+  """
+  train = dataset.train
+  mend = f"the training text of '{dataset.name}' has {len(train)}, so give at most that, or 0 for all"
+  config.check(tokens <= len(train), "data.tokens", tokens, mend)
+  return dataclasses.replace(dataset, train=train[: tokens or None])
+
+
+def _encode(name: str, split: str, tokens: Iterable[str], vocabulary: Vocabulary) -> tuple[np.ndarray, int]:
+  ids, unknown = vocabulary.encode(tokens)
+  if len(ids) < 2:
+    raise InputError(f"The {split} text of '{name}' has {len(ids)} token(s), and a model predicts the next one; give it at least two.")
+  if unknown:
+    fraction = unknown / len(ids)
+    logging.info("The vocabulary lacks %d tokens, %.2f %%, of the %s text of '%s'.", unknown, 100 * fraction, split, name)
+  return ids, unknown
+
+
+def _escaped(word: str) -> str:
+  return word if word.isprintable() and "\\" not in word else word.encode("unicode_escape").decode("ascii")
+
+
+def _unescaped(line: str) -> str:
+  try:
+    return line.encode("ascii").decode("unicode_escape")
+  except UnicodeError:
+    raise InputError(f"The word {shown(line)} of the vocabulary has a broken escape; write it as in a Python string.") from None

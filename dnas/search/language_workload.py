@@ -1,0 +1,99 @@
+"""Search on text: the recurrent supernet."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dnas.cells import functional, language_model
+from dnas.core.space import CellSpace
+from dnas.data import text, windows
+from dnas.search.workload import Mixture, Tree
+from dnas.supernet.language_supernet import language_supernet
+from dnas.train.language import Evaluate, language_loss, perplexity_of
+
+
+class LanguageWorkload:
+  """A recurrent supernet on a text: the training split trains the weights, the validation split the architecture (a `Workload`).
+
+  Hidden states are carried along each of the two texts, separately.
+
+  Attributes:
+    space: the search space.
+    network: the static part of the supernet.
+  """
+
+  jit = staticmethod(jax.jit)
+
+  def __init__(
+    self,
+    config: language_model.Config,
+    data_config: text.Config,
+    space: CellSpace,
+    dataset: text.TextDataset,
+    seed: int,
+    shared_masks: bool = True,
+  ):
+    """Builds the workload.
+
+    Args:
+      config: size and regularization of the supernet.
+      data_config: batches and windows.
+      space: the search space.
+      dataset: the text.
+      seed: of the initial weights and the lengths of windows.
+      shared_masks: see `Workload`.
+    """
+    self.space, self.shared_masks = space, shared_masks
+    self._train = windows.TrainingWindows(dataset.train, data_config, seed)
+    self._valid = windows.ValidationWindows(dataset.valid, data_config)
+    self._base_length = data_config.sequence_length
+    module = language_supernet(config, space, len(dataset.vocabulary), np.random.default_rng(seed))
+    self.network, self.initial = functional.split(module)
+    hidden = jnp.zeros((data_config.batch_size, config.units))
+    self.carry = (hidden, hidden)
+    self._evaluate = Evaluate(self._predict, config.units, data_config)
+    self._valid_text = self._evaluate.columns(dataset.valid, data_config.eval_batch_size)
+
+  def end_of_epoch(self, epoch: int) -> int:
+    """See `Workload`."""
+    return self._train.end_of_epoch(epoch)
+
+  def learning_rate_factor(self, step: int) -> float:
+    """Returns the length of the step's window over the base length."""
+    return self._train.length(step) / self._base_length
+
+  def batches(self, step: int, keys: tuple[jax.Array, jax.Array], carry: Tree) -> tuple[Tree, Tree]:
+    """Returns a window, the hidden states before it, and the coefficient of the penalties, for both texts."""
+    return (self._train(step), carry[0], np.float32(1)), (self._valid(step), carry[1], np.float32(0))
+
+  def loss(self, weights: Tree, mixture: Mixture, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
+    """See `Workload`."""
+    window, hidden, penalized = batch
+    (mixture,) = mixture.values()
+    variables = functional.Variables(weights, stats)
+    loss, penalty, hidden, stats = language_loss(self.network, variables, window, hidden, mixture, key)
+    words = window.length.astype(jnp.float32)
+    return loss + penalized * penalty, (stats, {"hidden": hidden, "nats": loss * words, "words": words})
+
+  def after_step(self, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
+    """See `Workload`."""
+    carry = outputs.pop("hidden"), outputs.pop("valid_hidden")
+    return carry, outputs
+
+  def train_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
+    """Returns loss (nats a word, without penalties) and perplexity."""
+    return perplexity_of(means["nats"] / means["words"])
+
+  def evaluate(self, variables: functional.Variables, mixture: Mixture) -> dict[str, float]:
+    """Returns loss (nats a word) and perplexity."""
+    return self._evaluate((variables, mixture), self._valid_text)
+
+  def _predict(self, network: tuple[functional.Variables, Mixture], tokens: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+    variables, mixture = network
+    (mixture,) = mixture.values()
+    length = np.int32(len(tokens))
+    (logits, hidden, _), _ = functional.apply(self.network, variables, tokens, hidden, length, mixture)
+    return logits, hidden

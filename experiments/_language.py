@@ -1,0 +1,48 @@
+"""What the launchers build for text."""
+
+import math
+
+import numpy as np
+
+from dnas.cells.registries import LANGUAGE_GENOTYPES, SPACES
+from dnas.core import tree
+from dnas.core.genotype import Genotype
+from dnas.data import datasets
+from dnas.data.text import TextDataset
+from dnas.search.language_workload import LanguageWorkload
+from dnas.train import language
+from experiments._run import SearchParts, TrainParts
+from experiments.configs import LanguageSearchConfig, LanguageTrainConfig
+
+GENOTYPES = LANGUAGE_GENOTYPES
+
+
+def search_parts(config: LanguageSearchConfig) -> SearchParts:
+  """Builds the workload of a search. Raises InputError for values that do not fit the text."""
+  dataset = datasets.text_from_config(config.data)
+  workload = LanguageWorkload(config.supernet, config.data, SPACES[config.space], dataset, config.seed, config.shared_masks)
+  return SearchParts(workload, _kept(dataset), _described(dataset))
+
+
+def train_parts(config: LanguageTrainConfig, genotype: Genotype) -> TrainParts:
+  """Builds the training of a genotype. Raises InputError for values that do not fit the text."""
+  dataset = datasets.text_from_config(config.data)
+  task = language.RetrainTask(config.train, config.network, config.data, dataset, genotype, config.seed)
+
+  def test(state: language.TrainState, tokens: np.ndarray) -> dict[str, float]:
+    best = float(state.best_loss)
+    metrics = {"weights": tree.size(state.weights), "best/epoch": 1 + int(np.argmin(state.losses)), "best/valid_perplexity": math.exp(best)}
+    return metrics | {f"test/{name}": value for name, value in task.test(state, tokens).items()}
+
+  return TrainParts(task, dataset, test, _kept(dataset), _described(dataset))
+
+
+def _kept(dataset: TextDataset) -> dict[str, str]:
+  return {"vocabulary.txt": dataset.vocabulary.to_text()}
+
+
+def _described(dataset: TextDataset) -> str:
+  """Returns a line on the size of the text and the words that the vocabulary lacks."""
+  unknown = ", ".join(f"{split} {count:,} ({100 * count / len(getattr(dataset, split)):.1f} %)" for split, count in dataset.unknown.items())
+  sizes = f"{len(dataset.train):,} {dataset.level}s to train on and {len(dataset.valid):,} to validate"
+  return f"{dataset.name}: {sizes}, vocabulary {len(dataset.vocabulary):,}; unknown: {unknown}"
