@@ -4,10 +4,13 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo demo-text test lint clean
 
 demo: $(VENV)/ready
 	$(BIN)/python -m experiments.demo --workdir=runs/demo
+
+demo-text: $(VENV)/ready
+	$(BIN)/python -m experiments.demo --search=text_demo --workdir=runs/demo_text
 
 test: $(VENV)/ready-dev lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup

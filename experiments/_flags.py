@@ -93,7 +93,7 @@ class Launcher(Generic[C]):
     try:
       rest = values(list(argv))
     except flags.UnrecognizedFlagError as e:
-      raise InputError(_unknown_flag(e.flagname, [*option_paths, *paths])) from None
+      raise InputError(self._unknown_flag(e.flagname, base, [*option_paths, *paths])) from None
     except (flags.Error, ValueError) as e:  # absl raises ValueError for --noNAME=VALUE and for a --flagfile that is no text
       raise InputError(_one_sentence(e)) from None
     if len(rest) > 1:
@@ -103,15 +103,26 @@ class Launcher(Generic[C]):
     return config_lib.replace(base, {path: values[path].value for path in given}), options, given
 
   def _base(self, argv: Sequence[str]) -> C:
-    """Returns the configuration that the flags change: the preset, or the default of the space. Raises InputError for an unknown preset."""
+    """Returns the configuration that the flags change: the preset, or the default of the space.
+
+    Raises:
+      InputError: for an unknown preset, or a space that is unknown or not of the preset's kind; whatever other flags there are, since they
+        are no flags of another configuration.
+    """
     values = flags.FlagValues()
     for name in ("preset", "space"):
       flags.DEFINE_string(name, "", "", flag_values=values)
     with contextlib.suppress(flags.Error, ValueError):  # the full parse complains
       values(list(argv), known_only=True)
-    if values["preset"].value:
-      return load_preset(values["preset"].value, self.name)
-    return self._by_space.get(values["space"].value, self._default)
+    preset, space = values["preset"].value, values["space"].value
+    base = load_preset(preset, self.name) if preset else self._by_space.get(space, self._default)
+    return config_lib.replace(base, {"space": space}) if space and self._by_space else base
+
+  def _unknown_flag(self, name: str, base: C, known: Sequence[str]) -> str:
+    for config in (self._default, *self._by_space.values()):
+      if name in (path for path, _, _ in config_lib.fields(config)):
+        return f"--{name} is not a flag with --space={base.space}; it is one with --space={config.space} or a preset of that kind."
+    return _unknown_flag(name, known)
 
   def _define(self, values: flags.FlagValues, config: Any) -> list[str]:
     texts, paths = config_lib.help_texts(type(config)), []
@@ -127,23 +138,13 @@ class Launcher(Generic[C]):
     names = [name for name in preset_names() if _preset(name).LAUNCHER == self.name]
     lines = [self._about.strip(), "", "Presets (--preset=NAME):" if names else "Presets: none"]
     lines += [f"  {name:<32}{_summary(_preset(name).__doc__)}" for name in names]
-    parts: list[tuple[str, Any]] = [("Flags of every launcher", Options()), ("Configuration", self._default)]
-    parts += [(f"Configuration with --space={space}, where it differs", config) for space, config in self._by_space.items()]
-    shown: set[tuple[str, Any]] = set()
-    for title, config in parts:
-      if config in self._by_space.values():
-        lines += ["", f"{title}"]
-      texts, last = config_lib.help_texts(type(config)), None
-      for path, _, default in config_lib.fields(config):
-        if (path, default) in shown:
-          continue
-        shown.add((path, default))
-        component = path.rpartition(".")[0]
-        if component != last:
-          lines += ["", f"{component or title}:"] if component or config not in self._by_space.values() else []
-        last = component
-        lines.append(f"  --{path}={default}")
-        lines += textwrap.wrap(texts[path], 96, initial_indent="      ", subsequent_indent="      ")
+    lines += _listed("Flags of every launcher", _told(Options()))
+    configs = (self._default, *self._by_space.values())
+    common = _common([_told(config) for config in configs])
+    lines += _listed("Configuration", common)
+    for config in configs if self._by_space else ():
+      lines += ["", f"---- With --space={config.space}, or a preset of that kind ----", _summary(type(config).__doc__)]
+      lines += _listed("", [flag for flag in _told(config) if flag not in common])
     return "\n".join(lines)
 
 
@@ -203,6 +204,39 @@ def _preset(name: str) -> Any:
 
 def _summary(doc: str | None) -> str:
   return (doc or "").strip().splitlines()[0]
+
+
+_Told = tuple[str, Any, str]
+"""Path, default and meaning of a field."""
+
+
+def _told(config: Any) -> list[_Told]:
+  texts = config_lib.help_texts(type(config))
+  return [(path, default, texts[path]) for path, _, default in config_lib.fields(config)]
+
+
+def _common(told: Sequence[Sequence[_Told]]) -> list[_Told]:
+  """Returns the fields of components that are the same in all configurations, and single fields of no component."""
+
+  def whole(flags: Sequence[_Told], flag: _Told) -> list[_Told]:
+    component = flag[0].rpartition(".")[0]
+    return [other for other in flags if component and other[0].startswith(f"{component}.")] or [other for other in flags if other == flag]
+
+  return [flag for flag in told[0] if all(whole(flags, flag) == whole(told[0], flag) for flags in told)]
+
+
+def _listed(title: str, told: Sequence[_Told]) -> list[str]:
+  """Returns the lines of the help on some fields: under the title those of no component, and under its name those of each component."""
+  lines: list[str] = []
+  last = None
+  for path, default, text in told:
+    component = path.rpartition(".")[0]
+    if component != last:
+      lines += ["", f"{component or title}:"] if component or title else [""]
+    last = component
+    lines.append(f"  --{path}={default}")
+    lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
+  return lines
 
 
 def _unknown_flag(name: str, known: Sequence[str]) -> str:

@@ -21,7 +21,7 @@ def search_parts(config: LanguageSearchConfig) -> SearchParts:
   """Builds the workload of a search. Raises InputError for values that do not fit the text."""
   dataset = datasets.text_from_config(config.data)
   workload = LanguageWorkload(config.supernet, config.data, SPACES[config.space], dataset, config.seed, config.shared_masks)
-  return SearchParts(workload, _kept(dataset), _described(dataset))
+  return SearchParts(workload, _kept(dataset), _described(dataset, config.data.tokens))
 
 
 def train_parts(config: LanguageTrainConfig, genotype: Genotype) -> TrainParts:
@@ -34,15 +34,16 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype) -> TrainParts:
     metrics = {"weights": tree.size(state.weights), "best/epoch": 1 + int(np.argmin(state.losses)), "best/valid_perplexity": math.exp(best)}
     return metrics | {f"test/{name}": value for name, value in task.test(state, tokens).items()}
 
-  return TrainParts(task, dataset, test, _kept(dataset), _described(dataset))
+  return TrainParts(task, dataset, test, _kept(dataset), _described(dataset, config.data.tokens))
 
 
 def _kept(dataset: TextDataset) -> dict[str, str]:
   return {"vocabulary.txt": dataset.vocabulary.to_text()}
 
 
-def _described(dataset: TextDataset) -> str:
-  """Returns a line on the size of the text and the words that the vocabulary lacks."""
-  unknown = ", ".join(f"{split} {count:,} ({100 * count / len(getattr(dataset, split)):.1f} %)" for split, count in dataset.unknown.items())
+def _described(dataset: TextDataset, cut: int) -> str:
+  """Returns a line on the size of the text and the words that the vocabulary lacks, those of the training text if it is not cut."""
+  counts = {split: count for split, count in dataset.unknown.items() if split != "train" or not cut}
+  unknown = ", ".join(f"{split} {count:,} ({100 * count / len(getattr(dataset, split)):.1f} %)" for split, count in counts.items())
   sizes = f"{len(dataset.train):,} {dataset.level}s to train on and {len(dataset.valid):,} to validate"
   return f"{dataset.name}: {sizes}, vocabulary {len(dataset.vocabulary):,}; unknown: {unknown}"

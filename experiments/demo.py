@@ -1,9 +1,10 @@
-"""The main job on real images: search, look, retrain, and compare with random cells trained alike.
+"""The main job on real data: search, look, retrain, and compare with random cells trained alike.
 
   python -m experiments.demo --workdir=runs/demo
+  python -m experiments.demo --search=text_demo --workdir=runs/demo_text
 
-Runs the presets digits_demo and digits_demo_retrain as the launchers would, in folders of their own below --workdir. The same command
-again resumes. Whether the found cell or a random one wins is reported as it comes out.
+Runs a preset of the search, and the preset of the same name with _retrain, as the launchers would, in folders of their own below --workdir.
+The same command again resumes. Whether the found cell or a random one wins is reported as it comes out.
 """
 
 import concurrent.futures
@@ -15,9 +16,10 @@ import sys
 
 import numpy as np
 
-from dnas.core.config import check
+from dnas.core.config import check, check_name
 from dnas.core.errors import InputError
 from experiments import _flags, search
+from experiments.train import Outcome, outcome_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,12 +27,16 @@ class DemoConfig:
   """How the found cell is compared.
 
   Attributes:
+    search: preset of the search, such as digits_demo (images) or text_demo; NAME_retrain is that of the retraining.
     random_cells: how many random cells are retrained beside the found one.
   """
 
+  search: str = "digits_demo"
   random_cells: int = 4
 
   def __post_init__(self):
+    pairs = [name for name in _flags.preset_names() if f"{name}_retrain" in _flags.preset_names()]
+    check_name("search", self.search, pairs)
     check(self.random_cells >= 2, "random_cells", self.random_cells, "a spread needs at least 2")
 
 
@@ -38,44 +44,45 @@ def run(config: DemoConfig, options: _flags.Options, given: set[str]) -> None:
   """Searches, retrains the found and the random cells, and prints the comparison."""
   _flags.require_workdir(options)
   root = pathlib.Path(options.workdir).expanduser()
-  print("1. Search: the DARTS supernet on scikit-learn's handwritten digits, first order\n", flush=True)
-  search.run(_flags.load_preset("digits_demo", "search"), dataclasses.replace(options, workdir=str(root / "search")), set())
-  print(f"\n2. Retraining on all training images: the found and {config.random_cells} random cells, two at a time\n", flush=True)
+  preset = _flags.load_preset(config.search, "search")
+  print(f"1. Search: the DARTS supernet on {preset.data.dataset}, {preset.hypergradient} ({config.search})\n", flush=True)
+  search.run(preset, dataclasses.replace(options, workdir=str(root / "search")), set())
+  print(f"\n2. Retraining: the found and {config.random_cells} random cells, two at a time ({config.search}_retrain)\n", flush=True)
   contestants = {"found": str(root / "search")} | {f"random {seed}": f"random:{seed}" for seed in range(config.random_cells)}
   with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-    jobs = {name: pool.submit(retrain, name, genotype, root, options) for name, genotype in contestants.items()}
-  errors = {name: job.result() for name, job in jobs.items()}
-  print(report(errors))
+    jobs = {name: pool.submit(retrain, f"{config.search}_retrain", name, genotype, root, options) for name, genotype in contestants.items()}
+  print(report({name: job.result() for name, job in jobs.items()}))
   print(f"\nlook at {root / 'search' / 'pictures'}: the cells drawn, the architecture weights over epochs, the learning curves")
 
 
-def retrain(name: str, genotype: str, root: pathlib.Path, options: _flags.Options) -> float:
-  """Runs `experiments.train` in a process of its own, says when it is done, and returns the test error in percent.
+def retrain(preset: str, name: str, genotype: str, root: pathlib.Path, options: _flags.Options) -> Outcome:
+  """Runs `experiments.train` in a process of its own, says when it is done, and returns what it was judged by.
 
   Raises:
     InputError: if it fails; the end of what it printed is in the message.
   """
   folder = root / name.replace(" ", "_")
   own = [f"--genotype={genotype}", f"--workdir={folder}", f"--compilation_cache={options.compilation_cache}"]
-  command = [sys.executable, "-m", "experiments.train", "--preset=digits_demo_retrain", *own]
+  command = [sys.executable, "-m", "experiments.train", f"--preset={preset}", *own]
   done = subprocess.run(command, capture_output=True, text=True)
   if done.returncode:
     raise InputError(f"the training in {folder} left with status {done.returncode} ({done.stderr.strip()[-300:]}); mend that and go on.")
   result = json.loads((folder / "result.json").read_text())
-  error = 100 * (1 - result["test/accuracy"])
-  print(f"  {name:<10}train loss {result['train/loss']:.3f}  test error {error:.2f} %  {result['weights']:,} weights  {folder}", flush=True)
-  return error
+  outcome = outcome_of(result)
+  figure = f"{outcome.measure} {outcome.value:.2f}{outcome.unit}"
+  print(f"  {name:<10}train loss {result['train/loss']:.3f}  {figure}  {result['weights']:,} weights  {folder}", flush=True)
+  return outcome
 
 
-def report(errors: dict[str, float]) -> str:
-  """Returns the comparison of the found cell's test error, in percent, with those of the random ones."""
-  chance = np.array([error for name, error in errors.items() if name != "found"])
-  lines = ["", "test error, each network trained once, alike:"]
-  lines += [f"  {name:<10}{error:6.2f} %" for name, error in errors.items()]
-  lines.append(f"  random cells: mean {chance.mean():.2f} %, standard deviation {chance.std(ddof=1):.2f} %")
-  better = int((chance > errors["found"]).sum())
-  lines.append(f"  the found cell is better than {better} of {len(chance)} random cells")
-  lines.append("  (one training each, on few images: this shows the machinery, and does not decide which is better)")
+def report(outcomes: dict[str, Outcome]) -> str:
+  """Returns the comparison of the found cell with the random ones."""
+  measure, unit, found = outcomes["found"]
+  chance = np.array([outcome.value for name, outcome in outcomes.items() if name != "found"])
+  lines = ["", f"{measure}, each network trained once, alike:"]
+  lines += [f"  {name:<10}{outcome.value:6.2f}{unit}" for name, outcome in outcomes.items()]
+  lines.append(f"  random cells: mean {chance.mean():.2f}{unit}, standard deviation {chance.std(ddof=1):.2f}{unit}")
+  lines.append(f"  the found cell is better than {int((chance > found).sum())} of {len(chance)} random cells")
+  lines.append("  (one training each, on little data: this shows the machinery, and does not decide which is better)")
   return "\n".join(lines)
 
 

@@ -11,7 +11,7 @@ import json
 import pathlib
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from absl import logging
@@ -39,9 +39,12 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
   Raises:
     InputError: if there is none, or it is no network of its space.
   """
-  space, known = SPACES[space_name], (_language if space_name in TEXT_SPACES else _image).GENOTYPES
+  space, is_text = SPACES[space_name], space_name in TEXT_SPACES
+  known, others = (_language.GENOTYPES, _image.GENOTYPES) if is_text else (_image.GENOTYPES, _language.GENOTYPES)
   if text in known:
     return known[text]
+  if text in others:
+    raise _of_the_other_half(f"--genotype={text} is", others[text], space_name)
   kind, _, seed = text.partition(":")
   if kind == "random":
     if not (seed.isdecimal() and len(seed) <= 20):
@@ -66,11 +69,15 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
   found = genotypes.parse(content, space.name, space.edges_per_node, where=str(path))
   if found.space not in SPACES:
     raise InputError(f"{path}: {unknown_name('space', found.space, SPACES)}")
-  if (found.space in TEXT_SPACES) != (space_name in TEXT_SPACES):
-    mend = f"give --space={found.space} or a preset for {'text' if found.space in TEXT_SPACES else 'images'}"
-    raise InputError(f"{path} holds a cell of the space '{found.space}' and this training is of '{space_name}'; {mend}.")
-  operations = tuple(name for name in SPACES[found.space].operations if name != NONE) if found.space in TEXT_SPACES else None
+  if (found.space in TEXT_SPACES) != is_text:
+    raise _of_the_other_half(f"{path} holds", found, space_name)
+  operations = tuple(name for name in SPACES[found.space].operations if name != NONE) if is_text else None
   return SPACES[found.space].validate(found, operations, where=str(path))
+
+
+def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputError:
+  mend = f"give --space={found.space} or a preset for {'text' if found.space in TEXT_SPACES else 'images'}"
+  return InputError(f"{what} a cell of the space '{found.space}' and this training is of '{space_name}'; {mend}.")
 
 
 def run(config: ImageTrainConfig | LanguageTrainConfig, options: _flags.Options, given: set[str]) -> None:
@@ -90,15 +97,24 @@ def run(config: ImageTrainConfig | LanguageTrainConfig, options: _flags.Options,
       folder.write_result({"genotype": genotype.to_json(), **position.history[-1]["metrics"], **metrics})
     save_pictures(folder.path, SPACES[genotype.space])
   result = json.loads(result_path.read_text())
-  print(f"\n{headline(result)}  test loss {result['test/loss']:.4f}  weights {result['weights']:,}")
+  measure, unit, value = outcome_of(result)
+  print(f"\n{measure} {value:.2f}{unit}  test loss {result['test/loss']:.4f}  weights {result['weights']:,}")
   print(f"pictures: {folder.path / 'pictures'}")
 
 
-def headline(result: Mapping[str, Any]) -> str:
-  """Returns the number that a training is judged by: 'test error 2.76 %' or 'test perplexity 55.7'."""
+class Outcome(NamedTuple):
+  """The number that a training is judged by, lower is better: 'test error', ' %', 2.76, or 'test perplexity', '', 55.7."""
+
+  measure: str
+  unit: str
+  value: float
+
+
+def outcome_of(result: Mapping[str, Any]) -> Outcome:
+  """Returns the outcome of the result of a training."""
   if "test/perplexity" in result:
-    return f"test perplexity {result['test/perplexity']:.2f}"
-  return f"test error {100 * (1 - result['test/accuracy']):.2f} %"
+    return Outcome("test perplexity", "", result["test/perplexity"])
+  return Outcome("test error", " %", 100 * (1 - result["test/accuracy"]))
 
 
 LAUNCHER = _flags.Launcher("train", ImageTrainConfig(), run, __doc__, {"darts_recurrent": LanguageTrainConfig()})

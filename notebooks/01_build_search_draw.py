@@ -54,8 +54,8 @@ print(f"{tree.size(variables.weights) - auxiliary:,} weights, and {auxiliary:,} 
 # %% [markdown]
 # ## A search
 #
-# The space has 14 edges in a cell, with 8 operations each. A workload is a supernet with its data. All parts take the same configurations as the command line:
-# `SupernetConfig(channels=2)` is `--supernet.channels=2`.
+# The space has 14 edges in a cell, with 8 operations each. A workload is a supernet with its data. All parts take the same
+# configurations as the command line: `SupernetConfig(channels=2)` is `--supernet.channels=2`.
 
 # %%
 space = SPACES["darts_conv"]

@@ -219,7 +219,9 @@ class RetrainTask:
     valid = self._evaluate(current, self._valid)
     metrics = {f"train/{name}": value for name, value in perplexity_of(means["nats"] / max(means["words"], 1e-9)).items()}
     metrics |= {f"valid/{name}": value for name, value in valid.items()}
-    metrics |= {"learning_rate": self._config.learning_rate, "averaging": float(averaging)}
+    metrics["learning_rate"] = self._config.learning_rate
+    if averaging:
+      metrics["averaging"] = 1.0
     if rollbacks:
       metrics["rollbacks"] = float(rollbacks)
       self._say_rollbacks(epoch, rollbacks, state)

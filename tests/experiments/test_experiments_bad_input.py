@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny_runs import DATA, LAUNCHERS, SEARCH, TRAIN, launch, saved_steps
+from tiny_runs import DATA, LAUNCHERS, SEARCH, TRAIN, launch, refusal, saved_steps
 
 from dnas.cells.registries import IMAGE_GENOTYPES
 from dnas.data import cifar
@@ -13,20 +13,7 @@ BASE = {"search": SEARCH, "train": TRAIN}
 
 
 def refused(capsys, launcher, workdir, *flags):
-  """Launches with flags that must be refused, and returns the sentence."""
-  status = launch(launcher, *BASE[launcher], f"--workdir={workdir}", *flags)
-  out, err = capsys.readouterr()
-  assert (status, out) == (2, ""), (status, out, err)
-  assert err.startswith("error: ") and err.count("\n") == 1 and err.endswith(".\n") and "Traceback" not in err, err
-  return err.removeprefix("error: ").strip()
-
-
-@pytest.fixture
-def workdir(tmp_path):
-  """A folder that must not be made."""
-  folder = tmp_path / "runs" / "new"
-  yield folder
-  assert not folder.exists() and not folder.parent.exists()
+  return refusal(capsys, launcher, workdir, *BASE[launcher], *flags)
 
 
 BOTH = [
@@ -88,7 +75,11 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
 @pytest.mark.parametrize(
   "launcher, flags, sentence",
   [
-    ("search", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be darts_conv, nasnet."),
+    ("search", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be darts_conv, darts_recurrent, nasnet."),
+    ("train", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be darts_conv, darts_recurrent, nasnet."),
+    ("search", ["--data.dataset=ptb"], "--data.dataset is ptb; it can be cifar10, cifar100, digits, "),
+    ("search", ["--shared_masks"], "--shared_masks is not a flag with --space=darts_conv; it is one with --space=darts_recurrent or"),
+    ("train", ["--space=nasnet", "--data.level=word"], "--data.level is not a flag with --space=nasnet; it is one with --space=darts_rec"),
     ("search", ["--hypergradient=second_order"], "--hypergradient is second_order; did you mean 'first_order'?"),
     ("search", ["--unrolled.steps=3"], "--unrolled.steps is 3; it does nothing with --hypergradient=first_order, so leave it out"),
     ("search", ["--hypergradient=unrolled", "--implicit_cg.iterations=3"], "--implicit_cg.iterations is 3; it does nothing with"),

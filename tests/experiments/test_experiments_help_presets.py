@@ -11,39 +11,65 @@ import sys
 import pytest
 
 from dnas.core import config as config_lib
-from experiments import _flags, demo, search, train
+from experiments import _flags, configs, demo, search, train
+from experiments.train import Outcome
 
 LAUNCHERS = {"search": search.LAUNCHER, "train": train.LAUNCHER, "demo": demo.LAUNCHER}
 PRESETS = {name: _flags._preset(name) for name in _flags.preset_names()}
 
-CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.dataset": "cifar100", "data.data_dir": "elsewhere", "genotype": "random:1"}
+TEXT = ("--space=darts_recurrent",)
+CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
+IMAGE_CHOICES, TEXT_CHOICES = {"data.dataset": "cifar100"}, {"data.level": "character"}
 
 
-def other(path, kind, value):
+def is_text(config):
+  return getattr(config, "space", "") in configs.TEXT_SPACES
+
+
+def other(path, kind, value, of_text):
   """Another valid value of a field."""
+  if kind is str and of_text and path == "data.dataset":
+    return "ptb" if value != "ptb" else "wikitext2"
   if kind is str:
-    return CHOICES[path]
+    return (CHOICES | (TEXT_CHOICES if of_text else IMAGE_CHOICES))[path]
   if kind is bool:
     return not value
   return value + 2 if kind is int else value / 2 or 0.25
 
 
+BASES = [("search", ()), ("train", ()), ("demo", ()), ("search", TEXT), ("train", TEXT)]
+BASES += [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()]
 CASES = [
-  pytest.param(launcher, preset, path, kind, value, id=f"{preset or launcher}-{path}")
-  for launcher, preset in [("search", ""), ("train", ""), ("demo", ""), *((module.LAUNCHER, name) for name, module in PRESETS.items())]
-  for path, kind, value in config_lib.fields(PRESETS[preset].CONFIG if preset else LAUNCHERS[launcher]._default)
+  pytest.param(launcher, base, path, kind, value, is_text(config), id=f"{''.join(base).rpartition('=')[2] or launcher}-{launcher}-{path}")
+  for launcher, base in BASES
+  for config in [LAUNCHERS[launcher].parse([launcher, *base])[0]]
+  for path, kind, value in config_lib.fields(config)
+  if not (is_text(config) and path == "space")  # the only one for text
 ]
 
 
-@pytest.mark.parametrize("launcher, preset, path, kind, value", CASES)
-def test_every_field_is_a_flag_that_overrides_the_preset(launcher, preset, path, kind, value):
-  argv = [launcher, "--workdir=w", *([f"--preset={preset}"] if preset else [])]
+@pytest.mark.parametrize("launcher, base, path, kind, value, of_text", CASES)
+def test_every_field_is_a_flag_that_overrides_the_preset(launcher, base, path, kind, value, of_text):
+  argv = [launcher, "--workdir=w", *base]
   config, options, given = LAUNCHERS[launcher].parse(argv)
-  new = other(path, kind, value)
+  new = other(path, kind, value, of_text)
   for flags in ([f"--{path}={new}"], [f"--{path}", str(new)] if kind is not bool else [f"--{'' if new else 'no'}{path}"]):
     changed, changed_options, changed_given = LAUNCHERS[launcher].parse([*argv, *flags])
     assert config_lib.differences(config_lib.flatten(config), config_lib.flatten(changed)) == {path: (value, new)}
-    assert (options, given, changed_given) == (changed_options, set(), {path}) and json.dumps(config_lib.flatten(changed))
+    assert options == changed_options and changed_given == given | {path} and json.dumps(config_lib.flatten(changed))
+
+
+def test_a_space_or_a_preset_chooses_the_configuration():
+  for launcher, image, text in (
+    ("search", configs.ImageSearchConfig, configs.LanguageSearchConfig),
+    ("train", configs.ImageTrainConfig, configs.LanguageTrainConfig),
+  ):
+    for flags, wanted in (((), image()), (("--space=nasnet",), image(space="nasnet")), (TEXT, text()), (("--space", TEXT[0][8:]), text())):
+      config, _, given = LAUNCHERS[launcher].parse([launcher, *flags])
+      assert config == wanted and type(config) is type(wanted) and given == ({"space"} if flags else set())
+  for name, module in PRESETS.items():
+    config, _, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, f"--space={module.CONFIG.space}", f"--preset={name}"])
+    assert config == module.CONFIG and given == {"space"} and is_text(config) == name.startswith(("darts_ptb", "darts_wikitext2", "text"))
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
@@ -53,14 +79,24 @@ def test_help_lists_every_flag_with_its_default_and_what_it_means(name, flag, ca
   assert launcher.main([name, "--nonsense", flag]) == 0
   out, err = capsys.readouterr()
   assert err == ""
-  lines, count = out.splitlines(), 0
-  for config in (_flags.Options(), launcher._default):
+  lines, seen = out.splitlines(), set()
+  halves = [launcher._default, *launcher._by_space.values()]
+  parts = [lines.index(f"---- With --space={config.space}, or a preset of that kind ----") for config in halves if len(halves) > 1]
+  assert parts == sorted(parts) and len(parts) == (0 if name == "demo" else 2)
+  for index, config in enumerate((_flags.Options(), *halves)):
+    own = range(parts[index - 1], [*parts[1:], len(lines)][index - 1]) if index and parts else range(0)
+    elsewhere = {number for part in parts[:1] for number in range(part, len(lines))} - set(own)
     texts = config_lib.help_texts(type(config))
+    components = {f"{path.partition('.')[0]}:" for path in texts if "." in path}
     for path, _, default in config_lib.fields(config):
-      here = lines.index(f"  --{path}={default}")
-      assert len(texts[path]) > 10 and lines[here + 1].startswith("      ") and texts[path].startswith(lines[here + 1].strip()), path
-      count += 1
-  assert count == sum(line.startswith("  --") for line in lines) and max(map(len, lines)) <= 140
+      here = [n for n, line in enumerate(lines) if line == f"  --{path}={default}" and n not in elsewhere]
+      assert len(here) == 1, (path, here)
+      assert len(texts[path]) > 10 and lines[here[0] + 1].startswith("      ") and texts[path].startswith(lines[here[0] + 1].strip()), path
+      heading = next(line for line in reversed(lines[: here[0]]) if line and not line.startswith("  "))
+      component = path.rpartition(".")[0]
+      assert heading == f"{component}:" if component else heading not in components
+      seen.add(here[0])
+  assert seen == {n for n, line in enumerate(lines) if line.startswith("  --")} and max(map(len, lines)) <= 140
   for preset, module in PRESETS.items():
     assert any(line.split()[:1] == [preset] for line in lines) == (module.LAUNCHER == name)
 
@@ -109,6 +145,7 @@ PUBLISHED_SEARCH = {
 }
 PUBLISHED_RETRAINING = {
   **PUBLISHED_DATA,
+  "space": "darts_conv",
   "genotype": "DARTS_V2",
   "seed": 0,
   "data.train_portion": 1.0,
@@ -127,34 +164,114 @@ PUBLISHED_RETRAINING = {
   "train.auxiliary_weight": 0.4,
   "train.drop_path": 0.2,
 }
+PTB = {
+  "space": "darts_recurrent",
+  "data.dataset": "ptb",
+  "data.data_dir": "",
+  "data.level": "word",
+  "data.tokens": 0,
+  "data.eval_batch_size": 10,
+  "data.sequence_length": 35,
+  "data.short_probability": 0.05,
+}
+PTB_SEARCH = {
+  **PTB,
+  "seed": 3,
+  "shared_masks": True,
+  "data.batch_size": 256,
+  "data.length_deviation": 0.0,
+  "supernet.units": 300,
+  "supernet.dropout_words": 0.0,
+  "supernet.dropout_embedding": 0.2,
+  "supernet.dropout_inputs": 0.75,
+  "supernet.dropout_hidden": 0.25,
+  "supernet.dropout_output": 0.75,
+  "supernet.activation_penalty": 0.0,
+  "supernet.temporal_penalty": 1e-3,
+  "darts.epochs": 50,
+  "darts.learning_rate": 20.0,
+  "darts.final_learning_rate": 20.0,
+  "darts.momentum": 0.0,
+  "darts.weight_decay": 5e-7,
+  "darts.gradient_clip": 0.25,
+  "darts.arch_learning_rate": 3e-3,
+  "darts.arch_beta1": 0.9,
+  "darts.arch_beta2": 0.999,
+  "darts.arch_weight_decay": 1e-3,
+  "darts.arch_init_scale": 1e-3,
+}
+PTB_RETRAINING = {
+  **PTB,
+  "genotype": "DARTS_V2",
+  "seed": 1267,
+  "data.batch_size": 64,
+  "data.length_deviation": 5.0,
+  "network.units": 850,
+  "network.dropout_words": 0.1,
+  "network.dropout_embedding": 0.2,
+  "network.dropout_inputs": 0.75,
+  "network.dropout_hidden": 0.25,
+  "network.dropout_output": 0.75,
+  "network.activation_penalty": 0.0,
+  "network.temporal_penalty": 1e-3,
+  "train.epochs": 3600,
+  "train.learning_rate": 20.0,
+  "train.weight_decay": 8e-7,
+  "train.gradient_clip": 0.25,
+  "train.patience": 5,
+  "train.test_batch_size": 1,
+}
+WIKITEXT2 = {"data.dataset": "wikitext2", "network.units": 700, "network.dropout_hidden": 0.15, "train.weight_decay": 5e-7}
+SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01}
+NO_RESULT = {"data.eval_batch_size", "data.buckets"}
+"""These change no result: evaluation batches of images, and the padded lengths of windows of text."""
 
 
 @pytest.mark.parametrize(
   "name, published, unused",
   [
-    # evaluation batches change no result, and the settings of other estimators do nothing
+    # the settings of other estimators do nothing
     ("darts_cifar10_first_order", PUBLISHED_SEARCH | {"hypergradient": "first_order"}, r"(finite_difference|unrolled|implicit_\w+)\."),
-    (
-      "darts_cifar10_second_order",
-      PUBLISHED_SEARCH | {"hypergradient": "finite_difference", "finite_difference.radius": 0.01},
-      r"(unrolled|implicit_\w+)\.",
-    ),
+    ("darts_cifar10_second_order", PUBLISHED_SEARCH | SECOND_ORDER, r"(unrolled|implicit_\w+)\."),
     ("darts_cifar10_retrain", PUBLISHED_RETRAINING, r"$^"),
+    ("darts_ptb_first_order", PTB_SEARCH | {"hypergradient": "first_order"}, r"(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_ptb_second_order", PTB_SEARCH | SECOND_ORDER, r"(unrolled|implicit_\w+)\."),
+    ("darts_ptb_retrain", PTB_RETRAINING, r"$^"),
+    ("darts_wikitext2_retrain", PTB_RETRAINING | WIKITEXT2, r"$^"),
   ],
 )
 def test_published_presets_hold_the_published_figures(name, published, unused):
-  flat = config_lib.flatten(PRESETS[name].CONFIG)
-  assert {path: value for path, value in flat.items() if path != "data.eval_batch_size" and not re.match(unused, path)} == published
+  config = PRESETS[name].CONFIG
+  ignored = {path for path in NO_RESULT if not (is_text(config) and path == "data.eval_batch_size")}  # of a text it is the context
+  flat = config_lib.flatten(config)
+  assert {path: value for path, value in flat.items() if path not in ignored and not re.match(unused, path)} == published
 
 
-def test_the_demonstrations_differ_from_the_published_recipe_in_size_and_rates_alone():
-  small, published = (config_lib.flatten(PRESETS[name].CONFIG) for name in ("digits_demo", "darts_cifar10_first_order"))
-  changed = set(config_lib.differences(small, published))
-  assert changed <= {"data.dataset", "data.crop_padding", "data.flip", "supernet.channels", "supernet.cells"} | {
-    "darts.epochs",
-    "darts.learning_rate",
-    "darts.arch_learning_rate",
-  }
+def test_the_published_presets_are_all_tested():
+  marks = test_published_presets_hold_the_published_figures.pytestmark
+  assert {case[0] for mark in marks for case in mark.args[1]} == {name for name in PRESETS if name.startswith("darts_")}
+
+
+DEMOS = {
+  "digits_demo": (
+    "darts_cifar10_first_order",
+    {"supernet.channels", "supernet.cells", "darts.epochs", "darts.learning_rate", "darts.arch_learning_rate"}
+    | {"data.dataset", "data.crop_padding", "data.flip"},
+  ),
+  "text_demo": (
+    "darts_ptb_first_order",
+    {"supernet.units", "darts.epochs", "darts.learning_rate", "darts.final_learning_rate", "darts.arch_learning_rate"}
+    | {"data.dataset", "data.batch_size", "data.sequence_length", "data.buckets"}
+    | {f"supernet.dropout_{of}" for of in ("embedding", "inputs", "hidden", "output")},
+  ),
+}
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_the_demonstrations_differ_from_the_published_recipe_in_size_and_rates_alone(name):
+  published, free = DEMOS[name]
+  small, recipe = (config_lib.flatten(PRESETS[preset].CONFIG) for preset in (name, published))
+  assert set(config_lib.differences(small, recipe)) <= free
 
 
 def test_a_launcher_without_presets_says_so(capsys):
@@ -165,38 +282,64 @@ def test_a_launcher_without_presets_says_so(capsys):
 
 
 def test_the_report_of_the_demo():
-  text = demo.report({"found": 5.0, "random 0": 4.0, "random 1": 6.0, "random 2": 8.0})
+  def report(measure, unit, **values):
+    return demo.report({name.replace("_", " "): Outcome(measure, unit, value) for name, value in values.items()})
+
+  text = report("test error", " %", found=5.0, random_0=4.0, random_1=6.0, random_2=8.0)
+  assert "test error, each network" in text
   assert "random cells: mean 6.00 %, standard deviation 2.00 %" in text and "better than 2 of 3 random cells" in text
   assert [line.split() for line in text.splitlines() if line.startswith(("  found  ", "  random 0"))] == [
     ["found", "5.00", "%"],
     ["random", "0", "4.00", "%"],
   ]
-  assert "better than 0 of 2" in demo.report({"found": 5.0, "random 0": 5.0, "random 1": 1.0})  # a tie is no win
+  assert "better than 0 of 2" in report("test error", " %", found=5.0, random_0=5.0, random_1=1.0)  # a tie is no win
+  text = report("test perplexity", "", found=105.0, random_0=104.0, random_1=106.0)
+  assert "test perplexity, each network" in text and "better than 1 of 2" in text and "%" not in text
+  assert "random cells: mean 105.00, standard deviation 1.41" in text
 
 
-def test_the_demo_searches_once_and_retrains_all_cells_alike(tmp_path, monkeypatch, capsys):
+def test_a_training_is_judged_by_error_or_perplexity():
+  assert train.outcome_of({"test/accuracy": 0.975, "test/loss": 0.1}) == ("test error", " %", pytest.approx(2.5))
+  assert train.outcome_of({"test/perplexity": 55.7, "test/loss": 4.0}) == Outcome("test perplexity", "", 55.7)
+
+
+@pytest.mark.parametrize(
+  "preset, found_result, other_result, said",
+  [
+    ("digits_demo", {"test/accuracy": 0.99}, {"test/accuracy": 0.98}, "found       1.00 %"),
+    ("text_demo", {"test/perplexity": 99.0}, {"test/perplexity": 101.0}, "found      99.00\n"),
+  ],
+)
+def test_the_demo_searches_once_and_retrains_all_cells_alike(tmp_path, monkeypatch, capsys, preset, found_result, other_result, said):
   searches, trainings = [], []
 
   def fake_train(command, **_):
-    assert command[:4] == [sys.executable, "-m", "experiments.train", "--preset=digits_demo_retrain"]
+    assert command[:4] == [sys.executable, "-m", "experiments.train", f"--preset={preset}_retrain"]
     flags = dict(flag.lstrip("-").split("=", 1) for flag in command[4:])
     trainings.append(flags)
     folder = pathlib.Path(flags["workdir"])
     folder.mkdir(parents=True)
-    accuracy = 0.99 if flags["genotype"].endswith("search") else 0.98
-    (folder / "result.json").write_text(json.dumps({"test/accuracy": accuracy, "train/loss": 0.1, "weights": 1000}))
+    result = found_result if flags["genotype"].endswith("search") else other_result
+    (folder / "result.json").write_text(json.dumps(result | {"train/loss": 0.1, "weights": 1000}))
     return subprocess.CompletedProcess(command, 0, "", "")
 
   monkeypatch.setattr(search, "run", lambda config, options, given: searches.append((config, options.workdir)))
   monkeypatch.setattr(demo.subprocess, "run", fake_train)
-  assert demo.main(["demo", "--random_cells=2", f"--workdir={tmp_path / 'demo'}"]) == 0
+  assert demo.main(["demo", f"--search={preset}", "--random_cells=2", f"--workdir={tmp_path / 'demo'}"]) == 0
   found = str(tmp_path / "demo" / "search")
-  assert searches == [(PRESETS["digits_demo"].CONFIG, found)]
+  assert searches == [(PRESETS[preset].CONFIG, found)]
   assert sorted(flags["genotype"] for flags in trainings) == sorted([found, "random:0", "random:1"])
   assert {tuple(sorted(set(flags) - {"genotype", "workdir"})) for flags in trainings} == {("compilation_cache",)}
   assert len({flags["workdir"] for flags in trainings}) == 3
-  said = capsys.readouterr().out
-  assert "found       1.00 %" in said and "better than 2 of 2" in said
+  out = capsys.readouterr().out
+  assert said in out and "better than 2 of 2" in out
+
+
+def test_the_demo_takes_searches_that_have_a_retraining(capsys):
+  for name in ("text_demo_retrain", "darts_ptb_retrain", "digit_demo"):
+    assert demo.main(["demo", f"--search={name}", "--workdir=never_made"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: --search is {name}; ") and said.endswith("t can be digits_demo, text_demo.\n")
 
 
 def test_a_training_that_fails_ends_the_demo_in_one_sentence(tmp_path, monkeypatch, capsys):

@@ -9,18 +9,24 @@ import sys
 import time
 
 import pytest
-from tiny_runs import SEARCH, STEPS, TRAIN, cache_flag, final_bits, history, saved_steps
+from tiny_runs import SEARCH, STEPS, TEXT_SEARCH, TEXT_TRAIN, TRAIN, cache_flag, final_bits, history, saved_steps
 
 import dnas
 
-FLAGS = {"search": (*SEARCH, "--save_every_steps=1"), "train": (*TRAIN, "--save_every_steps=1", "--genotype=DARTS_V2")}
+FLAGS = {
+  "search": ("search", *SEARCH),
+  "train": ("train", *TRAIN, "--genotype=DARTS_V2"),
+  "text_search": ("search", *TEXT_SEARCH, "--data.tokens=1200"),
+  "text_train": ("train", *TEXT_TRAIN, "--data.tokens=800", "--genotype=DARTS_V2"),
+}
+"""Name of a run to its launcher and flags."""
 PATIENCE = 240
 """Seconds until a process that should have ended or begun is given up; a machine without compiled programs needs most of them."""
 
 
-def start(launcher, workdir):
-  root = pathlib.Path(dnas.__file__).parents[1]
-  command = [sys.executable, "-m", f"experiments.{launcher}", *FLAGS[launcher], cache_flag(), f"--workdir={workdir}"]
+def start(run, workdir):
+  root, (launcher, *flags) = pathlib.Path(dnas.__file__).parents[1], FLAGS[run]
+  command = [sys.executable, "-m", f"experiments.{launcher}", *flags, "--save_every_steps=1", cache_flag(), f"--workdir={workdir}"]
   environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
   return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
@@ -41,11 +47,11 @@ def wait_for_progress(process, workdir, step):
     time.sleep(0.005)
 
 
-def kill_all_along(launcher, workdir, moments, rng):
+def kill_all_along(run, workdir, moments, rng):
   """Kills the run after it has moved on, once per number in `moments`, so many steps later; returns how many kills hit it alive."""
   hits = 0
   for steps in moments:
-    process = start(launcher, workdir)
+    process = start(run, workdir)
     wait_for_progress(process, workdir, saved(workdir) + steps)
     time.sleep(rng.uniform(0, 0.1))
     process.kill()
@@ -55,13 +61,25 @@ def kill_all_along(launcher, workdir, moments, rng):
 
 @pytest.fixture(scope="module")
 def unbroken(tmp_path_factory):
-  def run(launcher):
-    workdir = tmp_path_factory.mktemp("unbroken") / launcher
-    status, _, err = ended(start(launcher, workdir))
+  def results(run):
+    workdir = tmp_path_factory.mktemp("unbroken") / run
+    status, _, err = ended(start(run, workdir))
     assert status == 0, err
     return history(workdir), final_bits(workdir)
 
-  return run
+  return results
+
+
+def stop_after_a_step(run, workdir):
+  """Asks the run to stop after it has moved on, and returns after how many steps it did."""
+  process = start(run, workdir)
+  wait_for_progress(process, workdir, saved(workdir))
+  process.send_signal(signal.SIGTERM)
+  status, out, err = ended(process)
+  assert status == 143 and err.startswith("error: stopped as requested after step") and "the same command continues the run" in err
+  assert "SIGTERM received: saving after this step" in out and "resumed after step " in out
+  assert f"after step {saved(workdir)} of " in err
+  return saved(workdir)
 
 
 def test_a_search_that_is_killed_and_stopped_ends_in_the_bits_of_the_unbroken_one(unbroken, tmp_path):
@@ -72,15 +90,7 @@ def test_a_search_that_is_killed_and_stopped_ends_in_the_bits_of_the_unbroken_on
   assert ended(process)[0] == -signal.SIGKILL
   assert kill_all_along("search", workdir, (0, rng.randrange(1, 4)), rng) == 2 and 0 < saved(workdir) < 2 * STEPS
 
-  process = start("search", workdir)
-  wait_for_progress(process, workdir, saved(workdir))
-  process.send_signal(signal.SIGTERM)
-  status, out, err = ended(process)
-  assert status == 143 and err.startswith("error: stopped as requested after step") and "the same command continues the run" in err
-  assert "SIGTERM received: saving after this step" in out and "resumed after step " in out
-  stopped = saved(workdir)
-  assert f"after step {stopped} of {2 * STEPS}" in err
-
+  stopped = stop_after_a_step("search", workdir)
   status, out, err = ended(start("search", workdir))
   assert status == 0 and err == "" and f"resumed after step {stopped} of {2 * STEPS}" in out
   wanted = unbroken("search")
@@ -95,3 +105,40 @@ def test_a_retraining_that_is_killed_ends_in_the_bits_of_the_unbroken_one(unbrok
   wanted = unbroken("train")
   assert history(workdir) == wanted[0] and "test/accuracy" in wanted[0][1]
   assert final_bits(workdir) == wanted[1]
+
+
+def hidden_states(bits):
+  """Shapes of the hidden states in a checkpoint, by their paths."""
+  return {name: tuple(shape) for name, shape, _ in bits[1] if "carry" in name or "hidden" in name}
+
+
+def ends_of_epochs(outcome):
+  return [line["step"] for line in outcome[0][0]]
+
+
+def test_a_text_search_that_is_killed_and_stopped_ends_in_the_bits_of_the_unbroken_one(unbroken, tmp_path):
+  rng, workdir, wanted = random.Random(5), tmp_path / "run", unbroken("text_search")
+  inside, first_end, end = [], *ends_of_epochs(wanted)
+  assert kill_all_along("text_search", workdir, (rng.randrange(1, 8),), rng) == 1
+  inside.append(saved(workdir))
+  inside.append(stop_after_a_step("text_search", workdir))
+  assert kill_all_along("text_search", workdir, (max(first_end - inside[-1], 0) + 2,), rng) == 1
+  inside.append(saved(workdir))
+  assert inside[0] < inside[1] < inside[2] < end and first_end < inside[2] and set(inside) - {first_end}, "in the middle of both epochs"
+  status, out, err = ended(start("text_search", workdir))
+  assert status == 0 and err == "" and f"resumed after step {inside[-1]} of {end}" in out
+  assert history(workdir) == wanted[0] and "valid/perplexity" in wanted[0][1]
+  assert final_bits(workdir) == wanted[1] and list(hidden_states(wanted[1]).values()) == [(8, 4), (8, 4)], "of training and of validation"
+
+
+def test_a_text_retraining_that_is_killed_and_stopped_ends_in_the_bits_of_the_unbroken_one(unbroken, tmp_path):
+  rng, workdir, wanted = random.Random(6), tmp_path / "run", unbroken("text_train")
+  *_, averaged, end = ends_of_epochs(wanted)
+  assert kill_all_along("text_train", workdir, (rng.randrange(2, 12),), rng) == 1
+  first = saved(workdir)
+  stopped = stop_after_a_step("text_train", workdir)
+  assert kill_all_along("text_train", workdir, (averaged - stopped + 1,), rng) == 1
+  assert 0 < first < stopped < averaged < saved(workdir) < end
+  assert ended(start("text_train", workdir))[0] == 0
+  assert history(workdir) == wanted[0] and "test/perplexity" in wanted[0][1] and wanted[0][1]["averaging"] == 1
+  assert final_bits(workdir) == wanted[1] and list(hidden_states(wanted[1]).values()) == [(8, 4)]

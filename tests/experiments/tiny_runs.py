@@ -1,9 +1,10 @@
-"""The smallest search and the smallest retraining that launchers can run, and how their folders are read."""
+"""The smallest searches and the smallest retrainings that launchers can run, and how their folders are read."""
 
 import json
 import pathlib
 
 import jax
+import pytest
 
 from dnas.train.checkpoint import Checkpoints
 from experiments import search, train
@@ -14,6 +15,10 @@ SEARCH = (*DATA, "--supernet.channels=2", "--supernet.cells=1", "--darts.epochs=
 TRAIN = (*DATA, "--network.channels=2", "--network.cells=1", "--network.auxiliary=false", "--train.epochs=1")
 STEPS = 8
 """Of an epoch of the search: 256 examples in batches of 32."""
+TEXT_DATA = ("--data.tokens=400", "--data.batch_size=8", "--data.sequence_length=6", "--data.short_probability=0.3", "--data.buckets=1")
+TEXT = ("--space=darts_recurrent", "--data.dataset=synthetic_text", *TEXT_DATA)
+TEXT_SEARCH = (*TEXT, "--supernet.units=4", "--darts.epochs=2", "--darts.arch_learning_rate=0.05")
+TEXT_TRAIN = (*TEXT, "--network.units=4", "--data.length_deviation=1", "--train.epochs=4", "--train.patience=1", "--train.learning_rate=40")
 
 
 def cache_flag() -> str:
@@ -24,6 +29,15 @@ def cache_flag() -> str:
 def launch(launcher: str, *flags: object) -> int:
   """Runs a launcher in this process, and returns its exit status."""
   return LAUNCHERS[launcher].main([launcher, cache_flag(), *map(str, flags)])
+
+
+def refusal(capsys: pytest.CaptureFixture[str], launcher: str, workdir: object, *flags: object) -> str:
+  """Launches with flags that must be refused before anything is printed, and returns the one sentence that says why."""
+  status = launch(launcher, *flags, f"--workdir={workdir}")
+  out, err = capsys.readouterr()
+  assert (status, out) == (2, ""), (status, out, err)
+  assert err.startswith("error: ") and err.count("\n") == 1 and err.endswith(".\n") and "Traceback" not in err, err
+  return err.removeprefix("error: ").strip()
 
 
 def lines(path: pathlib.Path) -> list[dict]:
