@@ -205,6 +205,46 @@ def test_sync_mends_what_a_kill_left(tmp_path):
     assert file.read_text() == "" and not list((tmp_path / "genotypes").iterdir())
 
 
+WORDS = "the\ncat\n<unk>\n"
+
+
+def test_a_kept_file_is_written_once_and_must_stay_the_same(workdir):
+  with opened(workdir) as folder:
+    folder.keep("vocabulary.txt", WORDS)
+    assert (workdir / "vocabulary.txt").read_text() == WORDS and not list(workdir.glob(".vocabulary*"))
+  with opened(workdir) as folder, untouched(workdir):
+    folder.keep("vocabulary.txt", WORDS)
+
+
+@pytest.mark.parametrize(
+  "text, said",
+  [
+    ("the\ndog\n<unk>\n", "3 lines and now 3, the first difference in line 2"),
+    ("the\ncat\n", "3 lines and now 2, the first difference in line 3"),
+    (WORDS + "dog\n" * 5000, "3 lines and now 5,003, the first difference in line 4"),
+    ("", "3 lines and now 0, the first difference in line 1"),
+  ],
+)
+def test_another_text_than_the_kept_one_is_refused_and_located(workdir, text, said):
+  with opened(workdir) as folder:
+    folder.keep("vocabulary.txt", WORDS)
+    with untouched(workdir), pytest.raises(InputError) as error:
+      folder.keep("vocabulary.txt", text)
+  assert str(error.value) == (
+    f"{workdir / 'vocabulary.txt'} is not that of this run ({said}); give the data with which the run began, or another --workdir."
+  )
+
+
+def test_a_kept_file_may_hold_any_letters_and_is_named_where_it_cannot_be_used(workdir, tmp_path):
+  with opened(workdir) as folder:
+    folder.keep("vocabulary.txt", "naïve\n猫\n")
+    folder.keep("vocabulary.txt", "naïve\n猫\n")
+    assert (workdir / "vocabulary.txt").read_bytes().decode() == "naïve\n猫\n"
+    (workdir / "other.txt").mkdir()
+    with pytest.raises(InputError, match=r"other.txt cannot be used \(is a directory\)"):
+      folder.keep("other.txt", WORDS)
+
+
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
   with opened(tmp_path) as folder:
     (tmp_path / "metrics.jsonl").mkdir()
