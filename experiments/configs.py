@@ -91,7 +91,7 @@ PTB_SEARCH = DartsConfig(
 
 @dataclasses.dataclass(frozen=True)
 class LanguageSearchConfig(SearchConfig):
-  """A differentiable search on text; the defaults are the published Penn Treebank recipe, on a small text.
+  """A differentiable search on text; the defaults are the published Penn Treebank recipe, on a small text in batches of 64.
 
   Attributes:
     shared_masks: whether every evaluation in a step sees the same dropout masks; false draws them anew for every evaluation of the
@@ -101,7 +101,7 @@ class LanguageSearchConfig(SearchConfig):
   space: str = "darts_recurrent"
   seed: int = 3
   shared_masks: bool = True
-  data: TextConfig = dataclasses.field(default_factory=lambda: TextConfig(batch_size=256))
+  data: TextConfig = dataclasses.field(default_factory=TextConfig)
   supernet: LanguageModelConfig = dataclasses.field(default_factory=LanguageModelConfig)
   darts: DartsConfig = PTB_SEARCH
 

@@ -39,7 +39,9 @@ def run(config: ImageSearchConfig | LanguageSearchConfig, options: _flags.Option
     save_pictures(folder.path, task.space)
     print(f"\nfound: {result.genotype}")
     print(f"pictures: {folder.path / 'pictures'}")
-    print(f"retrain it: python -m experiments.train --space={config.space} --genotype={options.workdir} --workdir=FOLDER")
+    retraining = f"{options.preset}_retrain"
+    recipe = f"--preset={retraining}" if retraining in _flags.preset_names() else f"--space={config.space}"
+    print(f"retrain it: python -m experiments.train {recipe} --genotype={options.workdir} --workdir=FOLDER")
 
 
 LAUNCHER = _flags.Launcher("search", ImageSearchConfig(), run, __doc__, {"darts_recurrent": LanguageSearchConfig()})

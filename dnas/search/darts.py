@@ -31,7 +31,7 @@ class Config:
   """Optimizers of the weights and of the architecture.
 
   Attributes:
-    epochs: passes over the weights' half of the training data.
+    epochs: passes over the data that train the weights.
     learning_rate: learning rate of the weights at the start; it falls to final_learning_rate along a cosine, epoch by epoch.
     final_learning_rate: learning rate of the weights that the cosine ends in.
     momentum: momentum of the weights.

@@ -32,6 +32,9 @@ Predict = Callable[[Tree, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
 MAX_ROLLBACKS = 10
 """So many returns to the best weights within one epoch end the run."""
 
+ADVICE = "lower the learning rate or clip the gradient, and give another --workdir."
+"""What helps where losses are not finite."""
+
 
 def language_loss(
   network: functional.Network, variables: functional.Variables, window: windows.Window, hidden: jax.Array, context: Any, key: jax.Array
@@ -97,7 +100,8 @@ class Config:
     learning_rate: learning rate at the base length of a window; it is scaled with the length.
     weight_decay: coefficient of the L2 penalty on all weights.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
-    patience: averaging of the weights begins when the validation loss is above the best of all epochs but the last so many; 0 never begins.
+    patience: averaging of the weights begins when the validation loss is above the best of the epochs before, but for the last so many of
+      them; 0 never begins.
     test_batch_size: columns in the test at the end; 1 reads the whole text as one sequence, as published.
   """
 
@@ -211,12 +215,17 @@ class RetrainTask:
     return self._step(state, self._windows(step), step_key(state.key, np.int32(step)), np.float32(rate))
 
   def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
-    """See `loop.Task`. Raises NonFiniteLoss if the epoch returned to the best weights too often."""
+    """See `loop.Task`. Raises NonFiniteLoss if the epoch returned to the best weights too often, or would have to and there are none."""
     steps = self.end_of_epoch(epoch) - self.end_of_epoch(epoch - 1)
     rollbacks = round(means["rollbacks"] * steps)
     averaging = int(state.averaged) > 0
     current = state.averages if averaging else state.weights
     valid = self._evaluate(current, self._valid)
+    if not math.isfinite(valid["loss"]):
+      if not math.isfinite(float(state.best_loss)):
+        raise NonFiniteLoss(f"the validation loss of epoch {epoch} is {valid['loss']}; {ADVICE}")
+      state, current, rollbacks = _with_best_weights(state), state.best, rollbacks + 1
+      valid = self._evaluate(current, self._valid)
     metrics = {f"train/{name}": value for name, value in perplexity_of(means["nats"] / max(means["words"], 1e-9)).items()}
     metrics |= {f"valid/{name}": value for name, value in valid.items()}
     metrics["learning_rate"] = self._config.learning_rate
@@ -238,16 +247,15 @@ class RetrainTask:
     return self._evaluate(state.best, self._evaluate.columns(tokens, self._config.test_batch_size))
 
   def _triggers(self, losses: np.ndarray) -> bool:
-    """Whether the last loss is above the best of all epochs but the last `patience` (Merity et al., algorithm 1)."""
-    before = losses[: -self._config.patience] if self._config.patience else losses[:0]
+    """Whether the last loss is above the best of those before, but for the `patience` next to it (Merity et al., algorithm 1)."""
+    before = losses[: -1 - self._config.patience] if self._config.patience else losses[:0]
     return len(before) > 0 and losses[-1] > before.min()
 
   def _say_rollbacks(self, epoch: int, rollbacks: int, state: TrainState) -> None:
     best = 1 + int(np.asarray(state.losses).argmin())
     if rollbacks > MAX_ROLLBACKS:
       raise NonFiniteLoss(
-        f"the loss was not finite {rollbacks} times in epoch {epoch}, each time from the weights of epoch {best}; lower the learning rate "
-        "or clip the gradient, and give another --workdir."
+        f"the loss was not finite {rollbacks} times in epoch {epoch}, each time from the weights of epoch {best}; {ADVICE}"
       )
     logging.warning(
       "The loss was not finite %d times in epoch %d; each time training went on from the weights of epoch %d, the best so far.",
@@ -293,9 +301,12 @@ def train_step(
   words = window.length.astype(jnp.float32)
   metrics = {"loss": total, "nats": nats * words, "words": words, "rollbacks": jnp.float32(0)}
   new = dataclasses.replace(state, weights=weights, averages=averages, averaged=averaged, opt_state=opt_state, hidden=hidden)
-  old = dataclasses.replace(
-    new, weights=state.best, averages=state.best, averaged=jnp.minimum(averaged, 1), hidden=jnp.zeros_like(hidden)
-  )
   keep = finite | ~jnp.isfinite(state.best_loss)
   rolled_back = jax.tree.map(jnp.zeros_like, metrics) | {"rollbacks": jnp.float32(1)}
-  return jax.tree.map(lambda a, b: jnp.where(keep, a, b), (new, metrics), (old, rolled_back))
+  return jax.tree.map(lambda a, b: jnp.where(keep, a, b), (new, metrics), (_with_best_weights(new), rolled_back))
+
+
+def _with_best_weights(state: TrainState) -> TrainState:
+  """Returns the state to go on from when a loss was not finite; an average that has begun begins anew."""
+  hidden, averaged = jnp.zeros_like(state.hidden), jnp.minimum(state.averaged, 1)
+  return dataclasses.replace(state, weights=state.best, averages=state.best, averaged=averaged, hidden=hidden)

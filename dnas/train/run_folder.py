@@ -101,7 +101,7 @@ class RunFolder:
       if not path.exists():
         _write(path, text)
         return
-      old, new = path.read_text(encoding="utf-8").splitlines(), text.splitlines()
+      old, new = path.read_text(encoding="utf-8", errors="replace").splitlines(), text.splitlines()
     if old != new:
       line = next((line for line, pair in enumerate(zip(old, new, strict=False), 1) if pair[0] != pair[1]), min(len(old), len(new)) + 1)
       raise InputError(

@@ -132,3 +132,25 @@ def test_a_window_longer_than_a_column_is_refused(make, split):
 
 def test_a_split_into_columns_is_on_the_device():
   assert isinstance(windows.columns(text_of(9), 2, 0, fill=True).tokens, jax.Array)
+
+
+def test_a_column_of_one_window_is_enough():
+  train, valid = windows.TrainingWindows(text_of(41), config(), seed=0), windows.ValidationWindows(text_of(41), config())
+  for epoch in range(5):
+    assert sum(train.length(step) for step in range(train.end_of_epoch(epoch), train.end_of_epoch(epoch + 1))) == 10
+  assert [(int(valid(step).length), bool(valid(step).first)) for step in range(3)] == [(10, True)] * 3
+
+
+def test_every_word_of_a_column_is_a_target_once_in_validation_too():
+  valid = windows.ValidationWindows(text_of(4 * 23 + 2), config())
+  targets = np.concatenate([np.asarray(valid(step).targets)[: int(valid(step).length)].ravel() for step in range(3)])
+  assert sorted(targets) == list(range(1, 4 * 23 + 1))
+
+
+@pytest.mark.parametrize("length", [2, 3, 7])
+def test_short_base_lengths_are_halved_and_never_zero(length):
+  train = windows.TrainingWindows(text_of(2001), config(sequence_length=length, short_probability=0.5), seed=0)
+  assert set(lengths(train, 0).tolist()) == {length // 2, length}
+  jittered = windows.TrainingWindows(text_of(2001), config(sequence_length=length, short_probability=0.5, length_deviation=2.0), seed=0)
+  drawn = lengths(jittered, 0)
+  assert drawn.min() == min(5, length) and drawn.max() <= jittered.longest == length + 8

@@ -10,9 +10,9 @@ from tiny_runs import TEXT_SEARCH, TEXT_TRAIN, contents, history, launch, lines,
 from dnas.cells.registries import LANGUAGE_GENOTYPES, SPACES
 from dnas.core import genotype as genotypes
 from dnas.core.space import NONE
-from dnas.data import base, datasets
+from dnas.data import base, datasets, windows
 from dnas.report.runs import load_run
-from experiments import train
+from experiments import configs, train
 
 pytestmark = pytest.mark.xdist_group("experiments_text")  # the tests share the runs of the fixtures
 
@@ -155,6 +155,13 @@ def test_a_cell_of_more_nodes_than_the_space_retrains(tmp_path):
   result = json.loads((tmp_path / "run" / "result.json").read_text())
   assert result["weights"] == 22 * (UNITS + 1) + 2 * UNITS * 2 * UNITS + 11 * UNITS * 2 * UNITS
   assert parsed(result["genotype"]) == LANGUAGE_GENOTYPES["ENAS"] and result["best/epoch"] == 1 and result["test/perplexity"] < math.inf
+
+
+@pytest.mark.parametrize("config", [configs.LanguageSearchConfig(), configs.LanguageTrainConfig()], ids=["search", "train"])
+def test_the_defaults_fit_the_text_that_needs_no_download(config):
+  dataset = datasets.text_from_config(config.data)
+  assert config.data.data_dir == "" and windows.TrainingWindows(dataset.train, config.data, seed=0).end_of_epoch(1) > 5
+  windows.ValidationWindows(dataset.valid, config.data)(0)
 
 
 def test_characters_are_tokens_too(searched, tmp_path, capsys):

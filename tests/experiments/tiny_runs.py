@@ -33,7 +33,7 @@ def launch(launcher: str, *flags: object) -> int:
 
 def refusal(capsys: pytest.CaptureFixture[str], launcher: str, workdir: object, *flags: object) -> str:
   """Launches with flags that must be refused before anything is printed, and returns the one sentence that says why."""
-  status = launch(launcher, *flags, f"--workdir={workdir}")
+  status = launch(launcher, f"--workdir={workdir}", *flags)
   out, err = capsys.readouterr()
   assert (status, out) == (2, ""), (status, out, err)
   assert err.startswith("error: ") and err.count("\n") == 1 and err.endswith(".\n") and "Traceback" not in err, err

@@ -12,7 +12,7 @@ from train_toy import Toy, bits
 
 from dnas.core.errors import InputError
 from dnas.train.checkpoint import Checkpoints
-from dnas.train.loop import NonFiniteLoss, Position, Stopped, restore, run
+from dnas.train.loop import NonFiniteLoss, Position, Stopped, epoch_of, restore, run
 from dnas.train.stop import SIGNALS, StopRequest
 
 STEPS, EPOCHS = 4, 3
@@ -252,3 +252,40 @@ def test_a_failed_last_save_ends_the_run_in_its_error():
   disk, task = FullDisk(), Toy(STEPS, 1, nan_at=2)
   with pytest.raises(NonFiniteLoss):
     list(run(task, restore(task, None), disk, save_every_steps=1))
+
+
+class Uneven(Toy):
+  """Epochs of 1, 5, 2 and 4 steps."""
+
+  ends = (0, 1, 6, 8, 12)
+
+  def __init__(self):
+    super().__init__(STEPS, epochs=4)
+
+  def end_of_epoch(self, epoch):
+    return self.ends[epoch]
+
+
+def test_epochs_of_different_lengths():
+  position = restore(Uneven(), None)
+  records = list(run(Uneven(), position))
+  assert [record["step"] for record in records] == [1, 6, 8, 12] == [record["step"] for record in position.history]
+  assert [epoch_of(Uneven(), step) for step in range(12)] == [0, 1, 1, 1, 1, 1, 2, 2, 3, 3, 3, 3]
+  assert [epoch_of(Toy(STEPS, EPOCHS), step) for step in range(STEPS * EPOCHS)] == [step // STEPS for step in range(STEPS * EPOCHS)]
+  task, losses = Uneven(), []
+  state = task.init()
+  for step in range(6):
+    state, metrics = task.step(state, step)
+    losses.append(np.float32(metrics["loss"]))
+    if step == 0:
+      state, _ = task.end_epoch(state, 1, {name: float(value) for name, value in metrics.items()})
+  assert records[1]["metrics"]["train/loss"] == pytest.approx(np.mean(losses[1:]), rel=1e-6)
+
+
+@pytest.mark.parametrize("broken_at", [1, 3, 6, 7, 10])
+def test_epochs_of_different_lengths_are_resumed_to_the_bit(tmp_path, broken_at):
+  whole = restore(Uneven(), None)
+  list(run(Uneven(), whole))
+  assert finish(Uneven(), tmp_path, broken_at)[0].step == broken_at
+  second, _ = finish(Uneven(), tmp_path)
+  assert bits(second.state) == bits(whole.state) and without_seconds(second.history) == without_seconds(whole.history)
