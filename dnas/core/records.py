@@ -34,3 +34,34 @@ class SearchResult:
   genotype: Genotype
   cost: float
   metrics: Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class Proposal:
+  """What a strategy asks to have evaluated.
+
+  Attributes:
+    genotype: the architecture.
+    budget: epochs of training; None stands for the evaluator's full training.
+    parent: the id (`core.trials.trial_id`) of the trial whose training is to be resumed; None trains from the start.
+  """
+
+  genotype: Genotype
+  budget: int | None = None
+  parent: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation:
+  """What an evaluator answers to a proposal.
+
+  Attributes:
+    score: higher is better; computed from validation data only, in the unit of the evaluator (percent accuracy in a table of results,
+      a fraction where a network is trained).
+    cost: seconds of accelerator time spent, or that the table says would have been spent.
+    metrics: scalars by name.
+  """
+
+  score: float
+  cost: float
+  metrics: Mapping[str, float]

@@ -1,14 +1,18 @@
 """Search spaces of cells, as values."""
 
 import dataclasses
+import functools
+import itertools
+import operator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from dnas.core.errors import InputError, unknown_name
+from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 
 NONE = "none"
-"""The operation 'no edge' of DARTS: it takes part in the softmax and is never chosen."""
+"""The operation 'no edge': in the spaces of DARTS it takes part in the softmax and is never chosen; others allow it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +25,9 @@ class CellSpace:
     operations: names of the candidate operations, in the published order; columns of the architecture parameters.
     num_inputs: how many states a cell starts with.
     num_nodes: how many intermediate nodes a cell has.
-    edges_per_node: how many edges enter each node of a discrete cell.
+    edges_per_node: how many edges enter each node of a discrete cell; a node with fewer earlier states reads them all.
+    none_allowed: whether an edge of a discrete cell may be `none`.
+    num_outputs: how many of the nodes, the last ones, make the output of a cell; None stands for all.
   """
 
   name: str
@@ -30,6 +36,8 @@ class CellSpace:
   num_inputs: int = 2
   num_nodes: int = 4
   edges_per_node: int = 2
+  none_allowed: bool = False
+  num_outputs: int | None = None
 
   @property
   def edges(self) -> tuple[tuple[int, int], ...]:
@@ -39,24 +47,97 @@ class CellSpace:
 
   @property
   def concat(self) -> tuple[int, ...]:
-    """The states that a searched cell concatenates: all of its nodes."""
-    return tuple(range(self.num_inputs, self.num_inputs + self.num_nodes))
+    """The states that a searched cell concatenates: all of its nodes, or the last `num_outputs`."""
+    end = self.num_inputs + self.num_nodes
+    return tuple(range(end - (self.num_outputs or self.num_nodes), end))
+
+  @functools.cached_property
+  def choices(self) -> tuple[str, ...]:
+    """The operations that an edge of a discrete cell may have, in the order of `operations`."""
+    return tuple(name for name in self.operations if name != NONE or self.none_allowed)
+
+  @functools.cached_property
+  def wirings(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
+    """For every node of a cell, the sets of sources that it may read, each ascending, in lexicographic order."""
+    states = range(self.num_inputs, self.num_inputs + self.num_nodes)
+    return tuple(tuple(itertools.combinations(range(state), min(self.edges_per_node, state))) for state in states)
+
+  @functools.cached_property
+  def decisions(self) -> tuple[int, ...]:
+    """An architecture as a tuple of whole numbers: for each of them, how many values it has.
+
+    Cell by cell and node by node: which of the node's `wirings` it has (left out where there is only one), then, for each of its sources in
+    ascending order, which of the `choices` the edge applies. `decode` and `encode` translate; the product is the size of the space.
+    """
+    node_sizes = [((len(sets),) if len(sets) > 1 else ()) + (len(self.choices),) * len(sets[0]) for sets in self.wirings]
+    return tuple(itertools.chain.from_iterable(node_sizes)) * len(self.cells)
 
   def arch_shape(self) -> tuple[int, int]:
     """Shape (edges, operations) of the architecture parameters of one cell."""
     return len(self.edges), len(self.operations)
 
+  def decode(self, decisions: Sequence[int]) -> Genotype:
+    """Returns the architecture of a value for each of the `decisions`. Raises InputError if one is missing or has no such value."""
+    if len(decisions) != len(self.decisions) or not all(0 <= value < size for value, size in zip(decisions, self.decisions, strict=True)):
+      raise InputError(f"decisions {shown(tuple(decisions))} are no architecture of space '{self.name}'; it has {shown(self.decisions)}.")
+    values = iter(decisions)
+    cells = []
+    for cell_type in self.cells:
+      nodes = []
+      for sets in self.wirings:
+        sources = sets[next(values) if len(sets) > 1 else 0]
+        nodes.append(tuple(Edge(self.choices[next(values)], source) for source in sources))
+      cells.append((cell_type, CellGenotype(tuple(nodes), self.concat)))
+    return Genotype(self.name, tuple(cells))
+
+  def encode(self, genotype: Genotype) -> tuple[int, ...]:
+    """Returns the values of the `decisions` of an architecture; the inverse of `decode`, whatever the order of a node's edges.
+
+    Raises:
+      InputError: if it is not an architecture that `decode` can return, for instance one with `none` where that is not allowed.
+    """
+    values = []
+    try:
+      for cell_type in self.cells:
+        for sets, node in zip(self.wirings, genotype[cell_type].nodes, strict=True):
+          edges = sorted(node, key=_source)
+          wiring = sets.index(tuple(edge.source for edge in edges))
+          values += [wiring] if len(sets) > 1 else []
+          values += [self.choices.index(edge.operation) for edge in edges]
+    except (KeyError, ValueError):
+      raise InputError(f"{shown(str(genotype))} is no architecture of space '{self.name}'; give one of its own.") from None
+    return tuple(values)
+
   def sample(self, rng: np.random.Generator) -> Genotype:
-    """Draws an architecture: sources of a node without replacement, operations uniformly, `none` excluded."""
-    operations = [name for name in self.operations if name != NONE]
+    """Draws an architecture: sources of a node without replacement, operations uniformly from the `choices`."""
+    if all(len(sets) == 1 for sets in self.wirings):  # only operations are to choose: one draw for all
+      return self.decode(rng.integers(len(self.choices), size=len(self.decisions)).tolist())
     cells = []
     for cell_type in self.cells:
       nodes = []
       for node in range(self.num_nodes):
         sources = rng.choice(self.num_inputs + node, size=min(self.edges_per_node, self.num_inputs + node), replace=False)
-        nodes.append(tuple(Edge(operations[rng.integers(len(operations))], int(source)) for source in sorted(sources)))
+        nodes.append(tuple(Edge(self.choices[rng.integers(len(self.choices))], int(source)) for source in sorted(sources)))
       cells.append((cell_type, CellGenotype(tuple(nodes), self.concat)))
     return Genotype(self.name, tuple(cells))
+
+  def mutate(self, genotype: Genotype, rng: np.random.Generator) -> Genotype:
+    """Changes one edge, drawn uniformly: to one, drawn uniformly, of the edges that could stand in its place.
+
+    Raises:
+      InputError: if no edge can be changed: the space has a single architecture.
+    """
+    several = len(self.choices) > 1
+    places = [place for place in _places(genotype) if several or self._replacements(genotype, place)]
+    if not places:
+      raise InputError(f"space '{self.name}' has a single architecture, so there is no other; give it operations to choose from.")
+    place = places[rng.integers(len(places))]
+    replacements = self._replacements(genotype, place)
+    return self._with_edge(genotype, place, replacements[rng.integers(len(replacements))])
+
+  def neighbours(self, genotype: Genotype) -> tuple[Genotype, ...]:
+    """Returns the architectures that differ in the operation or the source of one edge, edge by edge."""
+    return tuple(self._with_edge(genotype, place, edge) for place in _places(genotype) for edge in self._replacements(genotype, place))
 
   def validate(self, genotype: Genotype, operations: tuple[str, ...] | None = None, where: str = "genotype") -> Genotype:
     """Checks that a genotype is a network of this space, and returns it.
@@ -98,3 +179,31 @@ class CellSpace:
     for state in cell.concat:
       if not self.num_inputs <= state < num_states:
         raise InputError(f"{where}: concat names node {state}; the nodes are {self.num_inputs} to {num_states - 1}.")
+
+  def _replacements(self, genotype: Genotype, place: "_Place") -> list[Edge]:
+    """Returns the edges that could stand in the place of one: another operation, or another source that the node does not read yet."""
+    cell, node, number = place
+    edges = genotype.cells[cell][1].nodes[node]
+    operation, source = edges[number]
+    taken = [edge.source for edge in edges]
+    out = [Edge(name, source) for name in self.choices if name != operation]
+    return out + [Edge(operation, other) for other in range(self.num_inputs + node) if other not in taken]
+
+  def _with_edge(self, genotype: Genotype, place: "_Place", edge: Edge) -> Genotype:
+    cell, node, number = place
+    cell_type, old = genotype.cells[cell]
+    edges = sorted((*old.nodes[node][:number], edge, *old.nodes[node][number + 1 :]), key=_source)
+    new = CellGenotype((*old.nodes[:node], tuple(edges), *old.nodes[node + 1 :]), old.concat)
+    return Genotype(genotype.space, (*genotype.cells[:cell], (cell_type, new), *genotype.cells[cell + 1 :]))
+
+
+_Place = tuple[int, int, int]
+"""Where an edge stands in a genotype: number of the cell, of the node, and of the edge in the node."""
+
+_source = operator.attrgetter("source")
+
+
+def _places(genotype: Genotype) -> Iterator[_Place]:
+  for cell, (_, value) in enumerate(genotype.cells):
+    for node, edges in enumerate(value.nodes):
+      yield from ((cell, node, number) for number in range(len(edges)))

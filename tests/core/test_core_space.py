@@ -2,10 +2,13 @@
 
 import collections
 import itertools
+import math
 
 import numpy as np
 import pytest
 
+from dnas.core.errors import InputError
+from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.core.space import NONE, CellSpace
 
 SPACE = CellSpace("conv", ("normal", "reduce"), (NONE, "skip_connect", "sep_conv_3x3", "max_pool_3x3"), num_nodes=3)
@@ -64,3 +67,73 @@ def test_samples_are_uniform():
   for counter, size in ((pairs, 6), (operations, 9), (joint, 9)):  # operations of two edges, and of two cells, are independent
     assert len(counter) == size
     assert _chi_square(list(counter.values())) < 26.1  # the 99.9 % quantile at 8 degrees of freedom
+
+
+COMPLETE = CellSpace("complete", ("c",), (NONE, "a", "b"), num_inputs=1, num_nodes=3, edges_per_node=3, none_allowed=True, num_outputs=1)
+
+
+def test_none_is_a_choice_where_the_space_allows_it():
+  assert SPACE.choices == ("skip_connect", "sep_conv_3x3", "max_pool_3x3") and COMPLETE.choices == (NONE, "a", "b")
+  rng = np.random.default_rng(0)
+  found = collections.Counter(edge.operation for _ in range(200) for node in COMPLETE.sample(rng)["c"].nodes for edge in node)
+  assert set(found) == {NONE, "a", "b"} and _chi_square(list(found.values())) < 13.8  # 99.9 % at 2 degrees of freedom
+  assert COMPLETE.concat == (3,)
+
+
+# Operations of all edges, times the sets of sources of the nodes.
+@pytest.mark.parametrize("space, size", [(SPACE, (3**6 * 1 * 3 * 6) ** 2), (RECURRENT, 2**3 * 1 * 2 * 3), (COMPLETE, 3**6)])
+def test_decisions_and_architectures_are_inverse(space: CellSpace, size: int):
+  assert math.prod(space.decisions) == size
+  rng = np.random.default_rng(0)
+  for _ in range(50):
+    values = tuple(rng.integers(space.decisions).tolist())
+    genotype = space.decode(values)
+    assert space.validate(genotype) is genotype and space.encode(genotype) == values
+    sampled = space.sample(rng)
+    assert space.decode(space.encode(sampled)) == sampled
+
+
+def test_what_the_space_does_not_hold_is_refused():
+  for values in ((0,) * 5, (0,) * 7, (0, 0, 0, 0, 0, 3), (0, 0, 0, 0, 0, -1)):
+    with pytest.raises(InputError, match="no architecture of space 'complete'"):
+      COMPLETE.decode(values)
+  with pytest.raises(InputError, match="no architecture of space 'rnn'"):
+    RECURRENT.encode(COMPLETE.decode((0,) * 6))
+  none = CellGenotype(((Edge(NONE, 0),), (Edge("tanh", 0),), (Edge("tanh", 0),)), (1, 2, 3))
+  with pytest.raises(InputError, match="no architecture of space 'rnn'"):
+    RECURRENT.encode(Genotype("rnn", (("recurrent", none),)))
+
+
+def _differing_edges(one: Genotype, other: Genotype) -> int:
+  count = 0
+  for (_, cell), (_, other_cell) in zip(one.cells, other.cells, strict=True):
+    for node, other_node in zip(cell.nodes, other_cell.nodes, strict=True):
+      count += len(set(node) - set(other_node))
+  return count
+
+
+@pytest.mark.parametrize("space", [SPACE, RECURRENT, COMPLETE])
+def test_neighbours_are_exactly_the_architectures_one_edge_away(space: CellSpace):
+  genotype = space.sample(np.random.default_rng(0))
+  neighbours = space.neighbours(genotype)
+  assert len(set(neighbours)) == len(neighbours) and all(_differing_edges(genotype, other) == 1 for other in neighbours)
+  assert all(space.decode(space.encode(other)) == other for other in neighbours)
+  if space is COMPLETE:
+    everything = map(space.decode, itertools.product(range(3), repeat=6))
+    assert set(neighbours) == {other for other in everything if _differing_edges(genotype, other) == 1}
+  # An edge has 2 other operations (1 in the recurrent space), and as many other sources as its node leaves unread: 0 + 1 + 2 a node.
+  assert len(neighbours) == {"conv": 2 * (6 * 2 + 2 * 1 + 2 * 2), "rnn": 3 * 1 + 0 + 1 + 2, "complete": 6 * 2}[space.name]
+
+
+@pytest.mark.parametrize("space", [SPACE, RECURRENT, COMPLETE])
+def test_a_mutation_is_a_neighbour_and_every_neighbour_can_come(space: CellSpace):
+  rng = np.random.default_rng(0)
+  genotype = space.sample(rng)
+  found = {space.mutate(genotype, rng) for _ in range(1500)}
+  assert found == set(space.neighbours(genotype))
+
+
+def test_a_space_of_one_architecture_has_no_mutation():
+  single = CellSpace("single", ("c",), ("o",), num_inputs=1, num_nodes=1, edges_per_node=1)
+  with pytest.raises(InputError, match="single architecture"):
+    single.mutate(single.sample(np.random.default_rng(0)), np.random.default_rng(0))

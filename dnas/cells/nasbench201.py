@@ -1,0 +1,112 @@
+"""The space of NAS-Bench-201 as values: architectures, their standard strings, and which of them are the same network.
+
+A cell is a complete graph over four states; every edge applies one of five operations, `none` included, and the last state is the output:
+5^6 = 15,625 architectures. Source: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search",
+ICLR 2020, section 2.
+
+The space is not registered in `SPACES`, which are those that a supernet is built for.
+"""
+
+import itertools
+import re
+from collections.abc import Iterator
+
+from dnas.core.errors import InputError, shown, unknown_name
+from dnas.core.genotype import CellGenotype, Edge, Genotype
+from dnas.core.space import NONE, CellSpace
+
+SPACE = CellSpace(
+  name="nasbench201",
+  cells=("cell",),
+  operations=(NONE, "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),
+  num_inputs=1,
+  num_nodes=3,
+  edges_per_node=3,
+  none_allowed=True,
+  num_outputs=1,
+)
+_SKIP, _CONVOLUTIONS = "skip_connect", ("nor_conv_1x1", "nor_conv_3x3")
+
+_EDGE = re.compile(r"([^|~+]+)~(\d{1,3})")
+
+
+def genotypes() -> Iterator[Genotype]:
+  """Yields every architecture; operations count up in the order of the space, the last edge fastest. Tables have an order of their own."""
+  for operations in itertools.product(range(len(SPACE.operations)), repeat=len(SPACE.edges)):
+    yield SPACE.decode(operations)
+
+
+def to_string(genotype: Genotype) -> str:
+  """Returns the standard form `|op~0|+|op~0|op~1|+|op~0|op~1|op~2|`; `from_string` reads it back.
+
+  Raises:
+    InputError: if the genotype is not of this space.
+  """
+  operations = iter(SPACE.encode(genotype))
+  names = SPACE.choices
+  return "+".join("".join(f"|{names[next(operations)]}~{source}" for source in range(target)) + "|" for target in range(1, 4))
+
+
+def from_string(text: str, where: str = "architecture") -> Genotype:
+  """Reads the standard form.
+
+  Args:
+    text: the architecture, such as `|skip_connect~0|+|none~0|none~1|+|none~0|none~1|nor_conv_3x3~2|`.
+    where: how an error names the input.
+
+  Raises:
+    InputError: if the text does not parse, names an unknown operation, or does not give every node every earlier state in turn.
+  """
+  parts = text.strip().split("+")
+  if len(parts) != SPACE.num_nodes:
+    raise InputError(f"{where}: {shown(text)} has {len(parts)} nodes between its '+'; write three, as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|.")
+  nodes = []
+  for target, part in enumerate(parts, start=1):
+    matches = [_EDGE.fullmatch(edge) for edge in part[1:-1].split("|")]
+    if part[:1] != "|" or part[-1:] != "|" or None in matches:
+      raise InputError(f"{where}: node {target} of {shown(text)} is {shown(part)}; write its edges as |op~0|op~1|.")
+    edges = tuple(Edge(match[1], int(match[2])) for match in matches)
+    for operation, _ in edges:
+      if operation not in SPACE.operations:
+        raise InputError(f"{where}, node {target}: {unknown_name('operation', operation, SPACE.operations)}")
+    if [source for _, source in edges] != list(range(target)):
+      expected = "|".join(f"op~{source}" for source in range(target))
+      raise InputError(f"{where}: node {target} of {shown(text)} reads {[e.source for e in edges]}; give it |{expected}|, in this order.")
+    nodes.append(edges)
+  return Genotype(SPACE.name, ((SPACE.cells[0], CellGenotype(tuple(nodes), SPACE.concat)),))
+
+
+def canonical(genotype: Genotype) -> str:
+  """Returns a text that two architectures share exactly if they are the same network, whatever their nodes are called.
+
+  The text is the output, written out as a sum of terms in order, and behind it the convolutions that take part, each by its own term: so a
+  convolution used twice is not two of the same form. Edges that are `none`, or that no path joins to both input and output, are left out,
+  and a skip stands for the terms of its source. There are 5,260 such texts; 341 cells compute nothing, and theirs is `0`.
+
+  The paper counts 6,466 by another rule: there an edge without input leaves a mark in the sum, a skipped sum loses its brackets but is not
+  put in order anew, and a shared convolution is taken for two.
+
+  Raises:
+    InputError: if the genotype is not of this space.
+  """
+  operations = (SPACE.choices[number] for number in SPACE.encode(genotype))
+  states: list[tuple[list[str], set[_Convolution]]] = [(["x"], set())]
+  for target in range(1, 4):
+    terms, used = [], set()
+    for source, operation in zip(range(target), operations, strict=False):
+      source_terms, source_used = states[source]
+      if operation == NONE or not source_terms:
+        continue
+      used |= source_used
+      if operation == _SKIP:
+        terms += source_terms
+      else:
+        terms.append(f"{operation}({'+'.join(source_terms)})")
+        used |= {(target, source, terms[-1])} if operation in _CONVOLUTIONS else set()
+    states.append((sorted(terms), used))
+  terms, used = states[-1]
+  return "; ".join(["+".join(terms) or "0", *sorted(term for _, _, term in used)])
+
+
+_Convolution = tuple[int, int, str]
+"""A convolution of a cell: its target, its source and its term."""

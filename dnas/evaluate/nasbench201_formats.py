@@ -1,0 +1,234 @@
+"""The forms in which people have the results of NAS-Bench-201: an npz of columns, a nats_bench API object, rows as CSV or JSON lines.
+
+The npz has one row per architecture, in any order; `write_npz` writes what `read_npz` reads:
+
+    op_names              (5,)    names of the operations
+    ops                   (N, 6)  numbers into op_names; edges 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2
+    c10_12_val            (N,)    validation accuracy after 12 epochs, percent; c10, c100 and in16 are the data sets
+    c10_200_test          (N,)    test accuracy after 200 epochs, percent
+    c10_200_time          (N,)    training seconds of all 200 epochs; a number of epochs without such a column takes its share of these
+"""
+
+import csv
+import inspect
+import json
+import os
+import pathlib
+import re
+import zipfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from dnas.cells import nasbench201
+from dnas.core.errors import InputError, shown, unknown_name
+from dnas.core.genotype import Genotype
+from dnas.evaluate.tabular import Table, all_genotypes
+
+DATASETS: Mapping[str, str] = {"cifar10": "c10", "cifar100": "c100", "imagenet16_120": "in16"}
+"""Name of a data set to the prefix of its columns."""
+
+_FULL = 200
+_MOST_EPOCHS = 1_000_000
+
+
+def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
+  """Reads the table of one data set. Rows are known by their operations and not by their order.
+
+  Args:
+    path: the file.
+    dataset: one of `DATASETS`.
+
+  Raises:
+    InputError: if the file or the data set does not exist, or a column is missing or not what it should be.
+  """
+  name, prefix = f"{path} ({dataset})", _prefix(dataset)
+  try:
+    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
+      columns = {key: file[key] for key in file.files if key in ("ops", "op_names") or key.startswith(f"{prefix}_")}
+  except FileNotFoundError:
+    raise InputError(f"{path} does not exist; give the npz of NAS-Bench-201.") from None
+  except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as e:
+    raise InputError(f"{path} is not an npz of plain arrays ({shown(str(e))}); give the npz of NAS-Bench-201.") from None
+  for key in ("op_names", "ops", f"{prefix}_{_FULL}_time"):
+    if key not in columns:
+      raise InputError(f"{name}: column '{key}' is missing; the file has {', '.join(sorted(columns)) or 'no such columns'}.")
+  valid, test, seconds = (_by_epochs(columns, prefix, kind) for kind in _KINDS)
+  if not valid:
+    raise InputError(f"{name}: column '{prefix}_12_val' is missing, and every other one of validation accuracy; give one at least.")
+  genotypes = _genotypes(name, columns["op_names"], columns["ops"])
+  shares = {epochs: seconds.get(epochs, np.asarray(seconds[_FULL]) * (epochs / _FULL)) for epochs in valid}
+  return Table(name, genotypes, valid, test, shares)
+
+
+_KINDS = ("val", "test", "time")
+
+
+def _by_epochs(columns: Mapping[str, np.ndarray], prefix: str, kind: str) -> dict[int, np.ndarray]:
+  matches = {name: re.fullmatch(rf"{prefix}_(\d+)_{kind}", name) for name in columns}
+  return {int(match[1]): columns[name] for name, match in matches.items() if match}
+
+
+def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None:
+  """Writes tables, data set to table, as one npz that `read_npz` reads. Their rows must be in one order.
+
+  Raises:
+    InputError: if they are not, a data set is unknown, a table has no training of 200 epochs, or the file cannot be written.
+  """
+  first = next(iter(tables.values()))
+  columns: dict[str, np.ndarray] = {
+    "op_names": np.array(nasbench201.SPACE.operations),
+    "ops": np.array([nasbench201.SPACE.encode(genotype) for genotype in first.genotypes], np.uint8),
+  }
+  for dataset, table in tables.items():
+    prefix = _prefix(dataset)
+    if table.genotypes != first.genotypes:
+      raise InputError(f"{table.name}: its rows are in another order than those of {first.name}; write it to a file of its own.")
+    table.seconds(_FULL)
+    for kind, values in zip(_KINDS, (table._valid, table._test, table._seconds), strict=True):
+      columns |= {f"{prefix}_{epochs}_{kind}": column for epochs, column in values.items()}
+  try:
+    with open(path, "wb") as file:
+      np.savez_compressed(file, **columns)
+  except OSError as e:
+    raise InputError(f"{path} cannot be written ({(e.strerror or str(e)).lower()}); give another file.") from None
+
+
+class NatsBench(Protocol):
+  """What is used of the API object of the packages nats_bench (`create(path, 'tss')`) and nas_201_api (`NASBench201API(path)`)."""
+
+  def __len__(self) -> int:
+    """Returns the number of architectures."""
+
+  def __getitem__(self, index: int) -> str:
+    """Returns the string of an architecture."""
+
+  def get_more_info(self, index: int, dataset: str, *, is_random: bool, **training: Any) -> Mapping[str, float]:
+    """Returns accuracies in percent and times in seconds; `hp='12'` or, in older versions, `use_12epochs_result=True` says which."""
+
+
+_API_NAMES = {  # where validation accuracy is, and where test accuracy is
+  "cifar10": ("cifar10-valid", "cifar10"),
+  "cifar100": ("cifar100", "cifar100"),
+  "imagenet16_120": ("ImageNet16-120", "ImageNet16-120"),
+}
+
+
+def from_api(api: NatsBench, dataset: str) -> Table:
+  """Converts what an API object answers: means over its training seeds, at 12 and 200 epochs.
+
+  Seconds are the API's own account of a simulated training: all training epochs and one validation. On CIFAR-10, validation accuracy is of
+  networks trained on half of the training data, test accuracy of those trained on all, as in the papers.
+
+  Args:
+    api: the object; nothing else of its package is needed.
+    dataset: one of `DATASETS`.
+
+  Raises:
+    InputError: if an architecture's string does not parse or a number is missing.
+  """
+  _prefix(dataset)
+  name = f"{type(api).__name__} ({dataset})"
+  by_name = "hp" in inspect.signature(api.get_more_info).parameters
+  searched, reported = _API_NAMES[dataset]
+  valid, test, seconds = {}, {}, {}
+  genotypes = [nasbench201.from_string(str(api[index]), f"{name}, architecture {index}") for index in range(len(api))]
+  for epochs in (12, _FULL):
+    training = {"hp": str(epochs)} if by_name else {"use_12epochs_result": epochs == 12}
+
+    def column(of: str, *fields: str, training: Mapping[str, Any] = training) -> list[float]:
+      answers = (api.get_more_info(index, of, is_random=False, **training) for index in range(len(genotypes)))
+      return [_total(answer, fields, f"{name}, architecture {index}") for index, answer in enumerate(answers)]
+
+    valid[epochs], test[epochs] = column(searched, "valid-accuracy"), column(reported, "test-accuracy")
+    seconds[epochs] = column(searched, "train-all-time", "valid-per-time")
+  return Table(name, genotypes, valid, test, seconds)
+
+
+def _total(answer: Mapping[str, float], fields: Iterable[str], where: str) -> float:
+  for field in fields:
+    if answer.get(field) is None:
+      raise InputError(f"{where}: the API gives no '{field}'; load the benchmark file with all of its results.")
+  return sum(float(answer[field]) for field in fields)
+
+
+COLUMNS = ("arch", "epochs", "valid", "test", "seconds")
+"""Fields of a row: standard string, epochs, accuracies in percent (test may be empty), accelerator seconds of the whole training."""
+
+
+def read_rows(path: str | os.PathLike[str]) -> Table:
+  """Reads one data set from rows with the fields `COLUMNS`: a .csv with a header, or a .jsonl with one object per line, in any order.
+
+  Raises:
+    InputError: if the file does not exist, a field is missing or not a number, a string does not parse, a row is there twice, or an
+      architecture lacks a row that others have.
+  """
+  path = pathlib.Path(path)
+  cells: dict[str, dict[int, dict[Genotype, float]]] = {"valid": {}, "test": {}, "seconds": {}}
+  genotypes: dict[str, Genotype] = {}
+  for where, row in _rows(path):
+    text, epochs = str(row["arch"]), _number(row, "epochs", where)
+    if epochs not in range(1, _MOST_EPOCHS):
+      raise InputError(f"{where}: epochs is {shown(row['epochs'])}; it must be a whole number above zero.")
+    genotype = genotypes.get(text) or genotypes.setdefault(text, nasbench201.from_string(text, where))
+    for field, by_epochs in cells.items():
+      column = by_epochs.setdefault(int(epochs), {})
+      if genotype in column:
+        raise InputError(f"{where}: {text} is there twice for {int(epochs)} epochs; give it once.")
+      if field != "test" or row["test"] not in ("", None):
+        column[genotype] = _number(row, field, where)
+  order = tuple(dict.fromkeys(genotypes.values()))
+  columns = {kind: {e: _column(f"{path}, {kind} at {e} epochs", c, order) for e, c in cells[kind].items() if c} for kind in cells}
+  return Table(str(path), order, columns["valid"], columns["test"], columns["seconds"])
+
+
+def _column(name: str, cells: Mapping[Genotype, float], order: Sequence[Genotype]) -> np.ndarray:
+  for genotype in order:
+    if genotype not in cells:
+      raise InputError(f"{name}: {nasbench201.to_string(genotype)} has no row; give it one.")
+  return np.array([cells[genotype] for genotype in order])
+
+
+def _rows(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+  """Yields (place in the file, row) with all fields of `COLUMNS`."""
+  if path.suffix not in (".csv", ".jsonl"):
+    raise InputError(f"{path} is neither .csv nor .jsonl; name the file by its format.")
+  try:
+    with open(path, newline="", encoding="utf-8") as file:
+      source = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
+      for number, row in enumerate(source, start=2 if path.suffix == ".csv" else 1):
+        where = f"{path}, line {number}"
+        for field in COLUMNS:
+          if not isinstance(row, dict) or field not in row:
+            raise InputError(f"{where}: field '{field}' is missing; the fields are {', '.join(COLUMNS)}.")
+        yield where, row
+  except FileNotFoundError:
+    raise InputError(f"{path} does not exist; give the file of the rows.") from None
+  except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as e:
+    raise InputError(f"{path} cannot be read ({shown(str(e))}); mend it there.") from None
+
+
+def _number(row: Mapping[str, Any], field: str, where: str) -> float:
+  try:
+    return float(row[field])
+  except (TypeError, ValueError):
+    raise InputError(f"{where}: {field} is {shown(row[field])}; it must be a number.") from None
+
+
+def _prefix(dataset: str) -> str:
+  if dataset not in DATASETS:
+    raise unknown_name("data set of NAS-Bench-201", dataset, DATASETS)
+  return DATASETS[dataset]
+
+
+def _genotypes(name: str, op_names: np.ndarray, ops: np.ndarray) -> list[Genotype]:
+  """Returns the architecture of every row; `op_names` may be in an order of its own."""
+  choices, num_edges = nasbench201.SPACE.choices, len(nasbench201.SPACE.edges)
+  names = [str(operation) for operation in np.ravel(op_names)]
+  if sorted(names) != sorted(choices):
+    raise InputError(f"{name}: op_names is {shown(names)}; it must name {', '.join(choices)}, in any order.")
+  if ops.ndim != 2 or ops.shape[1] != num_edges or ops.dtype.kind not in "iu" or not ((ops >= 0) & (ops < len(names))).all():
+    raise InputError(f"{name}: ops is {ops.dtype} of shape {ops.shape}; it must be whole numbers from 0 to 4, [rows, {num_edges}].")
+  places = np.array([choices.index(operation) for operation in names])[ops] @ len(choices) ** np.arange(num_edges)[::-1]
+  return [all_genotypes()[place] for place in places.tolist()]  # counted as `nasbench201.genotypes` counts
