@@ -7,6 +7,7 @@ Language Models", ICLR 2018, section 4.1 (variable length).
 Windows are padded to few lengths, the buckets, each of which compiles once.
 """
 
+import bisect
 import dataclasses
 import functools
 from typing import NamedTuple
@@ -120,11 +121,9 @@ class TrainingWindows:
     return window(self._columns, np.int32(start), np.int32(length), np.bool_(start == 0), padded)
 
   def _at(self, step: int) -> tuple[int, int]:
-    epoch = max(self._drawn[0], 0)
-    while step >= self.end_of_epoch(epoch + 1):
-      epoch += 1
-    while step < self.end_of_epoch(epoch):
-      epoch -= 1
+    while self._ends[-1] <= step:
+      self.end_of_epoch(len(self._ends))
+    epoch = bisect.bisect_right(self._ends, step) - 1
     if self._drawn[0] != epoch:
       self._drawn = (epoch, *self._draw(epoch))
     index = step - self.end_of_epoch(epoch)

@@ -60,6 +60,19 @@ def allowed(space: CellSpace) -> np.ndarray:
   return np.arange(max(space.decisions)) < np.asarray(space.decisions)[:, None]
 
 
+def advantage_over(baseline: float, score: float, decay: float, told: int) -> tuple[float, float]:
+  """Returns the moving average of the scores, this one included, and how far the score is above it once corrected for its start at zero.
+
+  Args:
+    baseline: the average before, not corrected.
+    score: what was told.
+    decay: of the average.
+    told: how many scores there are, this one included.
+  """
+  baseline = decay * baseline + (1 - decay) * score
+  return baseline, score - baseline / (1 - decay**told)
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False)
 class State:
@@ -117,8 +130,7 @@ class Reinforce:
     if not math.isfinite(evaluation.score):
       return state
     config, told = self.config, state.told + 1
-    baseline = config.baseline_decay * state.baseline + (1 - config.baseline_decay) * evaluation.score
-    advantage = evaluation.score - baseline / (1 - config.baseline_decay**told)
+    baseline, advantage = advantage_over(state.baseline, evaluation.score, config.baseline_decay, told)
     gradient = advantage * self.surprise(state, proposal)
     first = config.beta1 * state.first + (1 - config.beta1) * gradient
     second = config.beta2 * state.second + (1 - config.beta2) * gradient**2

@@ -21,7 +21,7 @@ from dnas.core.config import check_fraction, check_not_negative, check_positive
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search.base import STRATEGIES, generator
-from dnas.search.reinforce import allowed
+from dnas.search.reinforce import advantage_over, allowed
 
 Weights = dict[str, jax.Array]
 """Weights of the controller: `inputs` [D, K, H] embed the decision before (row 0 the start), `kernel` [2H, 4H] and `bias` [4H] of the
@@ -116,9 +116,8 @@ class ReinforceLstm:
     """
     if not math.isfinite(evaluation.score):
       return state
-    decay, told = self.config.baseline_decay, state.told + 1
-    baseline = decay * state.baseline + (1 - decay) * evaluation.score
-    advantage = evaluation.score - baseline / (1 - decay**told)
+    told = state.told + 1
+    baseline, advantage = advantage_over(state.baseline, evaluation.score, self.config.baseline_decay, told)
     decisions = np.asarray(self.space.encode(proposal.genotype), np.int32)
     settings = np.asarray([advantage, self.config.entropy_weight, self.config.learning_rate], np.float32)
     weights, optimizer = _update(state.weights, state.optimizer, self.allowed, decisions, settings)
