@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dnas.cells.blocks import BATCH_NORM_EPSILON, BATCH_NORM_MOMENTUM
+from dnas.cells.blocks import BATCH_NORM_EPSILON
 from dnas.cells.registries import SPACES
 from dnas.core.space import CellSpace
 
@@ -81,31 +81,29 @@ class RecurrentCell(nnx.Module):
       concat: the states whose mean is its output.
       features_in: I, features of the input.
       units: H, features of every state.
-      norm: whether every state is batch-normalized, as in the search: without scale and bias, with running statistics that all states and
-        time steps share.
+      norm: whether every state is normalized over its batch, as in the search: without scale and bias, in evaluation too. The paper says
+        that its search uses batch statistics throughout; the published code evaluates with running statistics that all states and time
+        steps share, and which fit none of them.
       rng: source of the initial weights.
     """
-    self.edges, self.num_nodes, self.concat = edges, num_nodes, tuple(concat)
+    self.edges, self.num_nodes, self.concat, self.norm = edges, num_nodes, tuple(concat), norm
     self.features_in, self.units = features_in, units
     read = [source for node in range(1, num_nodes + 1) for source in edges.sources(node)] + list(concat)
     self._uses = tuple(read.count(state) for state in range(num_nodes + 1))
     self.initial = uniform(rng, (features_in + units, 2 * units))
     self.nodes = uniform(rng, (num_nodes, units, 2 * units))
-    self.mean = nnx.BatchStat(jnp.zeros(units)) if norm else None
-    self.variance = nnx.BatchStat(jnp.ones(units)) if norm else None
 
   def __call__(
-    self, inputs: jax.Array, hidden: jax.Array, length: jax.Array, masks: Masks | None, context: Any, train: bool
+    self, inputs: jax.Array, hidden: jax.Array, length: jax.Array, masks: Masks | None, context: Any
   ) -> tuple[jax.Array, jax.Array]:
     """Runs the cell over a sequence.
 
     Args:
       inputs: [T, B, I].
       hidden: the hidden state before the first time step, [B, H].
-      length: how many time steps count, an integer scalar, at most T; later ones move neither the hidden state nor statistics.
+      length: how many time steps count, an integer scalar, at most T; later ones do not move the hidden state.
       masks: variational dropout, or None.
       context: for the edges.
-      train: whether batch statistics are used and moved.
 
     Returns:
       The output of every time step, [T, B, H], of which those from `length` on mean nothing; and the hidden state after `length` steps.
@@ -115,36 +113,30 @@ class RecurrentCell(nnx.Module):
     if masks is not None:
       inputs = inputs * masks.inputs[None]
     projected = inputs @ initial
-    running = None if self.mean is None else (self.mean[...], self.variance[...])
 
-    def step(carry: tuple, xs: tuple[jax.Array, jax.Array]) -> tuple[tuple, jax.Array]:
-      hidden, running = carry
+    def step(hidden: jax.Array, xs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
       projection, time = xs
-      output, moved = self._step(projection, hidden, running, weights, masks, context, train)
-      new = (output, moved)
-      return jax.tree.map(lambda after, before: jnp.where(time < length, after, before), new, carry), output
+      output = self._step(projection, hidden, weights, masks, context)
+      return jnp.where(time < length, output, hidden), output
 
     step = jax.checkpoint(step, prevent_cse=False)  # the gradient recomputes a time step: as fast, and an eighth of the memory
-    (hidden, running), outputs = jax.lax.scan(step, (hidden, running), (projected, jnp.arange(len(inputs))))
-    if running is not None and train:
-      self.mean.set_value(running[0])
-      self.variance.set_value(running[1])
+    hidden, outputs = jax.lax.scan(step, hidden, (projected, jnp.arange(len(inputs))))
     return outputs, hidden
 
   def _step(
-    self, projection: jax.Array, hidden: jax.Array, running: Any, weights: Sequence[jax.Array], masks: Masks | None, context, train
-  ) -> tuple[jax.Array, Any]:
-    """Returns the output of one time step, [B, H], and the running statistics after it."""
+    self, projection: jax.Array, hidden: jax.Array, weights: Sequence[jax.Array], masks: Masks | None, context: Any
+  ) -> jax.Array:
+    """Returns the output of one time step, [B, H]."""
     state = _highway(projection + _masked(hidden, masks) @ weights[0], hidden)
     copies: list[list[jax.Array]] = []
     for node in range(self.num_nodes + 1):
       if node:
         sources = jnp.stack([copies[source].pop() for source in self.edges.sources(node)])
         state = self._node(node, sources, weights[node], masks, context)
-      if running is not None:
-        state, running = _normalized(state, running, train)
+      if self.norm:
+        state = _normalized(state)
       copies.append(list(_fan_out(state, self._uses[node])))
-    return sum(copies[state].pop() for state in self.concat) / len(self.concat), running
+    return sum(copies[state].pop() for state in self.concat) / len(self.concat)
 
   def _node(self, node: int, sources: jax.Array, weight: jax.Array, masks: Masks | None, context: Any) -> jax.Array:
     gate, x = jnp.split(_masked(sources, masks) @ weight, 2, -1)
@@ -187,11 +179,6 @@ def _highway(gates: jax.Array, hidden: jax.Array) -> jax.Array:
   return hidden + jax.nn.sigmoid(gate) * (jnp.tanh(x) - hidden)
 
 
-def _normalized(x: jax.Array, running: tuple[jax.Array, jax.Array], train: bool) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  """Returns a state [B, H], batch-normalized, and the running mean and variance (unbiased, as in PyTorch) after it."""
-  mean, variance = running
-  if train:
-    mean, variance, count = x.mean(0), x.var(0), len(x)
-    batch = jax.lax.stop_gradient((mean, variance * (count / max(count - 1, 1))))
-    running = jax.tree.map(lambda old, new: BATCH_NORM_MOMENTUM * old + (1 - BATCH_NORM_MOMENTUM) * new, running, batch)
-  return (x - mean[None]) * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)[None], running
+def _normalized(x: jax.Array) -> jax.Array:
+  """Returns a state [B, H], normalized over the batch."""
+  return (x - x.mean(0)[None]) * jax.lax.rsqrt(x.var(0) + BATCH_NORM_EPSILON)[None]

@@ -75,7 +75,7 @@ class LanguageModel(nnx.Module):
     self.cell = RecurrentCell(edges, num_nodes, concat, config.units, config.units, norm, rng)
 
   def __call__(
-    self, tokens: jax.Array, hidden: jax.Array, length: jax.Array, context: Any = None, key: jax.Array | None = None, train: bool = False
+    self, tokens: jax.Array, hidden: jax.Array, length: jax.Array, context: Any = None, key: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Predicts the next word at every time step.
 
@@ -85,7 +85,6 @@ class LanguageModel(nnx.Module):
       length: how many time steps count, an integer scalar, at most T.
       context: for the edges of the cell.
       key: typed random key of the dropout masks; None drops nothing.
-      train: whether batch statistics are used and moved.
 
     Returns:
       Logits [T, B, V], the hidden state after `length` steps [B, H], and the penalties on activations, a scalar.
@@ -100,7 +99,7 @@ class LanguageModel(nnx.Module):
       shape = (batch, config.units)
       masks = Masks(_mask(keys[2], config.dropout_inputs, shape), _mask(keys[3], config.dropout_hidden, shape))
       output_mask = _mask(keys[4], config.dropout_output, (1, *shape))
-    outputs, hidden = self.cell(words, hidden, length, masks, context, train)
+    outputs, hidden = self.cell(words, hidden, length, masks, context)
     dropped = outputs if output_mask is None else outputs * output_mask
     logits = dropped @ embedding.T + self.bias[...][None, None]
     return logits, hidden, self._penalty(outputs, dropped, length)

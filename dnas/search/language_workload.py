@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dnas.cells import functional, language_model
+from dnas.core.config import check
 from dnas.core.space import CellSpace
 from dnas.data import text, windows
 from dnas.search.workload import Mixture, Tree
@@ -45,7 +46,13 @@ class LanguageWorkload:
       dataset: the text.
       seed: of the initial weights and the lengths of windows.
       shared_masks: see `Workload`.
+
+    Raises:
+      FieldError: if a batch has one column, or is too large for its text.
     """
+    for name in ("batch_size", "eval_batch_size"):
+      value = getattr(data_config, name)
+      check(value >= 2, f"data.{name}", value, "the supernet normalizes over the batch, so it must be at least 2")
     self.space, self.shared_masks = space, shared_masks
     self._train = windows.TrainingWindows(dataset.train, data_config, seed)
     self._valid = windows.ValidationWindows(dataset.valid, data_config)
@@ -74,7 +81,7 @@ class LanguageWorkload:
     window, hidden, penalized = batch
     (mixture,) = mixture.values()
     variables = functional.Variables(weights, stats)
-    loss, penalty, hidden, stats = language_loss(self.network, variables, window, hidden, mixture, key)
+    loss, penalty, hidden = language_loss(self.network, variables, window, hidden, mixture, key)
     words = window.length.astype(jnp.float32)
     return loss + penalized * penalty, (stats, {"hidden": hidden, "nats": loss * words, "words": words})
 
@@ -88,7 +95,7 @@ class LanguageWorkload:
     return perplexity_of(means["nats"] / means["words"])
 
   def evaluate(self, variables: functional.Variables, mixture: Mixture) -> dict[str, float]:
-    """Returns loss (nats a word) and perplexity."""
+    """Returns loss (nats a word) and perplexity, of states normalized over the columns of the evaluation."""
     return self._evaluate((variables, mixture), self._valid_text)
 
   def _predict(self, network: tuple[functional.Variables, Mixture], tokens: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -12,7 +12,7 @@ from dnas.supernet.edges import MixedActivations
 
 
 def language_supernet(config: Config, space: CellSpace, vocabulary_size: int, rng: np.random.Generator) -> LanguageModel:
-  """Returns a language model whose cell mixes all activations of the space on all edges, with batch-normalized states.
+  """Returns a language model whose cell mixes all activations of the space on all edges, with states normalized over the batch.
 
   Its context is the weights of the mixed operations, [edges, operations].
   """

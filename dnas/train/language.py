@@ -38,8 +38,8 @@ ADVICE = "lower the learning rate or clip the gradient, and give another --workd
 
 def language_loss(
   network: functional.Network, variables: functional.Variables, window: windows.Window, hidden: jax.Array, context: Any, key: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array, Tree]:
-  """Computes the loss of a window in training mode.
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Computes the loss of a window.
 
   Args:
     network: the static part of a `language_model.LanguageModel`.
@@ -50,12 +50,12 @@ def language_loss(
     key: typed random key of the dropout masks.
 
   Returns:
-    The mean loss of a word in nats, the penalties on activations, the hidden states after the window, and the batch statistics after it.
+    The mean loss of a word in nats, the penalties on activations, and the hidden states after the window.
   """
   hidden = jnp.where(window.first, 0, hidden)
-  (logits, hidden, penalty), stats = functional.apply(network, variables, window.tokens, hidden, window.length, context, key, train=True)
+  (logits, hidden, penalty), _ = functional.apply(network, variables, window.tokens, hidden, window.length, context, key)
   losses = language_model.token_losses(logits, window.targets, window.length)
-  return losses.sum() / (window.length * losses.shape[1]), penalty, hidden, stats
+  return losses.sum() / (window.length * losses.shape[1]), penalty, hidden
 
 
 def perplexity_of(loss: float) -> dict[str, float]:
@@ -289,7 +289,7 @@ def train_step(
 
   def loss(weights: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
     variables = functional.Variables(weights, {})
-    loss, penalty, hidden, _ = language_loss(network, variables, window, state.hidden, None, key)
+    loss, penalty, hidden = language_loss(network, variables, window, state.hidden, None, key)
     return loss + penalty, (loss, hidden)
 
   (total, (nats, hidden)), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)

@@ -27,7 +27,7 @@ HALF = dict.fromkeys(RATES, 0.5)
 CELL = LANGUAGE_GENOTYPES["DARTS_V2"]
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
-run = quick_jit(apply, static_argnums=0, static_argnames="train")
+run = quick_jit(apply, static_argnums=0)
 
 
 def config_of(**fields: float) -> Config:
@@ -39,10 +39,9 @@ def words(seed: int, batch: int = B) -> np.ndarray:
 
 
 def larger(variables: Variables) -> Variables:
-  """Weights of such a size that the activations bend, and statistics that are not those of the beginning."""
+  """Weights of such a size that the activations bend."""
   rng = np.random.default_rng(2)
-  weights = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(np.float32), variables.weights)
-  return Variables(weights, jax.tree.map(lambda leaf: rng.uniform(1, 2, leaf.shape).astype(np.float32), variables.stats))
+  return Variables(jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(np.float32), variables.weights), {})
 
 
 def derived(config: Config):
@@ -62,7 +61,7 @@ class Recorder(nnx.Module):
   def __init__(self):
     self.inputs, self.masks = None, None
 
-  def __call__(self, inputs, hidden, length, masks, context, train):
+  def __call__(self, inputs, hidden, length, masks, context):
     self.inputs, self.masks = nnx.data(inputs), nnx.data(masks)
     return inputs, hidden
 
@@ -76,7 +75,7 @@ def recorded(config: Config, tokens: np.ndarray, key: jax.Array | None) -> tuple
   model = derived_language_model(config, CELL, V, np.random.default_rng(0))
   model.embedding.set_value(jnp.asarray(EMBEDDING))
   model.cell = Recorder()
-  logits, _, _ = model(jnp.asarray(tokens), jnp.zeros((tokens.shape[1], H)), np.int32(T), key=key, train=True)
+  logits, _, _ = model(jnp.asarray(tokens), jnp.zeros((tokens.shape[1], H)), np.int32(T), key=key)
   masks = model.cell.masks
   return np.asarray(model.cell.inputs), np.asarray(logits) @ TO_OUTPUTS, masks and [np.asarray(mask) for mask in masks]
 
@@ -152,12 +151,12 @@ def test_dropout_keeps_the_expectation(rate):
 def test_no_key_or_no_rate_drops_nothing():
   network, variables = derived(config_of())
   tokens = words(0)
-  with_key, without = (run(network, variables, tokens, ZERO, T, None, key, train=True)[0] for key in (KEY, None))
+  with_key, without = (run(network, variables, tokens, ZERO, T, None, key)[0] for key in (KEY, None))
   for one, two in zip(with_key, without, strict=True):
     np.testing.assert_array_equal(one, two)
   network, variables = derived(config_of(**HALF))
-  np.testing.assert_array_equal(run(network, variables, tokens, ZERO, T, None, None, train=True)[0][0], without[0])
-  assert (run(network, variables, tokens, ZERO, T, None, KEY, train=True)[0][0] != without[0]).any()
+  np.testing.assert_array_equal(run(network, variables, tokens, ZERO, T, None, None)[0][0], without[0])
+  assert (run(network, variables, tokens, ZERO, T, None, KEY)[0][0] != without[0]).any()
   assert recorded(config_of(**HALF), tokens, None)[2] is None
 
 
@@ -172,7 +171,7 @@ def test_penalties_are_mean_squares(length):
   def of(**fields):
     network, variables = derived(config_of(**{**HALF, **fields}))
     weights = {**variables.weights, "embedding": np.eye(V, H, dtype=np.float32), "bias": np.zeros(V, np.float32)}
-    logits, _, penalty = run(network, Variables(weights, {}), tokens, ZERO, length, None, KEY, train=True)[0]
+    logits, _, penalty = run(network, Variables(weights, {}), tokens, ZERO, length, None, KEY)[0]
     return np.asarray(logits, np.float64), penalty
 
   dropped, nothing = of()
@@ -204,9 +203,9 @@ def test_token_losses_are_the_negative_log_softmax():
 
 
 def loss(network, weights, rest, key_seed, length):
-  tokens, targets, stats, mixture = rest
+  tokens, targets, mixture = rest
   key = None if key_seed is None else jax.random.key(key_seed)
-  (logits, hidden, penalty), _ = apply(network, Variables(weights, stats), tokens, ZERO, length, mixture, key, train=True)
+  (logits, hidden, penalty), _ = apply(network, Variables(weights, {}), tokens, ZERO, length, mixture, key)
   return token_losses(logits, targets, length).sum() + penalty, logits
 
 
@@ -220,8 +219,8 @@ def test_gradients_are_finite_and_padding_has_no_part():
   after = before.copy()
   after[2:] = (after[2:] + 1) % V
   for length in (2, 1):
-    one, _ = gradient_of(network, variables.weights, (before, words(1), {}, None), 0, length)
-    two, _ = gradient_of(network, variables.weights, (after, (words(1) + (np.arange(T) >= 2)[:, None]) % V, {}, None), 0, length)
+    one, _ = gradient_of(network, variables.weights, (before, words(1), None), 0, length)
+    two, _ = gradient_of(network, variables.weights, (after, (words(1) + (np.arange(T) >= 2)[:, None]) % V, None), 0, length)
     for x, y in zip(jax.tree.leaves(one), jax.tree.leaves(two), strict=True):
       assert np.isfinite(x).all() and np.asarray(x).any()
       np.testing.assert_array_equal(x, y)
@@ -234,10 +233,10 @@ def test_the_embedding_has_gradients_from_both_its_ends():
   network, variables = split(model)
   weights = larger(variables).weights
   tokens, targets = words(0) % (V - 1), words(1)
-  gradient, _ = gradient_of(network, weights, (tokens, targets, {}, None), None, T)
+  gradient, _ = gradient_of(network, weights, (tokens, targets, None), None, T)
 
   def apart(encoder, decoder):
-    (outputs, _), _ = apply(cell, Variables(weights["cell"], {}), encoder[tokens], ZERO, T, None, None, True)
+    (outputs, _), _ = apply(cell, Variables(weights["cell"], {}), encoder[tokens], ZERO, T, None, None)
     logits = outputs @ decoder.T + weights["bias"][None, None]
     return -jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], -1).sum()
 
@@ -257,21 +256,21 @@ def supernet(config: Config):
 
 
 MIXTURE = np.random.default_rng(5).dirichlet(np.ones(5), 36).astype(np.float32)
-MODELS = {"supernet-eval": (supernet, MIXTURE, None, False), "supernet-train": (supernet, MIXTURE, KEY, True)}
-MODELS |= {"derived-eval": (derived, None, None, False), "derived-train": (derived, None, KEY, True)}
+MODELS = {"supernet-eval": (supernet, MIXTURE, None), "supernet-train": (supernet, MIXTURE, KEY)}
+MODELS |= {"derived-eval": (derived, None, None), "derived-train": (derived, None, KEY)}
 
 
 @pytest.fixture(scope="module", params=MODELS)
 def predict(request):
   """A function of words, hidden states and length to (logits, hidden states), and whether sequences of a batch are apart."""
-  build, mixture, key, train = MODELS[request.param]
+  build, mixture, key = MODELS[request.param]
   network, variables = build(config_of(**{**HALF, "dropout_words": 0.2}))
 
   def call(tokens, hidden=ZERO, length=T):
-    logits, hidden, _ = run(network, variables, tokens, hidden, np.int32(length), mixture, key, train=train)[0]
+    logits, hidden, _ = run(network, variables, tokens, hidden, np.int32(length), mixture, key)[0]
     return np.asarray(logits), np.asarray(hidden)
 
-  return call, not (build is supernet and train)
+  return call, build is derived
 
 
 @pytest.mark.parametrize("time", range(T))
@@ -318,7 +317,7 @@ def test_sequences_of_a_batch_are_apart_but_for_batch_statistics(predict):
 
 
 def test_hidden_states_carry_on(predict):
-  """Two windows in a row are one, where no masks are drawn anew and no batch statistics move."""
+  """Two windows in a row are one, where no masks are drawn anew."""
   call, _ = predict
   tokens = words(0)
   logits, hidden = call(tokens)

@@ -22,14 +22,14 @@ from dnas.nets.edges import DiscreteActivations
 from dnas.supernet.edges import MixedActivations
 
 T, B, I, H = 4, 3, 2, 5  # noqa: E741
-EPSILON, MOMENTUM = 1e-5, 0.9
+EPSILON = 1e-5
 SMALL = dataclasses.replace(SPACE, num_nodes=3)  # for derivatives, whose compilation takes long
 WIRINGS = {"supernet": SPACE} | {name: LANGUAGE_GENOTYPES[name]["recurrent"] for name in LANGUAGE_GENOTYPES}
 
 every_wiring = pytest.mark.parametrize("wiring", WIRINGS.values(), ids=WIRINGS)
 
 quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
-run = quick_jit(apply, static_argnums=0, static_argnames="train")
+run = quick_jit(apply, static_argnums=0)
 
 
 @pytest.fixture
@@ -57,13 +57,12 @@ def cell_of(wiring: CellSpace | CellGenotype, norm: bool) -> RecurrentCell:
 
 
 def drawn(variables: Variables, masked: bool, dtype: type = np.float64) -> tuple[Variables, np.ndarray, np.ndarray, Masks | None]:
-  """Weights and statistics far from their initial values; inputs, a hidden state, and masks with zeros in them."""
+  """Weights far from their initial values; inputs, a hidden state, and masks with zeros in them."""
   rng = np.random.default_rng(1)
   weights = jax.tree.map(lambda leaf: rng.normal(0, 0.5, leaf.shape).astype(dtype), variables.weights)
-  stats = {name: rng.uniform(1, 3, leaf.shape).astype(dtype) for name, leaf in variables.stats.items()}
   inputs, hidden = rng.normal(size=(T, B, I)).astype(dtype), rng.normal(size=(B, H)).astype(dtype)
   masks = Masks(*((rng.random((B, size)) < 0.6).astype(dtype) / 0.6 for size in (I, H)))
-  return Variables(weights, stats), inputs, hidden, masks if masked else None
+  return Variables(weights, {}), inputs, hidden, masks if masked else None
 
 
 def mixture_of(wiring: CellSpace | CellGenotype, dtype: type = np.float64) -> np.ndarray | None:
@@ -83,22 +82,13 @@ def terms_of(wiring: CellSpace | CellGenotype) -> list[list[tuple[int, str, floa
   return nodes
 
 
-def looped(wiring, variables, inputs, hidden, length, masks, train):
-  """The published cell, one element of the formulas at a time; returns the outputs that count, the hidden state and the statistics."""
+def looped(wiring, norm, variables, inputs, hidden, length, masks):
+  """The published cell, one element of the formulas at a time; returns the outputs that count and the hidden state."""
   initial, weights = variables.weights["initial"], variables.weights["nodes"]
-  mean, variance = variables.stats.get("mean"), variables.stats.get("variance")
   m_x, m_h = masks or (np.ones((B, I)), np.ones((B, H)))
 
   def normalized(s):
-    nonlocal mean, variance
-    if mean is None:
-      return s
-    if not train:
-      return (s - mean) / np.sqrt(variance + EPSILON)
-    of_batch, biased = s.mean(0), s.var(0)
-    mean = MOMENTUM * mean + (1 - MOMENTUM) * of_batch
-    variance = MOMENTUM * variance + (1 - MOMENTUM) * s.var(0, ddof=1)
-    return (s - of_batch) / np.sqrt(biased + EPSILON)
+    return (s - s.mean(0)) / np.sqrt(s.var(0) + EPSILON) if norm else s
 
   outputs = []
   for t in range(length):
@@ -113,42 +103,32 @@ def looped(wiring, variables, inputs, hidden, length, masks, train):
       states.append(normalized(s))
     hidden = np.mean([states[state] for state in wiring.concat], 0)
     outputs.append(hidden)
-  return np.array(outputs), hidden, {} if mean is None else {"mean": mean, "variance": variance}
+  return np.array(outputs), hidden
 
 
-CASES = {"plain": (False, False, False), "masked": (False, True, True), "norm": (True, True, True), "running norm": (True, False, False)}
+CASES = {"plain": (False, False), "masked": (False, True), "norm": (True, False), "norm masked": (True, True)}
 
 
 @every_wiring
-@pytest.mark.parametrize("norm, train, masked", CASES.values(), ids=CASES)
-def test_cell_is_the_loop(x64, wiring, norm, train, masked):
+@pytest.mark.parametrize("norm, masked", CASES.values(), ids=CASES)
+def test_cell_is_the_loop(x64, wiring, norm, masked):
   network, variables = split(cell_of(wiring, norm))
   variables, inputs, hidden, masks = drawn(variables, masked)
   mixture = mixture_of(wiring)
   for length in (T, T - 2, 1):
-    (outputs, last), stats = run(network, variables, inputs, hidden, length, masks, mixture, train=train)
-    expected, expected_last, expected_stats = looped(wiring, variables, inputs, hidden, length, masks, train)
+    (outputs, last), _ = run(network, variables, inputs, hidden, length, masks, mixture)
+    expected, expected_last = looped(wiring, norm, variables, inputs, hidden, length, masks)
     assert outputs.shape == (T, B, H) and np.isfinite(outputs).all()
     np.testing.assert_allclose(outputs[:length], expected, rtol=1e-10, atol=1e-12)
     np.testing.assert_allclose(last, expected_last, rtol=1e-10, atol=1e-12)
-    assert stats.keys() == expected_stats.keys()
-    for name, leaf in expected_stats.items():
-      np.testing.assert_allclose(stats[name], leaf, rtol=1e-10, atol=1e-12)
-      assert (np.asarray(stats[name]) != variables.stats[name]).all() == train
 
 
-@pytest.mark.parametrize("wiring, places", [(SPACE, 9), (WIRINGS["ENAS"], 12)], ids=["supernet", "ENAS"])
-def test_statistics_move_once_for_every_state_and_time_step(x64, wiring, places):
-  """What is left of the statistics before is their decay by 0.9, so many times; and in training they change no output."""
-  network, variables = split(cell_of(wiring, True))
-  variables, *arguments, masks = drawn(variables, True)
-  shifted = Variables(variables.weights, {name: leaf + 1 for name, leaf in variables.stats.items()})
-  for length in (1, T):
-    (outputs, _), stats = run(network, variables, *arguments, length, masks, mixture_of(wiring), train=True)
-    (same, _), moved = run(network, shifted, *arguments, length, masks, mixture_of(wiring), train=True)
-    np.testing.assert_array_equal(outputs, same)
-    for name in ("mean", "variance"):
-      np.testing.assert_allclose(moved[name] - stats[name], np.full(H, MOMENTUM ** (places * length)), rtol=1e-10)
+@pytest.mark.parametrize("norm", [False, True])
+def test_normalized_states_are_in_the_middle_of_their_batch(x64, norm):
+  network, variables = split(cell_of(SMALL, norm))
+  variables, inputs, hidden, _ = drawn(variables, False)
+  (outputs, _), stats = run(network, variables, inputs, hidden, T, None, mixture_of(SMALL))
+  assert (np.abs(np.asarray(outputs).mean(1)).max() < 1e-12) == norm and not stats
 
 
 @pytest.mark.parametrize("norm", [False, True])
@@ -156,8 +136,8 @@ def test_padding_is_as_if_it_were_not_there(x64, norm):
   network, variables = split(cell_of(SMALL, norm))
   variables, inputs, hidden, masks = drawn(variables, True)
   padded = np.concatenate([inputs[:2], np.full((T - 2, B, I), 1e3)])
-  full = run(network, variables, padded, hidden, 2, masks, mixture_of(SMALL), train=True)
-  short = run(network, variables, inputs[:2], hidden, 2, masks, mixture_of(SMALL), train=True)
+  full = run(network, variables, padded, hidden, 2, masks, mixture_of(SMALL))
+  short = run(network, variables, inputs[:2], hidden, 2, masks, mixture_of(SMALL))
   for one, two in zip(jax.tree.leaves(((full[0][0][:2], full[0][1]), full[1])), jax.tree.leaves(short), strict=True):
     np.testing.assert_allclose(one, two, rtol=1e-12)
 
@@ -166,10 +146,10 @@ def test_two_windows_are_one(x64):
   """The hidden state after a window is all that the next one needs."""
   network, variables = split(cell_of(SMALL, True))
   variables, inputs, hidden, _ = drawn(variables, False)
-  whole, last = run(network, variables, inputs, hidden, T, None, mixture_of(SMALL), train=False)[0]
-  first, between = run(network, variables, inputs, hidden, 1, None, mixture_of(SMALL), train=False)[0]
+  whole, last = run(network, variables, inputs, hidden, T, None, mixture_of(SMALL))[0]
+  first, between = run(network, variables, inputs, hidden, 1, None, mixture_of(SMALL))[0]
   rest = np.concatenate([inputs[1:], inputs[:1]])
-  second, end = run(network, variables, rest, between, T - 1, None, mixture_of(SMALL), train=False)[0]
+  second, end = run(network, variables, rest, between, T - 1, None, mixture_of(SMALL))[0]
   np.testing.assert_allclose(np.concatenate([first[:1], second[: T - 1]]), whole, rtol=1e-12)
   np.testing.assert_allclose(end, last, rtol=1e-12)
 
@@ -177,37 +157,35 @@ def test_two_windows_are_one(x64):
 # Derivatives.
 
 
-def scalar(network, differentiated, stats, rest, train):
+def scalar(network, differentiated, rest):
   """A loss that every output which counts and the last hidden state have a part in."""
   weights, inputs, hidden, mixture = differentiated
-  (outputs, last), _ = apply(network, Variables(weights, stats), inputs, hidden, *rest, mixture, train=train)
+  (outputs, last), _ = apply(network, Variables(weights, {}), inputs, hidden, *rest, mixture)
   counts = (jnp.arange(T) < rest[0])[:, None, None]
   return (jnp.where(counts, jnp.sin(3 * outputs), 0) * jnp.arange(1.0, H + 1)[None, None]).sum() + jnp.square(last).sum()
 
 
-gradient_of = quick_jit(jax.grad(scalar, 1), static_argnums=(0, 4))
+gradient_of = quick_jit(jax.grad(scalar, 1), static_argnums=0)
 product_of = quick_jit(
-  lambda network, at, stats, rest, train, direction: jax.jvp(
-    lambda x: jax.grad(scalar, 1)(network, x, stats, rest, train), (at,), (direction,)
-  )[1],
-  static_argnums=(0, 4),
+  lambda network, at, rest, direction: jax.jvp(lambda x: jax.grad(scalar, 1)(network, x, rest), (at,), (direction,))[1],
+  static_argnums=0,
 )
 
 
 @pytest.mark.parametrize(
-  "wiring, norm, train",
-  [(SMALL, True, True), (SMALL, True, False), (WIRINGS["DARTS_V2"], False, True)],
-  ids=["train", "eval", "DARTS_V2"]
+  "wiring, norm",
+  [(SMALL, True), (SMALL, False), (WIRINGS["DARTS_V2"], False)],
+  ids=["norm", "plain", "DARTS_V2"]
 )
-def test_gradient_is_the_limit_of_differences(x64, wiring, norm, train):
+def test_gradient_is_the_limit_of_differences(x64, wiring, norm):
   network, variables = split(cell_of(wiring, norm))
   variables, inputs, hidden, masks = drawn(variables, True)
   rest = (T - 1, masks)
   at = variables.weights, inputs, hidden, mixture_of(wiring)
-  gradient, unflatten = jax.flatten_util.ravel_pytree(gradient_of(network, at, variables.stats, rest, train))
+  gradient, unflatten = jax.flatten_util.ravel_pytree(gradient_of(network, at, rest))
   x = jax.flatten_util.ravel_pytree(at)[0]
 
-  values = quick_jit(lambda points: jax.lax.map(lambda point: scalar(network, unflatten(point), variables.stats, rest, train), points))
+  values = quick_jit(lambda points: jax.lax.map(lambda point: scalar(network, unflatten(point), rest), points))
   numeric = (values(x[None] + 1e-6 * jnp.eye(x.size)) - values(x[None] - 1e-6 * jnp.eye(x.size))) / 2e-6
   np.testing.assert_allclose(gradient, numeric, rtol=1e-5, atol=1e-8 * np.abs(numeric).max())
   weights, inputs, hidden, mixture = unflatten(np.asarray(gradient))
@@ -224,9 +202,9 @@ def test_second_derivative_is_the_limit_of_differences_of_gradients(x64):
   at = variables.weights, inputs, hidden, mixture_of(SMALL)
   rng = np.random.default_rng(3)
   direction = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), at)
-  product = product_of(network, at, variables.stats, rest, True, direction)
+  product = product_of(network, at, rest, direction)
   ends = [jax.tree.map(lambda x, d, sign=sign: x + sign * 1e-7 * d, at, direction) for sign in (1, -1)]
-  above, below = (gradient_of(network, end, variables.stats, rest, True) for end in ends)
+  above, below = (gradient_of(network, end, rest) for end in ends)
   numeric = jax.tree.map(lambda a, b: (a - b) / 2e-7, above, below)
   for exact, difference in zip(jax.tree.leaves(product), jax.tree.leaves(numeric), strict=True):
     np.testing.assert_allclose(exact, difference, rtol=1e-4, atol=1e-4 * np.abs(exact).max())
@@ -253,10 +231,10 @@ def test_a_node_may_go_unread_and_read_a_state_twice(x64):
   """Node 2 has no part in the output: its weights have no gradient, and all is as in the loop."""
   network, variables = split(cell_of(UNREAD, False))
   variables, inputs, hidden, _ = drawn(variables, False)
-  (outputs, _), _ = run(network, variables, inputs, hidden, T, None, None, train=True)
-  expected, _, _ = looped(UNREAD, variables, inputs, hidden, T, None, True)
+  (outputs, _), _ = run(network, variables, inputs, hidden, T, None, None)
+  expected, _ = looped(UNREAD, False, variables, inputs, hidden, T, None)
   np.testing.assert_allclose(outputs, expected, rtol=1e-10)
-  weights, *_ = gradient_of(network, (variables.weights, inputs, hidden, None), variables.stats, (T, None), True)
+  weights, *_ = gradient_of(network, (variables.weights, inputs, hidden, None), (T, None))
   assert [bool(np.asarray(weight).any()) for weight in weights["nodes"]] == [True, False, True]
 
 
@@ -267,11 +245,11 @@ def test_a_node_may_go_unread_and_read_a_state_twice(x64):
 def test_all_is_float32_and_nothing_compiles_twice(norm):
   network, variables = split(cell_of(SPACE, norm))
   variables, inputs, hidden, masks = drawn(variables, True, np.float32)
-  traced = quick_jit(lambda length: apply(network, variables, inputs, hidden, length, masks, mixture_of(SPACE, np.float32), train=True))
+  traced = quick_jit(lambda length: apply(network, variables, inputs, hidden, length, masks, mixture_of(SPACE, np.float32)))
   for length in (T, 2):
     result = traced(np.int32(length))
     assert all(leaf.dtype == jnp.float32 and np.isfinite(leaf).all() for leaf in jax.tree.leaves(result))
-  assert traced._cache_size() == 1 and len(jax.tree.leaves(result)) == 2 + 2 * norm
+  assert traced._cache_size() == 1 and len(jax.tree.leaves(result)) == 2
 
 
 def test_initial_weights_are_the_published_ones():
@@ -280,7 +258,6 @@ def test_initial_weights_are_the_published_ones():
   for leaf in (cell.initial[...], cell.nodes[...]):
     assert leaf.dtype == jnp.float32 and np.abs(leaf).max() <= INIT_RANGE == 0.04
     assert np.std(leaf) == pytest.approx(0.04 / np.sqrt(3), rel=0.02) and abs(np.mean(leaf)) < 1e-3
-  assert not cell.mean[...].any() and (cell.variance[...] == 1).all()
 
 
 # Activations.

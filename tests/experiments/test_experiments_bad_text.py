@@ -65,6 +65,8 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
   [
     ("search", ["--shared_masks=maybe"], "--shared_masks=maybe: give true or false."),
     ("search", ["--hypergradient=second_order"], "--hypergradient is second_order; did you mean 'first_order'?"),
+    ("search", ["--data.batch_size=1"], "--data.batch_size is 1; the supernet normalizes over the batch, so it must be at least 2."),
+    ("search", ["--data.eval_batch_size=1"], "--data.eval_batch_size is 1; the supernet normalizes over the batch, so it must be"),
     ("search", ["--finite_difference.radius=1"], "--finite_difference.radius is 1.0; it does nothing with --hypergradient=first_order"),
     (
       "search",

@@ -86,7 +86,7 @@ def hidden_after(network, search, arch, words, length, hidden, key):
   """The hidden states after a window, by the network alone."""
   (mixture,) = relaxations.softmax(arch, key, jnp.float32(0)).values()
   variables = functional.Variables(search.weights, search.stats)
-  return functional.apply(network, variables, words, hidden, length, mixture, key, train=True)[0][1]
+  return functional.apply(network, variables, words, hidden, length, mixture, key)[0][1]
 
 
 def columns_of(tokens, start, length):

@@ -109,11 +109,10 @@ def model_of(edges, norm):
 
 
 @functools.partial(quick_jit, static_argnums=0)
-def loss_and_gradient(network, weights, stats, mixture):
+def loss_and_gradient(network, weights, mixture):
   def loss(weights):
-    variables = Variables(weights, stats)
-    value, penalty, hidden, moved = language_loss(network, variables, window_of(1), hidden_of(1), mixture, KEY)
-    return value + penalty, (hidden, moved)
+    value, penalty, hidden = language_loss(network, Variables(weights, {}), window_of(1), hidden_of(1), mixture, KEY)
+    return value + penalty, hidden
 
   return jax.value_and_grad(loss, has_aux=True)(weights)
 
@@ -130,21 +129,20 @@ def test_one_hot_supernet_is_the_derived_model(norm):
   network, variables = functional.split(model_of(MixedActivations(SMALL), norm))
   weights = jax.tree.map(lambda leaf: 10 * np.asarray(leaf), variables.weights)  # so that activations bend
   derived, _ = functional.split(model_of(DiscreteActivations(FOUR["recurrent"]), norm))
-  mixed = loss_and_gradient(network, weights, variables.stats, one_hot(SMALL, FOUR)["recurrent"])
-  discrete = loss_and_gradient(derived, weights, variables.stats, None)
-  (_, (hidden, stats)), gradient = mixed
-  assert jax.tree.structure(mixed) == jax.tree.structure(discrete) and len(jax.tree.leaves(stats)) == 2 * norm
+  mixed = loss_and_gradient(network, weights, one_hot(SMALL, FOUR)["recurrent"])
+  discrete = loss_and_gradient(derived, weights, None)
+  (_, hidden), gradient = mixed
+  assert jax.tree.structure(mixed) == jax.tree.structure(discrete)
   assert np.abs(np.asarray(hidden)).max() > 0.1 and all(np.asarray(weight).any() for weight in gradient["cell"]["nodes"])
   for one, two in zip(jax.tree.leaves(mixed), jax.tree.leaves(discrete), strict=True):
     np.testing.assert_allclose(one, two, rtol=1e-3, atol=1e-5 * float(tree.norm(gradient)))
 
 
 def test_the_retrained_cell_is_not_normalized_and_the_searched_one_is():
-  searched = functional.split(language_supernet(CONFIG, SPACE, V, np.random.default_rng(0)))[1]
-  retrained = functional.split(derived_language_model(CONFIG, LANGUAGE_GENOTYPES["ENAS"], V, np.random.default_rng(0)))[1]
-  assert {name: leaf.shape for name, leaf in searched.stats["cell"].items()} == {"mean": (H,), "variance": (H,)}
-  assert not jax.tree.leaves(retrained.stats)
-  assert searched.weights["cell"]["nodes"].shape == (8, H, 2 * H) and retrained.weights["cell"]["nodes"].shape == (11, H, 2 * H)
+  searched = language_supernet(CONFIG, SPACE, V, np.random.default_rng(0)).cell
+  retrained = derived_language_model(CONFIG, LANGUAGE_GENOTYPES["ENAS"], V, np.random.default_rng(0)).cell
+  assert searched.norm and not retrained.norm
+  assert searched.nodes.shape == (8, H, 2 * H) and retrained.nodes.shape == (11, H, 2 * H)
 
 
 # From mixtures to genotypes.
@@ -210,7 +208,7 @@ class Rig:
   def loss(self, weights, arch, stats, batch, key):
     window, hidden, penalized = batch
     mixture = relaxations.softmax(arch, key, jnp.float32(0))["recurrent"]
-    loss, penalty, hidden, stats = language_loss(self.network, Variables(weights, stats), window, hidden, mixture, key)
+    loss, penalty, hidden = language_loss(self.network, Variables(weights, stats), window, hidden, mixture, key)
     return loss + penalized * penalty, (stats, {"hidden": hidden})
 
   def problem(self, key):
@@ -283,11 +281,10 @@ def test_every_estimator_runs_and_moves_neither_weights_nor_statistics(smooth, n
 
 
 @pytest.mark.parametrize("hypergradient", [FirstOrder(), FiniteDifference(), Unrolled(1)], ids=["first", "difference", "unrolled"])
-def test_statistics_and_hidden_states_are_those_of_the_weight_step(smooth, hypergradient):
+def test_hidden_states_are_those_of_the_weight_step(smooth, hypergradient):
   state = smooth.state
   after, outputs = step(smooth, hypergradient, smooth.programs, KEY)
   evaluation = smooth.programs.gradient(state.weights, after.arch, state.stats, smooth.train, KEY)
-  assert bits(after.stats) == bits(evaluation.stats) != bits(state.stats)
   assert bits(outputs["hidden"]) == bits(evaluation.metrics["hidden"])
   assert outputs["valid_hidden"].shape == (B, H) and bits(outputs["valid_hidden"]) != bits(outputs["hidden"])
 
@@ -345,7 +342,7 @@ def test_an_evaluation_follows_from_its_key(smooth):
     window, hidden, _ = smooth.train
     mixture = jnp.full(SMOOTH.arch_shape(), 0.25)
 
-    (logits, _, _), _ = functional.apply(smooth.network, variables, window.tokens, hidden, T, mixture, key, train=True)
+    (logits, _, _), _ = functional.apply(smooth.network, variables, window.tokens, hidden, T, mixture, key)
     return logits != 0
 
   other = jax.tree.map(lambda leaf: 1.1 * leaf, smooth.state.weights)

@@ -145,7 +145,7 @@ def gradient_of(task, state, step):
 
   def loss(weights):
     variables = functional.Variables(weights, {})
-    nats, penalty, _, _ = language.language_loss(task.network, variables, window, state.hidden, None, key)
+    nats, penalty, _ = language.language_loss(task.network, variables, window, state.hidden, None, key)
     return nats + penalty, (nats, penalty)
 
   return quick_jit(jax.value_and_grad(loss, has_aux=True))(state.weights)
