@@ -18,7 +18,8 @@ GENOTYPES = IMAGE_GENOTYPES
 def search_parts(config: ImageSearchConfig) -> SearchParts:
   """Builds the workload of a search. Raises InputError for values that do not fit the data."""
   dataset, key = datasets.from_config(config.data), jax.random.fold_in(jax.random.key(config.seed), 0)
-  return SearchParts(ImageWorkload(config.supernet, config.data, SPACES[config.space], dataset, config.seed, key), {})
+  space, parts = SPACES[config.space], config.make_method().partial_channels
+  return SearchParts(ImageWorkload(config.supernet, config.data, space, dataset, config.seed, key, parts), {})
 
 
 def train_parts(config: ImageTrainConfig, genotype: Genotype) -> TrainParts:

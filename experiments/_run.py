@@ -81,8 +81,13 @@ def open_folder(options: Options, launcher: str, config: Mapping[str, Any], part
     yield folder
 
 
-def run(task: loop.Task, folder: RunFolder, options: Options) -> loop.Position:
-  """Trains a task to its end, or goes on with it, and keeps everything in its folder.
+def run(
+  task: loop.Task,
+  folder: RunFolder,
+  options: Options,
+  early_stop: Callable[[list[loop.EpochRecord]], bool] = lambda history: False,
+) -> loop.Position:
+  """Trains a task to its end, or to where it stops early, or goes on with it, and keeps everything in its folder.
 
   Raises:
     InputError, loop.NonFiniteLoss, loop.Stopped: as `loop.run` does.
@@ -99,7 +104,8 @@ def run(task: loop.Task, folder: RunFolder, options: Options) -> loop.Position:
     if position.step:
       display.say(f"resumed after step {position.step} of {total} in {folder.path}")
     stop = stack.enter_context(StopRequest(display.say))
-    for record in loop.run(task, position, checkpoints, save_every_steps=options.save_every_steps, stop=stop, on_step=display.step):
+    settings = {"save_every_steps": options.save_every_steps, "early_stop": early_stop}
+    for record in loop.run(task, position, checkpoints, stop=stop, on_step=display.step, **settings):
       folder.append(record)
       writer.write(record["step"], record["metrics"])
       display.epoch(record)

@@ -15,6 +15,8 @@ from dnas.data.text import TEXTS
 from dnas.data.text import Config as TextConfig
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.search.darts import Config as DartsConfig
+from dnas.search.methods import METHODS, DifferentiableMethod, DrNas, FairDarts, Gaea, Gdas, PCDarts, Snas, check_channels
+from dnas.search.remedies import IDLE, Remedies
 from dnas.supernet.hypergradients import (
   HYPERGRADIENTS,
   FiniteDifference,
@@ -27,6 +29,7 @@ from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.train.images import Config as RetrainConfig
 from dnas.train.language import Config as LanguageRetrainConfig
 
+_METHOD_SETTINGS = ("pc_darts", "gdas", "drnas", "gaea", "snas", "fair_darts")
 TEXT_SPACES = ("darts_recurrent",)
 IMAGE_SPACES = tuple(name for name in SPACES if name not in TEXT_SPACES)
 
@@ -37,13 +40,23 @@ class SearchConfig:
 
   Attributes:
     space: name of the search space: darts_conv or nasnet for images, darts_recurrent for text.
-    hypergradient: estimator of the hypergradient: first_order, finite_difference, unrolled, implicit_cg or implicit_neumann.
+    method: the differentiable method: darts, pc_darts, gdas, drnas, gaea, snas or fair_darts.
+    hypergradient: estimator of the hypergradient: single_level, first_order, finite_difference, unrolled, implicit_cg or implicit_neumann;
+      empty for the one of the method's paper, first_order or for snas single_level.
     seed: of initial weights and architecture, order or division of the data, augmentation and dropout.
   """
 
   space: str = "darts_conv"
-  hypergradient: str = "first_order"
+  method: str = "darts"
+  hypergradient: str = ""
   seed: int = 2
+  pc_darts: PCDarts = dataclasses.field(default_factory=PCDarts)
+  gdas: Gdas = dataclasses.field(default_factory=Gdas)
+  drnas: DrNas = dataclasses.field(default_factory=DrNas)
+  gaea: Gaea = dataclasses.field(default_factory=Gaea)
+  snas: Snas = dataclasses.field(default_factory=Snas)
+  fair_darts: FairDarts = dataclasses.field(default_factory=FairDarts)
+  remedies: Remedies = dataclasses.field(default_factory=Remedies)
   finite_difference: FiniteDifference = dataclasses.field(default_factory=FiniteDifference)
   unrolled: Unrolled = dataclasses.field(default_factory=Unrolled)
   implicit_cg: ImplicitConjugateGradient = dataclasses.field(default_factory=ImplicitConjugateGradient)
@@ -51,12 +64,34 @@ class SearchConfig:
 
   def __post_init__(self):
     _check_seed(self.seed)
-    check_name("hypergradient", self.hypergradient, HYPERGRADIENTS)
+    check_name("method", self.method, METHODS)
+    if self.hypergradient:
+      check_name("hypergradient", self.hypergradient, HYPERGRADIENTS)
+
+  def make_method(self) -> DifferentiableMethod:
+    """Returns the chosen method with its settings."""
+    return getattr(self, self.method) if self.method in _METHOD_SETTINGS else METHODS[self.method]()
+
+  @property
+  def hypergradient_name(self) -> str:
+    """The chosen estimator, or that of the method's paper."""
+    return self.hypergradient or METHODS[self.method].hypergradient
 
   def make_hypergradient(self) -> Hypergradient:
     """Returns the chosen estimator with its settings."""
-    settings = getattr(self, self.hypergradient, None)
-    return settings if settings is not None else HYPERGRADIENTS[self.hypergradient]()
+    settings = getattr(self, self.hypergradient_name, None)
+    return settings if settings is not None else HYPERGRADIENTS[self.hypergradient_name]()
+
+  def idle(self, path: str) -> str:
+    """Returns why a setting does nothing here, and the mend, or nothing if it does something."""
+    component, _, field = path.partition(".")
+    if component in HYPERGRADIENTS and component != self.hypergradient_name:
+      return f"it does nothing with --hypergradient={self.hypergradient_name}, so leave it out, or choose --hypergradient={component}"
+    if component in _METHOD_SETTINGS and component != self.method:
+      return f"it does nothing with --method={self.method}, so leave it out, or choose --method={component}"
+    if component == "remedies" and field in IDLE and IDLE[field](self.remedies):
+      return "it does nothing with the other --remedies flags, so leave it out"
+    return ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,6 +106,7 @@ class ImageSearchConfig(SearchConfig):
     super().__post_init__()
     _check_space(self.space, IMAGE_SPACES, "images")
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
+    check_channels(self.make_method(), self.method, self.supernet.channels)
 
 
 PTB_SEARCH = DartsConfig(
@@ -109,6 +145,8 @@ class LanguageSearchConfig(SearchConfig):
     super().__post_init__()
     _check_space(self.space, TEXT_SPACES, "text")
     check_name("data.dataset", self.data.dataset, TEXTS)
+    parts = self.make_method().partial_channels
+    check(parts == 1, f"{self.method}.partial_channels", parts, "text has no channels to take a part of, so it must be 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,29 +14,31 @@ import jax
 from dnas.core import config as config_lib
 from dnas.core.errors import FieldError
 from dnas.report.plots import save_pictures
-from dnas.search import darts
-from dnas.supernet.hypergradients import HYPERGRADIENTS
+from dnas.search import darts, diagnostics
 from experiments import _flags, _image, _language, _run
 from experiments.configs import ImageSearchConfig, LanguageSearchConfig
 
 
 def run(config: ImageSearchConfig | LanguageSearchConfig, options: _flags.Options, given: set[str]) -> None:
   """Runs or resumes a search, and prints and draws what it found."""
-  for path in given:
-    component = path.partition(".")[0]
-    if component in HYPERGRADIENTS and component != config.hypergradient:
-      mend = f"it does nothing with --hypergradient={config.hypergradient}, so leave it out, or choose --hypergradient={component}"
-      raise FieldError(path, getattr(getattr(config, component), path.partition(".")[2]), mend)
+  for path in sorted(given):
+    if reason := config.idle(path):
+      raise FieldError(path, config_lib.flatten(config)[path], reason)
   _flags.require_workdir(options)
   _run.use_compilation_cache(options.compilation_cache)
   parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config)
-  task = darts.DartsTask(config.darts, parts.workload, config.make_hypergradient(), jax.random.key(config.seed))
+  estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
+  task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies)
   with _run.open_folder(options, "search", config_lib.flatten(config), parts) as folder:
-    position = _run.run(task, folder, options)
-    result = darts.result_of(position.history, task.space)
+    position = _run.run(task, folder, options, task.stops)
+    result = task.result(position.history)
     folder.write_genotype(result.genotype.to_json())
     folder.write_result({"genotype": result.genotype.to_json(), "seconds": result.cost, **result.metrics})
     save_pictures(folder.path, task.space)
+    if task.stops(position.history):
+      print(f"\nstopped early after epoch {len(position.history)}: the dominant eigenvalue has grown")
+    if warning := diagnostics.collapse(task.space, result.genotype):
+      print(f"\nwarning: {warning}")
     print(f"\nfound: {result.genotype}")
     print(f"pictures: {folder.path / 'pictures'}")
     retraining = f"{options.preset}_retrain"

@@ -14,6 +14,9 @@ from dnas.core.genotype import CellGenotype, Edge, Genotype
 NONE = "none"
 """The operation 'no edge': in the spaces of DARTS it takes part in the softmax and is never chosen; others allow it."""
 
+SKIPS = ("skip_connect", "identity")
+"""Operations without weights that hand a state on; a search that collapses fills its cells with them."""
+
 
 @dataclasses.dataclass(frozen=True)
 class CellSpace:

@@ -1,4 +1,4 @@
-"""DARTS: differentiable search by bilevel gradient steps.
+"""Differentiable search by bilevel gradient steps: DARTS, and the methods and remedies that followed.
 
 Source: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019; the defaults are the published CIFAR-10 recipe.
 """
@@ -8,17 +8,21 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from dnas.cells import functional
 from dnas.core import genotype as genotypes
-from dnas.core.config import check_fraction, check_not_negative, check_positive
+from dnas.core.config import check, check_fraction, check_not_negative, check_positive
+from dnas.core.errors import FieldError
 from dnas.core.records import Progress, SearchResult
 from dnas.core.space import CellSpace
+from dnas.search import diagnostics, remedies
+from dnas.search.methods import Darts, DifferentiableMethod
+from dnas.search.projection import decide
+from dnas.search.remedies import Remedies
 from dnas.search.workload import Workload
 from dnas.supernet import bilevel, relaxations
-from dnas.supernet.discretize import discretize
+from dnas.supernet.discretize import discretize, one_hot
 from dnas.supernet.hypergradients import Hypergradient
 from dnas.train import loop, optimizers
 from dnas.train.loop import step_key
@@ -37,11 +41,13 @@ class Config:
     momentum: momentum of the weights.
     weight_decay: coefficient of the L2 penalty on the weights.
     gradient_clip: largest global norm of the weights' gradient; 0 does not clip.
-    arch_learning_rate: learning rate of the architecture's Adam.
+    arch_warmup_epochs: epochs at the beginning in which only the weights are trained.
+    arch_learning_rate: learning rate of the architecture's Adam, or exponentiated gradient.
     arch_beta1: decay of its first moment.
     arch_beta2: decay of its second moment.
     arch_weight_decay: coefficient of the L2 penalty on the architecture parameters.
     arch_init_scale: standard deviation of the initial architecture parameters.
+    diagnose_every: epochs between diagnoses of collapse, which take 20 gradients and a validation; also after the last one. 0: none.
   """
 
   epochs: int = 50
@@ -50,11 +56,13 @@ class Config:
   momentum: float = 0.9
   weight_decay: float = 3e-4
   gradient_clip: float = 5.0
+  arch_warmup_epochs: int = 0
   arch_learning_rate: float = 3e-4
   arch_beta1: float = 0.5
   arch_beta2: float = 0.999
   arch_weight_decay: float = 1e-3
   arch_init_scale: float = 1e-3
+  diagnose_every: int = 5
 
   def __post_init__(self):
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate, arch_learning_rate=self.arch_learning_rate)
@@ -64,17 +72,29 @@ class Config:
       gradient_clip=self.gradient_clip,
       arch_weight_decay=self.arch_weight_decay,
       arch_init_scale=self.arch_init_scale,
+      arch_warmup_epochs=self.arch_warmup_epochs,
+      diagnose_every=self.diagnose_every,
     )
+    late = self.arch_warmup_epochs >= self.epochs
+    check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, f"the architecture is to move in some of the {self.epochs} epochs")
     check_fraction(momentum=self.momentum, arch_beta1=self.arch_beta1, arch_beta2=self.arch_beta2)
 
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-  """All that a search is made of: what the bilevel step changes, what it hands on, and the run's key as raw data, which stays."""
+  """All that a search is made of.
+
+  Attributes:
+    search: what the bilevel step changes.
+    carry: what one step hands to the next.
+    allowed: which operations are not ruled out; all of them until a projection decides.
+    key: the run's key as raw data, which stays.
+  """
 
   search: bilevel.SearchState
   carry: Tree
+  allowed: relaxations.Allowed
   key: jax.Array
 
 
@@ -84,35 +104,52 @@ class DartsTask:
   Attributes:
     space: the search space.
     workload: the supernet and its data.
+    epochs: how many epochs there are, those of a projection included.
   """
 
-  def __init__(self, config: Config, workload: Workload, hypergradient: Hypergradient, key: jax.Array):
+  def __init__(
+    self,
+    config: Config,
+    workload: Workload,
+    hypergradient: Hypergradient,
+    key: jax.Array,
+    method: DifferentiableMethod | None = None,
+    remedy: Remedies | None = None,
+  ):
     """Builds the task.
 
     Args:
       config: optimizers.
-      workload: the supernet and its data.
+      workload: the supernet and its data; its edges are those of the method.
       hypergradient: the estimator.
       key: typed random key of the initial architecture and of every step.
+      method: the method; DARTS if not given.
+      remedy: what is done against collapse; nothing if not given.
+
+    Raises:
+      FieldError: if the remedies do not fit the length of the search.
     """
-    self._config, self.workload, self._key = config, workload, key
-    self.space, self.epochs = workload.space, config.epochs
+    method, remedy = method or Darts(), remedy or Remedies()
+    self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
+    self.space = workload.space
+    _check_remedies(config, remedy)
     self._weight_optimizer = optimizers.sgd(
       momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip
     )
-    arch_optimizer = optimizers.adam(
-      config.arch_learning_rate, beta1=config.arch_beta1, beta2=config.arch_beta2, weight_decay=config.arch_weight_decay
-    )
-    self._method = bilevel.Method(relaxations.softmax, arch_optimizer, hypergradient)
+    relaxation = remedy.relaxation(method.relaxation(self.space), self.space)
+    self._method = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
     self._programs = bilevel.compiled(self._loss, workload.jit)
-    self._relax = jax.jit(self._method.relax)
+    self._mean = jax.jit(lambda arch, allowed: relaxations.restrict(relaxation.mean(arch), allowed))
+    seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
+    self._decisions = remedies.decisions(self.space, seed) if remedy.projection else ()
+    self.epochs = config.epochs + remedy.projection_epochs * max(len(self._decisions) - 1, 0)
 
   def init(self) -> State:
     """See `loop.Task`."""
-    arch = relaxations.initial_arch(self.space, jax.random.fold_in(self._key, 1), self._config.arch_init_scale)
+    arch = self._method.relax.init(self.space, jax.random.fold_in(self._key, 1), self._config.arch_init_scale)
     weights, stats = self.workload.initial.weights, self.workload.initial.stats
     search = bilevel.SearchState(weights, stats, arch, self._weight_optimizer.init(weights), self._method.arch_optimizer.init(arch))
-    return State(search, self.workload.carry, jax.random.key_data(self._key))
+    return State(search, self.workload.carry, relaxations.everything(self.space), jax.random.key_data(self._key))
 
   def end_of_epoch(self, epoch: int) -> int:
     """See `loop.Task`."""
@@ -122,49 +159,107 @@ class DartsTask:
     """See `loop.Task`."""
     *keys, key_masks = _split_three(step_key(state.key, np.int32(step)))
     train_batch, valid_batch = self.workload.batches(step, tuple(keys), state.carry)
-    progress = np.float32(step / self.end_of_epoch(self.epochs))
-    rate = self.workload.learning_rate_factor(step) * self._learning_rate(loop.epoch_of(self, step))
+    epoch = loop.epoch_of(self, step)
+    progress = np.float32(min(step / self.end_of_epoch(self._config.epochs), 1.0))
+    rate = self.workload.learning_rate_factor(step) * self._learning_rate(epoch)
     search, outputs = bilevel.bilevel_step(
       dataclasses.replace(state.search, weight_state=optimizers.with_learning_rate(state.search.weight_state, rate)),
-      (train_batch, progress),
-      (valid_batch, progress),
+      (train_batch, progress, state.allowed),
+      (valid_batch, progress, state.allowed),
       key_masks,
       programs=self._programs,
       method=self._method,
       weight_optimizer=self._weight_optimizer,
       weight_decay=self._config.weight_decay,
       shared_masks=self.workload.shared_masks,
+      move_arch=self._config.arch_warmup_epochs <= epoch < self._config.epochs,
+      progress=progress,
     )
-    carry, metrics = self.workload.after_step(outputs)
-    return State(search, carry, state.key), metrics
+    carry, metrics = self.workload.after_step(state.carry, outputs)
+    return dataclasses.replace(state, search=search, carry=carry), metrics
 
   def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, loop.EpochRecord]:
     """See `loop.Task`."""
+    number, tuned = divmod(epoch - self._config.epochs, self._remedies.projection_epochs)
+    if self._decisions and epoch >= self._config.epochs and not tuned:
+      state = dataclasses.replace(state, allowed=self._decided(state, self._decisions[number]))
     mixture = self.mixture(state)
     on_host = relaxations.to_numpy(mixture)
-    valid = self.workload.evaluate(functional.Variables(state.search.weights, state.search.stats), mixture)
+    valid = self.workload.evaluate(self._variables(state), mixture)
+    genotype = discretize(self.space, on_host, self._remedies.cap)
     metrics = {f"train/{name}": value for name, value in self.workload.train_metrics(means).items()}
     metrics |= {f"valid/{name}": value for name, value in valid.items()}
     metrics["learning_rate"] = self._learning_rate(epoch - 1)
+    metrics |= diagnostics.of_genotype(self.space, genotype, on_host)
+    every = self._config.diagnose_every
+    if every and (epoch % every == 0 or epoch == self.epochs):
+      alone = self.workload.evaluate(self._variables(state), one_hot(self.space, genotype))
+      metrics |= {f"discretized/{name}": value for name, value in alone.items()}
+      metrics["eigenvalue"] = self._eigenvalue(state)
     record: loop.EpochRecord = {
       "metrics": metrics,
-      "genotype": discretize(self.space, on_host).to_json(),
+      "genotype": genotype.to_json(),
       "mixture": {cell: weights.tolist() for cell, weights in on_host.items()},
     }
     return state, record
 
-  def mixture(self, state: State) -> Mapping[str, jax.Array]:
-    """Returns the weights of the mixed operations, cell type to [edges, operations]."""
-    return self._relax(state.search.arch, jax.random.wrap_key_data(state.key), jnp.float32(1))
+  def mixture(self, state: State) -> relaxations.Mixture:
+    """Returns the weights of the mixed operations without noise, cell type to [edges, operations]."""
+    return self._mean(state.search.arch, state.allowed)
+
+  def stops(self, history: list[loop.EpochRecord]) -> bool:
+    """Returns whether the search ends after these epochs, early, because the dominant eigenvalue has grown (`remedies.stops`)."""
+    values = np.array([record["metrics"]["eigenvalue"] for record in history if "eigenvalue" in record["metrics"]])
+    diagnosed = bool(history) and "eigenvalue" in history[-1]["metrics"]
+    return diagnosed and remedies.stops(values, self._remedies.stop_ratio, self._remedies.stop_window)
+
+  def result(self, history: list[loop.EpochRecord]) -> SearchResult:
+    """Returns what a complete search ended in: its last epoch, or where it stopped early, that of `stop_window` diagnoses before."""
+    chosen = history[-1]
+    if self.stops(history):
+      chosen = [record for record in history if "eigenvalue" in record["metrics"]][-1 - self._remedies.stop_window]
+    progress = progress_of(chosen, self.space)
+    return SearchResult(progress.genotype, history[-1]["seconds"], progress.metrics)
+
+  def _variables(self, state: State) -> functional.Variables:
+    return functional.Variables(state.search.weights, state.search.stats)
+
+  def _decided(self, state: State, decision: remedies.Decision) -> relaxations.Allowed:
+    def loss(allowed: relaxations.Allowed) -> float:
+      return self.workload.evaluate(self._variables(state), self._mean(state.search.arch, allowed))["loss"]
+
+    return decide(decision, self.space, jax.tree.map(np.asarray, dict(state.allowed)), loss)
+
+  def _eigenvalue(self, state: State) -> float:
+    key = jax.random.wrap_key_data(state.key)
+    _, batch = self.workload.batches(0, (jax.random.fold_in(key, 2), jax.random.fold_in(key, 3)), state.carry)
+    search, rest = state.search, ((batch, np.float32(1), state.allowed), jax.random.fold_in(key, 4))
+
+    def gradient(arch: relaxations.Arch) -> relaxations.Arch:
+      return self._programs.gradient(search.weights, arch, search.stats, *rest).gradients.arch
+
+    return diagnostics.dominant_eigenvalue(gradient, search.arch, jax.random.fold_in(key, 5))
 
   def _learning_rate(self, epoch: int) -> float:
-    return optimizers.cosine(self._config.learning_rate, self._config.final_learning_rate, epoch, self.epochs)
+    rates = self._config.learning_rate, self._config.final_learning_rate
+    return optimizers.cosine(*rates, min(epoch, self._config.epochs), self._config.epochs)
 
   def _loss(
     self, weights: Tree, arch: relaxations.Arch, stats: Tree, batch: Tree, key: jax.Array
   ) -> tuple[jax.Array, tuple[Tree, Mapping[str, Any]]]:
-    batch, progress = batch
-    return self.workload.loss(weights, self._method.relax(arch, key, progress), stats, batch, key)
+    batch, progress, allowed = batch
+    mixture = relaxations.restrict(self._method.relax(arch, key, progress), allowed)
+    return self.workload.loss(weights, mixture, stats, batch, key)
+
+
+def _check_remedies(config: Config, remedy: Remedies) -> None:
+  if remedy.projection and not config.final_learning_rate:
+    mend = "the epochs between the decisions of a projection train with it, so give one above zero"
+    raise FieldError("darts.final_learning_rate", config.final_learning_rate, mend)
+  diagnoses = config.epochs // config.diagnose_every if config.diagnose_every else 0
+  if remedy.stop_ratio and diagnoses < 2 * remedy.stop_window:
+    mend = f"it takes {2 * remedy.stop_window} diagnoses and there are {diagnoses}: lower darts.diagnose_every or remedies.stop_window"
+    raise FieldError("remedies.stop_ratio", remedy.stop_ratio, mend)
 
 
 @jax.jit
@@ -174,7 +269,7 @@ def _split_three(key: jax.Array) -> tuple[jax.Array, ...]:
 
 @dataclasses.dataclass(frozen=True)
 class DartsSearch:
-  """DARTS as a searcher, for notebooks and other programs: it holds the task and keeps nothing on disk.
+  """A differentiable search as a searcher, for notebooks and other programs: it holds the task and keeps nothing on disk.
 
   >>> for progress in DartsSearch(task).run():
   ...   print(progress.epoch, progress.metrics["valid/accuracy"], progress.genotype)
@@ -188,7 +283,7 @@ class DartsSearch:
   def run(self) -> Iterator[Progress]:
     """Searches, and yields after every epoch."""
     position = loop.restore(self.task, None)
-    for record in loop.run(self.task, position):
+    for record in loop.run(self.task, position, early_stop=self.task.stops):
       yield progress_of(record, self.task.space)
 
 
@@ -196,9 +291,3 @@ def progress_of(record: loop.EpochRecord, space: CellSpace) -> Progress:
   """Returns the record of an epoch as a `Progress`."""
   genotype = genotypes.parse(record["genotype"], space.name, space.edges_per_node)
   return Progress(record["epoch"], record["metrics"], genotype)
-
-
-def result_of(history: list[loop.EpochRecord], space: CellSpace) -> SearchResult:
-  """Returns what a complete search ended in."""
-  last = progress_of(history[-1], space)
-  return SearchResult(last.genotype, history[-1]["seconds"], last.metrics)

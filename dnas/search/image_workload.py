@@ -29,7 +29,14 @@ class ImageWorkload:
   jit = staticmethod(network_jit)
 
   def __init__(
-    self, config: image_supernet.Config, data_config: base.Config, space: CellSpace, dataset: base.ImageDataset, seed: int, key: jax.Array
+    self,
+    config: image_supernet.Config,
+    data_config: base.Config,
+    space: CellSpace,
+    dataset: base.ImageDataset,
+    seed: int,
+    key: jax.Array,
+    partial_channels: int = 1,
   ):
     """Builds the workload.
 
@@ -40,6 +47,7 @@ class ImageWorkload:
       dataset: the data set.
       seed: of the initial weights.
       key: typed random key of the order of the data.
+      partial_channels: K, where the operations of an edge see a K-th of the channels (PC-DARTS); it divides `config.channels`.
     """
     train, valid = base.search_split(dataset, data_config.train_portion)
     key_train, key_valid = jax.random.split(key)
@@ -47,7 +55,7 @@ class ImageWorkload:
     self._valid_split = batches.to_device(valid)
     self.space = space
     channels = dataset.train.images.shape[-1]
-    module = image_supernet.ImageSupernet(config, space, channels, dataset.num_classes, np.random.default_rng(seed))
+    module = image_supernet.ImageSupernet(config, space, channels, dataset.num_classes, np.random.default_rng(seed), partial_channels)
     self.network, self.initial = functional.split(module)
     self._evaluate = make_evaluate(self._predict, dataset, data_config)
 
@@ -69,7 +77,7 @@ class ImageWorkload:
     logits, stats = functional.apply(self.network, functional.Variables(weights, stats), images, mixture, train=True)
     return cross_entropy(logits, labels).mean(), (stats, {"accuracy": correct(logits, labels).mean()})
 
-  def after_step(self, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
+  def after_step(self, carry: Tree, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
     """See `Workload`."""
     return (), outputs
 

@@ -85,9 +85,9 @@ class LanguageWorkload:
     words = window.length.astype(jnp.float32)
     return loss + penalized * penalty, (stats, {"hidden": hidden, "nats": loss * words, "words": words})
 
-  def after_step(self, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
+  def after_step(self, carry: Tree, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
     """See `Workload`."""
-    carry = outputs.pop("hidden"), outputs.pop("valid_hidden")
+    carry = outputs.pop("hidden"), outputs.pop("valid_hidden", carry[1])
     return carry, outputs
 
   def train_metrics(self, means: Mapping[str, float]) -> dict[str, float]:

@@ -46,8 +46,12 @@ class Workload(Protocol):
     """Return the loss of a batch, batch statistics and outputs, as `supernet.bilevel.LossFunction` does; it is traced."""
     ...
 
-  def after_step(self, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
-    """Return what the next step is handed and the scalar metrics of this one, out of the second result of `bilevel.bilevel_step`."""
+  def after_step(self, carry: Tree, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
+    """Return what the next step is handed and the scalar metrics of this one.
+
+    `carry` is what this one was handed, `outputs` the second result of `bilevel.bilevel_step`; it has nothing on the validation batch
+    where a step did not evaluate it.
+    """
     ...
 
   def train_metrics(self, means: Mapping[str, float]) -> dict[str, float]:

@@ -8,6 +8,7 @@ waits for the device.
 """
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
@@ -15,8 +16,10 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import optax
 
+from dnas.core import tree
 from dnas.core.compilation import network_jit
 from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem, optimizer_step
+from dnas.supernet.perturbations import Perturbation, Unperturbed
 from dnas.supernet.relaxations import Arch, Relaxation
 
 Tree = Any
@@ -30,11 +33,13 @@ class Method:
     relax: architecture parameters to mixture weights.
     arch_optimizer: optimizer of the architecture parameters.
     hypergradient: estimator of the derivative of the validation loss in the architecture.
+    perturbation: at which architecture near the current one the weights are trained.
   """
 
   relax: Relaxation
   arch_optimizer: optax.GradientTransformation
   hypergradient: Hypergradient
+  perturbation: Perturbation = Unperturbed()
 
 
 @jax.tree_util.register_dataclass
@@ -120,6 +125,8 @@ def bilevel_step(
   weight_optimizer: optax.GradientTransformation,
   weight_decay: float,
   shared_masks: bool = True,
+  move_arch: bool = True,
+  progress: float = 1.0,
 ) -> tuple[SearchState, dict[str, Any]]:
   """Takes one step of the architecture and then, on the same training batch, one of the weights.
 
@@ -134,11 +141,43 @@ def bilevel_step(
     weight_decay: the coefficient of the L2 penalty in that optimizer.
     shared_masks: whether every evaluation in the step sees the same random masks. Otherwise each evaluation of the hypergradient draws its
       own, as in the published code for recurrent cells; a finite difference then divides the difference of the masks by its radius.
+    move_arch: whether the architecture takes a step; false while weights warm up.
+    progress: the complete fraction of the search, which the perturbation follows.
 
   Returns:
     The new state, and on the device: loss and metrics of the weight step, and, beginning with 'valid_', those of the validation batch in
-    the architecture step. Evaluations for the hypergradient move neither weights nor batch statistics.
+    the architecture step, if there is one that evaluates it. Evaluations for the hypergradient and for the perturbation move neither
+    weights nor batch statistics.
   """
+  arch, arch_state, metrics = state.arch, state.arch_state, {}
+  if move_arch:
+    estimate, metrics = _hypergradient(state, train_batch, valid_batch, key, programs, method, weight_optimizer, weight_decay, shared_masks)
+    total = tree.add_scaled(estimate, 1.0, _penalty_gradient(method.relax, arch))
+    arch, arch_state = optimizer_step(method.arch_optimizer, total, arch_state, arch)
+  near = method.perturbation(
+    arch,
+    jax.random.fold_in(key, 1),
+    progress,
+    lambda arch: programs.gradient(state.weights, arch, state.stats, train_batch, key).gradients.arch,
+  )
+  evaluation = programs.gradient(state.weights, near, state.stats, train_batch, key)
+  weights, weight_state = optimizer_step(weight_optimizer, evaluation.gradients.weights, state.weight_state, state.weights)
+  metrics = {"loss": evaluation.gradients.loss, **evaluation.metrics, **metrics}
+  return SearchState(weights, evaluation.stats, arch, weight_state, arch_state), metrics
+
+
+def _hypergradient(
+  state: SearchState,
+  train_batch: Tree,
+  valid_batch: Tree,
+  key: jax.Array,
+  programs: Programs,
+  method: Method,
+  weight_optimizer: optax.GradientTransformation,
+  weight_decay: float,
+  shared_masks: bool,
+) -> tuple[Arch, dict[str, Any]]:
+  """Returns the hypergradient, and the metrics of its last evaluation of the validation batch."""
   masks, valid_evaluations = itertools.count(), []
 
   def key_of_evaluation() -> jax.Array:
@@ -156,9 +195,11 @@ def bilevel_step(
     weight_decay=weight_decay,
   )
   estimate = method.hypergradient(problem, state.weights, state.arch, state.weight_state)
-  arch, arch_state = optimizer_step(method.arch_optimizer, estimate.arch, state.arch_state, state.arch)
-  evaluation = programs.gradient(state.weights, arch, state.stats, train_batch, key)
-  weights, weight_state = optimizer_step(weight_optimizer, evaluation.gradients.weights, state.weight_state, state.weights)
-  metrics = {"loss": evaluation.gradients.loss, **evaluation.metrics, "valid_loss": estimate.valid_loss}
-  metrics |= {f"valid_{name}": value for name, value in valid_evaluations[-1].metrics.items()}
-  return SearchState(weights, evaluation.stats, arch, weight_state, arch_state), metrics
+  metrics = {"valid_loss": estimate.valid_loss} if valid_evaluations else {}
+  metrics |= {f"valid_{name}": value for evaluation in valid_evaluations[-1:] for name, value in evaluation.metrics.items()}
+  return estimate.arch, metrics
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _penalty_gradient(relax: Relaxation, arch: Arch) -> Arch:
+  return jax.grad(relax.penalty)(arch)

@@ -9,29 +9,49 @@ from collections.abc import Mapping
 import numpy as np
 
 from dnas.core.genotype import CellGenotype, Edge, Genotype
-from dnas.core.space import NONE, CellSpace
+from dnas.core.space import NONE, SKIPS, CellSpace
 
 
-def discretize(space: CellSpace, mixture: Mapping[str, np.ndarray]) -> Genotype:
-  """Keeps the strongest edges of every node, and on each the strongest operation that is not `none`.
+def discretize(space: CellSpace, mixture: Mapping[str, np.ndarray], skip_cap: int | None = None) -> Genotype:
+  """Keeps the strongest edges of every node, and on each the strongest of the operations that the space allows there.
 
   Args:
     space: the space.
     mixture: cell type to weights of the mixed operations, [edges, operations].
+    skip_cap: how many skip connections a cell may have: of more than that, the weakest are ruled out and the cell is derived anew, until
+      it has no more (P-DARTS, ICCV 2019, section 3.3). None sets no cap.
 
   Returns:
-    The genotype; the edges of a node come strongest first, as in the published code, earlier sources first among equals.
+    The genotype; the edges of a node come strongest first, as in the published code, earlier sources first among equals; in a space
+    that allows `none`, where every edge stays, they come in the order of their sources.
   """
-  return Genotype(space.name, tuple((cell, _discretize_cell(space, mixture[cell])) for cell in space.cells))
+  return Genotype(space.name, tuple((cell, _capped_cell(space, mixture[cell], skip_cap)) for cell in space.cells))
+
+
+def skips_of(cell: CellGenotype) -> int:
+  """Returns how many edges of a cell are skip connections."""
+  return sum(edge.operation in SKIPS for node in cell.nodes for edge in node)
+
+
+def _capped_cell(space: CellSpace, weights: np.ndarray, skip_cap: int | None) -> CellGenotype:
+  cell = _discretize_cell(space, weights)
+  while skip_cap is not None and skips_of(cell) > skip_cap:
+    ends = [(edge, target) for target, node in enumerate(cell.nodes, start=space.num_inputs) for edge in node]
+    places = [(space.edges.index((e.source, t)), space.operations.index(e.operation)) for e, t in ends if e.operation in SKIPS]
+    weights = weights.copy()
+    weights[min(places, key=lambda place: weights[place])] = -np.inf
+    cell = _discretize_cell(space, weights)
+  return cell
 
 
 def _discretize_cell(space: CellSpace, weights: np.ndarray) -> CellGenotype:
-  columns = [column for column, name in enumerate(space.operations) if name != NONE]
+  columns = [space.operations.index(name) for name in space.choices]
   nodes = []
-  for target in space.concat:
+  for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
     rows = [(source, weights[row, columns]) for row, (source, end) in enumerate(space.edges) if end == target]
     strongest = sorted(rows, key=lambda edge: -edge[1].max())[: space.edges_per_node]
-    nodes.append(tuple(Edge(space.operations[columns[int(choices.argmax())]], source) for source, choices in strongest))
+    strongest = sorted(strongest, key=lambda edge: edge[0]) if space.none_allowed else strongest
+    nodes.append(tuple(Edge(space.choices[int(choices.argmax())], source) for source, choices in strongest))
   return CellGenotype(tuple(nodes), space.concat)
 
 
@@ -43,7 +63,7 @@ def one_hot(space: CellSpace, genotype: Genotype) -> dict[str, np.ndarray]:
   mixture = {}
   for cell in space.cells:
     weights = np.zeros(space.arch_shape(), np.float32)
-    for target, node in zip(space.concat, genotype[cell].nodes, strict=True):
+    for target, node in enumerate(genotype[cell].nodes, start=space.num_inputs):
       for operation, source in node:
         weights[space.edges.index((source, target)), space.operations.index(operation)] += 1
     if NONE in space.operations:

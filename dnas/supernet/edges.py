@@ -1,12 +1,13 @@
 """Mixed operations: the edges of a supernet, convolutional and recurrent.
 
-Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 2.
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 2; partial channels: Xu et al., "PC-DARTS", ICLR 2020, equation 2.
 """
 
 import dataclasses
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -16,12 +17,17 @@ from dnas.core.space import NONE, CellSpace
 
 
 class MixedEdges(nnx.Module):
-  """All edges that leave one state, each a mixture of all operations of the space; the operations run once for the whole stack."""
+  """All edges that leave one state, each a mixture of all operations of the space; the operations run once for the whole stack.
 
-  def __init__(self, space: CellSpace, source: int, channels: int, stride: int, rng: np.random.Generator):
+  With partial channels the operations see the first part of the channels, and the others pass by, weighted with the sum of the edge's
+  weights (one, or what the weight of the edge itself is); channels are then shuffled, so that each has its turn in the next cell.
+  """
+
+  def __init__(self, space: CellSpace, source: int, channels: int, stride: int, rng: np.random.Generator, partial_channels: int = 1):
     self.targets = tuple(target for origin, target in space.edges if origin == source)
     self.columns = {name: column for column, name in enumerate(space.operations) if name != NONE}
-    self.operations = OperationStack(tuple(self.columns), len(self.targets), channels, stride, False, rng) if self.targets else None
+    self.seen, self.stride, self.groups = channels // partial_channels, stride, partial_channels
+    self.operations = OperationStack(tuple(self.columns), len(self.targets), self.seen, stride, False, rng) if self.targets else None
 
   def __call__(self, x: jax.Array, mixture: jax.Array, train: bool) -> Mapping[int, jax.Array]:
     """Maps a state, [B, H, W, C], and the weights of its outgoing edges, [edges, operations], to what each target receives.
@@ -30,9 +36,20 @@ class MixedEdges(nnx.Module):
     """
     if self.operations is None:
       return {}
-    outputs = self.operations(x, train)
+    outputs = self.operations(x[..., : self.seen], train)
     total = sum(mixture[:, self.columns[name], None, None, None, None] * output for name, output in outputs.items())
+    if self.groups > 1:
+      rest = x[..., self.seen :]
+      rest = rest if self.stride == 1 else _max_pool_2x2(rest)
+      total = jnp.concatenate([total, mixture.sum(1)[:, None, None, None, None] * rest[None]], -1)
+      total = total.reshape(*total.shape[:-1], self.groups, self.seen).swapaxes(-1, -2).reshape(total.shape)
     return {target: total[index] for index, target in enumerate(self.targets)}
+
+
+def _max_pool_2x2(x: jax.Array) -> jax.Array:
+  """Halves height and width of [B, H, W, C]; a last odd row or column is a window of its own."""
+  x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), constant_values=-jnp.inf)
+  return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).max((2, 4))
 
 
 def outgoing_rows(space: CellSpace, source: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 The bilevel problem (Liu, Simonyan and Yang, "DARTS", ICLR 2019, equations 3 and 4) is to minimize L_val(w*(a), a) over the architecture a,
 where w*(a) minimizes L_train(w, a). The estimators here differ in what they put for dw*/da:
 
+  single_level       not the validation loss at all: the gradient of the training loss (SNAS).
   first_order        nothing: w is held fixed (DARTS, section 2.3).
   finite_difference  one step of the weight optimizer, its mixed derivative by a central difference (DARTS, equations 6 to 8).
   unrolled           K steps of the weight optimizer, exactly, in reverse (Maclaurin et al., 2015; Franceschi et al., 2017).
@@ -73,6 +74,20 @@ class Hypergradient(Protocol):
 
 
 HYPERGRADIENTS: Registry[type] = Registry("hypergradient")
+
+
+@HYPERGRADIENTS.register("single_level")
+@dataclasses.dataclass(frozen=True)
+class SingleLevel:
+  """The gradient of the training loss, so that one problem is solved and not two, and no validation batch is seen: one evaluation.
+
+  Source: Xie et al., "SNAS", ICLR 2019, section 2.2.
+  """
+
+  def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
+    """See `Hypergradient`; the loss in the estimate is that of the training batch."""
+    train = problem.train(weights, arch)
+    return Estimate(train.arch, train.loss)
 
 
 @HYPERGRADIENTS.register("first_order")

@@ -38,9 +38,11 @@ class Config:
 class ImageSupernet(nnx.Module):
   """Stem, cells of mixed operations, global average pooling, linear classifier."""
 
-  def __init__(self, config: Config, space: CellSpace, image_channels: int, num_classes: int, rng: np.random.Generator):
+  def __init__(
+    self, config: Config, space: CellSpace, image_channels: int, num_classes: int, rng: np.random.Generator, partial_channels: int = 1
+  ):
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> MixedEdges:
-      return MixedEdges(space, source, channels, stride, rng)
+      return MixedEdges(space, source, channels, stride, rng, partial_channels)
 
     wirings = {cell_type: space for cell_type in space.cells}
     self.rows = tuple(tuple(outgoing_rows(space, source).tolist()) for source in range(space.num_inputs + space.num_nodes))

@@ -1,45 +1,284 @@
-"""Relaxations: from architecture parameters to the weights of mixed operations."""
+"""Relaxations: from architecture parameters to the weights of mixed operations.
 
+A relaxation is a frozen dataclass. It draws the parameters that a search begins with, turns them into the weights of a step, and says what
+they are worth without noise, by which a search is validated and discretized.
+"""
+
+import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dnas.core.space import CellSpace
+from dnas.core.space import NONE, SKIPS, CellSpace
 
 Arch = Mapping[str, jax.Array]
-"""Cell type to its architecture parameters, float32 [edges, operations]."""
+"""Cell type to its architecture parameters, float32 [edges, operations]; with `EdgeNormalized` also 'CELL edges' to float32 [edges]."""
+
+Mixture = Mapping[str, jax.Array]
+"""Cell type to the weights of its mixed operations, [edges, operations]."""
+
+Allowed = Mapping[str, jax.Array]
+"""Cell type to a mask, float32 [edges, operations]: 1 where an operation still takes part in the search, 0 where it is out."""
+
+EDGES = " edges"
+"""Ends the key of the parameters of the edges themselves."""
 
 
-class Relaxation(Protocol):
-  """How discrete choices become weights; pure and differentiable."""
+@dataclasses.dataclass(frozen=True)
+class Relaxation:
+  """How discrete choices become weights; pure and differentiable. This one is the softmax over operations (DARTS, equation 2).
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mapping[str, jax.Array]:
-    """Maps parameters to the weights of the mixed operations.
+  A relaxation of another kind derives from it and says what differs.
+  """
+
+  def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
+    """Draws initial parameters from scale * N(0, 1); the scale of DARTS is 0.001."""
+    keys = jax.random.split(key, len(space.cells))
+    return {cell: scale * jax.random.normal(k, space.arch_shape(), jnp.float32) for cell, k in zip(space.cells, keys, strict=True)}
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+    """Maps parameters to the weights of one step.
 
     Args:
-      arch: cell type to parameters, [edges, operations].
+      arch: the parameters.
       key: typed random key, the same in every evaluation of one step.
-      progress: the complete fraction of the search, a scalar in [0, 1).
-
-    Returns:
-      Cell type to weights, [edges, operations].
+      progress: the complete fraction of the search, a scalar in [0, 1].
     """
+    return self.mean(arch)
+
+  def mean(self, arch: Arch) -> Mixture:
+    """Maps parameters to the weights by which a search is validated and discretized: there is no noise in them."""
+    return {cell: jax.nn.softmax(parameters, -1) for cell, parameters in arch.items()}
+
+  def penalty(self, arch: Arch) -> jax.Array:
+    """Returns what is added to the loss whose gradient moves the architecture, a scalar."""
+    return jnp.float32(0)
 
 
-def initial_arch(space: CellSpace, key: jax.Array, scale: float) -> Arch:
-  """Draws initial architecture parameters from scale * N(0, 1); DARTS's scale is 0.001."""
-  keys = jax.random.split(key, len(space.cells))
-  return {cell: scale * jax.random.normal(k, space.arch_shape(), jnp.float32) for cell, k in zip(space.cells, keys, strict=True)}
+@dataclasses.dataclass(frozen=True)
+class GumbelOneHot(Relaxation):
+  """One operation an edge, drawn by the Gumbel-max trick; its gradient is that of the Gumbel softmax, straight through.
+
+  Source: Dong and Yang, "Searching for a Robust Neural Architecture in Four GPU Hours" (GDAS), CVPR 2019, equations 3 to 6.
+
+  Attributes:
+    start: temperature at the beginning of the search.
+    end: temperature at its end; in between it falls along a line.
+  """
+
+  start: float = 10.0
+  end: float = 0.1
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+    """See `Relaxation`."""
+    temperature = self.start + (self.end - self.start) * progress
+    soft = _gumbel_softmax(arch, key, temperature)
+    hard = {cell: jax.nn.one_hot(weights.argmax(-1), weights.shape[-1], dtype=weights.dtype) for cell, weights in soft.items()}
+    return {cell: hard[cell] + weights - jax.lax.stop_gradient(weights) for cell, weights in soft.items()}
 
 
-def softmax(arch: Arch, key: jax.Array, progress: jax.Array) -> Mapping[str, jax.Array]:
-  """Softmax over the operations of an edge, `none` included (DARTS, equation 2)."""
-  return {cell: jax.nn.softmax(parameters, -1) for cell, parameters in arch.items()}
+@dataclasses.dataclass(frozen=True)
+class Concrete(Relaxation):
+  """Samples of the concrete distribution: the softmax of parameters and Gumbel noise at a temperature.
+
+  Source: Xie et al., "SNAS: Stochastic Neural Architecture Search", ICLR 2019, equation 5.
+
+  Attributes:
+    start: temperature at the beginning of the search.
+    end: temperature at its end; in between its logarithm falls along a line.
+  """
+
+  start: float = 1.0
+  end: float = 0.03
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+    """See `Relaxation`."""
+    return _gumbel_softmax(arch, key, self.start * (self.end / self.start) ** progress)
 
 
-def to_numpy(mixture: Mapping[str, jax.Array]) -> dict[str, np.ndarray]:
+@dataclasses.dataclass(frozen=True)
+class Dirichlet(Relaxation):
+  """Samples of a Dirichlet distribution with concentrations elu(parameters) + 1, differentiated along the path.
+
+  Source: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, section 2.2. The distance to the symmetric distribution
+  that the paper adds to the loss is the L2 penalty of the architecture optimizer, since parameters of 0 are concentrations of 1.
+  """
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+    """See `Relaxation`."""
+    return {cell: jax.random.dirichlet(k, _concentration(arch[cell])) for cell, k in _keys(arch, key).items()}
+
+  def mean(self, arch: Arch) -> Mixture:
+    """Returns the mean of the distribution."""
+    return {cell: _concentration(p) / _concentration(p).sum(-1, keepdims=True) for cell, p in arch.items()}
+
+
+@dataclasses.dataclass(frozen=True)
+class Sigmoid(Relaxation):
+  """Every operation has a weight of its own between 0 and 1, and the zero-one loss drives it to either.
+
+  Source: Chu et al., "Fair DARTS", ECCV 2020, equations 2 and 4.
+
+  Attributes:
+    space: the space; its operation `none` takes no part in the loss.
+    zero_one: coefficient of the zero-one loss.
+  """
+
+  space: CellSpace
+  zero_one: float = 10.0
+
+  def mean(self, arch: Arch) -> Mixture:
+    """Returns the sigmoids."""
+    return {cell: jax.nn.sigmoid(parameters) for cell, parameters in arch.items()}
+
+  def penalty(self, arch: Arch) -> jax.Array:
+    """Returns -c times the mean of (sigmoid - 1/2)^2."""
+    columns = np.array([index for index, name in enumerate(self.space.operations) if name != NONE])
+    weights = jnp.concatenate([w[:, columns].ravel() for w in self.mean(arch).values()])
+    return -self.zero_one * ((weights - 0.5) ** 2).mean()
+
+
+@dataclasses.dataclass(frozen=True)
+class Simplex(Relaxation):
+  """The parameters are the weights themselves, points of the simplex; `arch_optimizers.exponentiated_gradient` keeps them there.
+
+  Source: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search" (GAEA), ICLR 2021, section 3.
+  """
+
+  def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
+    """Returns the softmax of scale * N(0, 1)."""
+    return Relaxation().mean(super().init(space, key, scale))
+
+  def mean(self, arch: Arch) -> Mixture:
+    """Returns the parameters."""
+    return dict(arch)
+
+
+@dataclasses.dataclass(frozen=True)
+class EdgeNormalized(Relaxation):
+  """A relaxation of the operations, times weights of the edges, which sum to one over the edges that enter a node.
+
+  Source: Xu et al., "PC-DARTS", ICLR 2020, equation 4.
+
+  Attributes:
+    operations: the relaxation of the operations.
+    space: the space.
+  """
+
+  operations: Relaxation
+  space: CellSpace
+
+  def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
+    """Draws the parameters of operations and edges alike."""
+    arch = dict(self.operations.init(space, key, scale))
+    for index, cell in enumerate(space.cells):
+      noise = scale * jax.random.normal(jax.random.fold_in(key, index), (len(space.edges),), jnp.float32)
+      arch[cell + EDGES] = self._edge_weights(noise) if isinstance(self.operations, Simplex) else noise
+    return arch
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+    """See `Relaxation`."""
+    return self._times_edges(self.operations(self._of_operations(arch), key, progress), arch)
+
+  def mean(self, arch: Arch) -> Mixture:
+    """Returns the products, without noise."""
+    return self._times_edges(self.operations.mean(self._of_operations(arch)), arch)
+
+  def penalty(self, arch: Arch) -> jax.Array:
+    """Returns that of the operations."""
+    return self.operations.penalty(self._of_operations(arch))
+
+  def _of_operations(self, arch: Arch) -> Arch:
+    return {cell: arch[cell] for cell in self.space.cells}
+
+  def _times_edges(self, mixture: Mixture, arch: Arch) -> Mixture:
+    on_simplex = isinstance(self.operations, Simplex)
+    edges = {cell: arch[cell + EDGES] if on_simplex else self._edge_weights(arch[cell + EDGES]) for cell in mixture}
+    return {cell: weights * edges[cell][:, None] for cell, weights in mixture.items()}
+
+  def _edge_weights(self, parameters: jax.Array) -> jax.Array:
+    return softmax_by_target(self.space, parameters)
+
+
+@dataclasses.dataclass(frozen=True)
+class SkipDropout(Relaxation):
+  """Another relaxation, in which the skip connection of an edge is left out of a step by chance, less often as the search goes on.
+
+  Source: Chen et al., "Progressive Differentiable Architecture Search" (P-DARTS), ICCV 2019, section 3.3. The paper drops elements of
+  what a skip connection returns; here it is dropped whole, for one step.
+
+  Attributes:
+    inner: the other relaxation.
+    space: the space.
+    rate: the probability at the beginning; it falls to zero along a line.
+  """
+
+  inner: Relaxation
+  space: CellSpace
+  rate: float
+
+  def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
+    """See `Relaxation`."""
+    return self.inner.init(space, key, scale)
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+    """See `Relaxation`."""
+    key_inner, key_drop = jax.random.split(key)
+    keep = 1 - self.rate * (1 - progress)
+    mixture = self.inner(arch, key_inner, progress)
+    is_skip = np.array([name in SKIPS for name in self.space.operations])
+    factors = {cell: jax.random.bernoulli(k, keep, (len(self.space.edges), 1)) / keep for cell, k in _keys(mixture, key_drop).items()}
+    return {cell: jnp.where(is_skip[None], factors[cell] * weights, weights) for cell, weights in mixture.items()}
+
+  def mean(self, arch: Arch) -> Mixture:
+    """See `Relaxation`."""
+    return self.inner.mean(arch)
+
+  def penalty(self, arch: Arch) -> jax.Array:
+    """See `Relaxation`."""
+    return self.inner.penalty(arch)
+
+
+def restrict(mixture: Mixture, allowed: Allowed) -> Mixture:
+  """Returns the weights with those of operations that are out at zero, the others of their edge scaled up to the old sum."""
+  out = {}
+  for cell, weights in mixture.items():
+    kept = weights * allowed[cell]
+    sums = kept.sum(-1, keepdims=True)
+    alone = allowed[cell] / jnp.maximum(allowed[cell].sum(-1, keepdims=True), 1)
+    whole = weights.sum(-1, keepdims=True)
+    out[cell] = jnp.where(sums > 0, kept * (whole / jnp.where(sums > 0, sums, 1)), alone * whole)
+  return out
+
+
+def everything(space: CellSpace) -> Allowed:
+  """Returns the mask of a search that has not ruled out anything."""
+  return {cell: np.ones(space.arch_shape(), np.float32) for cell in space.cells}
+
+
+def softmax_by_target(space: CellSpace, values: jax.Array) -> jax.Array:
+  """Returns the softmax of [edges] over the edges that enter each node."""
+  same = np.array([[a[1] == b[1] for b in space.edges] for a in space.edges])
+  highest = jnp.where(same, values[None], -jnp.inf).max(1)
+  exponentials = jnp.exp(values - jax.lax.stop_gradient(highest))
+  return exponentials / (same.astype(np.float32) @ exponentials)
+
+
+def to_numpy(mixture: Mixture) -> dict[str, np.ndarray]:
   """Copies mixture weights to the host."""
   return {cell: np.asarray(weights) for cell, weights in mixture.items()}
+
+
+def _concentration(parameters: jax.Array) -> jax.Array:
+  return jax.nn.elu(parameters) + 1
+
+
+def _keys(arch: Arch, key: jax.Array) -> dict[str, jax.Array]:
+  return dict(zip(arch, jax.random.split(key, len(arch)), strict=True))
+
+
+def _gumbel_softmax(arch: Arch, key: jax.Array, temperature: jax.Array) -> Mixture:
+  keys = _keys(arch, key)
+  return {cell: jax.nn.softmax((p + jax.random.gumbel(keys[cell], p.shape)) / temperature, -1) for cell, p in arch.items()}

@@ -10,6 +10,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+_DIAGNOSES = ("skips", "entropy", "discretized", "eigenvalue")
 _SHORT = {"accuracy": "acc", "perplexity": "ppl"}
 
 
@@ -65,12 +66,15 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
   Args:
     epoch: how many epochs are complete.
     epochs: how many the run has.
-    metrics: scalars; of names 'train/loss' and 'train/accuracy', the part before the slash is written once. Accuracies are fractions.
+    metrics: scalars; of names 'train/loss' and 'train/accuracy', the part before the slash is written once. Accuracies are fractions. Diagnoses of
+      a search are left out: the line is long enough, and the warning at its end says what they come to.
     seconds: how long this epoch took.
   """
   parts, last = [f"epoch {epoch:{len(str(epochs))}d}/{epochs}"], ""
   for name, value in metrics.items():
     group, _, quantity = name.rpartition("/")
+    if (group or name) in _DIAGNOSES:
+      continue
     prefix = f"{group} " if group and group != last else ""
     parts.append(f"{prefix}{_SHORT.get(quantity, quantity)} {_formatted(quantity, value)}")
     last = group

@@ -142,6 +142,7 @@ def run(
   save_every_steps: int = 0,
   stop: StopRequest | None = None,
   on_step: OnStep | None = None,
+  early_stop: Callable[[list[EpochRecord]], bool] = lambda history: False,
 ) -> Iterator[EpochRecord]:
   """Trains from a position to the end, and yields each epoch's record after it is added to `position.history`.
 
@@ -152,6 +153,7 @@ def run(
     save_every_steps: also save after every so many steps; 0 saves at the ends of epochs alone.
     stop: checked after every step; when requested, the run saves and raises `Stopped`.
     on_step: called once per step, one step late.
+    early_stop: whether the run is complete after the epochs of a history, before the task's last epoch; a function of it alone.
 
   Raises:
     NonFiniteLoss: when a step's loss is not finite, or a state to save holds a nan; neither is ever saved.
@@ -159,7 +161,11 @@ def run(
     InputError: when a checkpoint cannot be written.
   """
   loop = _Loop(task, position, checkpoints, on_step)
-  while len(position.history) < task.epochs:
+
+  def complete() -> bool:
+    return len(position.history) >= task.epochs or early_stop(position.history)
+
+  while not complete():
     end = task.end_of_epoch(len(position.history) + 1)
     while position.step < end:
       loop.step()
@@ -171,7 +177,7 @@ def run(
     loop.end_epoch()
     loop.save()
     yield position.history[-1]
-    if stop is not None and stop.requested and len(position.history) < task.epochs:
+    if stop is not None and stop.requested and not complete():
       loop.raise_stopped()
   if checkpoints:
     checkpoints.wait()

@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from dnas.core import config as config_lib
+from dnas.search.remedies import Remedies
 from experiments import _flags, configs, demo, search, train
 from experiments.train import Outcome
 
@@ -19,6 +20,7 @@ PRESETS = {name: _flags._preset(name) for name in _flags.preset_names()}
 
 TEXT = ("--space=darts_recurrent",)
 CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
+CHOICES |= {"method": "gdas", "remedies.perturbation": "uniform"}
 IMAGE_CHOICES, TEXT_CHOICES = {"data.dataset": "cifar100"}, {"data.level": "character"}
 
 
@@ -222,7 +224,10 @@ PTB_RETRAINING = {
   "train.test_batch_size": 1,
 }
 WIKITEXT2 = {"data.dataset": "wikitext2", "network.units": 700, "network.dropout_hidden": 0.15, "train.weight_decay": 5e-7}
+PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
+PLAIN |= {"method": "darts", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
 SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01}
+OTHERS = r"(pc_darts|gdas|drnas|gaea|snas|fair_darts)\."
 NO_RESULT = {"data.eval_batch_size", "data.buckets"}
 """These change no result: evaluation batches of images, and the padded lengths of windows of text."""
 
@@ -231,11 +236,11 @@ NO_RESULT = {"data.eval_batch_size", "data.buckets"}
   "name, published, unused",
   [
     # the settings of other estimators do nothing
-    ("darts_cifar10_first_order", PUBLISHED_SEARCH | {"hypergradient": "first_order"}, r"(finite_difference|unrolled|implicit_\w+)\."),
-    ("darts_cifar10_second_order", PUBLISHED_SEARCH | SECOND_ORDER, r"(unrolled|implicit_\w+)\."),
+    ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | {"hypergradient": "first_order"}, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_cifar10_second_order", PUBLISHED_SEARCH | PLAIN | SECOND_ORDER, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_cifar10_retrain", PUBLISHED_RETRAINING, r"$^"),
-    ("darts_ptb_first_order", PTB_SEARCH | {"hypergradient": "first_order"}, r"(finite_difference|unrolled|implicit_\w+)\."),
-    ("darts_ptb_second_order", PTB_SEARCH | SECOND_ORDER, r"(unrolled|implicit_\w+)\."),
+    ("darts_ptb_first_order", PTB_SEARCH | PLAIN | {"hypergradient": "first_order"}, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_ptb_second_order", PTB_SEARCH | PLAIN | SECOND_ORDER, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_ptb_retrain", PTB_RETRAINING, r"$^"),
     ("darts_wikitext2_retrain", PTB_RETRAINING | WIKITEXT2, r"$^"),
   ],

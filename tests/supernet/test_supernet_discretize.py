@@ -83,7 +83,7 @@ def test_rows_of_the_published_space():
 
 def test_the_softmax_with_none_ranks_edges_otherwise_than_the_raw_parameters():
   arch = {"normal": jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0], [3.0, 2.0, 0.0], [0.0, 1.0, 0.5], [0.0, 0.5, 0.9]])}
-  mixture = relaxations.to_numpy(relaxations.softmax(arch, KEY, PROGRESS))
+  mixture = relaxations.to_numpy(relaxations.Relaxation()(arch, KEY, PROGRESS))
   raw = relaxations.to_numpy(arch)
   assert discretize(SMALL, raw)["normal"].nodes[1] == (("conv", 0), ("conv", 1))
   assert discretize(SMALL, mixture)["normal"].nodes[1] == (("conv", 1), ("pool", 2))
@@ -127,31 +127,31 @@ def test_one_hot_of_a_node_that_reads_a_state_twice():
 
 def test_softmax_by_hand():
   arch = {"normal": jnp.log(jnp.array([[1.0, 2.0, 5.0], [1.0, 1.0, 2.0]])), "reduce": jnp.zeros((2, 4))}
-  mixture = relaxations.softmax(arch, KEY, PROGRESS)
+  mixture = relaxations.Relaxation()(arch, KEY, PROGRESS)
   np.testing.assert_allclose(mixture["normal"], [[0.125, 0.25, 0.625], [0.25, 0.25, 0.5]], rtol=1e-6)
   np.testing.assert_allclose(mixture["reduce"], np.full((2, 4), 0.25))
 
 
 def test_softmax_is_pure_and_safe():
   arch = {"normal": jnp.array([[1000.0, 0.0, -1000.0]])}
-  mixture = relaxations.softmax(arch, KEY, PROGRESS)["normal"]
+  mixture = relaxations.Relaxation()(arch, KEY, PROGRESS)["normal"]
   assert mixture.tolist() == [[1, 0, 0]]
-  later = relaxations.softmax(arch, jax.random.key(1), jnp.float32(0.9))["normal"]
+  later = relaxations.Relaxation()(arch, jax.random.key(1), jnp.float32(0.9))["normal"]
   assert later.tolist() == mixture.tolist()
-  derivative = jax.grad(lambda arch: relaxations.softmax(arch, KEY, PROGRESS)["normal"][0, 0])({"normal": jnp.zeros((1, 3))})
+  derivative = jax.grad(lambda arch: relaxations.Relaxation()(arch, KEY, PROGRESS)["normal"][0, 0])({"normal": jnp.zeros((1, 3))})
   np.testing.assert_allclose(derivative["normal"], [[2 / 9, -1 / 9, -1 / 9]], rtol=1e-6)
 
 
 def test_initial_arch():
-  arch = relaxations.initial_arch(SPACE, KEY, 1e-3)
+  arch = relaxations.Relaxation().init(SPACE, KEY, 1e-3)
   assert {cell: (values.shape, values.dtype) for cell, values in arch.items()} == dict.fromkeys(SPACE.cells, ((14, 8), jnp.float32))
   values = np.stack([arch[cell] for cell in SPACE.cells])
   assert 0.8e-3 < values.std() < 1.2e-3 and abs(values.mean()) < 2e-4
   assert not (values[0] == values[1]).any() and np.unique(values).size == values.size
-  again, other = relaxations.initial_arch(SPACE, KEY, 1e-3), relaxations.initial_arch(SPACE, jax.random.key(1), 1e-3)
+  again, other = relaxations.Relaxation().init(SPACE, KEY, 1e-3), relaxations.Relaxation().init(SPACE, jax.random.key(1), 1e-3)
   assert (np.stack([again[cell] for cell in SPACE.cells]) == values).all()
   assert not (np.stack([other[cell] for cell in SPACE.cells]) == values).any()
-  assert not np.stack(list(relaxations.initial_arch(SPACE, KEY, 0.0).values())).any()
+  assert not np.stack(list(relaxations.Relaxation().init(SPACE, KEY, 0.0).values())).any()
 
 
 def test_to_numpy_copies_to_the_host():

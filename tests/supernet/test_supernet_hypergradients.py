@@ -22,10 +22,11 @@ from dnas.supernet.hypergradients import (
   ImplicitConjugateGradient,
   ImplicitNeumann,
   Problem,
+  SingleLevel,
   Unrolled,
   optimizer_step,
 )
-from dnas.supernet.relaxations import softmax
+from dnas.supernet.relaxations import Relaxation
 from dnas.train import optimizers
 
 KEY = jax.random.key(0)
@@ -104,7 +105,7 @@ def test_the_inner_step_of_the_toy():
 def test_where_the_toy_converges(hypergradient, end):
   weights, arch = toy_at(a=2, w=-2)
   state = bilevel.SearchState(weights, {}, arch, TOY_SGD.init(weights), TOY_ADAPT.init(arch))
-  method = bilevel.Method(softmax, TOY_ADAPT, hypergradient)
+  method = bilevel.Method(Relaxation(), TOY_ADAPT, hypergradient)
   for _ in range(80):
     state, _ = bilevel.bilevel_step(
       state, TRAIN, VALID, KEY, programs=TOY, method=method, weight_optimizer=TOY_SGD, weight_decay=0.0
@@ -319,6 +320,7 @@ def test_finite_difference_is_the_published_formula(x64):
 # What an estimate costs, and what a step is made of.
 
 COSTS = {  # name: settings, (gradients of L_train, gradients of L_val, Hessian products)
+  "single_level": ({}, (1, 0, 0)),
   "first_order": ({}, (0, 1, 0)),
   "finite_difference": ({}, (3, 1, 0)),
   "unrolled": ({"steps": 3}, (3, 1, 3)),
@@ -363,7 +365,7 @@ def test_the_evaluations_of_a_bilevel_step(hypergradient, expected):
 
   programs = bilevel.Programs(recorded("", NET.gradient), recorded("h", NET.hvp))
   state = bilevel.SearchState(weights, stats, arch, RECIPE.init(weights), adapt.init(arch))
-  method = bilevel.Method(softmax, adapt, hypergradient)
+  method = bilevel.Method(Relaxation(), adapt, hypergradient)
   bilevel.bilevel_step(
     state, train_batch, valid_batch, key, programs=programs, method=method, weight_optimizer=RECIPE, weight_decay=DECAY
   )
@@ -387,7 +389,7 @@ def test_evaluations_with_masks_agree():
   state = bilevel.SearchState(weights, {}, arch, sgd.init(weights), adapt.init(arch))
   steps = []
   for hypergradient in (FirstOrder(), FiniteDifference(), Unrolled(1)):
-    method = bilevel.Method(softmax, adapt, hypergradient)
+    method = bilevel.Method(Relaxation(), adapt, hypergradient)
     after, _ = bilevel.bilevel_step(
       state, train_batch, valid_batch, KEY, programs=programs, method=method, weight_optimizer=sgd, weight_decay=0.0
     )
@@ -445,7 +447,13 @@ def test_estimate_within_a_larger_program(name, arguments):
   np.testing.assert_allclose(flat(inside), flat(outside), rtol=1e-3, atol=1e-5)
 
 
-@EVERY
+def test_a_single_level_sees_the_training_loss_alone(arguments):
+  problem, weights, arch, state = arguments
+  estimate, train = SingleLevel()(dataclasses.replace(problem, valid=None), weights, arch, state), problem.train(weights, arch)
+  assert bits(estimate) == bits((train.arch, train.loss))
+
+
+@pytest.mark.parametrize("name", [name for name in HYPERGRADIENTS if name != "single_level"])
 def test_no_gradient_gives_zero_and_no_nan(name):
   estimate = HYPERGRADIENTS[name]()(*net_arguments(clipped=False, valid_weight=0.0))
   assert not flat(estimate).any()

@@ -91,7 +91,7 @@ class Rig:
 
   def loss(self, weights, arch, stats, batch, key):
     images, labels = batch
-    mixture = relaxations.softmax(arch, key, jnp.float32(0))
+    mixture = relaxations.Relaxation()(arch, key, jnp.float32(0))
     with activation(self.smooth):
       logits, stats = functional.apply(self.network, Variables(weights, stats), images, mixture, train=True)
     return cross_entropy(logits, labels).mean(), (stats, {"accuracy": correct(logits, labels).mean(), "logits": logits})
@@ -249,7 +249,7 @@ TRAIN, VALID = 1, 2
 
 
 def step(rig, state, hypergradient, seed=0):
-  method = bilevel.Method(relaxations.softmax, ADAM, hypergradient)
+  method = bilevel.Method(relaxations.Relaxation(), ADAM, hypergradient)
   return bilevel.bilevel_step(
     state,
     batch_of(100 * seed + TRAIN),
@@ -264,7 +264,7 @@ def step(rig, state, hypergradient, seed=0):
 
 @pytest.fixture(scope="module")
 def start(some_operations):
-  arch = relaxations.initial_arch(SOME, KEY, 0.1)
+  arch = relaxations.Relaxation().init(SOME, KEY, 0.1)
   weights, stats = some_operations.variables.weights, some_operations.variables.stats
   return bilevel.SearchState(weights, stats, arch, jax.jit(SGD.init)(weights), jax.jit(ADAM.init)(arch))
 

@@ -89,7 +89,7 @@ def size_of(module):
 
 def test_published_size():
   assert size_of(language_supernet(Config(), SPACE, 10_000, np.random.default_rng(0))) == 4_810_000
-  assert {cell: arch.shape for cell, arch in relaxations.initial_arch(SPACE, KEY, 1e-3).items()} == {"recurrent": (36, 5)}
+  assert {cell: arch.shape for cell, arch in relaxations.Relaxation().init(SPACE, KEY, 1e-3).items()} == {"recurrent": (36, 5)}
 
 
 @pytest.mark.parametrize("name", ["DARTS_V1", "DARTS_V2"])
@@ -207,7 +207,7 @@ class Rig:
 
   def loss(self, weights, arch, stats, batch, key):
     window, hidden, penalized = batch
-    mixture = relaxations.softmax(arch, key, jnp.float32(0))["recurrent"]
+    mixture = relaxations.Relaxation()(arch, key, jnp.float32(0))["recurrent"]
     loss, penalty, hidden = language_loss(self.network, Variables(weights, stats), window, hidden, mixture, key)
     return loss + penalized * penalty, (stats, {"hidden": hidden})
 
@@ -293,7 +293,7 @@ def test_hidden_states_are_those_of_the_weight_step(smooth, hypergradient):
 
 
 def step(rig, hypergradient, programs, key, **fields):
-  method = bilevel.Method(relaxations.softmax, ADAM, hypergradient)
+  method = bilevel.Method(relaxations.Relaxation(), ADAM, hypergradient)
   options = dict(programs=programs, method=method, weight_optimizer=SGD, weight_decay=DECAY)
   return bilevel.bilevel_step(rig.state, rig.train, rig.valid, key, **options, **fields)
 

@@ -1,0 +1,193 @@
+"""Differentiable methods: what each chooses of relaxation, architecture optimizer, hypergradient and edge.
+
+A method is a registered frozen dataclass of its own settings. The optimizers' rates and the length of the search, which all methods share,
+are in `search.darts.Config`; every remedy against collapse (`search.remedies`) goes with every method.
+"""
+
+import dataclasses
+from typing import ClassVar, Protocol
+
+import optax
+
+from dnas.core.config import check, check_not_negative, check_positive
+from dnas.core.registry import Registry
+from dnas.core.space import CellSpace
+from dnas.supernet.arch_optimizers import exponentiated_gradient
+from dnas.supernet.relaxations import Concrete, Dirichlet, EdgeNormalized, GumbelOneHot, Relaxation, Sigmoid, Simplex
+from dnas.train import optimizers
+
+
+class ArchRates(Protocol):
+  """The rates of the architecture optimizer; `search.darts.Config` has them."""
+
+  arch_learning_rate: float
+  arch_beta1: float
+  arch_beta2: float
+  arch_weight_decay: float
+
+
+@dataclasses.dataclass(frozen=True)
+class DifferentiableMethod:
+  """A method with the choices of DARTS; another derives from it and says what differs."""
+
+  hypergradient: ClassVar[str] = "first_order"
+  """The hypergradient of the paper, taken where none is named."""
+
+  partial_channels: ClassVar[int] = 1
+  """K, where the operations of an edge see a K-th of the channels; a setting of the methods that have it."""
+
+  def relaxation(self, space: CellSpace) -> Relaxation:
+    """Returns the relaxation on a space."""
+    return Relaxation()
+
+  def arch_optimizer(self, rates: ArchRates, space: CellSpace) -> optax.GradientTransformation:
+    """Returns the optimizer of the architecture parameters."""
+    return optimizers.adam(
+      rates.arch_learning_rate, beta1=rates.arch_beta1, beta2=rates.arch_beta2, weight_decay=rates.arch_weight_decay
+    )
+
+
+METHODS: Registry[type[DifferentiableMethod]] = Registry("method")
+
+
+@METHODS.register("darts")
+@dataclasses.dataclass(frozen=True)
+class Darts(DifferentiableMethod):
+  """Softmax over operations. Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019."""
+
+
+@METHODS.register("pc_darts")
+@dataclasses.dataclass(frozen=True)
+class PCDarts(DifferentiableMethod):
+  """Operations on a part of the channels, and weights of the edges. Source: Xu et al., "PC-DARTS", ICLR 2020.
+
+  Attributes:
+    partial_channels: K; the operations of an edge see one K-th of the channels.
+  """
+
+  partial_channels: int = 4  # type: ignore[misc]
+
+  def __post_init__(self):
+    check_positive(partial_channels=self.partial_channels)
+
+  def relaxation(self, space: CellSpace) -> Relaxation:
+    """See `DifferentiableMethod`."""
+    return EdgeNormalized(Relaxation(), space)
+
+
+@METHODS.register("gdas")
+@dataclasses.dataclass(frozen=True)
+class Gdas(DifferentiableMethod):
+  """One operation an edge, drawn anew for every step. Source: Dong and Yang, "GDAS", CVPR 2019.
+
+  Attributes:
+    start_temperature: of the Gumbel softmax at the beginning of the search.
+    end_temperature: at its end; it falls along a line.
+  """
+
+  start_temperature: float = 10.0
+  end_temperature: float = 0.1
+
+  def __post_init__(self):
+    check_positive(start_temperature=self.start_temperature, end_temperature=self.end_temperature)
+
+  def relaxation(self, space: CellSpace) -> Relaxation:
+    """See `DifferentiableMethod`."""
+    return GumbelOneHot(self.start_temperature, self.end_temperature)
+
+
+@METHODS.register("drnas")
+@dataclasses.dataclass(frozen=True)
+class DrNas(DifferentiableMethod):
+  """Weights drawn from a Dirichlet distribution. Source: Chen et al., "DrNAS", ICLR 2021.
+
+  Attributes:
+    partial_channels: K; the operations of an edge see one K-th of the channels; 1 is all of them, as on NAS-Bench-201.
+  """
+
+  partial_channels: int = 1  # type: ignore[misc]
+
+  def __post_init__(self):
+    check_positive(partial_channels=self.partial_channels)
+
+  def relaxation(self, space: CellSpace) -> Relaxation:
+    """See `DifferentiableMethod`."""
+    return Dirichlet()
+
+
+@METHODS.register("gaea")
+@dataclasses.dataclass(frozen=True)
+class Gaea(DifferentiableMethod):
+  """The simplex itself, and the exponentiated gradient on it. Source: Li et al., "GAEA", ICLR 2021.
+
+  `darts.arch_learning_rate` is that of the exponentiated gradient, 0.1 in the paper; the other rates of the architecture have no meaning.
+
+  Attributes:
+    partial_channels: K; 4 with edge_weights is GAEA PC-DARTS.
+    edge_weights: whether edges have weights, on simplices of their own, as in PC-DARTS.
+  """
+
+  partial_channels: int = 1  # type: ignore[misc]
+  edge_weights: bool = False
+
+  def __post_init__(self):
+    check_positive(partial_channels=self.partial_channels)
+
+  def relaxation(self, space: CellSpace) -> Relaxation:
+    """See `DifferentiableMethod`."""
+    return EdgeNormalized(Simplex(), space) if self.edge_weights else Simplex()
+
+  def arch_optimizer(self, rates: ArchRates, space: CellSpace) -> optax.GradientTransformation:
+    """See `DifferentiableMethod`."""
+    return exponentiated_gradient(rates.arch_learning_rate, space)
+
+
+@METHODS.register("snas")
+@dataclasses.dataclass(frozen=True)
+class Snas(DifferentiableMethod):
+  """Samples of the concrete distribution, weights and architecture on one loss. Source: Xie et al., "SNAS", ICLR 2019.
+
+  The penalty on resources, with which the paper makes its three variants, is not part of it.
+
+  Attributes:
+    start_temperature: at the beginning of the search.
+    end_temperature: at its end; its logarithm falls along a line.
+  """
+
+  hypergradient: ClassVar[str] = "single_level"
+  start_temperature: float = 1.0
+  end_temperature: float = 0.03
+
+  def __post_init__(self):
+    check_positive(start_temperature=self.start_temperature, end_temperature=self.end_temperature)
+
+  def relaxation(self, space: CellSpace) -> Relaxation:
+    """See `DifferentiableMethod`."""
+    return Concrete(self.start_temperature, self.end_temperature)
+
+
+@METHODS.register("fair_darts")
+@dataclasses.dataclass(frozen=True)
+class FairDarts(DifferentiableMethod):
+  """A sigmoid for every operation, driven to 0 or 1. Source: Chu et al., "Fair DARTS", ECCV 2020.
+
+  The paper leaves out edges whose sigmoids are below a threshold; here every node keeps as many edges as the space says.
+
+  Attributes:
+    zero_one: coefficient of the zero-one loss.
+  """
+
+  zero_one: float = 10.0
+
+  def __post_init__(self):
+    check_not_negative(zero_one=self.zero_one)
+
+  def relaxation(self, space: CellSpace) -> Relaxation:
+    """See `DifferentiableMethod`."""
+    return Sigmoid(space, self.zero_one)
+
+
+def check_channels(method: DifferentiableMethod, name: str, channels: int) -> None:
+  """Raises FieldError unless partial channels divide the channels of the supernet."""
+  parts = method.partial_channels
+  check(channels % parts == 0, f"{name}.partial_channels", parts, f"it must divide the channels of the supernet, {channels}")

@@ -1,0 +1,83 @@
+"""Perturbations: weights are trained not at the architecture itself but near it, so that the search prefers flat minima.
+
+Source: Chen and Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based Regularization", ICML 2020 (SDARTS). There the
+weights of the mixed operations are perturbed; here it is the architecture parameters, before their relaxation.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Protocol
+
+import jax
+import jax.numpy as jnp
+
+from dnas.supernet.relaxations import Arch
+
+ArchGradient = Callable[[Arch], Arch]
+"""The gradient of the training loss in the architecture, at fixed weights."""
+
+
+class Perturbation(Protocol):
+  """Where near an architecture the weights take their step; a frozen dataclass whose fields are its settings."""
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
+    """Returns the parameters at which the weights are trained; progress is the complete fraction of the search."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Unperturbed:
+  """At the architecture itself."""
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
+    """See `Perturbation`."""
+    return arch
+
+
+@dataclasses.dataclass(frozen=True)
+class UniformNoise:
+  """Random smoothing, SDARTS-RS (equation 4): noise, uniform in a cube.
+
+  Attributes:
+    radius: half the edge of the cube at the end of the search; it grows from zero along a line.
+  """
+
+  radius: float = 0.3
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
+    """See `Perturbation`."""
+    return _add_noise(arch, key, self.radius * progress)
+
+
+@dataclasses.dataclass(frozen=True)
+class Adversarial:
+  """The worst architecture of a cube, SDARTS-ADV (equation 5), by projected gradient ascent, one evaluation of the gradient a step.
+
+  Attributes:
+    radius: half the edge of the cube at the end of the search; it grows from zero along a line.
+    steps: steps of the ascent, each 2.5 radius / steps long (Madry et al., 2018).
+  """
+
+  radius: float = 0.3
+  steps: int = 7
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
+    """See `Perturbation`."""
+    radius = self.radius * progress
+    near = _add_noise(arch, key, radius)
+    for _ in range(self.steps):
+      near = _ascend(arch, near, gradient(near), radius, 2.5 * radius / self.steps)
+    return near
+
+
+@jax.jit
+def _add_noise(arch: Arch, key: jax.Array, radius: jax.Array) -> Arch:
+  keys = dict(zip(arch, jax.random.split(key, len(arch)), strict=True))
+  return {name: point + radius * jax.random.uniform(keys[name], point.shape, point.dtype, -1, 1) for name, point in arch.items()}
+
+
+@jax.jit
+def _ascend(center: Arch, point: Arch, gradient: Arch, radius: jax.Array, length: jax.Array) -> Arch:
+  def moved(middle: jax.Array, x: jax.Array, g: jax.Array) -> jax.Array:
+    return jnp.clip(x + length * jnp.sign(g), middle - radius, middle + radius)
+
+  return jax.tree.map(moved, center, point, gradient)
