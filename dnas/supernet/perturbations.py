@@ -1,7 +1,7 @@
 """Perturbations: weights are trained not at the architecture itself but near it, so that the search prefers flat minima.
 
-Source: Chen and Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based Regularization", ICML 2020 (SDARTS). There the
-weights of the mixed operations are perturbed; here it is the architecture parameters, before their relaxation.
+Source: Chen and Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based Regularization", ICML 2020 (SDARTS). There
+the weights of the mixed operations are perturbed; here it is the architecture parameters, before their relaxation.
 """
 
 import dataclasses

@@ -66,8 +66,8 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
   Args:
     epoch: how many epochs are complete.
     epochs: how many the run has.
-    metrics: scalars; of names 'train/loss' and 'train/accuracy', the part before the slash is written once. Accuracies are fractions. Diagnoses of
-      a search are left out: the line is long enough, and the warning at its end says what they come to.
+    metrics: scalars; of names 'train/loss' and 'train/accuracy', the part before the slash is written once. Accuracies are fractions.
+      Diagnoses of a search are left out: the line is long enough, and the warning at the end says what they come to.
     seconds: how long this epoch took.
   """
   parts, last = [f"epoch {epoch:{len(str(epochs))}d}/{epochs}"], ""

@@ -226,6 +226,7 @@ PTB_RETRAINING = {
 WIKITEXT2 = {"data.dataset": "wikitext2", "network.units": 700, "network.dropout_hidden": 0.15, "train.weight_decay": 5e-7}
 PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
 PLAIN |= {"method": "darts", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
+FIRST_ORDER = {"hypergradient": "first_order"}
 SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01}
 OTHERS = r"(pc_darts|gdas|drnas|gaea|snas|fair_darts)\."
 NO_RESULT = {"data.eval_batch_size", "data.buckets"}
@@ -236,10 +237,10 @@ NO_RESULT = {"data.eval_batch_size", "data.buckets"}
   "name, published, unused",
   [
     # the settings of other estimators do nothing
-    ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | {"hypergradient": "first_order"}, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
     ("darts_cifar10_second_order", PUBLISHED_SEARCH | PLAIN | SECOND_ORDER, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_cifar10_retrain", PUBLISHED_RETRAINING, r"$^"),
-    ("darts_ptb_first_order", PTB_SEARCH | PLAIN | {"hypergradient": "first_order"}, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_ptb_first_order", PTB_SEARCH | PLAIN | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
     ("darts_ptb_second_order", PTB_SEARCH | PLAIN | SECOND_ORDER, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_ptb_retrain", PTB_RETRAINING, r"$^"),
     ("darts_wikitext2_retrain", PTB_RETRAINING | WIKITEXT2, r"$^"),
