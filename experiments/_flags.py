@@ -142,9 +142,12 @@ class Launcher(Generic[C]):
     configs = (self._default, *self._by_space.values())
     common = _common([_told(config) for config in configs])
     lines += _listed("Configuration", common)
-    for config in configs if self._by_space else ():
-      lines += ["", f"---- With --space={config.space}, or a preset of that kind ----", _summary(type(config).__doc__)]
-      lines += _listed("", [flag for flag in _told(config) if flag not in common])
+    for index, config in enumerate(configs if self._by_space else ()):
+      alike = [other for other in configs[:index] if type(other) is type(config)][:1]
+      known = [flag for other in alike for flag in _told(other)]
+      title = f"With --space={config.space}, " + (f"as with --space={alike[0].space}, but" if alike else "or a preset of that kind")
+      lines += ["", f"---- {title} ----", *([] if alike else [_summary(type(config).__doc__)])]
+      lines += _listed("", [flag for flag in _told(config) if flag not in common and flag not in known])
     return "\n".join(lines)
 
 

@@ -39,7 +39,7 @@ class SearchConfig:
   """A differentiable search: what images and text have in common.
 
   Attributes:
-    space: name of the search space: darts_conv or nasnet for images, darts_recurrent for text.
+    space: name of the search space: darts_conv, nasnet or nasbench201 for images, darts_recurrent for text.
     method: the differentiable method: darts, pc_darts, gdas, drnas, gaea, snas or fair_darts.
     hypergradient: estimator of the hypergradient: single_level, first_order, finite_difference, unrolled, implicit_cg or implicit_neumann;
       empty for the one of the method's paper, first_order or for snas single_level.
@@ -154,7 +154,8 @@ class TrainConfig:
   """The training of one architecture: what images and text have in common.
 
   Attributes:
-    space: name of the search space, to which random:SEED and DARTS_V2 refer: darts_conv or nasnet for images, darts_recurrent for text.
+    space: name of the search space, to which random:SEED and DARTS_V2 refer: darts_conv, nasnet or nasbench201 for images, darts_recurrent
+      for text.
     genotype: a published name, the folder of a search, a file with a genotype, or random:SEED.
     seed: of initial weights, order or division of the data, augmentation, drop-path and dropout.
   """
@@ -204,3 +205,18 @@ def _check_seed(seed: int) -> None:
 def _check_space(space: str, known: Iterable[str], kind: str) -> None:
   check_name("space", space, SPACES)
   check(space in known, "space", space, f"this preset is for {kind}, so give {' or '.join(known)}, or another preset")
+
+
+NASBENCH201_SEARCH = ImageSearchConfig(space="nasbench201", supernet=SupernetConfig(channels=16, cells=15, stem_multiplier=1))
+"""A search on the supernet of NAS-Bench-201, in its published size."""
+
+NASBENCH201_TRAIN = ImageTrainConfig(
+  space="nasbench201",
+  genotype="|nor_conv_3x3~0|+|nor_conv_3x3~0|nor_conv_3x3~1|+|skip_connect~0|nor_conv_3x3~1|nor_conv_1x1~2|",
+  data=DataConfig(train_portion=1.0, batch_size=256, cutout_length=0),
+  network=NetworkConfig(channels=16, cells=15, stem_multiplier=1, auxiliary=False),
+  train=RetrainConfig(
+    epochs=200, learning_rate=0.1, weight_decay=5e-4, gradient_clip=0.0, nesterov=True, auxiliary_weight=0.0, drop_path=0.0
+  ),
+)
+"""The published training of NAS-Bench-201 (Dong and Yang, 2020, table 1), of its best architecture on CIFAR-10, on a small data set."""

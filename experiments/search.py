@@ -16,7 +16,7 @@ from dnas.core.errors import FieldError
 from dnas.report.plots import save_pictures
 from dnas.search import darts, diagnostics
 from experiments import _flags, _image, _language, _run
-from experiments.configs import ImageSearchConfig, LanguageSearchConfig
+from experiments.configs import NASBENCH201_SEARCH, ImageSearchConfig, LanguageSearchConfig
 
 
 def run(config: ImageSearchConfig | LanguageSearchConfig, options: _flags.Options, given: set[str]) -> None:
@@ -46,7 +46,8 @@ def run(config: ImageSearchConfig | LanguageSearchConfig, options: _flags.Option
     print(f"retrain it: python -m experiments.train {recipe} --genotype={options.workdir} --workdir=FOLDER")
 
 
-LAUNCHER = _flags.Launcher("search", ImageSearchConfig(), run, __doc__, {"darts_recurrent": LanguageSearchConfig()})
+BY_SPACE = {"darts_recurrent": LanguageSearchConfig(), "nasbench201": NASBENCH201_SEARCH}
+LAUNCHER = _flags.Launcher("search", ImageSearchConfig(), run, __doc__, BY_SPACE)
 main = LAUNCHER.main
 
 if __name__ == "__main__":

@@ -3,7 +3,8 @@
   python -m experiments.train --preset=digits_demo_retrain --genotype=runs/first --workdir=runs/first_retrained
   python -m experiments.train --preset=text_demo_retrain --genotype=runs/first_text --workdir=runs/first_text_retrained
 
---genotype takes a published name (DARTS_V2), the folder of a search, a file with a genotype, or random:SEED. This is the only launcher
+--genotype takes a published name (DARTS_V2), the folder of a search, a file with a genotype, random:SEED, or with --space=nasbench201 a
+string of that benchmark, '|nor_conv_3x3~0|+|...'. This is the only launcher
 that opens the test set, after the last epoch. The same command again resumes a run that was stopped or killed.
 """
 
@@ -16,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
+from dnas.cells import nasbench201
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import genotype as genotypes
@@ -26,7 +28,7 @@ from dnas.core.space import NONE
 from dnas.data import base
 from dnas.report.plots import save_pictures
 from experiments import _flags, _image, _language, _run
-from experiments.configs import TEXT_SPACES, ImageTrainConfig, LanguageTrainConfig
+from experiments.configs import NASBENCH201_TRAIN, TEXT_SPACES, ImageTrainConfig, LanguageTrainConfig
 
 
 def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
@@ -45,6 +47,8 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
     return known[text]
   if text in others:
     raise _of_the_other_half(f"--genotype={text} is", others[text], space_name)
+  if space is nasbench201.SPACE and text.startswith("|"):
+    return nasbench201.from_string(text, "--genotype")
   kind, _, seed = text.partition(":")
   if kind == "random":
     if not (seed.isdecimal() and len(seed) <= 20):
@@ -117,7 +121,8 @@ def outcome_of(result: Mapping[str, Any]) -> Outcome:
   return Outcome("test error", " %", 100 * (1 - result["test/accuracy"]))
 
 
-LAUNCHER = _flags.Launcher("train", ImageTrainConfig(), run, __doc__, {"darts_recurrent": LanguageTrainConfig()})
+BY_SPACE = {"darts_recurrent": LanguageTrainConfig(), "nasbench201": NASBENCH201_TRAIN}
+LAUNCHER = _flags.Launcher("train", ImageTrainConfig(), run, __doc__, BY_SPACE)
 main = LAUNCHER.main
 
 if __name__ == "__main__":

@@ -10,8 +10,10 @@ import jax
 import numpy as np
 from flax import nnx
 
+from dnas.cells import darts_conv, nasnet
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import Cell, EdgeFactory
+from dnas.cells.registries import STACKS
 from dnas.core.genotype import CellGenotype
 from dnas.core.space import CellSpace
 
@@ -21,8 +23,12 @@ def reduction_indices(num_cells: int) -> tuple[int, int]:
   return num_cells // 3, 2 * num_cells // 3
 
 
+@STACKS.register(darts_conv.SPACE.name)
+@STACKS.register(nasnet.SPACE.name)
 class ImageStack(nnx.Module):
   """A 3x3 stem and a stack of cells; the channels double at every reduction cell."""
+
+  num_inputs = 2
 
   def __init__(
     self,

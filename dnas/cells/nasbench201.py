@@ -3,14 +3,13 @@
 A cell is a complete graph over four states; every edge applies one of five operations, `none` included, and the last state is the output:
 5^6 = 15,625 architectures. Source: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search",
 ICLR 2020, section 2.
-
-The space is not registered in `SPACES`, which are those that a supernet is built for.
 """
 
 import itertools
 import re
 from collections.abc import Iterator
 
+from dnas.cells.registries import SPACES
 from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.core.space import NONE, CellSpace
@@ -24,7 +23,9 @@ SPACE = CellSpace(
   edges_per_node=3,
   none_allowed=True,
   num_outputs=1,
+  pool_norm=False,
 )
+SPACES.register(SPACE.name)(SPACE)
 _SKIP, _CONVOLUTIONS = "skip_connect", ("nor_conv_1x1", "nor_conv_3x3")
 
 _EDGE = re.compile(r"([^|~+]+)~(\d{1,3})")

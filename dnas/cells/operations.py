@@ -9,6 +9,7 @@ Axes: E edges, K operations, B batch, H height, W width, C channels.
 """
 
 import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -34,7 +35,7 @@ class Separable:
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-  """3x3 pooling. In a search a batch normalization follows, which brings it to the scale of the other operations.
+  """3x3 pooling. In a search a batch normalization may follow, which brings it to the scale of the other operations.
 
   Attributes:
     pool: maps (stack of states, stride) to the pooled stack.
@@ -83,6 +84,29 @@ def skip_connect(edges: int, channels: int, stride: int, affine: bool, rng: np.r
   return Identity() if stride == 1 else FactorizedReduce(edges, channels, channels, affine, rng)
 
 
+class ReluConvNorm(nnx.Module):
+  """ReLU, dense convolution, batch normalization (NAS-Bench-201): the edges share their input, so it is one convolution for all."""
+
+  def __init__(self, size: int, edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
+    self.stride, self.padding = stride, size // 2
+    self.kernel = uniform(rng, (edges, size, size, channels, channels), size * size * channels)
+    self.norm = BatchNorm(edges, channels, affine)
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps [1, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C]."""
+    kernel, padding = self.kernel[...], [(self.padding, self.padding)] * 2
+    edges, channels = kernel.shape[0], kernel.shape[-1]
+    flat = jnp.moveaxis(kernel, 0, 3).reshape(*kernel.shape[1:4], edges * channels)
+    out = jax.lax.conv_general_dilated(
+      jax.nn.relu(x[0]), flat, (self.stride, self.stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    return self.norm(jnp.moveaxis(out.reshape(*out.shape[:3], edges, channels), 3, 0), train)
+
+
+OPERATIONS.register("nor_conv_1x1")(functools.partial(ReluConvNorm, 1))
+OPERATIONS.register("nor_conv_3x3")(functools.partial(ReluConvNorm, 3))
+
+
 @OPERATIONS.register("conv_7x1_1x7")
 class Conv7x1x7(nnx.Module):
   """ReLU, 1x7 convolution, 7x1 convolution, batch normalization (AmoebaNet)."""
@@ -126,7 +150,9 @@ class SeparableLayer(nnx.Module):
 class OperationStack(nnx.Module):
   """Several operations, each on several edges that leave one state."""
 
-  def __init__(self, names: Sequence[str], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
+  def __init__(
+    self, names: Sequence[str], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator, pool_norm: bool = False
+  ):
     """Builds the stack.
 
     Args:
@@ -134,13 +160,14 @@ class OperationStack(nnx.Module):
       edges: how many edges; every operation stands on all of them.
       channels: channels of the state.
       stride: 1 or 2.
-      affine: whether batch normalizations train a scale and a bias; without it, as in a search, one follows every pooling.
+      affine: whether batch normalizations train a scale and a bias.
       rng: source of the initial weights.
+      pool_norm: whether a batch normalization follows every pooling, as in a search.
     """
     specs = {name: OPERATIONS[name] for name in names}
     self.stride = stride
     self.pools = tuple(name for name, spec in specs.items() if isinstance(spec, Pool))
-    self.pool_norm = BatchNorm(len(self.pools), channels, affine=False) if self.pools and not affine else None
+    self.pool_norm = BatchNorm(len(self.pools), channels, affine=False) if self.pools and pool_norm else None
     self.separable = tuple(name for name, spec in specs.items() if isinstance(spec, Separable))
     layers = []
     for depth in range(max((len(specs[name].layers) for name in self.separable), default=0)):

@@ -9,6 +9,9 @@ from dnas.core.space import CellSpace
 SPACES: Registry[CellSpace] = Registry("space")
 """Spaces that a search can be run on."""
 
+STACKS: Registry[type] = Registry("stack")
+"""Name of an image space to the class that stacks its cells, with the interface of `image_stack.ImageStack`."""
+
 IMAGE_GENOTYPES: Registry[Genotype] = Registry("genotype")
 """Published convolutional cells."""
 

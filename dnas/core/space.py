@@ -31,6 +31,7 @@ class CellSpace:
     edges_per_node: how many edges enter each node of a discrete cell; a node with fewer earlier states reads them all.
     none_allowed: whether an edge of a discrete cell may be `none`.
     num_outputs: how many of the nodes, the last ones, make the output of a cell; None stands for all.
+    pool_norm: whether a supernet normalizes what a pooling returns, to bring it to the scale of the other operations.
   """
 
   name: str
@@ -41,6 +42,7 @@ class CellSpace:
   edges_per_node: int = 2
   none_allowed: bool = False
   num_outputs: int | None = None
+  pool_norm: bool = True
 
   @property
   def edges(self) -> tuple[tuple[int, int], ...]:

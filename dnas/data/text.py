@@ -50,7 +50,7 @@ class Config:
   sequence_length: int = 35
   short_probability: float = 0.05
   length_deviation: float = 0.0
-  buckets: int = 2
+  buckets: int = 1
 
   def __post_init__(self):
     config.check_name("level", self.level, LEVELS)

@@ -1,4 +1,4 @@
-"""The network of a genotype, as the DARTS paper retrains it on CIFAR-10.
+"""The network of a genotype, as the paper of its space trains it on CIFAR-10.
 
 Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.2. At 36 channels and 20 cells the second-order cell has 3,349,342 weights,
 and the auxiliary head 476,426 more, which the paper does not count.
@@ -13,7 +13,9 @@ from flax import nnx
 
 from dnas.cells.blocks import BatchNorm, Conv, Linear
 from dnas.cells.image_stack import ImageStack, reduction_indices
+from dnas.cells.registries import STACKS
 from dnas.core.config import check, check_positive
+from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
 from dnas.nets.edges import DiscreteEdges, DropPath
 
@@ -61,20 +63,24 @@ class DerivedImageNetwork(nnx.Module):
   """Stem, cells of a genotype, global average pooling, linear classifier, and the auxiliary head."""
 
   def __init__(self, config: Config, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator):
-    """Builds the network; `image_shape` is (H, W, C). Raises FieldError if the images are too small for the auxiliary head."""
+    """Builds the network; `image_shape` is (H, W, C). Raises FieldError for a size that the space does not have."""
 
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> DiscreteEdges:
-      return DiscreteEdges(genotype[cell_type], source, channels, stride, rng)
+      return DiscreteEdges(genotype[cell_type], source, channels, stride, rng, stack.num_inputs)
 
-    self.num_states = {name: 2 + len(cell.nodes) for name, cell in genotype.cells}
+    stack = STACKS[genotype.space]
+    self.num_states = {name: stack.num_inputs + len(cell.nodes) for name, cell in genotype.cells}
     wirings = dict(genotype.cells)
-    self.stack = ImageStack(
-      wirings, make_edges, image_shape[2], config.channels, config.cells, config.stem_multiplier, affine=True, rng=rng
-    )
+    sizes = image_shape[2], config.channels, config.cells, config.stem_multiplier
+    try:
+      self.stack = stack(wirings, make_edges, *sizes, affine=True, rng=rng)
+    except FieldError as e:
+      raise e.within("network") from None
     self.classifier = Linear(self.stack.widths[-1], num_classes, rng)
     self.auxiliary_cell = reduction_indices(config.cells)[1]
     auxiliary = None
     if config.auxiliary:
+      check(stack is ImageStack, "network.auxiliary", True, f"the networks of space '{genotype.space}' have no auxiliary head; turn it off")
       smallest, largest = min(image_shape[:2]), max(image_shape[:2])
       fits = 29 <= smallest and largest <= 32
       check(fits, "network.auxiliary", True, f"the auxiliary head needs images of 29 to 32 pixels and these have {smallest}; turn it off")

@@ -15,6 +15,7 @@ from flax import nnx
 from dnas.cells.activations import ACTIVATIONS
 from dnas.cells.operations import OperationStack
 from dnas.core.genotype import CellGenotype
+from dnas.core.space import NONE
 
 
 class DropPath(NamedTuple):
@@ -38,12 +39,12 @@ class DropPath(NamedTuple):
 class DiscreteEdges(nnx.Module):
   """The edges of a genotype that leave one state; equal operations run as one stack."""
 
-  def __init__(self, cell: CellGenotype, source: int, channels: int, stride: int, rng: np.random.Generator):
+  def __init__(self, cell: CellGenotype, source: int, channels: int, stride: int, rng: np.random.Generator, num_inputs: int = 2):
     targets: dict[str, list[int]] = {}
-    for index, node in enumerate(cell.nodes):
+    for target, node in enumerate(cell.nodes, start=num_inputs):
       for operation, origin in node:
-        if origin == source:
-          targets.setdefault(operation, []).append(2 + index)
+        if origin == source and operation != NONE:
+          targets.setdefault(operation, []).append(target)
     self.targets = {name: tuple(nodes) for name, nodes in targets.items()}
     self.identity = "skip_connect" if stride == 1 else None
     self.operations = nnx.Dict({name: OperationStack((name,), len(nodes), channels, stride, True, rng) for name, nodes in targets.items()})

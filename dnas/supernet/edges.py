@@ -4,6 +4,7 @@ Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 2; partial channels
 """
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 import jax
@@ -27,7 +28,8 @@ class MixedEdges(nnx.Module):
     self.targets = tuple(target for origin, target in space.edges if origin == source)
     self.columns = {name: column for column, name in enumerate(space.operations) if name != NONE}
     self.seen, self.stride, self.groups = channels // partial_channels, stride, partial_channels
-    self.operations = OperationStack(tuple(self.columns), len(self.targets), self.seen, stride, False, rng) if self.targets else None
+    stack = functools.partial(OperationStack, tuple(self.columns), len(self.targets), self.seen, stride, False, rng, space.pool_norm)
+    self.operations = stack() if self.targets else None
 
   def __call__(self, x: jax.Array, mixture: jax.Array, train: bool) -> Mapping[int, jax.Array]:
     """Maps a state, [B, H, W, C], and the weights of its outgoing edges, [edges, operations], to what each target receives.

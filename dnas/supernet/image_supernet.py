@@ -1,6 +1,6 @@
-"""The convolutional supernet of DARTS.
+"""The convolutional supernet, in the macro architecture of its space.
 
-Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.1. At 16 channels and 8 cells on CIFAR-10 it has 1,930,618 weights.
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.1. At 16 channels and 8 cells on CIFAR-10 that of DARTS has 1,930,618 weights.
 """
 
 import dataclasses
@@ -11,8 +11,9 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells.blocks import Linear
-from dnas.cells.image_stack import ImageStack
+from dnas.cells.registries import STACKS
 from dnas.core.config import check_positive
+from dnas.core.errors import FieldError
 from dnas.core.space import CellSpace
 from dnas.supernet.edges import MixedEdges, outgoing_rows
 
@@ -41,14 +42,18 @@ class ImageSupernet(nnx.Module):
   def __init__(
     self, config: Config, space: CellSpace, image_channels: int, num_classes: int, rng: np.random.Generator, partial_channels: int = 1
   ):
+    """Builds the supernet. Raises FieldError for a size that the space does not have."""
+
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> MixedEdges:
       return MixedEdges(space, source, channels, stride, rng, partial_channels)
 
     wirings = {cell_type: space for cell_type in space.cells}
     self.rows = tuple(tuple(outgoing_rows(space, source).tolist()) for source in range(space.num_inputs + space.num_nodes))
-    self.stack = ImageStack(
-      wirings, make_edges, image_channels, config.channels, config.cells, config.stem_multiplier, affine=False, rng=rng
-    )
+    sizes = image_channels, config.channels, config.cells, config.stem_multiplier
+    try:
+      self.stack = STACKS[space.name](wirings, make_edges, *sizes, affine=False, rng=rng)
+    except FieldError as e:
+      raise e.within("supernet") from None
     self.classifier = Linear(self.stack.widths[-1], num_classes, rng)
 
   def __call__(self, images: jax.Array, mixture: Mapping[str, jax.Array], train: bool) -> jax.Array:

@@ -111,6 +111,7 @@ class Config:
     learning_rate: learning rate at the start; it falls to final_learning_rate along a cosine, epoch by epoch.
     final_learning_rate: learning rate that the cosine ends in.
     momentum: momentum of the gradient descent.
+    nesterov: whether it is that of Nesterov.
     weight_decay: coefficient of the L2 penalty on all weights.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
     auxiliary_weight: weight of the auxiliary head's loss.
@@ -121,6 +122,7 @@ class Config:
   learning_rate: float = 0.025
   final_learning_rate: float = 0.0
   momentum: float = 0.9
+  nesterov: bool = False
   weight_decay: float = 3e-4
   gradient_clip: float = 5.0
   auxiliary_weight: float = 0.4
@@ -185,7 +187,8 @@ class RetrainTask:
       network_config, genotype, dataset.train.images.shape[1:], dataset.num_classes, np.random.default_rng(seed)
     )
     self.network, self._initial = functional.split(module)
-    self._optimizer = optimizers.sgd(momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip)
+    rates = {"momentum": config.momentum, "weight_decay": config.weight_decay, "gradient_clip": config.gradient_clip}
+    self._optimizer = optimizers.sgd(**rates, nesterov=config.nesterov)
     self._step = network_jit(
       functools.partial(
         train_step,

@@ -8,18 +8,19 @@ import jax.numpy as jnp
 import optax
 
 
-def sgd(*, momentum: float, weight_decay: float, gradient_clip: float) -> optax.GradientTransformation:
+def sgd(*, momentum: float, weight_decay: float, gradient_clip: float, nesterov: bool = False) -> optax.GradientTransformation:
   """Stochastic gradient descent: clip, then add the L2 penalty, then momentum, then the learning rate.
 
   The learning rate is in the state, zero at first: `with_learning_rate` sets it, so that it can follow the length of a sequence.
 
   Args:
-    momentum: of the heavy-ball kind, without Nesterov; 0 keeps no moments.
+    momentum: of the heavy-ball kind; 0 keeps no moments.
     weight_decay: coefficient of the L2 penalty; it is not clipped.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
+    nesterov: whether the momentum looks ahead.
   """
   clip = _clip_by_global_norm(gradient_clip) if gradient_clip else optax.identity()
-  heavy_ball = optax.trace(momentum) if momentum else optax.identity()
+  heavy_ball = optax.trace(momentum, nesterov) if momentum else optax.identity()
   chain = optax.chain(clip, optax.add_decayed_weights(weight_decay), heavy_ball, _scale_by_given_learning_rate())
   return optax.flatten(chain)  # one vector of all weights: a few kernels to compile and launch, where every leaf would bring its own
 

@@ -72,7 +72,7 @@ def randomized(variables: Variables) -> Variables:
 @functools.cache
 def case(stride: int, affine: bool, train: bool) -> Case:
   """All operations on all edges as one stack."""
-  network, variables = split(OperationStack(NAMES, E, C, stride, affine, np.random.default_rng(0)))
+  network, variables = split(OperationStack(NAMES, E, C, stride, affine, np.random.default_rng(0), pool_norm=not affine))
   variables = randomized(variables)
   outputs, stats = run(network, variables, IMAGES, train=train)
   return Case(NAMES, stride, affine, train, variables, outputs, stats)
@@ -234,7 +234,7 @@ def test_parameter_count(name: str, stride: int):
   norms = len(LAYERS.get(name, (None,))) if count else 0
   sizes = {}
   for affine in (False, True):
-    _, variables = split(OperationStack((name,), E, C, stride, affine, np.random.default_rng(0)))
+    _, variables = split(OperationStack((name,), E, C, stride, affine, np.random.default_rng(0), pool_norm=not affine))
     sizes[affine] = tree.size(variables.weights)
     assert tree.size(variables.stats) == 2 * C * (E * norms if name not in POOLS else not affine)
   assert sizes == {False: E * count, True: E * (count + norms * 2 * C)}

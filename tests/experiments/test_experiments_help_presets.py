@@ -20,7 +20,7 @@ PRESETS = {name: _flags._preset(name) for name in _flags.preset_names()}
 
 TEXT = ("--space=darts_recurrent",)
 CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
-CHOICES |= {"method": "gdas", "remedies.perturbation": "uniform"}
+CHOICES |= {"method": "darts", "remedies.perturbation": "uniform"}
 IMAGE_CHOICES, TEXT_CHOICES = {"data.dataset": "cifar100"}, {"data.level": "character"}
 
 
@@ -30,10 +30,16 @@ def is_text(config):
 
 def other(path, kind, value, of_text):
   """Another valid value of a field."""
+  if path == "method" and value == "darts":
+    return "gdas"
   if kind is str and of_text and path == "data.dataset":
     return "ptb" if value != "ptb" else "wikitext2"
   if kind is str:
     return (CHOICES | (TEXT_CHOICES if of_text else IMAGE_CHOICES))[path]
+  if path.endswith("partial_channels"):
+    return 2 * value
+  if path == "supernet.channels":
+    return 2 * value  # so that partial channels divide them
   if kind is bool:
     return not value
   return value + 2 if kind is int else value / 2 or 0.25
@@ -83,14 +89,19 @@ def test_help_lists_every_flag_with_its_default_and_what_it_means(name, flag, ca
   assert err == ""
   lines, seen = out.splitlines(), set()
   halves = [launcher._default, *launcher._by_space.values()]
-  parts = [lines.index(f"---- With --space={config.space}, or a preset of that kind ----") for config in halves if len(halves) > 1]
-  assert parts == sorted(parts) and len(parts) == (0 if name == "demo" else 2)
+  titles = [f"---- With --space={config.space}, " for config in halves if len(halves) > 1]
+  parts = [next(n for n, line in enumerate(lines) if line.startswith(title)) for title in titles]
+  assert parts == sorted(parts) and len(parts) == (0 if name == "demo" else 3)
   for index, config in enumerate((_flags.Options(), *halves)):
     own = range(parts[index - 1], [*parts[1:], len(lines)][index - 1]) if index and parts else range(0)
     elsewhere = {number for part in parts[:1] for number in range(part, len(lines))} - set(own)
     texts = config_lib.help_texts(type(config))
     components = {f"{path.partition('.')[0]}:" for path in texts if "." in path}
+    alike = [other for other in halves[: max(index - 1, 0)] if type(other) is type(config)][:1]
+    known = [(path, default) for other in alike for path, _, default in config_lib.fields(other)]
     for path, _, default in config_lib.fields(config):
+      if (path, default) in known:  # said of the other space of this kind
+        continue
       here = [n for n, line in enumerate(lines) if line == f"  --{path}={default}" and n not in elsewhere]
       assert len(here) == 1, (path, here)
       assert len(texts[path]) > 10 and lines[here[0] + 1].startswith("      ") and texts[path].startswith(lines[here[0] + 1].strip()), path
@@ -161,6 +172,7 @@ PUBLISHED_RETRAINING = {
   "train.learning_rate": 0.025,
   "train.final_learning_rate": 0.0,
   "train.momentum": 0.9,
+  "train.nesterov": False,
   "train.weight_decay": 3e-4,
   "train.gradient_clip": 5.0,
   "train.auxiliary_weight": 0.4,

@@ -1,0 +1,110 @@
+"""The macro architecture of NAS-Bench-201: stem, three stages of equal cells, residual blocks that halve the image in between.
+
+Source: Dong and Yang, "NAS-Bench-201", ICLR 2020, section 2.1; the published size is 16 channels and 15 cells, five a stage.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dnas.cells.blocks import BatchNorm, Conv
+from dnas.cells.darts_conv import EdgeFactory
+from dnas.cells.nasbench201 import SPACE
+from dnas.cells.registries import STACKS
+from dnas.core.config import check
+from dnas.core.genotype import CellGenotype
+from dnas.core.space import CellSpace
+
+STAGES = 3
+
+
+class Cell(nnx.Module):
+  """One cell: a node is the sum of the edges that enter it, and the last node is the output."""
+
+  def __init__(self, cell_type: str, make_edges: EdgeFactory, channels: int, rng: np.random.Generator):
+    """Builds the cell; `make_edges` is the factory of its edges, all of stride 1."""
+    self.outgoing = nnx.List([make_edges(cell_type, source, channels, 1, rng) for source in range(SPACE.num_nodes)])
+
+  def __call__(self, x: jax.Array, contexts: Sequence[Any], train: bool) -> jax.Array:
+    """Maps [B, H, W, C] to the same shape; `contexts` has, for every state, what its outgoing edges need."""
+    states = [x] + [jnp.zeros_like(x)] * SPACE.num_nodes
+    for source, edges in enumerate(self.outgoing):  # every edge into this state left an earlier one, so its sum is complete
+      for target, contribution in edges(states[source], contexts[source], train).items():
+        states[target] = states[target] + contribution
+    return states[-1]
+
+
+class ResidualReduction(nnx.Module):
+  """A basic residual block of stride 2 (He et al., 2016), whose shortcut is an average pooling and a 1x1 convolution."""
+
+  def __init__(self, channels_in: int, channels: int, rng: np.random.Generator):
+    self.conv1 = Conv(channels_in, channels, (3, 3), rng, stride=(2, 2), padding=(1, 1))
+    self.norm1 = BatchNorm(1, channels, affine=True)
+    self.conv2 = Conv(channels, channels, (3, 3), rng, padding=(1, 1))
+    self.norm2 = BatchNorm(1, channels, affine=True)
+    self.shortcut = Conv(channels_in, channels, (1, 1), rng)
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps [B, H, W, C] to [B, ceil(H / 2), ceil(W / 2), D]."""
+    out = self.norm1(self.conv1(jax.nn.relu(x))[None], train)[0]
+    out = self.norm2(self.conv2(jax.nn.relu(out))[None], train)[0]
+    return out + self.shortcut(_average_pool_2x2(x))
+
+
+def _average_pool_2x2(x: jax.Array) -> jax.Array:
+  """Halves height and width of [B, H, W, C]; a last odd row or column counts with zeros."""
+  x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
+  return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).mean((2, 4))
+
+
+@STACKS.register(SPACE.name)
+class ResidualStack(nnx.Module):
+  """The stack; it is built and called as `image_stack.ImageStack` is."""
+
+  num_inputs = SPACE.num_inputs
+
+  def __init__(
+    self,
+    wirings: Mapping[str, CellGenotype | CellSpace],
+    make_edges: EdgeFactory,
+    image_channels: int,
+    channels: int,
+    num_cells: int,
+    stem_multiplier: int,
+    affine: bool,
+    rng: np.random.Generator,
+  ):
+    """Builds the stack; the arguments are those of `image_stack.ImageStack`, and `affine` is the edges' own affair.
+
+    Raises:
+      FieldError: if the cells are not three equal stages, or the stem is not as wide as the first stage.
+    """
+    check(num_cells % STAGES == 0, "cells", num_cells, f"this space has three equal stages of cells, so give a multiple of {STAGES}")
+    check(stem_multiplier == 1, "stem_multiplier", stem_multiplier, "the stem of this space is as wide as its first stage, so it must be 1")
+    (self.cell_type,) = wirings
+    self.stem = Conv(image_channels, channels, (3, 3), rng, padding=(1, 1))
+    self.stem_norm = BatchNorm(1, channels, affine=True)
+    stages, reductions = [], []
+    for stage in range(STAGES):
+      width = channels * 2**stage
+      if stage:
+        reductions.append(ResidualReduction(width // 2, width, rng))
+      stages.append(nnx.List([Cell(self.cell_type, make_edges, width, rng) for _ in range(num_cells // STAGES)]))
+    self.stages, self.reductions = nnx.List(stages), nnx.List(reductions)
+    self.last_norm = BatchNorm(1, channels * 2 ** (STAGES - 1), affine=True)
+    self.widths = tuple(channels * 2**stage for stage in range(STAGES) for _ in range(num_cells // STAGES))
+
+  def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
+    """Computes all cells; the last output is normalized and rectified. See `image_stack.ImageStack`."""
+    x, outputs = self.stem_norm(self.stem(images)[None], train)[0], []
+    for stage, cells in enumerate(self.stages):
+      x = self.reductions[stage - 1](x, train) if stage else x
+      for cell in cells:
+        x = cell(x, contexts(len(outputs), self.cell_type), train)
+        outputs.append(x)
+    outputs[-1] = jax.nn.relu(self.last_norm(outputs[-1][None], train)[0])
+    return outputs
