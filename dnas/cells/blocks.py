@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dnas.cells import convolution
+
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # of the running statistics; PyTorch calls the same thing 0.1
 
@@ -125,11 +127,10 @@ class Linear(nnx.Module):
 class Conv(nnx.Module):
   """Dense convolution of one image stack, without bias, for stems and heads."""
 
-  def __init__(self, channels_in: int, channels: int, kernel: tuple[int, int], rng: np.random.Generator, stride=(1, 1), padding=(0, 0)):
-    self.stride, self.padding = tuple(stride), tuple(padding)
+  def __init__(self, channels_in: int, channels: int, kernel: tuple[int, int], rng: np.random.Generator, stride: int = 1, padding: int = 0):
+    self.stride, self.padding = stride, padding
     self.kernel = uniform(rng, (*kernel, channels_in, channels), kernel[0] * kernel[1] * channels_in)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, H, W, C] to [B, H', W', D]."""
-    padding = [(p, p) for p in self.padding]
-    return jax.lax.conv_general_dilated(x, self.kernel[...], self.stride, padding, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+    return convolution.dense(x, self.kernel[...], stride=self.stride, padding=self.padding)

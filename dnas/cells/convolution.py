@@ -1,10 +1,11 @@
-"""Depthwise convolution and pooling on stacks of edges.
+"""Depthwise and dense convolution, and pooling on stacks of edges.
 
 Axes: E edges, B batch, H height, W width, C channels. All edges that leave one state are one stack [E, B, H, W, C], so that a cell needs
 one convolution per state and operation. A stack of length 1 stands for an input that all edges share.
 
 XLA's grouped convolution is slow on a CPU: a 3x3 depthwise convolution of 64x32x32x16 took 39 ms forward. There we sum shifted windows,
-which took 0.5 ms, with a gradient of our own. On an accelerator the library's convolution is used. Both are tested to agree.
+which took 0.5 ms, with a gradient of our own. On an accelerator the library's convolution is used. Both are tested to agree. Of a dense
+convolution only the library's gradient in the kernel is slow there.
 """
 
 import functools
@@ -50,6 +51,55 @@ def _depthwise_library(x: jax.Array, kernel: jax.Array, stride: int, dilation: i
     feature_group_count=edges * channels,
   )
   return jnp.moveaxis(out.reshape(batch, *out.shape[1:3], edges, channels), 3, 0)
+
+
+def dense(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, form: str | None = None) -> jax.Array:
+  """Convolves images with a dense kernel.
+
+  Args:
+    x: [B, H, W, C].
+    kernel: [k, k', C, D].
+    stride: of rows and columns.
+    padding: zeros on every side.
+    form: 'taps', whose gradient in the kernel is one matrix product per tap, or 'library'; by default the faster one for the back-end.
+
+  Returns:
+    [B, H', W', D].
+  """
+  form = form or ("taps" if jax.default_backend() == "cpu" else "library")
+  return (_dense_taps if form == "taps" else _dense_library)(x, kernel, stride, padding)
+
+
+def _dense_library(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+  around = [(padding, padding)] * 2
+  return lax.conv_general_dilated(x, kernel, (stride, stride), around, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _dense_taps(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+  return _dense_library(x, kernel, stride, padding)
+
+
+def _dense_forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  return _dense_library(x, kernel, stride, padding), (x, kernel)
+
+
+def _dense_backward(stride: int, padding: int, saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+  x, kernel = saved
+  _, pull_back = jax.vjp(lambda x: _dense_library(x, kernel, stride, padding), x)
+  padded = jnp.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
+  rows, columns = (stride * (size - 1) + 1 for size in g.shape[1:3])
+  flat = g.reshape(-1, g.shape[-1])
+
+  def tap(number: jax.Array) -> jax.Array:
+    start = (0, number // kernel.shape[1], number % kernel.shape[1], 0)
+    window = lax.dynamic_slice(padded, start, (x.shape[0], rows, columns, x.shape[3]))[:, ::stride, ::stride]
+    return window.reshape(-1, x.shape[3]).T @ flat
+
+  return pull_back(g)[0], lax.map(tap, jnp.arange(kernel.shape[0] * kernel.shape[1])).reshape(kernel.shape)
+
+
+_dense_taps.defvjp(_dense_forward, _dense_backward)
 
 
 # The window form: sums of shifted windows that the compiler fuses into one loop, forward and in the gradient of the input. The gradient of

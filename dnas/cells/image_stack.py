@@ -54,7 +54,7 @@ class ImageStack(nnx.Module):
       rng: source of the initial weights.
     """
     stem_channels = stem_multiplier * channels
-    self.stem = Conv(image_channels, stem_channels, (3, 3), rng, padding=(1, 1))
+    self.stem = Conv(image_channels, stem_channels, (3, 3), rng, padding=1)
     self.stem_norm = BatchNorm(1, stem_channels, affine=True)
     cells, widths, self.cell_types, input_reduced = [], [stem_channels, stem_channels], [], False
     for index in range(num_cells):

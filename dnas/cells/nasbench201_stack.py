@@ -42,9 +42,9 @@ class ResidualReduction(nnx.Module):
   """A basic residual block of stride 2 (He et al., 2016), whose shortcut is an average pooling and a 1x1 convolution."""
 
   def __init__(self, channels_in: int, channels: int, rng: np.random.Generator):
-    self.conv1 = Conv(channels_in, channels, (3, 3), rng, stride=(2, 2), padding=(1, 1))
+    self.conv1 = Conv(channels_in, channels, (3, 3), rng, stride=2, padding=1)
     self.norm1 = BatchNorm(1, channels, affine=True)
-    self.conv2 = Conv(channels, channels, (3, 3), rng, padding=(1, 1))
+    self.conv2 = Conv(channels, channels, (3, 3), rng, padding=1)
     self.norm2 = BatchNorm(1, channels, affine=True)
     self.shortcut = Conv(channels_in, channels, (1, 1), rng)
 
@@ -86,7 +86,7 @@ class ResidualStack(nnx.Module):
     check(num_cells % STAGES == 0, "cells", num_cells, f"this space has three equal stages of cells, so give a multiple of {STAGES}")
     check(stem_multiplier == 1, "stem_multiplier", stem_multiplier, "the stem of this space is as wide as its first stage, so it must be 1")
     (self.cell_type,) = wirings
-    self.stem = Conv(image_channels, channels, (3, 3), rng, padding=(1, 1))
+    self.stem = Conv(image_channels, channels, (3, 3), rng, padding=1)
     self.stem_norm = BatchNorm(1, channels, affine=True)
     stages, reductions = [], []
     for stage in range(STAGES):

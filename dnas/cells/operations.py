@@ -94,12 +94,10 @@ class ReluConvNorm(nnx.Module):
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [1, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C]."""
-    kernel, padding = self.kernel[...], [(self.padding, self.padding)] * 2
+    kernel = self.kernel[...]
     edges, channels = kernel.shape[0], kernel.shape[-1]
     flat = jnp.moveaxis(kernel, 0, 3).reshape(*kernel.shape[1:4], edges * channels)
-    out = jax.lax.conv_general_dilated(
-      jax.nn.relu(x[0]), flat, (self.stride, self.stride), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
+    out = convolution.dense(jax.nn.relu(x[0]), flat, stride=self.stride, padding=self.padding)
     return self.norm(jnp.moveaxis(out.reshape(*out.shape[:3], edges, channels), 3, 0), train)
 
 

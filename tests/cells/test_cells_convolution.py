@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dnas.cells.convolution import depthwise
+from dnas.cells.convolution import dense, depthwise
 
 FORMS = ("windows", "library")
 # Kernel, stride, dilation; and in turn the edges, whether they share the input, and a size.
@@ -140,3 +140,23 @@ def test_the_cpu_takes_windows():
   text = jax.jit(depthwise).lower(x, kernel).as_text()
   assert "stablehlo.convolution" not in text
   assert "stablehlo.convolution" in jax.jit(functools.partial(depthwise, form="library")).lower(x, kernel).as_text()
+
+
+# Dense convolutions: the library's is the reference, its own derivatives included.
+
+
+@pytest.mark.parametrize("kernel, stride, padding, size", [(1, 1, 0, (4, 5)), (3, 1, 1, (5, 4)), (3, 2, 1, (7, 6)), (2, 1, 0, (4, 4))])
+def test_dense_forms_agree_with_all_derivatives(kernel, stride, padding, size):
+  rng = np.random.default_rng(0)
+  x, k = (rng.normal(size=shape).astype(np.float32) for shape in ((2, *size, 3), (kernel, kernel, 3, 4)))
+  tangent = rng.normal(size=k.shape).astype(np.float32)
+
+  def loss(form, x, k):
+    return jnp.tanh(dense(x, k, stride=stride, padding=padding, form=form)).sum()
+
+  results = []
+  for form in ("taps", "library"):
+    gradient = jax.grad(functools.partial(loss, form), (0, 1))
+    results.append(quick_jit(lambda x, k, g=gradient: (g(x, k), jax.jvp(lambda k: g(x, k), (k,), (tangent,))[1]))(x, k))
+  for taps, library in zip(jax.tree.leaves(results[0]), jax.tree.leaves(results[1]), strict=True):
+    np.testing.assert_allclose(taps, library, rtol=1e-4, atol=1e-5)
