@@ -159,6 +159,8 @@ class _Parser(flags.ArgumentParser):
 
   def parse(self, argument: Any) -> Any:
     """Returns the value. Raises ValueError."""
+    if self._kind == _NUMBERS:
+      return argument if isinstance(argument, tuple) else self._numbers(argument)
     if isinstance(argument, self._kind) and (self._kind is not float or math.isfinite(argument)):
       return argument
     try:
@@ -169,6 +171,14 @@ class _Parser(flags.ArgumentParser):
       raise ValueError(_MENDS[self._kind]) from None
     return value
 
+  def _numbers(self, argument: str) -> tuple[int, ...]:
+    try:
+      return tuple(int(part) for part in argument.split(",") if part.strip())
+    except ValueError:
+      raise ValueError("give whole numbers with commas between them") from None
+
+
+_NUMBERS = tuple[int, ...]
 
 _WORDS = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
 _MENDS = {int: "give a whole number", float: "give a finite number", bool: "give true or false"}

@@ -12,10 +12,10 @@ import pytest
 
 from dnas.core import config as config_lib
 from dnas.search.remedies import Remedies
-from experiments import _flags, configs, demo, search, train
+from experiments import _flags, compare, configs, demo, report, search, train
 from experiments.train import Outcome
 
-LAUNCHERS = {"search": search.LAUNCHER, "train": train.LAUNCHER, "demo": demo.LAUNCHER}
+LAUNCHERS = {"search": search.LAUNCHER, "train": train.LAUNCHER, "demo": demo.LAUNCHER, "compare": compare.LAUNCHER, "report": report.LAUNCHER}
 PRESETS = {name: _flags._preset(name) for name in _flags.preset_names()}
 
 TEXT = ("--space=darts_recurrent",)

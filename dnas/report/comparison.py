@@ -1,0 +1,242 @@
+"""A comparison of search methods, read back and reported: tables, anytime curves, distributions.
+
+A comparison's folder holds SPACE/EVALUATOR/METHOD/seed_0000/ with config.json, journal.jsonl and result.json. The report separates the mean
+of the searches from the best of them, and says what the best of k costs.
+"""
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dnas.core.errors import InputError
+from dnas.report.palette import FAINT, INK
+from dnas.report.published import NASBENCH201
+from dnas.report.statistics import RankCorrelation, anytime, best_of, interval, rank_correlation, times_random_search
+from dnas.report.tables import Table
+
+RANDOM = "random_search"
+_COLORS = ("#767676", "#004DA8", "#BF5000", "#00804F", "#802070", "#1F1F1F", "#8C6D00", "#C2185B", "#00838F", "#5D4037")
+
+
+@dataclasses.dataclass(frozen=True)
+class Search:
+  """One search that has ended.
+
+  Attributes:
+    seed: its seed.
+    valid: validation score of what it found.
+    test: test accuracy of that, in percent.
+    seconds: accelerator seconds that it spent.
+    incumbents: (seconds, validation score, test accuracy) each time that the best so far changed.
+    scores: validation score of every evaluation, in their order.
+    costs: accelerator seconds of every evaluation.
+  """
+
+  seed: int
+  valid: float
+  test: float
+  seconds: float
+  incumbents: tuple[tuple[float, float, float], ...]
+  scores: np.ndarray
+  costs: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+  """All searches on one space with one evaluator, at one budget.
+
+  Attributes:
+    space: the space.
+    evaluator: the evaluator.
+    config: what all searches have in common, by flag.
+    methods: method to its searches, by seed.
+    incomplete: folders of searches that have not ended, or cannot be read.
+  """
+
+  space: str
+  evaluator: str
+  config: Mapping[str, Any]
+  methods: Mapping[str, tuple[Search, ...]]
+  incomplete: tuple[str, ...]
+
+
+def load(root: pathlib.Path) -> list[Comparison]:
+  """Reads a comparison, one for every space and evaluator.
+
+  Raises:
+    InputError: if there is no such folder, no search in it has ended, or searches differ in their budget.
+  """
+  folders = sorted(path.parent for path in root.glob("*/*/*/seed_*/config.json"))
+  if not folders:
+    raise InputError(f"--workdir={root} holds no comparison; give the folder that experiments.compare wrote.")
+  groups: dict[tuple[str, str], list[pathlib.Path]] = {}
+  for folder in folders:
+    groups.setdefault((folder.parts[-4], folder.parts[-3]), []).append(folder)
+  return [_load_group(root, *names, members) for names, members in groups.items()]
+
+
+def _load_group(root: pathlib.Path, space: str, evaluator: str, folders: list[pathlib.Path]) -> Comparison:
+  methods: dict[str, list[Search]] = {}
+  incomplete, config = [], None
+  for folder in folders:
+    name = str(folder.relative_to(root))
+    if not (folder / "result.json").exists():
+      incomplete.append(name)
+      continue
+    try:
+      own = json.loads((folder / "config.json").read_text())["config"]
+      search = _load_search(folder)
+    except (OSError, ValueError, KeyError, TypeError):
+      incomplete.append(f"{name} (cannot be read)")
+      continue
+    common = {key: value for key, value in own.items() if key not in ("method", "seed") and "." not in key}
+    config = config or common
+    if common != config:
+      changed = next(key for key in common if common[key] != config.get(key))
+      raise InputError(f"{folder}: its {changed} is {common[changed]} and that of others {config.get(changed)}; compare at one budget.")
+    methods.setdefault(folder.parts[-2], []).append(search)
+  if not methods:
+    raise InputError(f"{root / space / evaluator}: no search has ended yet; run experiments.compare to its end.")
+  return Comparison(space, evaluator, config, {name: tuple(searches) for name, searches in methods.items()}, tuple(incomplete))
+
+
+def _load_search(folder: pathlib.Path) -> Search:
+  result = json.loads((folder / "result.json").read_text())
+  lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
+  scores, costs = (np.array([line[name] for line in lines], float) for name in ("score", "cost"))
+  incumbents = tuple(tuple(map(float, row)) for row in result["incumbents"])
+  return Search(result["seed"], float(result["valid"]), float(result["test"]), float(result["seconds"]), incumbents, scores, costs)
+
+
+def result_table(comparison: Comparison, k: int = 4) -> Table:
+  """Returns the table of results: a row per method, best mean first, and below them the published figures, marked as such.
+
+  Args:
+    comparison: the searches.
+    k: of how many searches the best is shown, chosen by validation; methods with fewer searches leave it out.
+  """
+  budget = float(comparison.config["seconds"])
+  pool = comparison.methods.get(RANDOM, ())
+  scores = np.concatenate([search.scores for search in pool]) if pool else np.zeros(0)
+  scores = scores[np.isfinite(scores)]
+  seconds_each = float(np.concatenate([search.costs for search in pool]).mean()) if pool else 0.0
+  rows = []
+  for name, searches in sorted(comparison.methods.items(), key=lambda item: -np.mean([search.test for search in item[1]])):
+    valid, test = ([getattr(search, field) for search in searches] for field in ("valid", "test"))
+    mean, low, high = interval(test)
+    spread = f"{np.std(test, ddof=1):.2f}" if len(test) > 1 else "–"
+    best = f"{best_of(valid, test, k):.2f}" if len(searches) >= k else "–"
+    times = str(times_random_search(float(np.mean(valid)), scores, seconds_each, budget)) if len(scores) and name != RANDOM else "–"
+    bounds = f"{low:.2f} to {high:.2f}" if len(test) > 1 else "–"
+    evaluations = f"{np.mean([len(search.scores) for search in searches]):.0f}"
+    seconds = f"{np.mean([search.seconds for search in searches]):,.0f}"
+    rows.append((name, str(len(test)), evaluations, seconds, f"{np.mean(valid):.2f}", f"{mean:.2f}", bounds, spread, best, times))
+  if comparison.space == "nasbench201" and comparison.config.get("table") != "synthetic":
+    for one in NASBENCH201:
+      if one.dataset == comparison.config.get("dataset"):
+        rows.append((f"{one.method} (published: {one.source})", "–", "–", "–", one.valid or "–", one.test, "–", "–", "–", "–"))
+  header = ("method", "searches", "evaluations", "seconds", "validation", "test, mean", "95 % interval of the mean", "standard deviation")
+  header += (f"best of {k}", "times random search")
+  caption = f"{comparison.space}, {comparison.evaluator}: accuracy in percent after {budget:,.0f} accelerator seconds a search"
+  return Table(caption, header, tuple(rows))
+
+
+def correlation(comparison: Comparison) -> tuple[np.ndarray, RankCorrelation]:
+  """Returns what a search sees and what it is worth, for every architecture that was an incumbent: [n, 2], and their rank correlation."""
+  pairs = {row[1:] for searches in comparison.methods.values() for search in searches for row in search.incumbents}
+  pairs = np.array(sorted(pairs))
+  return pairs, rank_correlation(pairs[:, 0], pairs[:, 1])
+
+
+def anytime_figure(comparison: Comparison) -> Figure:
+  """Plots validation and test accuracy of the incumbent over accelerator seconds: means, and bands from the 10th to the 90th percentile."""
+  figure = _figure(11.0, 4.2)
+  budget = float(comparison.config["seconds"])
+  grid = np.linspace(0, budget, 201)
+  for axes, column, title in zip(figure.subplots(1, 2), (1, 2), ("validation accuracy (%)", "test accuracy (%)"), strict=True):
+    lows = []
+    for (name, searches), color in zip(comparison.methods.items(), _colors(comparison), strict=True):
+      values = anytime([[(row[0], row[column]) for row in search.incumbents] for search in searches], grid)
+      shown = np.isfinite(values).all(0)
+      low, high = (np.percentile(values[:, shown], percent, axis=0) for percent in (10, 90))
+      axes.fill_between(grid[shown], low, high, color=color, alpha=0.12, linewidth=0)
+      axes.plot(grid[shown], values[:, shown].mean(0), color=color, linewidth=1.7, label=name)
+      lows += list(values[:, shown].mean(0)[len(grid) // 20 : len(grid) // 20 + 1])
+    axes.set_title(title, size=10.5, loc="left", color=INK)
+    axes.set_xlabel("accelerator seconds", size=9)
+    top = axes.dataLim.ymax
+    if lows:
+      axes.set_ylim(min(lows) - 0.15 * (top - min(lows)), top + 0.05 * (top - min(lows)))
+    _quiet(axes)
+  axes.legend(frameon=False, fontsize=8.5, loc="lower right")
+  return figure
+
+
+def distribution_figure(comparison: Comparison) -> Figure:
+  """Plots the test accuracy of every search, a row per method, with the mean as a line: what a single search can come to."""
+  names = sorted(comparison.methods, key=lambda name: np.mean([search.test for search in comparison.methods[name]]))
+  colors = dict(zip(comparison.methods, _colors(comparison), strict=True))
+  figure = _figure(7.5, 1.1 + 0.5 * len(names))
+  axes = figure.subplots()
+  rng = np.random.default_rng(0)
+  for row, name in enumerate(names):
+    test = np.array([search.test for search in comparison.methods[name]])
+    heights, alpha = row + rng.uniform(-0.28, 0.28, len(test)), min(1.0, 0.15 + 20 / len(test))
+    axes.scatter(test, heights, s=9, color=colors[name], alpha=alpha, linewidths=0)
+    axes.plot([test.mean()] * 2, [row - 0.38, row + 0.38], color=INK, linewidth=1.8)
+  axes.set_yticks(range(len(names)), names)
+  axes.set_xlabel("test accuracy of what a search found (%); the line is the mean", size=9)
+  lowest = min(np.percentile([search.test for search in searches], 1) for searches in comparison.methods.values())
+  highest = max(search.test for searches in comparison.methods.values() for search in searches)
+  margin = 0.05 * max(highest - lowest, 0.1)
+  axes.set_xlim(lowest - margin, highest + margin)
+  _quiet(axes)
+  return figure
+
+
+def correlation_figure(comparison: Comparison) -> Figure:
+  """Plots test accuracy over the validation score that the search sees, for every architecture that was an incumbent."""
+  pairs, ranks = correlation(comparison)
+  figure = _figure(4.8, 4.4)
+  axes = figure.subplots()
+  axes.scatter(pairs[:, 0], pairs[:, 1], s=8, color=_COLORS[1], alpha=0.35, linewidths=0)
+  axes.set_xlabel("validation score that the search sees", size=9)
+  axes.set_ylabel("test accuracy (%)", size=9)
+  title = f"Kendall {ranks.kendall:.2f}, Spearman {ranks.spearman:.2f}, {len(pairs):,} architectures"
+  axes.set_title(title, size=10.5, loc="left", color=INK)
+  _quiet(axes)
+  return figure
+
+
+def save(comparison: Comparison, folder: pathlib.Path, prefix: str = "") -> list[pathlib.Path]:
+  """Saves the figures as PNG and SVG, and returns the paths of the PNGs."""
+  figures = {"anytime": anytime_figure, "distribution": distribution_figure, "correlation": correlation_figure}
+  paths = []
+  for name, make in figures.items():
+    figure = make(comparison)
+    for suffix in ("svg", "png"):
+      path = folder / f"{prefix}{name}.{suffix}"
+      figure.savefig(path, dpi=130)
+    paths.append(path)
+  return paths
+
+
+def _figure(width: float, height: float) -> Figure:
+  return Figure(figsize=(width, height), layout="constrained", facecolor="white")
+
+
+def _colors(comparison: Comparison) -> list[str]:
+  return [_COLORS[index % len(_COLORS)] for index in range(len(comparison.methods))]
+
+
+def _quiet(axes: Axes) -> None:
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.spines[["left", "bottom"]].set_color(FAINT)
+  axes.tick_params(labelsize=8, length=2.5, color=FAINT, labelcolor=INK)
+  axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)

@@ -1,0 +1,45 @@
+"""Tables as values, written as Markdown and LaTeX."""
+
+import dataclasses
+import re
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+  """A table of text.
+
+  Attributes:
+    caption: what it shows.
+    header: names of the columns.
+    rows: the cells, row by row.
+  """
+
+  caption: str
+  header: tuple[str, ...]
+  rows: tuple[tuple[str, ...], ...]
+
+  def to_markdown(self) -> str:
+    """Returns the table for a Markdown file, its columns aligned for the eye."""
+    lines = [self.header, *self.rows]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
+    rows = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
+    rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"
+    return "\n".join([f"**{self.caption}**", "", rows[0], rule, *rows[1:]]) + "\n"
+
+  def to_latex(self) -> str:
+    """Returns a table environment in the style of the package booktabs."""
+    lines = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in (self.header, *self.rows)]
+    columns = "l" + "r" * (len(self.header) - 1)
+    body = [lines[0], r"\midrule", *lines[1:]]
+    return "\n".join(
+      [r"\begin{table}", r"\centering", rf"\caption{{{_escaped(self.caption)}}}", rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
+      + body
+      + [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+    )
+
+
+_SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "±": r"$\pm$", "–": "--"}
+
+
+def _escaped(text: str) -> str:
+  return re.sub(r"[\\~^±–&%$#_{}]", lambda match: _SPECIAL.get(match[0], "\\" + match[0]), text)

@@ -1,0 +1,186 @@
+"""Compares search methods at equal budget: methods x seeds, on one space and one evaluator; each cell of that grid is a run folder.
+
+  python -m experiments.compare --preset=synthetic_comparison --workdir=runs/compare
+  python -m experiments.compare --preset=nasbench201_tabular --table=.../nb201.npz --workdir=runs/nasbench201
+  python -m experiments.report --workdir=runs/compare
+
+The folder of a cell is WORKDIR/SPACE/EVALUATOR/METHOD/seed_0000: its journal holds every architecture that was evaluated, its result.json
+what the search ended in. The same command again goes on where it was broken off, and runs only what is missing; so does one with more seeds
+or methods. Test accuracy is read once per search, after its end.
+"""
+
+import concurrent.futures
+import dataclasses
+import json
+import multiprocessing
+import os
+import pathlib
+import sys
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dnas.cells.nasbench201 import SPACE
+from dnas.core import config as config_lib
+from dnas.core.config import check_name, check_positive
+from dnas.core.errors import FieldError, InputError
+from dnas.search import study
+from dnas.search.strategies import STRATEGIES
+from dnas.train.run_folder import RunFolder
+from experiments import _flags
+from experiments._evaluators import DATASETS, EVALUATORS, make_evaluator
+
+_WITH_SETTINGS = [name for name in STRATEGIES if dataclasses.fields(STRATEGIES[name])]
+StrategySettings = dataclasses.make_dataclass(
+  "StrategySettings",
+  [(name, STRATEGIES[name], dataclasses.field(default_factory=STRATEGIES[name])) for name in _WITH_SETTINGS],
+  frozen=True,
+  namespace={"__doc__": "The settings of every strategy that has some."},
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CompareConfig(StrategySettings):
+  """What is compared.
+
+  Attributes:
+    methods: names of strategies with commas between them.
+    space: name of the search space; a table of results is of nasbench201.
+    evaluator: what says how good an architecture is: tabular looks it up.
+    table: an npz of NAS-Bench-201, or 'synthetic' for a planted table, which measures nothing but the machinery.
+    dataset: of the table: cifar10, cifar100 or imagenet16_120; the planted table has cifar10 alone.
+    epochs: epochs of the training whose validation accuracy a search sees.
+    report_epochs: epochs of the training whose test accuracy is reported.
+    seconds: budget of every search, in accelerator seconds of the trainings that it asks for.
+    seeds: searches per method, of seeds 0, 1, 2, ...
+    processes: how many searches run at once; 0 takes the number of cores. It changes no result.
+  """
+
+  methods: str = "random_search,regularized_evolution,reinforce,tpe"
+  space: str = SPACE.name
+  evaluator: str = "tabular"
+  table: str = "synthetic"
+  dataset: str = "cifar10"
+  epochs: int = 12
+  report_epochs: int = 200
+  seconds: float = 20000.0
+  seeds: int = 20
+  processes: int = 0
+
+  def __post_init__(self):
+    for name in self.method_names:
+      check_name("methods", name, STRATEGIES)
+    if len(set(self.method_names)) < len(self.method_names):
+      raise FieldError("methods", self.methods, "a method is named twice; name each once")
+    check_name("space", self.space, (SPACE.name,))
+    check_name("evaluator", self.evaluator, EVALUATORS)
+    check_name("dataset", self.dataset, DATASETS)
+    check_positive(epochs=self.epochs, report_epochs=self.report_epochs, seconds=self.seconds, seeds=self.seeds)
+    config_lib.check_not_negative(processes=self.processes)
+
+  @property
+  def method_names(self) -> tuple[str, ...]:
+    """The methods, in the order in which they were named."""
+    return tuple(name.strip() for name in self.methods.split(","))
+
+  def strategy(self, method: str) -> object:
+    """Returns the settings of a strategy."""
+    return getattr(self, method, None) or STRATEGIES[method]()
+
+  def of_cell(self, method: str, seed: int) -> dict[str, object]:
+    """Returns all that the result of one cell depends on, by flag."""
+    common = {name: getattr(self, name) for name in ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", "seconds")}
+    own = {f"{method}.{path}": value for path, value in config_lib.flatten(self.strategy(method)).items()}
+    return {"method": method, "seed": seed, **common, **own}
+
+
+def cell_folder(root: pathlib.Path, config: CompareConfig, method: str, seed: int) -> pathlib.Path:
+  """Returns the folder of one cell."""
+  return root / config.space / config.evaluator / method / f"seed_{seed:04d}"
+
+
+def run_cell(config: CompareConfig, root: pathlib.Path, method: str, seed: int) -> None:
+  """Runs one search to its end, or goes on with it, and writes its result.
+
+  Raises:
+    InputError: if the folder holds another search, or the strategy or the evaluator refuse what they are given.
+  """
+  evaluator = make_evaluator(config)
+  strategy = config.strategy(method).on(evaluator.space)
+  with RunFolder.open(cell_folder(root, config, method, seed), "compare", config.of_cell(method, seed)) as folder:
+    if (folder.path / "result.json").exists():
+      return
+    path = folder.path / "journal.jsonl"
+    journal = study.from_lines(path.read_text(), evaluator.space, str(path)) if path.exists() else []
+    with open(path, "w", encoding="utf-8") as file:
+      file.writelines(study.to_line(entry) for entry in journal)
+      file.flush()
+      for entry in study.run(strategy, evaluator, seed, config.seconds, journal):
+        file.write(study.to_line(entry))
+        file.flush()
+        journal.append(entry)
+    rows = [[one.seconds, one.score, evaluator.report(one.genotype)] for one in study.incumbents(journal)]
+    if not rows:
+      raise InputError(f"{folder.path}: no training of the search came to a score, so it found nothing; give it a larger --seconds.")
+    found = study.incumbents(journal)[-1].genotype
+    folder.write_genotype(found.to_json())
+    spent = sum(evaluation.cost for _, evaluation in journal)
+    outcome = {"valid": rows[-1][1], "test": rows[-1][2], "evaluations": len(journal), "seconds": spent, "incumbents": rows}
+    folder.write_result({"method": method, "seed": seed, "genotype": json.loads(found.to_json()), **outcome})
+
+
+def run_cells(config: CompareConfig, root: pathlib.Path, method: str, seeds: tuple[int, ...]) -> int:
+  """Runs several searches of one method, one after another; returns how many."""
+  for seed in seeds:
+    run_cell(config, root, method, seed)
+  return len(seeds)
+
+
+def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None:
+  """Runs what is missing of a comparison."""
+  for path in sorted(given):
+    component = path.partition(".")[0]
+    if component in STRATEGIES and component not in config.method_names:
+      raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --methods={config.methods}, so leave it out")
+  _flags.require_workdir(options)
+  root = pathlib.Path(options.workdir).expanduser()
+  evaluator = make_evaluator(config)
+  for method in config.method_names:
+    config.strategy(method).on(evaluator.space)
+  cells = [(method, seed) for method in config.method_names for seed in range(config.seeds)]
+  missing = [cell for cell in cells if not (cell_folder(root, config, *cell) / "result.json").exists()]
+  if len(missing) < len(cells):
+    print(f"{len(cells) - len(missing)} of {len(cells)} searches are complete")
+  _run_all(config, root, missing)
+  print(f"{len(cells)} searches, each of {config.seconds:,.0f} accelerator seconds, in {root}")
+  print(f"report them: python -m experiments.report --workdir={options.workdir}")
+
+
+def _run_all(config: CompareConfig, root: pathlib.Path, cells: list[tuple[str, int]]) -> None:
+  processes = min(config.processes or os.cpu_count() or 1, len(cells))
+  size = max(1, min(10, len(cells) // (4 * processes or 1)))
+  jobs = []
+  for method in config.method_names:
+    seeds = [seed for name, seed in cells if name == method]
+    jobs += [(method, tuple(seeds[start : start + size])) for start in range(0, len(seeds), size)]
+  console = Console()
+  columns = (TextColumn("searches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
+  with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    task = bar.add_task("", total=len(cells))
+    if processes <= 1:
+      for job in jobs:
+        bar.advance(task, run_cells(config, root, *job))
+      return
+    pool = concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
+    try:
+      for done in concurrent.futures.as_completed([pool.submit(run_cells, config, root, *job) for job in jobs]):
+        bar.advance(task, done.result())
+    finally:
+      pool.shutdown(cancel_futures=True)
+
+
+LAUNCHER = _flags.Launcher("compare", CompareConfig(), run, __doc__)
+main = LAUNCHER.main
+
+if __name__ == "__main__":
+  sys.exit(main(sys.argv))
