@@ -11,6 +11,7 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells import convolution
+from dnas.cells.rectifier import relu
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # of the running statistics; PyTorch calls the same thing 0.1
@@ -92,7 +93,7 @@ class ReluConvBN(nnx.Module):
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [E, B, H, W, C] to [E, B, H, W, D]."""
-    return self.norm(pointwise(jax.nn.relu(x), self.kernel[...]), train)
+    return self.norm(pointwise(relu(x), self.kernel[...]), train)
 
 
 class FactorizedReduce(nnx.Module):
@@ -106,7 +107,7 @@ class FactorizedReduce(nnx.Module):
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [E, B, H, W, C] to [E, B, ceil(H / 2), ceil(W / 2), D]; past an odd border the odd pixels are zero."""
-    x = jax.nn.relu(x)
+    x = relu(x)
     odd = jnp.pad(x, [(0, 0), (0, 0), (0, x.shape[2] % 2), (0, x.shape[3] % 2), (0, 0)])[:, :, 1::2, 1::2]
     halves = pointwise(x[:, :, ::2, ::2], self.even[...]), pointwise(odd, self.odd[...])
     return self.norm(jnp.concatenate(halves, -1), train)

@@ -14,6 +14,7 @@ from flax import nnx
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import EdgeFactory
 from dnas.cells.nasbench201 import SPACE
+from dnas.cells.rectifier import relu
 from dnas.cells.registries import STACKS
 from dnas.core.config import check
 from dnas.core.genotype import CellGenotype
@@ -50,8 +51,8 @@ class ResidualReduction(nnx.Module):
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [B, H, W, C] to [B, ceil(H / 2), ceil(W / 2), D]."""
-    out = self.norm1(self.conv1(jax.nn.relu(x))[None], train)[0]
-    out = self.norm2(self.conv2(jax.nn.relu(out))[None], train)[0]
+    out = self.norm1(self.conv1(relu(x))[None], train)[0]
+    out = self.norm2(self.conv2(relu(out))[None], train)[0]
     return out + self.shortcut(_average_pool_2x2(x))
 
 
@@ -106,5 +107,5 @@ class ResidualStack(nnx.Module):
       for cell in cells:
         x = cell(x, contexts(len(outputs), self.cell_type), train)
         outputs.append(x)
-    outputs[-1] = jax.nn.relu(self.last_norm(outputs[-1][None], train)[0])
+    outputs[-1] = relu(self.last_norm(outputs[-1][None], train)[0])
     return outputs

@@ -19,6 +19,7 @@ from flax import nnx
 
 from dnas.cells import convolution
 from dnas.cells.blocks import BatchNorm, FactorizedReduce, pointwise, uniform
+from dnas.cells.rectifier import relu
 from dnas.core.registry import Registry
 
 
@@ -97,7 +98,7 @@ class ReluConvNorm(nnx.Module):
     kernel = self.kernel[...]
     edges, channels = kernel.shape[0], kernel.shape[-1]
     flat = jnp.moveaxis(kernel, 0, 3).reshape(*kernel.shape[1:4], edges * channels)
-    out = convolution.dense(jax.nn.relu(x[0]), flat, stride=self.stride, padding=self.padding)
+    out = convolution.dense(relu(x[0]), flat, stride=self.stride, padding=self.padding)
     return self.norm(jnp.moveaxis(out.reshape(*out.shape[:3], edges, channels), 3, 0), train)
 
 
@@ -120,7 +121,7 @@ class Conv7x1x7(nnx.Module):
     numbers = ("NHWC", "HWIO", "NHWC")
 
     def convolve(row: jax.Array, column: jax.Array) -> jax.Array:
-      across = jax.lax.conv_general_dilated(jax.nn.relu(x[0]), row, (1, self.stride), [(0, 0), (3, 3)], dimension_numbers=numbers)
+      across = jax.lax.conv_general_dilated(relu(x[0]), row, (1, self.stride), [(0, 0), (3, 3)], dimension_numbers=numbers)
       return jax.lax.conv_general_dilated(across, column, (self.stride, 1), [(3, 3), (0, 0)], dimension_numbers=numbers)
 
     return self.norm(jax.vmap(convolve)(self.row[...], self.column[...]), train)
@@ -138,7 +139,7 @@ class SeparableLayer(nnx.Module):
   def __call__(self, inputs: Sequence[jax.Array], train: bool) -> list[jax.Array]:
     """Maps the input of every operation, [E or 1, B, H, W, C], to its output, [E, B, ceil(H / stride), ceil(W / stride), C]."""
     convolved = [
-      convolution.depthwise(jax.nn.relu(x), kernel[...], stride=self.stride, dilation=dilation)
+      convolution.depthwise(relu(x), kernel[...], stride=self.stride, dilation=dilation)
       for x, kernel, dilation in zip(inputs, self.depthwise, self.dilations, strict=True)
     ]
     out = self.norm(pointwise(jnp.concatenate(convolved), self.pointwise[...]), train)

@@ -1,0 +1,81 @@
+"""Evaluation by training: full, or partial and resumed from rung to rung.
+
+The validation accuracy after b epochs of a training is its score at budget b; the schedule of the learning rate is that of a full training,
+whatever the budget, so a longer budget continues a shorter one and no epoch is trained twice. Source of the idea: Li et al., "A System for
+Massively Parallel Hyperparameter Tuning" (ASHA), MLSys 2020; Zoph and Le, 2017, for the full training.
+"""
+
+import contextlib
+import hashlib
+import math
+import pathlib
+
+from dnas.core.errors import InputError
+from dnas.core.genotype import Genotype
+from dnas.core.records import Evaluation, Proposal
+from dnas.data import base
+from dnas.nets import derived_image
+from dnas.train import images, loop
+from dnas.train.checkpoint import Checkpoints
+
+
+class Training:
+  """Trains the network of a proposal, and keeps it (an `evaluate.base.Evaluator`): the score is validation accuracy, a fraction.
+
+  A training that is asked for again, or longer, goes on from its last checkpoint, whichever trial asked for it: one architecture has one
+  training. A loss that is not finite gives a score that is not a number.
+
+  Attributes:
+    epochs: of a full training, which a proposal without budget gets.
+  """
+
+  def __init__(
+    self,
+    config: images.Config,
+    network: derived_image.Config,
+    data: base.Config,
+    dataset: base.ImageDataset,
+    seed: int,
+    folder: pathlib.Path,
+  ):
+    """Makes the evaluator.
+
+    Args:
+      config: the full training.
+      network: size of the network.
+      data: batches and augmentation; its train_portion must leave a validation set.
+      dataset: the data set.
+      seed: of every training.
+      folder: where checkpoints are kept, a folder per architecture.
+
+    Raises:
+      FieldError: if there is no validation set.
+    """
+    base.search_split(dataset, data.train_portion)
+    self._parts, self._seed, self._folder = (config, network, data, dataset), seed, folder
+    self.epochs = config.epochs
+
+  def __call__(self, proposal: Proposal) -> Evaluation:
+    """Trains for the budget, and returns the validation accuracy after it. Raises InputError if the full training is shorter.
+
+    The cost is wall time in seconds: of the whole budget, or in a proposal with a parent, of what was added to it.
+    """
+    epochs = proposal.budget or self.epochs
+    if epochs > self.epochs:
+      raise InputError(f"the budget of a proposal is {epochs} epochs and a full training has {self.epochs}; ask for at most that.")
+    task = images.RetrainTask(*self._parts, proposal.genotype, self._seed)
+    with Checkpoints(self.folder_of(proposal.genotype), keep=1) as checkpoints:
+      position = loop.restore(task, checkpoints)
+      before = position.seconds if proposal.parent is not None else 0.0
+      with contextlib.suppress(loop.NonFiniteLoss):
+        for _ in loop.run(task, position, checkpoints, early_stop=lambda history: len(history) >= epochs):
+          pass
+    if len(position.history) < epochs:
+      return Evaluation(math.nan, max(position.seconds - before, 0.0), {"epochs": float(len(position.history))})
+    record = position.history[epochs - 1]
+    metrics = {**record["metrics"], "epochs": float(epochs)}
+    return Evaluation(metrics["valid/accuracy"], max(record["seconds"] - before, 0.0), metrics)
+
+  def folder_of(self, genotype: Genotype) -> pathlib.Path:
+    """Returns where the training of an architecture is kept."""
+    return self._folder / hashlib.sha256(genotype.to_json().encode()).hexdigest()[:16]

@@ -1,0 +1,172 @@
+"""Evaluation by weight sharing: one supernet, trained on single paths drawn uniformly, lends its weights to every architecture.
+
+Source: Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", UAI 2019 (random search with weight sharing);
+batch statistics estimated anew for every architecture as in Guo et al., "Single Path One-Shot", ECCV 2020, section 3.4.
+"""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from dnas.cells import functional
+from dnas.cells.blocks import BATCH_NORM_MOMENTUM
+from dnas.core import tree
+from dnas.core.compilation import network_jit
+from dnas.core.config import check_fraction, check_not_negative, check_positive
+from dnas.core.records import Evaluation, Proposal
+from dnas.core.space import CellSpace
+from dnas.data import base, batches
+from dnas.supernet import image_supernet
+from dnas.supernet.discretize import one_hot
+from dnas.train import loop, optimizers
+from dnas.train.images import Pipeline, TrainState, make_evaluate
+from dnas.train.loop import EpochRecord, step_key
+from dnas.train.metrics import correct, cross_entropy
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """How the shared weights are trained.
+
+  Attributes:
+    epochs: passes over the data that train the weights.
+    learning_rate: learning rate at the start; it falls to final_learning_rate along a cosine, epoch by epoch.
+    final_learning_rate: learning rate that the cosine ends in.
+    momentum: momentum of the weights.
+    weight_decay: coefficient of the L2 penalty on the weights.
+    gradient_clip: largest global norm of the gradient; 0 does not clip.
+    statistics_batches: training batches from which the batch statistics of an architecture are estimated.
+  """
+
+  epochs: int = 300
+  learning_rate: float = 0.025
+  final_learning_rate: float = 0.001
+  momentum: float = 0.9
+  weight_decay: float = 3e-4
+  gradient_clip: float = 5.0
+  statistics_batches: int = 10
+
+  def __post_init__(self):
+    check_positive(epochs=self.epochs, learning_rate=self.learning_rate, statistics_batches=self.statistics_batches)
+    check_not_negative(
+      final_learning_rate=self.final_learning_rate, weight_decay=self.weight_decay, gradient_clip=self.gradient_clip
+    )
+    check_fraction(momentum=self.momentum)
+
+
+class SharedWeightsTask:
+  """Trains a supernet on one architecture a step, drawn uniformly from its space (a `loop.Task`).
+
+  Attributes:
+    space: the search space.
+    epochs: how many epochs there are.
+    config: how the weights are trained.
+  """
+
+  def __init__(
+    self,
+    config: Config,
+    supernet: image_supernet.Config,
+    data: base.Config,
+    space: CellSpace,
+    dataset: base.ImageDataset,
+    seed: int,
+  ):
+    """Builds the task; `seed` is of the initial weights, the order of the data and the paths."""
+    train, valid = base.search_split(dataset, data.train_portion)
+    self.space, self.config, self.epochs, self._seed = space, config, config.epochs, seed
+    self._key = jax.random.key(seed)
+    self._pipeline = Pipeline(train, dataset, data, jax.random.fold_in(self._key, 0))
+    self._valid_split = batches.to_device(valid)
+    channels = dataset.train.images.shape[-1]
+    module = image_supernet.ImageSupernet(supernet, space, channels, dataset.num_classes, np.random.default_rng(seed))
+    self.network, self.initial = functional.split(module)
+    rates = {"momentum": config.momentum, "weight_decay": config.weight_decay, "gradient_clip": config.gradient_clip}
+    self._optimizer = optimizers.sgd(**rates)
+    self._step, self._statistics = network_jit(self._take_step), network_jit(self._move_statistics)
+    self._evaluate = make_evaluate(self._predict, dataset, data)
+
+  def init(self) -> TrainState:
+    """See `loop.Task`."""
+    weights = self.initial.weights
+    return TrainState(weights, self.initial.stats, self._optimizer.init(weights), jax.random.key_data(self._key))
+
+  def end_of_epoch(self, epoch: int) -> int:
+    """See `loop.Task`."""
+    return epoch * self._pipeline.steps_per_epoch
+
+  def step(self, state: TrainState, step: int) -> tuple[TrainState, Mapping[str, jax.Array]]:
+    """See `loop.Task`."""
+    path = one_hot(self.space, self.space.sample(np.random.default_rng((self._seed, step))))
+    rate = self._learning_rate(loop.epoch_of(self, step))
+    return self._step(state, self._pipeline.shuffled(step, step_key(state.key, np.int32(step))), path, np.float32(rate))
+
+  def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
+    """See `loop.Task`."""
+    metrics = {"train/loss": means["loss"], "train/accuracy": means["accuracy"], "learning_rate": self._learning_rate(epoch - 1)}
+    return state, {"metrics": metrics}
+
+  def statistics_of(self, weights: Tree, path: Mapping[str, np.ndarray]) -> Tree:
+    """Returns the batch statistics of one path, from training batches alone; they are the same at every call."""
+    stats = tree.zeros_like(self.initial.stats)
+    for index in range(self.config.statistics_batches):
+      key = jax.random.fold_in(jax.random.fold_in(self._key, 1), index)
+      stats = self._statistics(weights, stats, self._pipeline.drawn(key)[0], path)
+    return jax.tree.map(lambda moved: moved / (1 - BATCH_NORM_MOMENTUM**self.config.statistics_batches), stats)
+
+  def validate(self, weights: Tree, path: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Returns loss (nats) and accuracy (a fraction) of one path over the validation split."""
+    variables = functional.Variables(weights, self.statistics_of(weights, path))
+    return self._evaluate((variables, path), self._valid_split)
+
+  def _learning_rate(self, epoch: int) -> float:
+    return optimizers.cosine(self.config.learning_rate, self.config.final_learning_rate, epoch, self.epochs)
+
+  def _take_step(
+    self, state: TrainState, batch: tuple[jax.Array, jax.Array], path: Tree, learning_rate: jax.Array
+  ) -> tuple[TrainState, dict[str, jax.Array]]:
+    images, labels = batch
+
+    def loss_of(weights: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
+      logits, stats = functional.apply(self.network, functional.Variables(weights, state.stats), images, path, train=True)
+      return cross_entropy(logits, labels).mean(), (logits, stats)
+
+    (loss, (logits, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.weights)
+    opt_state = optimizers.with_learning_rate(state.opt_state, learning_rate)
+    updates, opt_state = self._optimizer.update(gradient, opt_state, state.weights)
+    weights = tree.add_scaled(state.weights, 1.0, updates)
+    return TrainState(weights, stats, opt_state, state.key), {"loss": loss, "accuracy": correct(logits, labels).mean()}
+
+  def _move_statistics(self, weights: Tree, stats: Tree, images: jax.Array, path: Tree) -> Tree:
+    return functional.apply(self.network, functional.Variables(weights, stats), images, path, train=True)[1]
+
+  def _predict(self, network: tuple[functional.Variables, Tree], images: jax.Array) -> jax.Array:
+    variables, path = network
+    return functional.apply(self.network, variables, images, path, train=False)[0]
+
+
+class WeightSharing:
+  """Evaluates with shared weights, which it never changes (an `evaluate.base.Evaluator`): the score is validation accuracy, a fraction."""
+
+  def __init__(self, task: SharedWeightsTask, weights: Tree, seconds: float = 0.0):
+    """Makes the evaluator.
+
+    Args:
+      task: the supernet and its data.
+      weights: what its training ended in.
+      seconds: what that training cost; the first evaluation pays for it.
+    """
+    self._task, self._weights, self._owed = task, weights, seconds
+
+  def __call__(self, proposal: Proposal) -> Evaluation:
+    """Validates one path. A budget has no meaning here and is not looked at."""
+    began = time.monotonic()
+    metrics = self._task.validate(self._weights, one_hot(self._task.space, proposal.genotype))
+    cost, self._owed = time.monotonic() - began + self._owed, 0.0
+    return Evaluation(metrics["accuracy"], cost, {f"valid/{name}": value for name, value in metrics.items()})

@@ -1,0 +1,115 @@
+"""Zero-cost proxies: scores of networks that were never trained, from one batch; cheap baselines for every other evaluator.
+
+Source: Abdelfattah et al., "Zero-Cost Proxies for Lightweight NAS", ICLR 2021; naswot and the jacobian covariance: Mellor et al., "Neural
+Architecture Search without Training", ICML 2021 and its first version of 2020; synflow: Tanaka et al., NeurIPS 2020.
+"""
+
+import time
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dnas.cells import functional
+from dnas.cells.rectifier import recorded
+from dnas.core import tree
+from dnas.core.compilation import network_jit
+from dnas.core.errors import FieldError
+from dnas.core.records import Evaluation, Proposal
+from dnas.core.registry import Registry
+from dnas.data import augment, base
+from dnas.nets import derived_image
+
+Proxy = Callable[[functional.Network, functional.Variables, jax.Array], float]
+"""(network, initial variables, normalized images [B, H, W, C]) to a score, higher for networks that are expected to be better."""
+
+PROXIES: Registry[Proxy] = Registry("zero-cost proxy")
+
+
+@PROXIES.register("parameters")
+def parameters(network: functional.Network, variables: functional.Variables, images: jax.Array) -> float:
+  """Returns the number of weights."""
+  return float(tree.size(variables.weights))
+
+
+@PROXIES.register("synflow")
+def synflow(network: functional.Network, variables: functional.Variables, images: jax.Array) -> float:
+  """Returns the logarithm of the synaptic flow: the sum of w dR/dw, R the sum of the logits of ones through |w|, without normalization.
+
+  Running statistics of a new network are 0 and 1, so in evaluation mode its normalizations do nothing.
+  """
+  weights = jax.tree.map(jnp.abs, variables.weights)
+
+  def flow(weights: object) -> jax.Array:
+    return functional.apply(network, functional.Variables(weights, variables.stats), jnp.ones_like(images[:1]), train=False)[0][0].sum()
+
+  def total(weights: object) -> jax.Array:
+    return tree.dot(weights, jax.grad(flow)(weights))
+
+  return float(jnp.log(jnp.maximum(network_jit(total)(weights), jnp.finfo(jnp.float32).tiny)))
+
+
+@PROXIES.register("jacob_cov")
+def jacob_cov(network: functional.Network, variables: functional.Variables, images: jax.Array) -> float:
+  """Returns -sum(log(v + k) + 1 / (v + k)) over the eigenvalues v of the correlation of the examples' Jacobians, with k = 1e-5."""
+
+  def total(images: jax.Array) -> jax.Array:
+    return functional.apply(network, variables, images, train=True)[0][0].sum()
+
+  jacobian = np.asarray(network_jit(jax.grad(total))(images), np.float64).reshape(len(images), -1)
+  if not np.ptp(jacobian, axis=1).all():
+    return -np.inf  # an output that does not depend on the image has no correlation
+  values = np.linalg.eigvalsh(np.corrcoef(jacobian))
+  values = np.maximum(values, 0) + 1e-5
+  return float(-(np.log(values) + 1 / values).sum())
+
+
+@PROXIES.register("naswot")
+def naswot(network: functional.Network, variables: functional.Variables, images: jax.Array) -> float:
+  """Returns log |det K|, where K counts for two examples how many rectifiers are on for both or off for both."""
+
+  def kernel(images: jax.Array) -> jax.Array:
+    with recorded() as outputs:
+      functional.apply(network, variables, images, train=True)
+    total = jnp.zeros((len(images), len(images)))
+    for output in outputs:
+      axis = 0 if output.ndim == 4 else 1
+      on = (jnp.moveaxis(output, axis, 0).reshape(len(images), -1) > 0).astype(jnp.float32)
+      total += on @ on.T + (1 - on) @ (1 - on).T
+    return total
+
+  sign, logarithm = np.linalg.slogdet(np.asarray(network_jit(kernel)(images), np.float64))
+  return float(logarithm) if sign else -np.inf
+
+
+class ZeroCost:
+  """Scores networks without training (an `evaluate.base.Evaluator`)."""
+
+  def __init__(self, proxy: str, config: derived_image.Config, data: base.Config, dataset: base.ImageDataset, seed: int):
+    """Makes the evaluator.
+
+    Args:
+      proxy: name of a registered proxy.
+      config: size of the network; it must have no auxiliary head.
+      data: for its batch size: the first examples of the training set are the batch, without augmentation.
+      dataset: the data set.
+      seed: of the initial weights.
+
+    Raises:
+      FieldError: if the network has an auxiliary head.
+      InputError: if there is no such proxy.
+    """
+    if config.auxiliary:
+      raise FieldError("network.auxiliary", True, "a zero-cost proxy scores the network without its auxiliary head; turn it off")
+    self._proxy, self._config, self._dataset, self._seed = PROXIES[proxy], config, dataset, seed
+    self._images = augment.normalize(jnp.asarray(dataset.train.images[: data.batch_size]), dataset.mean, dataset.std)
+
+  def __call__(self, proposal: Proposal) -> Evaluation:
+    """Scores a network at its initial weights. A budget has no meaning here and is not looked at."""
+    began = time.monotonic()
+    shape, classes = self._dataset.train.images.shape[1:], self._dataset.num_classes
+    rng = np.random.default_rng(self._seed)
+    network, variables = functional.split(derived_image.DerivedImageNetwork(self._config, proposal.genotype, shape, classes, rng))
+    score = self._proxy(network, variables, self._images)
+    return Evaluation(score, time.monotonic() - began, {})
