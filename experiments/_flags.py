@@ -135,7 +135,7 @@ class Launcher(Generic[C]):
 
   def help(self) -> str:
     """Returns the help text: what the launcher does, its presets, and its flags by component with defaults."""
-    names = [name for name in preset_names() if _preset(name).LAUNCHER == self.name]
+    names = [name for name in preset_names() if preset_launcher(name) == self.name]
     lines = [self._about.strip(), "", "Presets (--preset=NAME):" if names else "Presets: none"]
     lines += [f"  {name:<32}{_summary(_preset(name).__doc__)}" for name in names]
     lines += _listed("Flags of every launcher", _told(Options()))
@@ -195,6 +195,11 @@ def preset_names() -> list[str]:
   return sorted(module.name for module in pkgutil.iter_modules(presets.__path__))
 
 
+def preset_launcher(name: str) -> str:
+  """Returns the launcher that a preset is for."""
+  return _preset(name).LAUNCHER
+
+
 def load_preset(name: str, launcher: str) -> Any:
   """Returns a preset's configuration.
 
@@ -202,7 +207,7 @@ def load_preset(name: str, launcher: str) -> Any:
     InputError: if there is none of that name, or it is for another launcher.
   """
   if name not in preset_names():
-    known = [known for known in preset_names() if _preset(known).LAUNCHER == launcher]
+    known = [known for known in preset_names() if preset_launcher(known) == launcher]
     config_lib.check(bool(known), "preset", name, f"experiments.{launcher} has none, so leave it out")
     config_lib.check_name("preset", name, known)
   preset = _preset(name)

@@ -2,11 +2,12 @@
 
   python -m experiments.compare --preset=synthetic_comparison --workdir=runs/compare
   python -m experiments.compare --preset=nasbench201_tabular --table=.../nb201.npz --workdir=runs/nasbench201
+  python -m experiments.compare --preset=digits_comparison --workdir=runs/digits_compare
   python -m experiments.report --workdir=runs/compare
 
-The folder of a cell is WORKDIR/SPACE/EVALUATOR/METHOD/seed_0000: its journal holds every architecture that was evaluated, its result.json
-what the search ended in. The same command again goes on where it was broken off, and runs only what is missing; so does one with more seeds
-or methods. Test accuracy is read once per search, after its end.
+A method is a black-box strategy or a differentiable method. The folder of a cell is WORKDIR/SPACE/EVALUATOR/METHOD/seed_0000: its journal
+holds every architecture that was evaluated, its result.json what the search ended in. The same command again goes on where it was broken
+off, and runs only what is missing; so does one with more seeds or methods. Test accuracy is read once per search, after its end.
 """
 
 import concurrent.futures
@@ -21,14 +22,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dnas.cells.nasbench201 import SPACE
+from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
-from dnas.core.config import check_name, check_positive
+from dnas.core import genotype as genotypes
+from dnas.core.config import check_fraction, check_name, check_positive
 from dnas.core.errors import FieldError, InputError
+from dnas.core.records import Evaluation, Proposal
 from dnas.search import study
+from dnas.search.methods import METHODS
 from dnas.search.strategies import STRATEGIES
 from dnas.train.run_folder import RunFolder
-from experiments import _flags
-from experiments._evaluators import DATASETS, EVALUATORS, make_evaluator
+from experiments import _flags, _run, search
+from experiments._evaluators import DATASETS, EVALUATORS, Judge, check_settings, make_judge, prepare, search_config
+from experiments.configs import IMAGE_SPACES
 
 _WITH_SETTINGS = [name for name in STRATEGIES if dataclasses.fields(STRATEGIES[name])]
 StrategySettings = dataclasses.make_dataclass(
@@ -44,14 +50,19 @@ class CompareConfig(StrategySettings):
   """What is compared.
 
   Attributes:
-    methods: names of strategies with commas between them.
-    space: name of the search space; a table of results is of nasbench201.
-    evaluator: what says how good an architecture is: tabular looks it up.
+    methods: names with commas between them, of strategies (random_search, tpe, ...) and of differentiable methods (darts, gdas, ...).
+    space: name of the search space of images; a table of results is of nasbench201.
+    evaluator: what says how good an architecture is: tabular looks it up, training trains it, for the budget of a proposal, weight_sharing
+      takes the weights of a supernet, and parameters, synflow, jacob_cov and naswot do without training.
     table: an npz of NAS-Bench-201, or 'synthetic' for a planted table, which measures nothing but the machinery.
     dataset: of the table: cifar10, cifar100 or imagenet16_120; the planted table has cifar10 alone.
-    epochs: epochs of the training whose validation accuracy a search sees.
-    report_epochs: epochs of the training whose test accuracy is reported.
-    seconds: budget of every search, in accelerator seconds of the trainings that it asks for.
+    epochs: epochs of the training in the table whose validation accuracy a search sees.
+    report_epochs: epochs of the training in the table whose test accuracy is reported.
+    training: preset of experiments.train: networks, data and training of evaluators without a table, and of the reported test accuracy.
+    search: preset of experiments.search: supernet, data and rates of differentiable methods and of weight sharing.
+    train_portion: fraction of the training data that trains an architecture that is evaluated; the rest is for validation.
+    seconds: budget of every search by a strategy, in accelerator seconds of the evaluations that it asks for; a differentiable method
+      takes the epochs of its preset, and what it took is reported.
     seeds: searches per method, of seeds 0, 1, 2, ...
     processes: how many searches run at once; 0 takes the number of cores. It changes no result.
   """
@@ -63,18 +74,22 @@ class CompareConfig(StrategySettings):
   dataset: str = "cifar10"
   epochs: int = 12
   report_epochs: int = 200
+  training: str = ""
+  search: str = ""
+  train_portion: float = 0.5
   seconds: float = 20000.0
   seeds: int = 20
   processes: int = 0
 
   def __post_init__(self):
     for name in self.method_names:
-      check_name("methods", name, STRATEGIES)
+      check_name("methods", name, [*STRATEGIES, *METHODS])
     if len(set(self.method_names)) < len(self.method_names):
       raise FieldError("methods", self.methods, "a method is named twice; name each once")
-    check_name("space", self.space, (SPACE.name,))
+    check_name("space", self.space, IMAGE_SPACES)
     check_name("evaluator", self.evaluator, EVALUATORS)
     check_name("dataset", self.dataset, DATASETS)
+    check_fraction(train_portion=self.train_portion)
     check_positive(epochs=self.epochs, report_epochs=self.report_epochs, seconds=self.seconds, seeds=self.seeds)
     config_lib.check_not_negative(processes=self.processes)
 
@@ -89,9 +104,13 @@ class CompareConfig(StrategySettings):
 
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns all that the result of one cell depends on, by flag."""
-    common = {name: getattr(self, name) for name in ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", "seconds")}
-    own = {f"{method}.{path}": value for path, value in config_lib.flatten(self.strategy(method)).items()}
+    common = {name: getattr(self, name) for name in _COMMON}
+    settings = search_config(self, method, seed) if method in METHODS else self.strategy(method)
+    own = {f"{method}.{path}": value for path, value in config_lib.flatten(settings).items()}
     return {"method": method, "seed": seed, **common, **own}
+
+
+_COMMON = ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", "training", "search", "train_portion", "seconds")
 
 
 def cell_folder(root: pathlib.Path, config: CompareConfig, method: str, seed: int) -> pathlib.Path:
@@ -99,40 +118,68 @@ def cell_folder(root: pathlib.Path, config: CompareConfig, method: str, seed: in
   return root / config.space / config.evaluator / method / f"seed_{seed:04d}"
 
 
-def run_cell(config: CompareConfig, root: pathlib.Path, method: str, seed: int) -> None:
+def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: int) -> None:
   """Runs one search to its end, or goes on with it, and writes its result.
 
   Raises:
-    InputError: if the folder holds another search, or the strategy or the evaluator refuse what they are given.
+    InputError: if the folder holds another search, or the method or the evaluator refuse what they are given.
   """
-  evaluator = make_evaluator(config)
-  strategy = config.strategy(method).on(evaluator.space)
-  with RunFolder.open(cell_folder(root, config, method, seed), "compare", config.of_cell(method, seed)) as folder:
-    if (folder.path / "result.json").exists():
+  path = cell_folder(pathlib.Path(options.workdir), config, method, seed)
+  with RunFolder.open(path, "compare", config.of_cell(method, seed)) as folder:
+    if (path / "result.json").exists():
       return
-    path = folder.path / "journal.jsonl"
-    journal = study.from_lines(path.read_text(), evaluator.space, str(path)) if path.exists() else []
-    with open(path, "w", encoding="utf-8") as file:
-      file.writelines(study.to_line(entry) for entry in journal)
-      file.flush()
-      for entry in study.run(strategy, evaluator, seed, config.seconds, journal):
-        file.write(study.to_line(entry))
-        file.flush()
-        journal.append(entry)
-    rows = [[one.seconds, one.score, evaluator.report(one.genotype)] for one in study.incumbents(journal)]
-    if not rows:
-      raise InputError(f"{folder.path}: no training of the search came to a score, so it found nothing; give it a larger --seconds.")
-    found = study.incumbents(journal)[-1].genotype
+    judge = make_judge(config, options, path, seed)
+    if method in METHODS:
+      journal = [_search_by_gradient(config, options, judge, path, method, seed)]
+      (path / "journal.jsonl").write_text(study.to_line(journal[0]), encoding="utf-8")
+    else:
+      journal = _search_by_asking(config, judge, path, method, seed)
+    incumbents = study.incumbents(journal)
+    if not incumbents:
+      raise InputError(f"{path}: no evaluation of the search came to a score, so it found nothing; give it a larger --seconds.")
+    found = incumbents[-1].genotype
+    test = judge.report(found)
+    known = {one.genotype: judge.report(one.genotype) for one in incumbents} if judge.reports_all else {found: test}
+    rows = [[one.seconds, one.score, known.get(one.genotype)] for one in incumbents]
     folder.write_genotype(found.to_json())
     spent = sum(evaluation.cost for _, evaluation in journal)
-    outcome = {"valid": rows[-1][1], "test": rows[-1][2], "evaluations": len(journal), "seconds": spent, "incumbents": rows}
+    outcome = {"valid": rows[-1][1], "test": test, "evaluations": len(journal), "seconds": spent, "incumbents": rows}
     folder.write_result({"method": method, "seed": seed, "genotype": json.loads(found.to_json()), **outcome})
 
 
-def run_cells(config: CompareConfig, root: pathlib.Path, method: str, seeds: tuple[int, ...]) -> int:
+def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
+  """Runs a strategy against the evaluator, or goes on with its journal, and returns that."""
+  strategy, path = config.strategy(method).on(judge.space), folder / "journal.jsonl"
+  journal = study.from_lines(path.read_text(encoding="utf-8"), judge.space, str(path)) if path.exists() else []
+  whole = "".join(study.to_line(entry) for entry in journal)
+  if path.exists() and path.read_text(encoding="utf-8") != whole:  # a line was being written when the search was killed
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(whole, encoding="utf-8")
+    temporary.replace(path)
+  with open(path, "a", encoding="utf-8") as file:
+    for entry in study.run(strategy, judge, seed, config.seconds, journal):
+      file.write(study.to_line(entry))
+      file.flush()
+      journal.append(entry)
+  return journal
+
+
+def _search_by_gradient(
+  config: CompareConfig, options: _flags.Options, judge: Judge, folder: pathlib.Path, method: str, seed: int
+) -> study.Entry:
+  """Runs a differentiable search, and returns what it found, its score by the evaluator, and what the search took."""
+  search.run(search_config(config, method, seed), dataclasses.replace(options, workdir=str(folder / "search"), preset=""), set())
+  result = json.loads((folder / "search" / "result.json").read_text())
+  proposal = Proposal(genotypes.parse(result["genotype"], judge.space.name, judge.space.edges_per_node))
+  evaluation = judge(proposal)
+  return proposal, Evaluation(evaluation.score, result["seconds"], evaluation.metrics)
+
+
+def run_cells(config: CompareConfig, options: _flags.Options, method: str, seeds: tuple[int, ...]) -> int:
   """Runs several searches of one method, one after another; returns how many."""
+  _run.use_compilation_cache(options.compilation_cache)
   for seed in seeds:
-    run_cell(config, root, method, seed)
+    run_cell(config, options, method, seed)
   return len(seeds)
 
 
@@ -143,20 +190,27 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     if component in STRATEGIES and component not in config.method_names:
       raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --methods={config.methods}, so leave it out")
   _flags.require_workdir(options)
-  root = pathlib.Path(options.workdir).expanduser()
-  evaluator = make_evaluator(config)
+  check_settings(config)
+  root = pathlib.Path(options.workdir).expanduser().absolute()
+  options = dataclasses.replace(options, workdir=str(root))
   for method in config.method_names:
-    config.strategy(method).on(evaluator.space)
+    if method in METHODS:
+      search_config(config, method, 0)
+    else:
+      config.strategy(method).on(SPACES[config.space])
   cells = [(method, seed) for method in config.method_names for seed in range(config.seeds)]
   missing = [cell for cell in cells if not (cell_folder(root, config, *cell) / "result.json").exists()]
   if len(missing) < len(cells):
     print(f"{len(cells) - len(missing)} of {len(cells)} searches are complete")
-  _run_all(config, root, missing)
-  print(f"{len(cells)} searches, each of {config.seconds:,.0f} accelerator seconds, in {root}")
+  _run.use_compilation_cache(options.compilation_cache)
+  if missing:
+    prepare(config, options, root, config.seeds)
+  _run_all(config, options, missing)
+  print(f"{len(cells)} searches, each of {config.seconds:,.0f} accelerator seconds, in {options.workdir}")
   print(f"report them: python -m experiments.report --workdir={options.workdir}")
 
 
-def _run_all(config: CompareConfig, root: pathlib.Path, cells: list[tuple[str, int]]) -> None:
+def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[str, int]]) -> None:
   processes = min(config.processes or os.cpu_count() or 1, len(cells))
   size = max(1, min(10, len(cells) // (4 * processes or 1)))
   jobs = []
@@ -169,11 +223,11 @@ def _run_all(config: CompareConfig, root: pathlib.Path, cells: list[tuple[str, i
     task = bar.add_task("", total=len(cells))
     if processes <= 1:
       for job in jobs:
-        bar.advance(task, run_cells(config, root, *job))
+        bar.advance(task, run_cells(config, options, *job))
       return
     pool = concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
     try:
-      for done in concurrent.futures.as_completed([pool.submit(run_cells, config, root, *job) for job in jobs]):
+      for done in concurrent.futures.as_completed([pool.submit(run_cells, config, options, *job) for job in jobs]):
         bar.advance(task, done.result())
     finally:
       pool.shutdown(cancel_futures=True)

@@ -19,4 +19,17 @@ def test_notebook_holds_the_cells_of_its_twin(path):
 def test_twin_runs(path, capsys):
   names = runpy.run_path(str(path))
   assert capsys.readouterr().out
+  EXPECTED[path.stem](names)
+
+
+def check_search(names):
   assert names["progress"].epoch == 6 and names["space"].validate(names["progress"].genotype)
+
+
+def check_comparison(names):
+  means = {row[0]: float(row[5]) for row in names["table"].rows}
+  assert set(means) == {"random_search", "regularized_evolution", "local_search"} and all(80 < mean < 96 for mean in means.values())
+  assert names["journal"][-1][1].score <= names["best"][-1].score and len(names["figure"].axes) == 2
+
+
+EXPECTED = {"01_build_search_draw": check_search, "02_compare": check_comparison}

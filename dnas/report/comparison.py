@@ -6,6 +6,7 @@ of the searches from the best of them, and says what the best of k costs.
 
 import dataclasses
 import json
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +34,7 @@ class Search:
     valid: validation score of what it found.
     test: test accuracy of that, in percent.
     seconds: accelerator seconds that it spent.
-    incumbents: (seconds, validation score, test accuracy) each time that the best so far changed.
+    incumbents: (seconds, validation score, test accuracy) each time that the best so far changed; nan for a test that was not done.
     scores: validation score of every evaluation, in their order.
     costs: accelerator seconds of every evaluation.
   """
@@ -110,7 +111,7 @@ def _load_search(folder: pathlib.Path) -> Search:
   result = json.loads((folder / "result.json").read_text())
   lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
   scores, costs = (np.array([line[name] for line in lines], float) for name in ("score", "cost"))
-  incumbents = tuple(tuple(map(float, row)) for row in result["incumbents"])
+  incumbents = tuple((float(row[0]), float(row[1]), math.nan if row[2] is None else float(row[2])) for row in result["incumbents"])
   return Search(result["seed"], float(result["valid"]), float(result["test"]), float(result["seconds"]), incumbents, scores, costs)
 
 
@@ -136,38 +137,40 @@ def result_table(comparison: Comparison, k: int = 4) -> Table:
     bounds = f"{low:.2f} to {high:.2f}" if len(test) > 1 else "–"
     evaluations = f"{np.mean([len(search.scores) for search in searches]):.0f}"
     seconds = f"{np.mean([search.seconds for search in searches]):,.0f}"
-    rows.append((name, str(len(test)), evaluations, seconds, f"{np.mean(valid):.2f}", f"{mean:.2f}", bounds, spread, best, times))
+    rows.append((name, str(len(test)), evaluations, seconds, f"{np.mean(valid):.4g}", f"{mean:.2f}", bounds, spread, best, times))
   if comparison.space == "nasbench201" and comparison.config.get("table") != "synthetic":
     for one in NASBENCH201:
       if one.dataset == comparison.config.get("dataset"):
         rows.append((f"{one.method} (published: {one.source})", "–", "–", "–", one.valid or "–", one.test, "–", "–", "–", "–"))
   header = ("method", "searches", "evaluations", "seconds", "validation", "test, mean", "95 % interval of the mean", "standard deviation")
   header += (f"best of {k}", "times random search")
-  caption = f"{comparison.space}, {comparison.evaluator}: accuracy in percent after {budget:,.0f} accelerator seconds a search"
+  caption = f"{comparison.space}, {comparison.evaluator}: test accuracy in percent after {budget:,.0f} accelerator seconds a search"
   return Table(caption, header, tuple(rows))
 
 
 def correlation(comparison: Comparison) -> tuple[np.ndarray, RankCorrelation]:
   """Returns what a search sees and what it is worth, for every architecture that was an incumbent: [n, 2], and their rank correlation."""
   pairs = {row[1:] for searches in comparison.methods.values() for search in searches for row in search.incumbents}
-  pairs = np.array(sorted(pairs))
+  pairs = np.array(sorted(pair for pair in pairs if not math.isnan(pair[1])))
   return pairs, rank_correlation(pairs[:, 0], pairs[:, 1])
 
 
 def anytime_figure(comparison: Comparison) -> Figure:
-  """Plots validation and test accuracy of the incumbent over accelerator seconds: means, and bands from the 10th to the 90th percentile."""
-  figure = _figure(11.0, 4.2)
+  """Plots validation and test accuracy of the incumbent over accelerator seconds: means, and bands of the middle half of the searches."""
+  rows = [row for searches in comparison.methods.values() for search in searches for row in search.incumbents]
+  columns = (1,) if np.isnan([row[2] for row in rows]).any() else (1, 2)
+  figure = _figure(5.5 * len(columns), 4.2)
   budget = float(comparison.config["seconds"])
-  grid = np.linspace(0, budget, 201)
-  for axes, column, title in zip(figure.subplots(1, 2), (1, 2), ("validation accuracy (%)", "test accuracy (%)"), strict=True):
-    lows = []
+  grid = np.linspace(0, max(budget, *(row[0] for row in rows)), 201)
+  for axes, column in zip(figure.subplots(1, len(columns), squeeze=False)[0], columns, strict=True):
+    title, lows = {1: "validation score", 2: "test accuracy (%)"}[column], []
     for (name, searches), color in zip(comparison.methods.items(), _colors(comparison), strict=True):
       values = anytime([[(row[0], row[column]) for row in search.incumbents] for search in searches], grid)
       shown = np.isfinite(values).all(0)
-      low, high = (np.percentile(values[:, shown], percent, axis=0) for percent in (10, 90))
+      low, high = (np.percentile(values[:, shown], percent, axis=0) for percent in (25, 75))
       axes.fill_between(grid[shown], low, high, color=color, alpha=0.12, linewidth=0)
       axes.plot(grid[shown], values[:, shown].mean(0), color=color, linewidth=1.7, label=name)
-      lows += list(values[:, shown].mean(0)[len(grid) // 20 : len(grid) // 20 + 1])
+      lows += list(values[:, shown].mean(0)[:: len(grid) // 20][1:2])
     axes.set_title(title, size=10.5, loc="left", color=INK)
     axes.set_xlabel("accelerator seconds", size=9)
     top = axes.dataLim.ymax

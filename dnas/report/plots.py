@@ -15,6 +15,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormat
 
 from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
+from dnas.report.diagnoses import diagnoses_figure
 from dnas.report.draw import cell_title, save_drawing, state_names
 from dnas.report.ordering import spread
 from dnas.report.palette import FAINT, INK, TRAIN, VALID, operation_lines
@@ -153,6 +154,8 @@ def save_pictures(folder: str | pathlib.Path, space: CellSpace) -> list[pathlib.
   figures = {}
   if any(name.endswith("/loss") for line in run.metrics for name in line):
     figures["learning_curves"] = learning_curves(run)
+  if any(name.startswith("skips/") for line in run.metrics for name in line):
+    figures["diagnoses"] = diagnoses_figure(run)
   if run.mixtures:
     figures["mixture_heatmaps"] = mixture_heatmaps(run, space.operations, space.edges)
     figures["mixture_lines"] = mixture_lines(run, space.operations, space.edges)

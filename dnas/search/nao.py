@@ -40,7 +40,7 @@ class Config:
     max_steps: how many lengths are tried in a round.
     hidden: units of both LSTMs, and size of the embeddings.
     trade_off: weight of the predictor's loss; the decoder's has 1 - trade_off.
-    learning_rate: of Adam.
+    learning_rate: learning rate of Adam.
     training_steps: steps of training in a round.
     batch: architectures in a training batch.
   """

@@ -26,7 +26,7 @@ class Config:
   """Policy and optimizer.
 
   Attributes:
-    learning_rate: of Adam.
+    learning_rate: learning rate of Adam.
     beta1: decay of Adam's first moment.
     beta2: decay of Adam's second moment.
     baseline_decay: decay of the moving average of the scores, which starts as the first score.

@@ -34,8 +34,8 @@ class Config:
   """Controller and optimizer.
 
   Attributes:
-    hidden: units of the LSTM.
-    learning_rate: of Adam.
+    hidden: how many units the LSTM has.
+    learning_rate: learning rate of Adam.
     baseline_decay: decay of the moving average of the scores, which starts as the first score.
     entropy_weight: weight of the policy's entropy (nats) beside the score.
     init_scale: initial weights are uniform between minus this and this.

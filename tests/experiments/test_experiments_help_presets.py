@@ -15,11 +15,13 @@ from dnas.search.remedies import Remedies
 from experiments import _flags, compare, configs, demo, report, search, train
 from experiments.train import Outcome
 
-LAUNCHERS = {"search": search.LAUNCHER, "train": train.LAUNCHER, "demo": demo.LAUNCHER, "compare": compare.LAUNCHER, "report": report.LAUNCHER}
+LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, demo, compare, report)}
 PRESETS = {name: _flags._preset(name) for name in _flags.preset_names()}
 
 TEXT = ("--space=darts_recurrent",)
 CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
+CHOICES |= {"methods": "random_search,gdas", "evaluator": "training", "table": "elsewhere.npz", "dataset": "imagenet16_120"}
+CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "asha.strategy": "tpe", "hyperband.strategy": "tpe"}
 CHOICES |= {"method": "darts", "remedies.perturbation": "uniform"}
 IMAGE_CHOICES, TEXT_CHOICES = {"data.dataset": "cifar100"}, {"data.level": "character"}
 
@@ -32,10 +34,16 @@ def other(path, kind, value, of_text):
   """Another valid value of a field."""
   if path == "method" and value == "darts":
     return "gdas"
+  if path == "evaluator" and value == "training":
+    return "naswot"
   if kind is str and of_text and path == "data.dataset":
     return "ptb" if value != "ptb" else "wikitext2"
   if kind is str:
     return (CHOICES | (TEXT_CHOICES if of_text else IMAGE_CHOICES))[path]
+  if path == "search" and value != "digits_demo":
+    return "digits_demo"
+  if kind == tuple[int, ...]:
+    return [3, 9]
   if path.endswith("partial_channels"):
     return 2 * value
   if path == "supernet.channels":
@@ -61,7 +69,8 @@ def test_every_field_is_a_flag_that_overrides_the_preset(launcher, base, path, k
   argv = [launcher, "--workdir=w", *base]
   config, options, given = LAUNCHERS[launcher].parse(argv)
   new = other(path, kind, value, of_text)
-  for flags in ([f"--{path}={new}"], [f"--{path}", str(new)] if kind is not bool else [f"--{'' if new else 'no'}{path}"]):
+  value, text = (list(value), "3,9") if kind == tuple[int, ...] else (value, str(new))
+  for flags in ([f"--{path}={text}"], [f"--{path}", text] if kind is not bool else [f"--{'' if new else 'no'}{path}"]):
     changed, changed_options, changed_given = LAUNCHERS[launcher].parse([*argv, *flags])
     assert config_lib.differences(config_lib.flatten(config), config_lib.flatten(changed)) == {path: (value, new)}
     assert options == changed_options and changed_given == given | {path} and json.dumps(config_lib.flatten(changed))
@@ -91,7 +100,7 @@ def test_help_lists_every_flag_with_its_default_and_what_it_means(name, flag, ca
   halves = [launcher._default, *launcher._by_space.values()]
   titles = [f"---- With --space={config.space}, " for config in halves if len(halves) > 1]
   parts = [next(n for n, line in enumerate(lines) if line.startswith(title)) for title in titles]
-  assert parts == sorted(parts) and len(parts) == (0 if name == "demo" else 3)
+  assert parts == sorted(parts) and len(parts) == (3 if name in ("search", "train") else 0)
   for index, config in enumerate((_flags.Options(), *halves)):
     own = range(parts[index - 1], [*parts[1:], len(lines)][index - 1]) if index and parts else range(0)
     elsewhere = {number for part in parts[:1] for number in range(part, len(lines))} - set(own)
@@ -123,14 +132,14 @@ def test_flags_of_all_kinds_reach_the_options():
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
   module = PRESETS[name]
-  assert module.LAUNCHER in ("search", "train") and _flags.load_preset(name, module.LAUNCHER) is module.CONFIG
+  assert module.LAUNCHER in LAUNCHERS and _flags.load_preset(name, module.LAUNCHER) is module.CONFIG
   said = dict(re.findall(r"^(Paper|Command|Expected result|Expected time): (.+)$", module.__doc__, re.MULTILINE))
   assert said.keys() == {"Paper", "Command", "Expected result", "Expected time"}
   words = shlex.split(said["Command"])
   assert words[:3] == ["python", "-m", f"experiments.{module.LAUNCHER}"]
   config, options, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, *words[3:]])
-  assert options.preset == name and options.workdir and given <= {"genotype"}
-  assert config == (dataclasses.replace(module.CONFIG, genotype=config.genotype) if given else module.CONFIG)
+  assert options.preset == name and options.workdir and given <= {"genotype", "table"}
+  assert config == dataclasses.replace(module.CONFIG, **{path: getattr(config, path) for path in given})
 
 
 PUBLISHED_DATA = {"data.dataset": "cifar10", "data.data_dir": "", "data.examples": 0, "data.crop_padding": 4, "data.flip": True}

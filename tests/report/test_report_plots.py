@@ -1,5 +1,6 @@
 """Plots hold the numbers of the run, in every shape of run, and leave Matplotlib's global state alone."""
 
+import json
 import math
 
 import matplotlib
@@ -10,6 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
+from dnas.report.diagnoses import diagnoses_figure
 from dnas.report.plots import learning_curves, mixture_heatmaps, mixture_lines, save_pictures
 from dnas.report.runs import load_run
 
@@ -161,3 +163,26 @@ def test_a_recurrent_search_is_a_triangle_of_panels(write_run, recurrent):
   panels = [axes for axes in figure.axes if axes.lines]
   assert [axes.get_title() for axes in panels] == [f"{source}→{target}" for source, target in recurrent.edges]
   assert len(figure.axes) - len(panels) == math.comb(8, 2)
+
+
+def test_diagnoses_hold_the_metrics(write_run, darts):
+  folder = write_run(darts, epochs=6)
+  lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+  for epoch, line in enumerate(lines, 1):
+    line |= {"skips/normal": epoch, "skips/reduce": 2, "entropy/normal": 2.0 / epoch, "entropy/reduce": 1.5}
+    if epoch % 3 == 0:
+      line |= {"discretized/accuracy": 0.1 * epoch, "discretized/loss": 1.0, "eigenvalue": 0.5 * epoch}
+  (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  figure = diagnoses_figure(load_run(folder))
+  skips, entropy, gap, eigenvalue = figure.axes
+  assert [line.get_ydata().tolist() for line in skips.lines] == [[1, 2, 3, 4, 5, 6], [2] * 6]
+  np.testing.assert_allclose(entropy.lines[0].get_ydata(), [2 / epoch for epoch in range(1, 7)])
+  assert [line.get_label() for line in gap.lines] == ["supernet", "discretized"]
+  np.testing.assert_allclose(gap.lines[1].get_ydata(), [30, 60])
+  assert eigenvalue.lines[0].get_xdata().tolist() == [3, 6] and eigenvalue.lines[0].get_ydata().tolist() == [1.5, 3.0]
+  check_inside(figure)
+
+
+def test_a_run_without_diagnoses_is_refused(write_run, darts):
+  with pytest.raises(InputError, match="has no diagnoses in metrics.jsonl"):
+    diagnoses_figure(load_run(write_run(darts, epochs=2)))

@@ -1,0 +1,23 @@
+"""A comparison without a table: architectures are trained on 8x8 digits, DARTS searches beside random search and ASHA.
+
+Paper: Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", UAI 2019, for the design; sizes are ours.
+Command: python -m experiments.compare --preset=digits_comparison --workdir=runs/digits_compare
+Expected result: test accuracies between 94 and 98 %, within each other's spread: two searches each decide nothing.
+Expected time: about 15 minutes on two CPU cores, most of it compilation of one network after another.
+"""
+
+from dnas.search.asha import Config as AshaConfig
+from experiments.compare import CompareConfig
+
+LAUNCHER = "compare"
+CONFIG = CompareConfig(
+  methods="random_search,asha,darts",
+  space="darts_conv",
+  evaluator="training",
+  training="digits_demo_retrain",
+  search="digits_demo",
+  train_portion=0.7,
+  seconds=90.0,
+  seeds=2,
+  asha=AshaConfig(min_budget=2, max_budget=10, eta=2),
+)
