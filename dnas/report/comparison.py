@@ -173,9 +173,9 @@ def anytime_figure(comparison: Comparison) -> Figure:
       lows += list(values[:, shown].mean(0)[:: len(grid) // 20][1:2])
     axes.set_title(title, size=10.5, loc="left", color=INK)
     axes.set_xlabel("accelerator seconds", size=9)
-    top = axes.dataLim.ymax
-    if lows:
-      axes.set_ylim(min(lows) - 0.15 * (top - min(lows)), top + 0.05 * (top - min(lows)))
+    low, top = min(lows, default=axes.dataLim.ymin), axes.dataLim.ymax
+    span = max(top - low, 0.01)
+    axes.set_ylim(low - 0.15 * span, top + 0.05 * span)
     _quiet(axes)
   axes.legend(frameon=False, fontsize=8.5, loc="lower right")
   return figure

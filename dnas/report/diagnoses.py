@@ -34,7 +34,7 @@ def diagnoses_figure(run: Run) -> Figure:
     for cell, color in zip(cells, _CELLS, strict=False):
       _line(panel, run, f"{group}/{cell}", cell_title(cell), color)
     _finish(panel, title, len(cells) > 1)
-    panel.set_ylim(bottom=0)
+    panel.set_ylim(0, max(1.1 * panel.dataLim.ymax, 0.1))
   axes[0].yaxis.set_major_locator(MaxNLocator(5, integer=True))
   if "eigenvalue" in names:
     scale, unit = (100.0, "accuracy (%)") if measure == "accuracy" else (1.0, "loss (nats)")
@@ -43,7 +43,7 @@ def diagnoses_figure(run: Run) -> Figure:
     _finish(axes[2], f"validation {unit}", True)
     _line(axes[3], run, "eigenvalue", "", VALID)
     _finish(axes[3], "dominant eigenvalue", False)
-    axes[3].set_ylim(bottom=0)
+    axes[3].set_ylim(0, 1.1 * axes[3].dataLim.ymax or 1)
   return figure
 
 
