@@ -4,7 +4,7 @@ A search and a training have one configuration for images and one for text, whic
 """
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from dnas.cells.language_model import Config as LanguageModelConfig
 from dnas.cells.registries import SPACES
@@ -202,9 +202,10 @@ def _check_seed(seed: int) -> None:
   check(0 <= seed < 2**32, "seed", seed, "it must be at least 0 and below 2^32, as random keys take 32 bits")
 
 
-def _check_space(space: str, known: Iterable[str], kind: str) -> None:
+def _check_space(space: str, known: Sequence[str], kind: str) -> None:
   check_name("space", space, SPACES)
-  check(space in known, "space", space, f"this preset is for {kind}, so give {' or '.join(known)}, or another preset")
+  listed = " or ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else known)
+  check(space in known, "space", space, f"this preset is for {kind}, so give {listed}, or another preset")
 
 
 NASBENCH201_SEARCH = ImageSearchConfig(space="nasbench201", supernet=SupernetConfig(channels=16, cells=15, stem_multiplier=1))

@@ -17,7 +17,7 @@ CONFIG = CompareConfig(
   training="digits_demo_retrain",
   search="digits_demo",
   train_portion=0.7,
-  seconds=90.0,
+  seconds=150.0,
   seeds=2,
   asha=AshaConfig(min_budget=2, max_budget=10, eta=2),
 )

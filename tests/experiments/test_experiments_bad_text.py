@@ -47,7 +47,7 @@ BOTH = [
   (("--data.data_dir=/tmp",), "--data.data_dir is /tmp; the data set 'synthetic_text' is built in and reads no folder, so leave it empty."),
   (("--seed=-1",), "--seed is -1; it must be at least 0"),
   (("--space=darts_recurent",), "--space is darts_recurent; did you mean 'darts_recurrent'? It can be darts_conv, darts_recurrent, "),
-  (("--space=text",), "--space is text; it can be darts_conv, darts_recurrent, nasnet."),
+  (("--space=text",), "--space is text; it can be darts_conv, darts_recurrent, nasbench201, nasnet."),
   (("--space=darts_conv",), "--data.tokens is not a flag with --space=darts_conv; it is one with --space=darts_recurrent or a preset"),
 ]
 NAMES = {"search": {"net": "supernet"}, "train": {"net": "network"}}
@@ -65,6 +65,7 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
   [
     ("search", ["--shared_masks=maybe"], "--shared_masks=maybe: give true or false."),
     ("search", ["--hypergradient=second_order"], "--hypergradient is second_order; did you mean 'first_order'?"),
+    ("search", ["--method=pc_darts"], "--pc_darts.partial_channels is 4; text has no channels to take a part of, so it must be 1."),
     ("search", ["--data.batch_size=1"], "--data.batch_size is 1; the supernet normalizes over the batch, so it must be at least 2."),
     ("search", ["--data.eval_batch_size=1"], "--data.eval_batch_size is 1; the supernet normalizes over the batch, so it must be"),
     ("search", ["--finite_difference.radius=1"], "--finite_difference.radius is 1.0; it does nothing with --hypergradient=first_order"),
@@ -101,7 +102,7 @@ def test_flags_of_one_launcher(workdir, capsys, launcher, flags, sentence):
     (
       "search",
       ["--preset=digits_demo", "--space=darts_recurrent", "--data.level=word"],
-      "--space is darts_recurrent; this preset is for images, so give darts_conv or nasnet, or another preset.",
+      "--space is darts_recurrent; this preset is for images, so give darts_conv, nasnet or nasbench201, or another preset.",
     ),
     ("train", ["--preset=text_demo_retrain", "--space=nasnet"], "--space is nasnet; this preset is for text, so give darts_recurrent"),
     ("search", ["--preset=text_demo", "--space=darts_recurent"], "--space is darts_recurent; did you mean 'darts_recurrent'? It can be"),
