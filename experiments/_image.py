@@ -1,14 +1,24 @@
 """What the launchers build for images."""
 
+import pathlib
+
 import jax
 
+from dnas.cells.functional import Variables
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
+from dnas.core import config as config_lib
 from dnas.core import tree
+from dnas.core.errors import FieldError, InputError
 from dnas.core.genotype import Genotype
 from dnas.data import batches, datasets
 from dnas.data.base import Split
+from dnas.report.runs import load_run
+from dnas.search.darts import DartsTask
 from dnas.search.image_workload import ImageWorkload
+from dnas.search.stages import Start, start_from
+from dnas.supernet.relaxations import to_numpy
 from dnas.train import images
+from dnas.train.checkpoint import Checkpoints
 from experiments._run import SearchParts, TrainParts
 from experiments.configs import ImageSearchConfig, ImageTrainConfig
 
@@ -19,7 +29,32 @@ def search_parts(config: ImageSearchConfig) -> SearchParts:
   """Builds the workload of a search. Raises InputError for values that do not fit the data."""
   dataset, key = datasets.from_config(config.data), jax.random.fold_in(jax.random.key(config.seed), 0)
   space, parts = SPACES[config.space], config.make_method().partial_channels
-  return SearchParts(ImageWorkload(config.supernet, config.data, space, dataset, config.seed, key, parts), {})
+  workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, key, parts)
+  return SearchParts(workload, {}, start=_start(config, workload) if config.start_from else None)
+
+
+def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
+  """Reads what a stage begins with from the folder of the search before it. Raises InputError if that cannot be."""
+  run = load_run(pathlib.Path(config.start_from).expanduser())
+  if not (run.folder / "genotype.json").exists() or "method" not in run.config:
+    raise FieldError("start_from", config.start_from, "give the folder of a search on images that has come to its end")
+  try:
+    before = config_lib.replace(config, {"start_from": "", "keep_operations": 0})
+    before = config_lib.replace(before, {path: run.config[path] for path in config_lib.flatten(before)})
+  except (KeyError, InputError):
+    raise FieldError("start_from", config.start_from, "it holds a search of another version of this program; begin anew") from None
+  for field in ("space", "supernet"):
+    if getattr(before, field) != getattr(config, field):
+      raise FieldError("start_from", config.start_from, f"its {field} is {getattr(before, field)}; give this search the same")
+  old = search_parts(before)
+  task = DartsTask(before.darts, old.workload, before.make_hypergradient(), jax.random.key(0), before.make_method(), before.remedies)
+  with Checkpoints(run.folder / "checkpoints") as checkpoints:
+    found = checkpoints.restore(task.init())
+  if found is None:
+    raise FieldError("start_from", config.start_from, "it holds no checkpoint; give a folder that was not cleaned")
+  search = found.state.search
+  mixture = to_numpy(task.mixture(found.state))
+  return start_from(workload.space, Variables(search.weights, search.stats), mixture, workload.initial, config.keep_operations)
 
 
 def train_parts(config: ImageTrainConfig, genotype: Genotype) -> TrainParts:

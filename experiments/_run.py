@@ -11,6 +11,7 @@ import jax
 
 from dnas.core.errors import InputError
 from dnas.data.base import Dataset
+from dnas.search.stages import Start
 from dnas.search.workload import Workload
 from dnas.train import loop
 from dnas.train.checkpoint import Checkpoints
@@ -29,11 +30,13 @@ class SearchParts:
     workload: supernet and data.
     kept: name to content of the files that the run depends on.
     about: a line about the data, for the person.
+    start: what the supernet begins with, where the search is a later stage.
   """
 
   workload: Workload
   kept: Mapping[str, str]
   about: str = ""
+  start: Start | None = None
 
 
 @dataclasses.dataclass(frozen=True)

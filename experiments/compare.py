@@ -1,4 +1,4 @@
-"""Compares search methods at equal budget: methods x seeds, on one space and one evaluator; each cell of that grid is a run folder.
+"""Compares search methods at equal budget; every search is a run folder of its own.
 
   python -m experiments.compare --preset=synthetic_comparison --workdir=runs/compare
   python -m experiments.compare --preset=nasbench201_tabular --table=.../nb201.npz --workdir=runs/nasbench201

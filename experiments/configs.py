@@ -96,8 +96,16 @@ class SearchConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ImageSearchConfig(SearchConfig):
-  """A differentiable search on images; the defaults are the published CIFAR-10 recipe, on a small data set."""
+  """A differentiable search on images; the defaults are the published CIFAR-10 recipe, on a small data set.
 
+  Attributes:
+    start_from: folder of a finished search with the same space and supernet, whose weights this one begins with, as a later stage; its
+      operations may have seen a smaller part of the channels. Empty begins anew.
+    keep_operations: how many operations of an edge, the strongest ones of that search, go on; 0 keeps all.
+  """
+
+  start_from: str = ""
+  keep_operations: int = 0
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   supernet: SupernetConfig = dataclasses.field(default_factory=SupernetConfig)
   darts: DartsConfig = dataclasses.field(default_factory=DartsConfig)
@@ -107,6 +115,10 @@ class ImageSearchConfig(SearchConfig):
     _check_space(self.space, IMAGE_SPACES, "images")
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     check_channels(self.make_method(), self.method, self.supernet.channels)
+    choices = len(SPACES[self.space].operations)
+    check(0 <= self.keep_operations <= choices, "keep_operations", self.keep_operations, f"an edge has {choices} operations")
+    idle = bool(self.keep_operations) and not self.start_from
+    check(not idle, "keep_operations", self.keep_operations, "it does nothing without --start_from, so leave it out")
 
 
 PTB_SEARCH = DartsConfig(

@@ -28,7 +28,7 @@ def run(config: ImageSearchConfig | LanguageSearchConfig, options: _flags.Option
   _run.use_compilation_cache(options.compilation_cache)
   parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config)
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
-  task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies)
+  task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
   with _run.open_folder(options, "search", config_lib.flatten(config), parts) as folder:
     position = _run.run(task, folder, options, task.stops)
     result = task.result(position.history)

@@ -20,6 +20,7 @@ from dnas.search import diagnostics, remedies
 from dnas.search.methods import Darts, DifferentiableMethod
 from dnas.search.projection import decide
 from dnas.search.remedies import Remedies
+from dnas.search.stages import Start
 from dnas.search.workload import Workload
 from dnas.supernet import bilevel, relaxations
 from dnas.supernet.discretize import discretize, one_hot
@@ -88,7 +89,7 @@ class State:
   Attributes:
     search: what the bilevel step changes.
     carry: what one step hands to the next.
-    allowed: which operations are not ruled out; all of them until a projection decides.
+    allowed: which operations are not ruled out, by a stage before or by a projection.
     key: the run's key as raw data, which stays.
   """
 
@@ -115,6 +116,7 @@ class DartsTask:
     key: jax.Array,
     method: DifferentiableMethod | None = None,
     remedy: Remedies | None = None,
+    start: Start | None = None,
   ):
     """Builds the task.
 
@@ -125,13 +127,14 @@ class DartsTask:
       key: typed random key of the initial architecture and of every step.
       method: the method; DARTS if not given.
       remedy: what is done against collapse; nothing if not given.
+      start: what the supernet begins with, where the search is a later stage; its new weights and all operations if not given.
 
     Raises:
       FieldError: if the remedies do not fit the length of the search.
     """
     method, remedy = method or Darts(), remedy or Remedies()
     self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
-    self.space = workload.space
+    self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
     _check_remedies(config, remedy)
     self._weight_optimizer = optimizers.sgd(
       momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip
@@ -147,9 +150,9 @@ class DartsTask:
   def init(self) -> State:
     """See `loop.Task`."""
     arch = self._method.relax.init(self.space, jax.random.fold_in(self._key, 1), self._config.arch_init_scale)
-    weights, stats = self.workload.initial.weights, self.workload.initial.stats
+    weights, stats = self._start.variables.weights, self._start.variables.stats
     search = bilevel.SearchState(weights, stats, arch, self._weight_optimizer.init(weights), self._method.arch_optimizer.init(arch))
-    return State(search, self.workload.carry, relaxations.everything(self.space), jax.random.key_data(self._key))
+    return State(search, self.workload.carry, self._start.allowed, jax.random.key_data(self._key))
 
   def end_of_epoch(self, epoch: int) -> int:
     """See `loop.Task`."""

@@ -1,4 +1,4 @@
-"""A comparison without a table: architectures are trained on 8x8 digits, DARTS searches beside random search and ASHA.
+"""Trained on 8x8 digits: random search, ASHA and DARTS, compared without a table.
 
 Paper: Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", UAI 2019, for the design; sizes are ours.
 Command: python -m experiments.compare --preset=digits_comparison --workdir=runs/digits_compare

@@ -1,4 +1,4 @@
-"""Random search, evolution, REINFORCE and TPE on NAS-Bench-201, as its paper compares them.
+"""Random search, evolution, REINFORCE and TPE on NAS-Bench-201, as published.
 
 Paper: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020, section 5.
 Command: python -m experiments.compare --preset=nasbench201_tabular --table=nb201.npz --workdir=runs/nasbench201

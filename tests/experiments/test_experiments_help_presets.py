@@ -22,7 +22,7 @@ TEXT = ("--space=darts_recurrent",)
 CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
 CHOICES |= {"methods": "random_search,gdas", "evaluator": "training", "table": "elsewhere.npz", "dataset": "imagenet16_120"}
 CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "asha.strategy": "tpe", "hyperband.strategy": "tpe"}
-CHOICES |= {"method": "darts", "remedies.perturbation": "uniform"}
+CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation": "uniform"}
 IMAGE_CHOICES, TEXT_CHOICES = {"data.dataset": "cifar100"}, {"data.level": "character"}
 
 
@@ -61,6 +61,7 @@ CASES = [
   for config in [LAUNCHERS[launcher].parse([launcher, *base])[0]]
   for path, kind, value in config_lib.fields(config)
   if not (is_text(config) and path == "space")  # the only one for text
+  if path != "keep_operations" or config.start_from  # it is refused alone
 ]
 
 
@@ -138,7 +139,7 @@ def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
   words = shlex.split(said["Command"])
   assert words[:3] == ["python", "-m", f"experiments.{module.LAUNCHER}"]
   config, options, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, *words[3:]])
-  assert options.preset == name and options.workdir and given <= {"genotype", "table"}
+  assert options.preset == name and options.workdir and given <= {"genotype", "table", "start_from"}
   assert config == dataclasses.replace(module.CONFIG, **{path: getattr(config, path) for path in given})
 
 
@@ -247,6 +248,7 @@ PTB_RETRAINING = {
 WIKITEXT2 = {"data.dataset": "wikitext2", "network.units": 700, "network.dropout_hidden": 0.15, "train.weight_decay": 5e-7}
 PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
 PLAIN |= {"method": "darts", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
+STAGE = {"start_from": "", "keep_operations": 0}
 FIRST_ORDER = {"hypergradient": "first_order"}
 SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01}
 OTHERS = r"(pc_darts|gdas|drnas|gaea|snas|fair_darts)\."
@@ -258,8 +260,8 @@ NO_RESULT = {"data.eval_batch_size", "data.buckets"}
   "name, published, unused",
   [
     # the settings of other estimators do nothing
-    ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
-    ("darts_cifar10_second_order", PUBLISHED_SEARCH | PLAIN | SECOND_ORDER, OTHERS + r"|(unrolled|implicit_\w+)\."),
+    ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | STAGE | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_cifar10_second_order", PUBLISHED_SEARCH | PLAIN | STAGE | SECOND_ORDER, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_cifar10_retrain", PUBLISHED_RETRAINING, r"$^"),
     ("darts_ptb_first_order", PTB_SEARCH | PLAIN | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
     ("darts_ptb_second_order", PTB_SEARCH | PLAIN | SECOND_ORDER, OTHERS + r"|(unrolled|implicit_\w+)\."),

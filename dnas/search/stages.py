@@ -1,0 +1,84 @@
+"""Progressive search: a stage that begins where another search ended, with fewer operations and wider ones.
+
+Source: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, section 2.3: the operations of an edge see a small part of
+the channels first; then the weak ones are pruned, and the others widened, as in Chen, Goodfellow and Shlens, "Net2Net", ICLR 2016.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dnas.cells.functional import Variables
+from dnas.core.errors import InputError
+from dnas.core.space import CellSpace
+from dnas.supernet.relaxations import Allowed
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Start:
+  """What a stage begins with.
+
+  Attributes:
+    variables: weights and batch statistics of the supernet.
+    allowed: the operations that are left.
+  """
+
+  variables: Variables
+  allowed: Allowed
+
+
+def start_from(space: CellSpace, old: Variables, mixture: Mapping[str, np.ndarray], new: Variables, keep: int) -> Start:
+  """Returns the beginning of a stage.
+
+  Args:
+    space: the search space of both stages.
+    old: what the supernet of the stage before ended in.
+    mixture: its mixture weights, cell type to [edges, operations].
+    new: a new supernet, whose operations may see more channels.
+    keep: how many operations an edge keeps; 0 keeps all.
+
+  Raises:
+    InputError: if the supernets are of another structure, or a width is no multiple of the old one.
+  """
+  return Start(Variables(widen(old.weights, new.weights), widen(old.stats, new.stats)), strongest(space, mixture, keep))
+
+
+def strongest(space: CellSpace, mixture: Mapping[str, np.ndarray], keep: int) -> dict[str, np.ndarray]:
+  """Returns the masks of the `keep` operations of every edge that weigh most, earlier ones first among equals; 0 keeps all."""
+  masks = {}
+  for cell in space.cells:
+    order = np.argsort(-mixture[cell], axis=1, kind="stable")[:, : keep or len(space.operations)]
+    masks[cell] = np.zeros(space.arch_shape(), np.float32)
+    np.put_along_axis(masks[cell], order, 1.0, axis=1)
+  return masks
+
+
+def widen(old: Tree, new: Tree) -> Tree:
+  """Returns the arrays of `old` in the shapes of `new`: channels are repeated, and a weight divided by how often its input is.
+
+  The last axis of an array is its output channels, and the one before, where there is one, its input channels. Halves of a factorized
+  reduction are repeated each for itself, so its channels come in another order.
+
+  Raises:
+    InputError: as `start_from` does.
+  """
+  if jax.tree.structure(old) != jax.tree.structure(new):
+    raise InputError("the supernet of the stage before has another structure; begin from a search of the same space and size.")
+  return jax.tree.map(_widen_one, old, new)
+
+
+def _widen_one(old: jax.Array, new: jax.Array) -> jax.Array:
+  if old.shape == new.shape:
+    return old
+  times = [after // before for before, after in zip(old.shape, new.shape, strict=True)] if old.ndim == new.ndim else [0]
+  if old.ndim != new.ndim or any(before * ratio != after for before, ratio, after in zip(old.shape, times, new.shape, strict=True)):
+    mend = "give a part of the channels that is a multiple of the old one"
+    raise InputError(f"an array of shape {old.shape} cannot be widened to {new.shape}; {mend}.")
+  inputs = times[-2] if old.ndim > 2 else 1
+  return jnp.tile(old, times) / inputs
