@@ -16,6 +16,7 @@ from dnas.search.workload import Workload
 from dnas.train import loop
 from dnas.train.checkpoint import Checkpoints
 from dnas.train.console import Display
+from dnas.train.profile import Profiler
 from dnas.train.run_folder import RunFolder
 from dnas.train.stop import StopRequest
 from dnas.train.writers import TensorBoardWriter
@@ -107,8 +108,11 @@ def run(
     if position.step:
       display.say(f"resumed after step {position.step} of {total} in {folder.path}")
     stop = stack.enter_context(StopRequest(display.say))
+    on_step = display.step
+    if options.profile_steps:
+      on_step = stack.enter_context(Profiler(folder.path / "profile", *options.profile_steps, on_step)).step
     settings = {"save_every_steps": options.save_every_steps, "early_stop": early_stop}
-    for record in loop.run(task, position, checkpoints, stop=stop, on_step=display.step, **settings):
+    for record in loop.run(task, position, checkpoints, stop=stop, on_step=on_step, **settings):
       folder.append(record)
       writer.write(record["step"], record["metrics"])
       display.epoch(record)
