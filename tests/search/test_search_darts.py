@@ -17,6 +17,7 @@ from dnas.cells.language_model import Config as NetworkConfig
 from dnas.cells.registries import SPACES
 from dnas.core import genotype as genotypes
 from dnas.data import base, datasets, text
+from dnas.search import diagnostics
 from dnas.search.darts import Config, DartsSearch, DartsTask, progress_of
 from dnas.search.image_workload import ImageWorkload
 from dnas.search.language_workload import LanguageWorkload
@@ -260,6 +261,7 @@ def test_nothing_compiles_after_the_first_epoch(hypergradient, caplog):
   task = make_task(hypergradient)
   run = loop.run(task, loop.restore(task, None))
   next(run)
+  diagnostics.dominant_eigenvalue(lambda arch: arch, task.init().search.arch, jax.random.key(0))  # compiles small programs once
   sizes = task._programs.gradient._cache_size()
   with jax.log_compiles(), caplog.at_level(logging.DEBUG):
     jax.jit(lambda x: x + 2)(jnp.zeros(3))
