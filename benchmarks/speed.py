@@ -128,7 +128,7 @@ def _retrain(config: SpeedConfig, size: Size) -> Job:
 
   def program(state: images.TrainState) -> tuple[Any, tuple[Any, ...]]:
     key = loop.step_key(state.key, np.int32(0))
-    return task._step, (state, task._pipeline.shuffled(0, key), key, np.float32(0.025), np.float32(0.1))
+    return task._step, (state, task._pipeline.shuffled(0, key), key, task.rates(0))
 
   return Job(task, size.batch, program)
 

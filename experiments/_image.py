@@ -62,8 +62,11 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype) -> TrainParts:
   dataset = datasets.from_config(config.data)
   task = images.RetrainTask(config.train, config.network, config.data, dataset, genotype, config.seed)
 
-  def test(state: images.TrainState, split: Split) -> dict[str, float]:
+  def describe(state: images.TrainState) -> dict[str, float]:
     weights = tree.size(state.weights) - tree.size(state.weights.get("auxiliary", {}))
-    return {"weights": weights} | {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
+    return {"weights": weights} | ({} if config.test else {"latency": task.latency(state)})
 
-  return TrainParts(task, dataset, test, {})
+  def test(state: images.TrainState, split: Split) -> dict[str, float]:
+    return {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
+
+  return TrainParts(task, dataset, describe, test, {})

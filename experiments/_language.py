@@ -29,12 +29,14 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype) -> TrainParts:
   dataset = datasets.text_from_config(config.data)
   task = language.RetrainTask(config.train, config.network, config.data, dataset, genotype, config.seed)
 
-  def test(state: language.TrainState, tokens: np.ndarray) -> dict[str, float]:
+  def describe(state: language.TrainState) -> dict[str, float]:
     best = float(state.best_loss)
-    metrics = {"weights": tree.size(state.weights), "best/epoch": 1 + int(np.argmin(state.losses)), "best/valid_perplexity": math.exp(best)}
-    return metrics | {f"test/{name}": value for name, value in task.test(state, tokens).items()}
+    return {"weights": tree.size(state.weights), "best/epoch": 1 + int(np.argmin(state.losses)), "best/valid_perplexity": math.exp(best)}
 
-  return TrainParts(task, dataset, test, _kept(dataset), _described(dataset, config.data.tokens))
+  def test(state: language.TrainState, tokens: np.ndarray) -> dict[str, float]:
+    return {f"test/{name}": value for name, value in task.test(state, tokens).items()}
+
+  return TrainParts(task, dataset, describe, test, _kept(dataset), _described(dataset, config.data.tokens))
 
 
 def _kept(dataset: TextDataset) -> dict[str, str]:

@@ -47,13 +47,15 @@ class TrainParts:
   Attributes:
     task: what to train.
     dataset: the data, for their test split.
-    test: (final state, test split) to the numbers that the run ends in.
+    describe: final state to the numbers that the run ends in, its number of weights among them.
+    test: (final state, test split) to further ones.
     kept: name to content of the files that the run depends on.
     about: a line about the data, for the person.
   """
 
   task: loop.Task
   dataset: Dataset
+  describe: Callable[[Any], dict[str, float]]
   test: Callable[[Any, Any], dict[str, float]]
   kept: Mapping[str, str]
   about: str = ""

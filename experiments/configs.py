@@ -170,11 +170,13 @@ class TrainConfig:
       for text.
     genotype: a published name, the folder of a search, a file with a genotype, or random:SEED.
     seed: of initial weights, order or division of the data, augmentation, drop-path and dropout.
+    test: whether the test set is opened after the last epoch; a trial of a tuning does not.
   """
 
   space: str = "darts_conv"
   genotype: str = "DARTS_V2"
   seed: int = 0
+  test: bool = True
 
   def __post_init__(self):
     _check_seed(self.seed)
@@ -192,6 +194,8 @@ class ImageTrainConfig(TrainConfig):
     super().__post_init__()
     _check_space(self.space, IMAGE_SPACES, "images")
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
+    measured = self.test or self.data.train_portion < 1
+    check(measured, "test", self.test, "with all data trained on nothing is measured then; give --data.train_portion below 1, or leave it out")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,7 +11,7 @@ that opens the test set, after the last epoch. The same command again resumes a 
 import json
 import pathlib
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,6 +27,7 @@ from dnas.core.genotype import Genotype
 from dnas.core.space import NONE
 from dnas.data import base
 from dnas.report.plots import save_pictures
+from dnas.train import loop
 from experiments import _flags, _image, _language, _run
 from experiments.configs import NASBENCH201_TRAIN, TEXT_SPACES, ImageTrainConfig, LanguageTrainConfig
 
@@ -84,30 +85,45 @@ def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputErro
   return InputError(f"{what} a cell of the space '{found.space}' and this training is of '{space_name}'; {mend}.")
 
 
-def run(config: ImageTrainConfig | LanguageTrainConfig, options: _flags.Options, given: set[str]) -> None:
-  """Trains or resumes, and tests once."""
+def run(
+  config: ImageTrainConfig | LanguageTrainConfig,
+  options: _flags.Options,
+  given: set[str],
+  early_stop: Callable[[list[loop.EpochRecord]], bool] = lambda history: False,
+  draws: bool = True,
+) -> None:
+  """Trains or resumes, tests once, and draws; a training that stops early has no result, and can be gone on with."""
   _flags.require_workdir(options)
   _run.use_compilation_cache(options.compilation_cache)
   genotype = load_genotype(config.genotype, config.space)
   parts = (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype)
   flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}
   with _run.open_folder(options, "train", flat, parts) as folder:
-    position = _run.run(parts.task, folder, options)
+    position = _run.run(parts.task, folder, options, early_stop)
+    if len(position.history) < parts.task.epochs:
+      return
     folder.write_genotype(genotype.to_json())
     result_path = folder.path / "result.json"
     if not result_path.exists():
-      test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
-      metrics = parts.test(position.state, test)
+      metrics = parts.describe(position.state)
+      if config.test:
+        test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
+        metrics |= parts.test(position.state, test)
       folder.write_result({"genotype": genotype.to_json(), **position.history[-1]["metrics"], **metrics})
-    save_pictures(folder.path, SPACES[genotype.space])
+    if draws:
+      save_pictures(folder.path, SPACES[genotype.space])
   result = json.loads(result_path.read_text())
   measure, unit, value = outcome_of(result)
-  print(f"\n{measure} {value:.2f}{unit}  test loss {result['test/loss']:.4f}  weights {result['weights']:,}")
-  print(f"pictures: {folder.path / 'pictures'}")
+  print(f"\n{measure} {value:.2f}{unit}  {measure.split()[0]} loss {loss_of(result):.4f}  weights {result['weights']:,}")
+  if draws:
+    print(f"pictures: {folder.path / 'pictures'}")
 
 
 class Outcome(NamedTuple):
-  """The number that a training is judged by, lower is better: 'test error', ' %', 2.76, or 'test perplexity', '', 55.7."""
+  """The number that a training is judged by, lower is better: 'test error', ' %', 2.76, or 'test perplexity', '', 55.7.
+
+  It is of the validation set where the test set was not opened.
+  """
 
   measure: str
   unit: str
@@ -116,9 +132,15 @@ class Outcome(NamedTuple):
 
 def outcome_of(result: Mapping[str, Any]) -> Outcome:
   """Returns the outcome of the result of a training."""
-  if "test/perplexity" in result:
-    return Outcome("test perplexity", "", result["test/perplexity"])
-  return Outcome("test error", " %", 100 * (1 - result["test/accuracy"]))
+  split, name = ("test", "test") if "test/loss" in result else ("valid", "validation")
+  if f"{split}/perplexity" in result:
+    return Outcome(f"{name} perplexity", "", result[f"{split}/perplexity"])
+  return Outcome(f"{name} error", " %", 100 * (1 - result[f"{split}/accuracy"]))
+
+
+def loss_of(result: Mapping[str, Any]) -> float:
+  """Returns the loss of the same split, in nats."""
+  return result.get("test/loss", result.get("valid/loss"))
 
 
 BY_SPACE = {"darts_recurrent": LanguageTrainConfig(), "nasbench201": NASBENCH201_TRAIN}

@@ -2,8 +2,9 @@
 
 import dataclasses
 import functools
+import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import optax
 
 from dnas.cells import functional
 from dnas.core.compilation import network_jit
-from dnas.core.config import check, check_fraction, check_not_negative, check_positive
+from dnas.core.config import check, check_fraction, check_name, check_not_negative, check_positive
 from dnas.core.genotype import Genotype
 from dnas.data import augment, base, batches
 from dnas.nets import derived_image
@@ -108,8 +109,9 @@ class Config:
 
   Attributes:
     epochs: passes over the training data.
-    learning_rate: learning rate at the start; it falls to final_learning_rate along a cosine, epoch by epoch.
-    final_learning_rate: learning rate that the cosine ends in.
+    learning_rate: learning rate at the start; it falls to final_learning_rate, epoch by epoch.
+    final_learning_rate: learning rate that the schedule ends in; a constant one has no use for it.
+    schedule: how it falls: cosine, linear or constant.
     momentum: momentum of the gradient descent.
     nesterov: whether it is that of Nesterov.
     weight_decay: coefficient of the L2 penalty on all weights.
@@ -121,6 +123,7 @@ class Config:
   epochs: int = 600
   learning_rate: float = 0.025
   final_learning_rate: float = 0.0
+  schedule: str = "cosine"
   momentum: float = 0.9
   nesterov: bool = False
   weight_decay: float = 3e-4
@@ -130,6 +133,7 @@ class Config:
 
   def __post_init__(self):
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate)
+    check_name("schedule", self.schedule, optimizers.SCHEDULES)
     check_not_negative(
       final_learning_rate=self.final_learning_rate,
       weight_decay=self.weight_decay,
@@ -182,22 +186,13 @@ class RetrainTask:
     self._init_key = jax.random.key(seed)
     self._pipeline = Pipeline(train, dataset, data_config, jax.random.fold_in(self._init_key, 0))
     self._valid = None if valid is None else batches.to_device(valid)
+    self._eval_batch_size = data_config.eval_batch_size
     self.epochs, self._config, self._steps_per_epoch = config.epochs, config, self._pipeline.steps_per_epoch
     module = derived_image.DerivedImageNetwork(
       network_config, genotype, dataset.train.images.shape[1:], dataset.num_classes, np.random.default_rng(seed)
     )
     self.network, self._initial = functional.split(module)
-    rates = {"momentum": config.momentum, "weight_decay": config.weight_decay, "gradient_clip": config.gradient_clip}
-    self._optimizer = optimizers.sgd(**rates, nesterov=config.nesterov)
-    self._step = network_jit(
-      functools.partial(
-        train_step,
-        network=self.network,
-        optimizer=self._optimizer,
-        drops_paths=config.drop_path > 0,
-        auxiliary_weight=config.auxiliary_weight if network_config.auxiliary else None,
-      )
-    )
+    self._step = network_jit(functools.partial(train_step, network=self.network, config=config, auxiliary=network_config.auxiliary))
 
     def predict(variables: functional.Variables, images: jax.Array) -> jax.Array:
       return functional.apply(self.network, variables, images, train=False)[0][0]
@@ -207,7 +202,8 @@ class RetrainTask:
   def init(self) -> TrainState:
     """See `loop.Task`."""
     weights = self._initial.weights
-    return TrainState(weights, self._initial.stats, self._optimizer.init(weights), jax.random.key_data(self._init_key))
+    opt_state = _optimizer(self._config, self.rates(0)).init(weights)
+    return TrainState(weights, self._initial.stats, opt_state, jax.random.key_data(self._init_key))
 
   def end_of_epoch(self, epoch: int) -> int:
     """See `loop.Task`."""
@@ -216,8 +212,7 @@ class RetrainTask:
   def step(self, state: TrainState, step: int) -> tuple[TrainState, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
     key, epoch = step_key(state.key, np.int32(step)), step // self._steps_per_epoch
-    batch = self._pipeline.shuffled(step, key)
-    return self._step(state, batch, key, np.float32(self._learning_rate(epoch)), np.float32(self._config.drop_path * epoch / self.epochs))
+    return self._step(state, self._pipeline.shuffled(step, key), key, self.rates(epoch))
 
   def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
     """See `loop.Task`."""
@@ -227,25 +222,70 @@ class RetrainTask:
     metrics["learning_rate"] = self._learning_rate(epoch - 1)
     return state, {"metrics": metrics}
 
+  def rates(self, epoch: int) -> "Rates":
+    """Returns what the steps of an epoch, counted from 0, go by."""
+    config = self._config
+    drop_path = config.drop_path * epoch / self.epochs
+    numbers = config.momentum, config.weight_decay, config.gradient_clip, config.auxiliary_weight
+    return Rates(*map(np.float32, (self._learning_rate(epoch), drop_path, *numbers)))
+
   def _learning_rate(self, epoch: int) -> float:
-    return optimizers.cosine(self._config.learning_rate, self._config.final_learning_rate, epoch, self.epochs)
+    rates = self._config.learning_rate, self._config.final_learning_rate
+    return optimizers.SCHEDULES[self._config.schedule](*rates, epoch, self.epochs)
 
   def evaluate(self, state: TrainState, split: batches.DeviceSplit) -> dict[str, float]:
     """Returns loss (nats) and accuracy (a fraction) over a whole split."""
     return self._evaluate(functional.Variables(state.weights, state.stats), split)
+
+  def latency(self, state: TrainState) -> float:
+    """Returns the median time of five evaluations of the validation set, which there must be, in milliseconds a batch."""
+    seconds = []
+    for _ in range(6):
+      began = time.perf_counter()
+      self.evaluate(state, self._valid)
+      seconds.append(time.perf_counter() - began)
+    return 1e3 * float(np.median(seconds[1:])) / batches.num_batches(len(self._valid), self._eval_batch_size)
+
+
+class Rates(NamedTuple):
+  """What a step goes by, scalars. They are arguments of the compiled step, so that trainings which differ in them share one program.
+
+  Attributes:
+    learning_rate: of this step.
+    drop_path: probability to drop an edge in this step.
+    momentum: see `Config`.
+    weight_decay: see `Config`.
+    gradient_clip: see `Config`.
+    auxiliary_weight: see `Config`.
+  """
+
+  learning_rate: jax.Array
+  drop_path: jax.Array
+  momentum: jax.Array
+  weight_decay: jax.Array
+  gradient_clip: jax.Array
+  auxiliary_weight: jax.Array
+
+
+def _optimizer(config: Config, rates: Rates) -> optax.GradientTransformation:
+  """Returns the optimizer at some rates; the configuration says which of its parts there are."""
+  return optimizers.sgd(
+    momentum=rates.momentum if config.momentum else 0.0,
+    weight_decay=rates.weight_decay,
+    gradient_clip=rates.gradient_clip if config.gradient_clip else 0.0,
+    nesterov=config.nesterov,
+  )
 
 
 def train_step(
   state: TrainState,
   batch: tuple[jax.Array, jax.Array],
   key: jax.Array,
-  learning_rate: jax.Array,
-  drop_path: jax.Array,
+  rates: Rates,
   *,
   network: functional.Network,
-  optimizer: optax.GradientTransformation,
-  drops_paths: bool,
-  auxiliary_weight: float | None,
+  config: Config,
+  auxiliary: bool,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Takes one step of the optimizer.
 
@@ -253,12 +293,10 @@ def train_step(
     state: where training stands.
     batch: images float32 [B, H, W, C] and labels [B].
     key: typed random key of the step.
-    learning_rate: of this step, a scalar.
-    drop_path: probability to drop an edge in this step, a scalar.
+    rates: what the step goes by.
     network: the static part of the network.
-    optimizer: of the weights, from `optimizers.sgd`.
-    drops_paths: whether edges are dropped at all; otherwise nothing is computed for it.
-    auxiliary_weight: weight of the auxiliary head's loss, if there is one.
+    config: says whether edges are dropped, gradients clipped, and so on; the numbers are in the rates.
+    auxiliary: whether the network has an auxiliary head.
 
   Returns:
     The new state, and loss (without the auxiliary one) and accuracy on the batch.
@@ -266,16 +304,16 @@ def train_step(
   images, labels = batch
 
   def loss(weights: Tree) -> tuple[jax.Array, tuple[Tree, jax.Array, jax.Array]]:
-    dropping = DropPath(jax.random.fold_in(key, 1), drop_path) if drops_paths else None
+    dropping = DropPath(jax.random.fold_in(key, 1), rates.drop_path) if config.drop_path else None
     variables = functional.Variables(weights, state.stats)
-    (logits, auxiliary), stats = functional.apply(network, variables, images, train=True, drop_path=dropping)
+    (logits, side), stats = functional.apply(network, variables, images, train=True, drop_path=dropping)
     main = total = cross_entropy(logits, labels).mean()
-    if auxiliary_weight is not None:
-      total = total + auxiliary_weight * cross_entropy(auxiliary, labels).mean()
+    if auxiliary:
+      total = total + rates.auxiliary_weight * cross_entropy(side, labels).mean()
     return total, (stats, main, logits)
 
   (_, (stats, main, logits)), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
-  opt_state = optimizers.with_learning_rate(state.opt_state, learning_rate)
-  updates, opt_state = optimizer.update(gradient, opt_state, state.weights)
+  opt_state = optimizers.with_learning_rate(state.opt_state, rates.learning_rate)
+  updates, opt_state = _optimizer(config, rates).update(gradient, opt_state, state.weights)
   weights = optax.apply_updates(state.weights, updates)
   return TrainState(weights, stats, opt_state, state.key), {"loss": main, "accuracy": correct(logits, labels).mean()}

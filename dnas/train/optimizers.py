@@ -8,10 +8,13 @@ import jax.numpy as jnp
 import optax
 
 
-def sgd(*, momentum: float, weight_decay: float, gradient_clip: float, nesterov: bool = False) -> optax.GradientTransformation:
+def sgd(
+  *, momentum: float | jax.Array, weight_decay: float | jax.Array, gradient_clip: float | jax.Array, nesterov: bool = False
+) -> optax.GradientTransformation:
   """Stochastic gradient descent: clip, then add the L2 penalty, then momentum, then the learning rate.
 
-  The learning rate is in the state, zero at first: `with_learning_rate` sets it, so that it can follow the length of a sequence.
+  The learning rate is in the state, zero at first: `with_learning_rate` sets it, so that it can follow the length of a sequence. The other
+  numbers may be arrays, for instance arguments of a compiled step, which then serves all values above zero.
 
   Args:
     momentum: of the heavy-ball kind; 0 keeps no moments.
@@ -19,10 +22,14 @@ def sgd(*, momentum: float, weight_decay: float, gradient_clip: float, nesterov:
     gradient_clip: largest global norm of the gradient; 0 does not clip.
     nesterov: whether the momentum looks ahead.
   """
-  clip = _clip_by_global_norm(gradient_clip) if gradient_clip else optax.identity()
-  heavy_ball = optax.trace(momentum, nesterov) if momentum else optax.identity()
+  clip = optax.identity() if _is_zero(gradient_clip) else _clip_by_global_norm(gradient_clip)
+  heavy_ball = optax.identity() if _is_zero(momentum) else optax.trace(momentum, nesterov)
   chain = optax.chain(clip, optax.add_decayed_weights(weight_decay), heavy_ball, _scale_by_given_learning_rate())
   return optax.flatten(chain)  # one vector of all weights: a few kernels to compile and launch, where every leaf would bring its own
+
+
+def _is_zero(value: float | jax.Array) -> bool:
+  return isinstance(value, int | float) and value == 0
 
 
 class GivenLearningRate(NamedTuple):
@@ -43,7 +50,7 @@ def _scale_by_given_learning_rate() -> optax.GradientTransformation:
   return optax.GradientTransformation(lambda params: GivenLearningRate(jnp.zeros((), float)), update)
 
 
-def _clip_by_global_norm(largest: float) -> optax.GradientTransformation:
+def _clip_by_global_norm(largest: float | jax.Array) -> optax.GradientTransformation:
   """Like `optax.clip_by_global_norm`, with a derivative at a gradient of zero too, which hypergradients through the step need."""
 
   def clip(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
@@ -65,3 +72,17 @@ def adam(learning_rate: float, *, beta1: float, beta2: float, weight_decay: floa
 def cosine(peak: float, final: float, epoch: int, epochs: int) -> float:
   """Returns the learning rate final + (peak - final) (1 + cos(pi epoch / epochs)) / 2 of an epoch, counted from 0."""
   return final + (peak - final) * (1 + math.cos(math.pi * epoch / epochs)) / 2
+
+
+def linear(peak: float, final: float, epoch: int, epochs: int) -> float:
+  """Returns the learning rate peak + (final - peak) epoch / epochs of an epoch, counted from 0."""
+  return peak + (final - peak) * epoch / epochs
+
+
+def constant(peak: float, final: float, epoch: int, epochs: int) -> float:
+  """Returns the peak in every epoch."""
+  return peak
+
+
+SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant}
+"""Name to (learning rate at the start, at the end, epoch, epochs) to that of the epoch."""

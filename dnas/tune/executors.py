@@ -1,0 +1,323 @@
+"""Workers: where jobs run. Processes of this machine, or a Ray cluster; to the rest of the program they are one thing.
+
+A job is a function of a module with arguments that can be pickled. A worker that dies takes its job with it and nothing else: the executor says
+so and has a new worker for the next job.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import glob
+import itertools
+import multiprocessing
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import connection
+from typing import Any, NamedTuple, Protocol
+
+from dnas.core.config import check, check_name, check_not_negative, check_positive
+from dnas.core.errors import FieldError, InputError
+
+_GRACE = 60.0  # seconds that a worker has to save and leave when it is asked to
+
+
+class Done(NamedTuple):
+  """A job that has ended.
+
+  Attributes:
+    job: its number, from `submit`.
+    value: what its function returned.
+    error: what it raised instead.
+    died: whether its worker died over it.
+  """
+
+  job: int
+  value: Any = None
+  error: Exception | None = None
+  died: bool = False
+
+
+class Executor(Protocol):
+  """Runs jobs; a context manager.
+
+  Attributes:
+    workers: how many jobs run at once. More can be submitted, and wait.
+  """
+
+  workers: int
+
+  def submit(self, function: Callable[..., Any], *arguments: Any) -> int:
+    """Gives a job to the next free worker, and returns its number."""
+    ...
+
+  def wait(self, timeout: float) -> list[Done]:
+    """Returns the jobs that have ended, at once if there are some, and otherwise after at most so many seconds."""
+    ...
+
+  def close(self) -> None:
+    """Asks what still runs to save and to leave, and waits for it."""
+    ...
+
+  def __enter__(self) -> "Executor": ...
+
+  def __exit__(self, *_: object) -> None: ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Where trials run; it changes no result but the order in which trials of several workers end.
+
+  Attributes:
+    executor: local (processes of this machine) or ray.
+    workers: how many trials run at once.
+    accelerators: GPUs or TPUs of a trial; a fraction lets several share one; 0 leaves them to JAX.
+    ray_address: of a Ray cluster that runs, HOST:PORT, or 'auto'; empty starts one on this machine.
+  """
+
+  executor: str = "local"
+  workers: int = 1
+  accelerators: float = 0.0
+  ray_address: str = ""
+
+  def __post_init__(self):
+    check_name("executor", self.executor, ("local", "ray"))
+    check_positive(workers=self.workers)
+    check_not_negative(accelerators=self.accelerators)
+    whole = self.accelerators <= 1 or self.accelerators == int(self.accelerators)
+    check(whole, "accelerators", self.accelerators, "give a fraction of one, or a whole number")
+    idle = bool(self.ray_address) and self.executor != "ray"
+    check(not idle, "ray_address", self.ray_address, "it does nothing with --pool.executor=local; give --pool.executor=ray, or leave it out")
+
+  def open(self) -> Executor:
+    """Returns the executor. Raises InputError if there are too few accelerators, or the cluster does not answer."""
+    if self.executor == "ray":
+      return Ray(self.workers, self.accelerators, self.ray_address)
+    return Local(self.workers, environments(self.workers, self.accelerators))
+
+
+def environments(workers: int, accelerators: float) -> list[dict[str, str]]:
+  """Returns for every worker the variables that show it its accelerators. Raises FieldError if there are too few for all."""
+  if not accelerators:
+    return [{}] * workers
+  given = os.environ.get("CUDA_VISIBLE_DEVICES")
+  devices = given.split(",") if given else [str(index) for index in range(len(glob.glob("/dev/nvidia[0-9]*")))]
+  each = max(int(accelerators), 1)
+  sharing = max(int(1 / accelerators + 1e-9), 1)  # workers on one device
+  needed = -(-workers // sharing) * each
+  mend = f"{workers} workers need {needed} and there are {len(devices)}; give fewer workers or a smaller fraction"
+  check(needed <= len(devices), "pool.accelerators", accelerators, mend)
+  out = []
+  for worker in range(workers):
+    first = worker // sharing * each
+    out.append({"CUDA_VISIBLE_DEVICES": ",".join(devices[first : first + each])})
+    if sharing > 1:
+      out[-1]["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * accelerators:.3f}"
+  return out
+
+
+class _Worker(NamedTuple):
+  process: Any
+  pipe: connection.Connection
+
+
+class Local:
+  """Processes of this machine; see `Executor`. They leave when their parent dies, however it does."""
+
+  def __init__(self, workers: int, variables: Sequence[Mapping[str, str]] = ()):
+    self.workers, self._variables = workers, list(variables) or [{}] * workers
+    self._context, self._numbers = multiprocessing.get_context("spawn"), itertools.count()
+    self._waiting: collections.deque[tuple[int, Any]] = collections.deque()
+    self._pool: dict[int, _Worker] = {}
+    self._running: dict[int, int] = {}  # worker to its job
+
+  def submit(self, function: Callable[..., Any], *arguments: Any) -> int:
+    """See `Executor`."""
+    number = next(self._numbers)
+    self._waiting.append((number, (function, arguments)))
+    self._serve()
+    return number
+
+  def wait(self, timeout: float) -> list[Done]:
+    """See `Executor`."""
+    by_pipe = {self._pool[worker].pipe: worker for worker in self._running}
+    ready = connection.wait(list(by_pipe), timeout) if by_pipe else time.sleep(timeout) or []
+    done = [self._collect(by_pipe[pipe]) for pipe in ready]
+    self._serve()
+    return done
+
+  def close(self) -> None:
+    """See `Executor`."""
+    self._waiting.clear()
+    for worker in self._running:
+      self._pool[worker].process.terminate()  # a training saves and leaves
+    for worker in self._pool.values():
+      worker.pipe.close()
+    until = time.monotonic() + _GRACE
+    for worker in self._pool.values():
+      worker.process.join(max(until - time.monotonic(), 0))
+      worker.process.kill()
+      worker.process.join()
+    self._pool, self._running = {}, {}
+
+  def __enter__(self) -> "Local":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def _serve(self) -> None:
+    free = (worker for worker in range(self.workers) if worker not in self._running)
+    while self._waiting and (worker := next(free, None)) is not None:
+      if worker in self._pool and not self._pool[worker].process.is_alive():  # it died between two jobs
+        self._bury(worker)
+      if worker not in self._pool:
+        self._pool[worker] = self._start(self._variables[worker])
+      number, job = self._waiting.popleft()
+      self._running[worker] = number
+      with contextlib.suppress(OSError):  # a worker that died just now: `wait` will see it
+        self._pool[worker].pipe.send(job)
+
+  def _start(self, variables: Mapping[str, str]) -> _Worker:
+    ours, theirs = self._context.Pipe()
+    process = self._context.Process(target=_work, args=(theirs, os.getpid(), dict(variables)), daemon=False)
+    process.start()
+    theirs.close()
+    return _Worker(process, ours)
+
+  def _collect(self, worker: int) -> Done:
+    number = self._running.pop(worker)
+    try:
+      value, error = self._pool[worker].pipe.recv()
+    except (EOFError, OSError):
+      self._bury(worker)
+      return Done(number, died=True)
+    return Done(number, value, error)
+
+  def _bury(self, worker: int) -> None:
+    dead = self._pool.pop(worker)
+    dead.pipe.close()
+    dead.process.join(_GRACE)
+
+
+def _work(pipe: connection.Connection, parent: int, variables: Mapping[str, str]) -> None:
+  """The life of a local worker."""
+  os.environ.update(variables)
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent asks us to leave
+  threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
+  while True:
+    try:
+      function, arguments = pipe.recv()
+    except (EOFError, OSError):
+      return
+    try:
+      answer = function(*arguments), None
+    except Exception as e:
+      answer = None, e
+    try:
+      pipe.send(answer)
+    except OSError:
+      return
+    except Exception as e:  # what cannot be pickled
+      pipe.send((None, RuntimeError(f"{type(e).__name__}: {e}; {answer}")))
+
+
+def _leave_with(parent: int) -> None:
+  while os.getppid() == parent:
+    time.sleep(0.5)
+  os._exit(1)
+
+
+class Ray:
+  """Tasks of a Ray cluster; see `Executor`. A task that a lost node takes with it counts as one whose worker died."""
+
+  def __init__(self, workers: int, accelerators: float, address: str):
+    """Connects. Raises InputError if Ray is not installed, nothing answers at the address, or it runs another version."""
+    try:
+      import ray
+    except ImportError:
+      raise FieldError("pool.executor", "ray", "Ray is not installed; pip install 'ray[default]', or give local") from None
+    self.workers, self._ray, self._numbers = workers, ray, itertools.count()
+    self._waiting: collections.deque[tuple[int, Any]] = collections.deque()
+    self._running: dict[Any, int] = {}
+    self._owned = not ray.is_initialized()
+    if self._owned:
+      _connect(ray, address, workers)
+    options = {"num_cpus": 1, "max_retries": 0, "max_calls": 0} | ({"num_gpus": accelerators} if accelerators else {})
+    self._call = ray.remote(**options)(_call)
+
+  def submit(self, function: Callable[..., Any], *arguments: Any) -> int:
+    """See `Executor`."""
+    number = next(self._numbers)
+    self._waiting.append((number, (function, arguments)))
+    self._serve()
+    return number
+
+  def wait(self, timeout: float) -> list[Done]:
+    """See `Executor`."""
+    if not self._running:
+      time.sleep(timeout)
+      return []
+    ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
+    done = [self._collect(reference) for reference in ready]
+    self._serve()
+    return done
+
+  def close(self) -> None:
+    """See `Executor`."""
+    self._waiting.clear()
+    for reference in self._running:
+      with contextlib.suppress(Exception):
+        self._ray.cancel(reference, force=True)
+    self._running = {}
+    if self._owned:
+      self._ray.shutdown()
+
+  def __enter__(self) -> "Ray":
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+  def _serve(self) -> None:
+    while self._waiting and len(self._running) < self.workers:
+      number, (function, arguments) = self._waiting.popleft()
+      self._running[self._call.remote(function, arguments)] = number
+
+  def _collect(self, reference: Any) -> Done:
+    number, errors = self._running.pop(reference), self._ray.exceptions
+    try:
+      value, error = self._ray.get(reference)
+    except (errors.WorkerCrashedError, errors.NodeDiedError, errors.RayTaskError, errors.ObjectLostError, errors.OwnerDiedError) as e:
+      if isinstance(e, errors.RayTaskError):
+        return Done(number, error=RuntimeError(str(e)))
+      return Done(number, died=True)
+    return Done(number, value, error)
+
+
+def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
+  try:
+    return function(*arguments), None
+  except Exception as e:
+    return None, e
+
+
+def _connect(ray: Any, address: str, workers: int) -> None:
+  host, _, port = address.removeprefix("ray://").partition(":")
+  if address and address != "auto":
+    if not port.isdecimal():
+      raise FieldError("pool.ray_address", address, "write it as HOST:PORT, such as 10.0.0.1:6379")
+    try:
+      socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as e:
+      mend = f"nothing answers there ({e.strerror or e}); start Ray with 'ray start --head --port={port}' on that machine, or give its address"
+      raise FieldError("pool.ray_address", address, mend) from None
+  options = {"address": address} if address else {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
+  try:
+    ray.init(**options, log_to_driver=False, configure_logging=True, logging_level="ERROR")
+  except (ConnectionError, RuntimeError, TimeoutError) as e:
+    cause = " ".join(str(e).split())[:300]
+    raise FieldError("pool.ray_address", address or "''", f"the cluster cannot be used ({cause}); start one of this version of Ray") from None

@@ -1,0 +1,233 @@
+"""The search space of a tuning: fields of a configuration, by dotted path, and the choices of an architecture space.
+
+A space is written as text, an entry for every field, with semicolons between them:
+
+    train.learning_rate = log(0.01, 0.3);  train.drop_path = uniform(0, 0.4);  data.cutout_length = int(0, 16, 4);
+    train.schedule = choice(cosine, constant);  train.final_learning_rate = log(1e-4, 1e-2) if train.schedule in (cosine)
+
+`int` takes a step, 1 if it is left out, and `logint` is uniform in the logarithm. An entry with `if` is there only where an earlier choice
+has one of the values; elsewhere the field keeps what the configuration says.
+"""
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from dnas.core import config as config_lib
+from dnas.core.errors import FieldError, InputError, shown, unknown_name
+from dnas.core.genotype import Genotype
+from dnas.core.space import CellSpace
+
+C = TypeVar("C")
+
+_ENTRY = re.compile(r"\s*([\w.]+)\s*=\s*(\w+)\s*\((.*?)\)\s*(?:if\s+([\w.]+)\s+in\s*\((.*?)\)\s*)?", re.DOTALL)
+_FORM = "write PATH = uniform(LOW, HIGH), log, int, logint or choice(A, B), with semicolons between entries"
+_NUMBERS = {"uniform": float, "log": float, "int": int, "logint": int}
+_WORDS = {"true": True, "false": False}
+
+
+class Parameter(NamedTuple):
+  """A field to tune.
+
+  Attributes:
+    path: of the field.
+    distribution: its values.
+    condition: (path, values) of the earlier choice that it depends on, if there is one.
+  """
+
+  path: str
+  distribution: BaseDistribution
+  condition: tuple[str, tuple[Any, ...]] | None = None
+
+
+class Point(NamedTuple):
+  """A point of a search space.
+
+  Attributes:
+    values: path to value of every active field.
+    decisions: of the architecture (`CellSpace.decisions`), if it is searched too.
+  """
+
+  values: dict[str, Any]
+  decisions: tuple[int, ...] | None
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchSpace:
+  """What a tuning may change.
+
+  Attributes:
+    parameters: the fields, each after those that it depends on.
+    architecture: the space of architectures, if they are searched too.
+  """
+
+  parameters: tuple[Parameter, ...]
+  architecture: CellSpace | None = None
+
+  def __post_init__(self):
+    if not self.parameters and self.architecture is None:
+      raise InputError("the search space is empty, so there is nothing to tune; name a field, or search the architecture too (--joint).")
+
+  def suggest(self, trial: optuna.Trial) -> Point:
+    """Asks for the active fields, and the decisions of the architecture, in the order of the space."""
+    values: dict[str, Any] = {}
+    for path, distribution, condition in self.parameters:
+      if condition is None or values.get(condition[0], _ABSENT) in condition[1]:
+        values[path] = _ask(trial, path, distribution)
+    if self.architecture is None:
+      return Point(values, None)
+    names = decision_names(self.architecture)
+    sizes = zip(names, self.architecture.decisions, strict=True)
+    return Point(values, tuple(int(trial.suggest_categorical(name, range(size))) for name, size in sizes))
+
+  def parameters_of(self, config: Any, genotype: Genotype | None) -> dict[str, Any] | None:
+    """Returns the point of the space that a configuration is, as parameters of a study, or None if it is outside."""
+    flat, out = config_lib.flatten(config), {}
+    for path, distribution, condition in self.parameters:
+      if condition is None or out.get(condition[0], _ABSENT) in condition[1]:
+        if not _holds(distribution, flat[path]):
+          return None
+        out[path] = flat[path]
+    if self.architecture is not None:
+      try:
+        decisions = self.architecture.encode(genotype)
+      except InputError:
+        return None
+      out |= dict(zip(decision_names(self.architecture), decisions, strict=True))
+    return out
+
+  def to_json(self) -> list[Any]:
+    """Returns what tells this space from another, as JSON can hold it."""
+    entries = [[path, optuna.distributions.distribution_to_json(d), condition] for path, d, condition in self.parameters]
+    return [entries, self.architecture and [self.architecture.name, list(self.architecture.decisions)]]
+
+
+_ABSENT = object()
+
+
+def decision_names(space: CellSpace) -> tuple[str, ...]:
+  """Returns a name for each of the decisions of an architecture: 'architecture.normal.3', the fourth decision of the normal cell."""
+  each = len(space.decisions) // len(space.cells)
+  return tuple(f"architecture.{cell}.{number}" for cell in space.cells for number in range(each))
+
+
+def parse(text: str, config: Any, architecture: CellSpace | None = None) -> SearchSpace:
+  """Reads a space, and checks it against the configuration that it changes.
+
+  Args:
+    text: the entries.
+    config: the configuration.
+    architecture: the space of architectures, if they are searched too.
+
+  Raises:
+    InputError: for an entry that is not one, a path that the configuration lacks (with the nearest), a bound or a choice that its type or
+      its component refuses, low above high, a choice of nothing, or a condition that is not an earlier choice.
+  """
+  known = {path: kind for path, kind, _ in config_lib.fields(config)}
+  parameters: dict[str, Parameter] = {}
+  for entry in filter(None, (part.strip() for part in text.split(";"))):
+    match = _ENTRY.fullmatch(entry)
+    if not match:
+      raise FieldError("search_space", shown(entry), _FORM)
+    path, kind, arguments, on, values = match.groups()
+    if path not in known:
+      raise InputError(f"--search_space: {unknown_name('field', path, known)}")
+    if path in parameters:
+      raise FieldError("search_space", path, "it is named twice; name it once")
+    distribution = _distribution(path, kind, arguments, known[path])
+    for value in _extremes(distribution):
+      try:
+        config_lib.replace(config, {path: value})
+      except InputError as e:
+        raise InputError(f"--search_space: {path} may be {value} there, but {e}") from None
+    condition = _condition(path, on, values, parameters) if on else None
+    parameters[path] = Parameter(path, distribution, condition)
+  return SearchSpace(tuple(parameters.values()), architecture)
+
+
+def apply(config: C, point: Point) -> C:
+  """Returns the configuration at a point. Raises InputError if its component refuses a value."""
+  return config_lib.replace(config, point.values)
+
+
+def _distribution(path: str, kind: str, arguments: str, of: Any) -> BaseDistribution:
+  words = [word.strip() for word in arguments.split(",") if word.strip()]
+  if kind == "choice":
+    if not words:
+      raise FieldError("search_space", f"{path} = choice()", "give it something to choose from, such as choice(0.1, 0.2)")
+    values = [_value(path, word, of) for word in words]
+    if len(set(values)) < len(values):
+      raise FieldError("search_space", f"{path} = choice({arguments})", "a value stands there twice; name each once")
+    return CategoricalDistribution(values)
+  if kind not in _NUMBERS:
+    raise FieldError("search_space", f"{path} = {kind}(...)", _FORM)
+  number = _NUMBERS[kind]
+  if of is not number:
+    mend = {float: "uniform, log or choice", int: "int, logint or choice"}.get(of, "choice")
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", f"{path} is of type {getattr(of, '__name__', of)}, so write {mend}")
+  most = 3 if kind == "int" else 2
+  if not 2 <= len(words) <= most:
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", f"write {kind}(LOW, HIGH{', STEP' * (most == 3)})")
+  low, high, *step = (_value(path, word, of) for word in words)
+  if low > high:
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", f"its lower end {low} is above its upper end {high}; exchange them")
+  if kind in ("log", "logint") and low <= 0:
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", "a logarithmic range begins above zero")
+  if step and (step[0] <= 0 or (high - low) % step[0]):
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", f"the step {step[0]} does not lead from {low} to {high}")
+  if kind in ("uniform", "log"):
+    return FloatDistribution(low, high, log=kind == "log")
+  return IntDistribution(low, high, log=kind == "logint", step=step[0] if step else 1)
+
+
+def _value(path: str, word: str, kind: Any) -> Any:
+  """Reads a value of a field. Raises InputError if its type refuses it."""
+  word = word.strip("\"'")
+  try:
+    value = _WORDS[word.lower()] if kind is bool else kind(word)
+    if kind not in (bool, int, float, str) or (kind is float and not math.isfinite(value)):
+      raise ValueError
+  except (KeyError, ValueError, TypeError):
+    raise FieldError("search_space", f"{path} = ... {word}", f"{path} is of type {getattr(kind, '__name__', kind)}; give such a value") from None
+  return value
+
+
+def _extremes(distribution: BaseDistribution) -> Sequence[Any]:
+  if isinstance(distribution, CategoricalDistribution):
+    return distribution.choices
+  return distribution.low, distribution.high
+
+
+def _ask(trial: optuna.Trial, path: str, distribution: BaseDistribution) -> Any:
+  match distribution:
+    case CategoricalDistribution():
+      return trial.suggest_categorical(path, distribution.choices)
+    case FloatDistribution():
+      return trial.suggest_float(path, distribution.low, distribution.high, log=distribution.log)
+    case IntDistribution():
+      return trial.suggest_int(path, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
+
+
+def _holds(distribution: BaseDistribution, value: Any) -> bool:
+  if isinstance(distribution, CategoricalDistribution):
+    return value in distribution.choices
+  return distribution.low <= value <= distribution.high and (not distribution.step or not (value - distribution.low) % distribution.step)
+
+
+def _condition(path: str, on: str, words: str, earlier: Mapping[str, Parameter]) -> tuple[str, tuple[Any, ...]]:
+  given = earlier.get(on)
+  if given is None or not isinstance(given.distribution, CategoricalDistribution):
+    raise FieldError("search_space", f"{path} ... if {on}", f"{on} is no choice that stands before it; put one there")
+  choices = {str(choice): choice for choice in given.distribution.choices}
+  values = [word.strip().strip("\"'") for word in words.split(",") if word.strip()]
+  for value in values:
+    if value not in choices:
+      raise FieldError("search_space", f"{path} ... if {on} in ({words})", f"{on} may be {', '.join(choices)}, so name some of those")
+  if not values:
+    raise FieldError("search_space", f"{path} ... if {on} in ()", f"{on} may be {', '.join(choices)}, so name some of those")
+  return on, tuple(choices[value] for value in values)

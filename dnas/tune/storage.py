@@ -1,0 +1,107 @@
+"""Where a study is kept: a file beside the run, or a data base by its URL.
+
+    sqlite:////folder/study.db                     a file, the default
+    journal:////folder/study.log                   a file of appended lines, for shared folders where SQLite cannot lock
+    postgresql+psycopg://user:password@host/name   a server; MySQL in the same way
+
+A server that goes away stalls a study and does not end it: every access is tried again until it answers.
+"""
+
+import functools
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+import sqlalchemy
+from absl import logging
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from dnas.core.errors import InputError
+
+JOURNAL = "journal:///"
+_LONGEST_PAUSE = 10.0  # seconds
+
+
+def open_storage(url: str, patience: float) -> BaseStorage:
+  """Opens a storage, and makes its tables if it has none.
+
+  Args:
+    url: where.
+    patience: for how many seconds a server that has answered once is waited for, when it goes away.
+
+  Raises:
+    InputError: if the URL is none, its driver is not installed, or nothing answers.
+  """
+  if url.startswith(JOURNAL):
+    return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
+  try:
+    parsed = sqlalchemy.engine.make_url(url)
+    name = parsed.render_as_string(hide_password=True)
+  except sqlalchemy.exc.ArgumentError:
+    form = "sqlite:////FOLDER/study.db, journal:////FOLDER/study.log or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+    raise InputError(f"--storage={url} is no address of a data base; write {form}.") from None
+  local = parsed.get_backend_name() == "sqlite"
+  options: dict[str, Any] = {"connect_args": {"timeout": 60}} if local else {"pool_pre_ping": True}
+  if parsed.get_backend_name() == "postgresql":
+    options["connect_args"] = {"connect_timeout": 5}
+  try:
+    with sqlalchemy.create_engine(url, **options).connect():
+      pass
+    return _PatientStorage(url, options, patience)
+  except (ImportError, sqlalchemy.exc.NoSuchModuleError) as e:
+    raise InputError(f"--storage={name} needs a driver that is not installed ({e}); install it, for PostgreSQL: pip install 'psycopg[binary]'.") from None
+  except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
+    cause = " ".join(str(getattr(e, "orig", None) or e).split())[:200]
+    mend = "give a folder that exists and can be written" if local else f"start the {parsed.get_backend_name()} server, make the data base, or give another"
+    raise InputError(f"--storage={name} does not answer ({cause}); {mend}.") from None
+
+
+class _PatientStorage(RDBStorage):
+  """A data base whose every method is tried again while nothing answers."""
+
+  def __init__(self, url: str, engine_options: dict[str, Any], patience: float):
+    self._patience, self._outer = patience, threading.local()
+    super().__init__(url, engine_kwargs=engine_options)
+
+
+def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
+  @functools.wraps(method)
+  def call(self: _PatientStorage, *args: Any, **kwargs: Any) -> Any:
+    if getattr(self._outer, "busy", False):
+      return method(self, *args, **kwargs)
+    self._outer.busy, began, pause, tried = True, time.monotonic(), 0.5, False
+    try:
+      while True:
+        try:
+          return method(self, *args, **kwargs)
+        except optuna.exceptions.UpdateFinishedTrialError:
+          if tried:  # the attempt whose answer was lost had been carried out
+            return True
+          raise
+        except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
+          if not _is_gone(e) or time.monotonic() - began > self._patience:
+            raise
+          logging.warning("The data base does not answer (%s); trying again in %.1f s.", " ".join(str(e).split())[:120], pause)
+          time.sleep(pause)
+          pause, tried = min(2 * pause, _LONGEST_PAUSE), True
+    finally:
+      self._outer.busy = False
+
+  return call
+
+
+def _is_gone(error: BaseException | None) -> bool:
+  """Returns whether an error, or what caused it, says that the server is away or a file is locked."""
+  while error is not None:
+    if isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError):
+      return True
+    error = error.__cause__ or error.__context__
+  return False
+
+
+for _name, _method in list(vars(RDBStorage).items()):
+  if callable(_method) and not _name.startswith("__") and not isinstance(_method, staticmethod | classmethod):
+    setattr(_PatientStorage, _name, _patient(_method))

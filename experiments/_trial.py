@@ -1,0 +1,89 @@
+"""What a worker of a tuning does: a trial, which is a training by `experiments.train` without a test, or the final trainings with one."""
+
+import contextlib
+import dataclasses
+import json
+import pathlib
+from typing import NamedTuple
+
+from dnas.cells.registries import SPACES
+from dnas.core import config as config_lib
+from dnas.train import loop
+from dnas.tune import space as spaces
+from dnas.tune.engine import Assignment, Reports, Result
+from experiments import _flags, _run, train
+from experiments.configs import ImageTrainConfig, LanguageTrainConfig
+
+TrainConfig = ImageTrainConfig | LanguageTrainConfig
+
+
+class Payload(NamedTuple):
+  """What all trials share.
+
+  Attributes:
+    training: the configuration that the points change.
+    options: of the launcher.
+  """
+
+  training: TrainConfig
+  options: _flags.Options
+
+
+def config_of(training: TrainConfig, point: spaces.Point, folder: pathlib.Path) -> TrainConfig:
+  """Returns the configuration of a point; an architecture of it goes to a file beside the folder of its training.
+
+  Raises:
+    InputError: if a component refuses a value.
+  """
+  if point.decisions is not None:
+    path = folder.with_suffix(".genotype.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(SPACES[training.space].decode(point.decisions).to_json() + "\n")
+    training = config_lib.replace(training, {"genotype": str(path)})
+  return spaces.apply(training, point)
+
+
+def run_trial(assignment: Assignment, payload: Payload) -> Result:
+  """Trains a trial to its end, or to where the pruner ends it, or goes on with it.
+
+  Raises:
+    InputError: for values that do not fit, or a folder that cannot be used.
+  """
+  folder, reports = pathlib.Path(assignment.folder), Reports(assignment)
+  objectives = assignment.config.objective_names
+  config = config_of(payload.training, assignment.point, folder)
+  history: list[loop.EpochRecord] = []
+
+  def ends(records: list[loop.EpochRecord]) -> bool:
+    history[:] = records
+    return reports.ends([record["metrics"][f"valid/{objectives[0]}"] for record in records])
+
+  folder.mkdir(parents=True, exist_ok=True)
+  try:
+    _train(config, dataclasses.replace(payload.options, workdir=str(folder)), folder, ends)
+  except loop.NonFiniteLoss as e:
+    return _result(None, assignment, history, reports, {"diverged": str(e)})
+  if not (folder / "result.json").exists():
+    return _result(None, assignment, history, reports, {})
+  result = json.loads((folder / "result.json").read_text())
+  values = tuple(float(result[name if name in result else f"valid/{name}"]) for name in objectives)
+  return _result(values, assignment, history, reports, {"weights": result["weights"]})
+
+
+def run_final(config: TrainConfig, options: _flags.Options) -> dict[str, float]:
+  """Trains on all data, tests once, and returns the result."""
+  folder = pathlib.Path(options.workdir)
+  folder.mkdir(parents=True, exist_ok=True)
+  _train(config, options, folder, lambda history: False)
+  return json.loads((folder / "result.json").read_text())
+
+
+def _train(config: TrainConfig, options: _flags.Options, folder: pathlib.Path, ends) -> None:
+  log = folder.with_suffix(".log")
+  with open(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+    train.run(config, dataclasses.replace(options, preset="", profile_steps=()), set(), ends, draws=config.test)
+
+
+def _result(values, assignment: Assignment, history: list[loop.EpochRecord], reports: Reports, notes: dict) -> Result:
+  seconds = history[-1]["seconds"] if history else 0.0
+  return Result(values, max(len(history) - assignment.resumed, 0), seconds, reports.pruned_at, notes)
