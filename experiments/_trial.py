@@ -4,14 +4,15 @@ import contextlib
 import dataclasses
 import json
 import pathlib
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.train import loop
 from dnas.tune import space as spaces
 from dnas.tune.engine import Assignment, Reports, Result
-from experiments import _flags, _run, train
+from experiments import _flags, train
 from experiments.configs import ImageTrainConfig, LanguageTrainConfig
 
 TrainConfig = ImageTrainConfig | LanguageTrainConfig
@@ -52,22 +53,20 @@ def run_trial(assignment: Assignment, payload: Payload) -> Result:
   folder, reports = pathlib.Path(assignment.folder), Reports(assignment)
   objectives = assignment.config.objective_names
   config = config_of(payload.training, assignment.point, folder)
-  history: list[loop.EpochRecord] = []
 
   def ends(records: list[loop.EpochRecord]) -> bool:
-    history[:] = records
     return reports.ends([record["metrics"][f"valid/{objectives[0]}"] for record in records])
 
   folder.mkdir(parents=True, exist_ok=True)
   try:
     _train(config, dataclasses.replace(payload.options, workdir=str(folder)), folder, ends)
   except loop.NonFiniteLoss as e:
-    return _result(None, assignment, history, reports, {"diverged": str(e)})
+    return _result(None, assignment, folder, reports, {"diverged": str(e)})
   if not (folder / "result.json").exists():
-    return _result(None, assignment, history, reports, {})
+    return _result(None, assignment, folder, reports, {})
   result = json.loads((folder / "result.json").read_text())
   values = tuple(float(result[name if name in result else f"valid/{name}"]) for name in objectives)
-  return _result(values, assignment, history, reports, {"weights": result["weights"]})
+  return _result(values, assignment, folder, reports, {"weights": result["weights"]})
 
 
 def run_final(config: TrainConfig, options: _flags.Options) -> dict[str, float]:
@@ -78,12 +77,20 @@ def run_final(config: TrainConfig, options: _flags.Options) -> dict[str, float]:
   return json.loads((folder / "result.json").read_text())
 
 
-def _train(config: TrainConfig, options: _flags.Options, folder: pathlib.Path, ends) -> None:
+def _train(
+  config: TrainConfig, options: _flags.Options, folder: pathlib.Path, ends: Callable[[list[loop.EpochRecord]], bool]
+) -> None:
   log = folder.with_suffix(".log")
   with open(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
     train.run(config, dataclasses.replace(options, preset="", profile_steps=()), set(), ends, draws=config.test)
 
 
-def _result(values, assignment: Assignment, history: list[loop.EpochRecord], reports: Reports, notes: dict) -> Result:
-  seconds = history[-1]["seconds"] if history else 0.0
-  return Result(values, max(len(history) - assignment.resumed, 0), seconds, reports.pruned_at, notes)
+def _result(
+  values: tuple[float, ...] | None, assignment: Assignment, folder: pathlib.Path, reports: Reports, notes: dict[str, Any]
+) -> Result:
+  path = folder / "metrics.jsonl"
+  epochs = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+  if values is not None:
+    reports.ends([epoch[f"valid/{assignment.config.objective_names[0]}"] for epoch in epochs])  # the last epoch too
+  seconds = epochs[-1]["seconds"] if epochs else 0.0
+  return Result(values, max(len(epochs) - assignment.resumed, 0), seconds, 0 if values else reports.pruned_at, notes)

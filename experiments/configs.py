@@ -195,7 +195,8 @@ class ImageTrainConfig(TrainConfig):
     _check_space(self.space, IMAGE_SPACES, "images")
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     measured = self.test or self.data.train_portion < 1
-    check(measured, "test", self.test, "with all data trained on nothing is measured then; give --data.train_portion below 1, or leave it out")
+    mend = "with all data trained on, nothing would be measured; give --data.train_portion below 1, or leave it out"
+    check(measured, "test", self.test, mend)
 
 
 @dataclasses.dataclass(frozen=True)

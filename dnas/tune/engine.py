@@ -1,7 +1,7 @@
 """The driver of a study: it asks, gives trials to workers, and tells. The storage is the truth, and it holds nothing else.
 
-A trial is a training in a folder of its own. What breaks it off, be it the death of its worker, of its node or of the driver, leaves it running in the
-study; it is then given out again, under its number, and goes on from its checkpoint. So every trial ends once.
+A trial is a training in a folder of its own. What breaks it off, be it the death of its worker, of its node or of the driver, leaves it
+running in the study; it is then given out again, under its number, and goes on from its checkpoint. So every trial ends once.
 """
 
 import dataclasses

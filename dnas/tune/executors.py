@@ -1,7 +1,7 @@
 """Workers: where jobs run. Processes of this machine, or a Ray cluster; to the rest of the program they are one thing.
 
-A job is a function of a module with arguments that can be pickled. A worker that dies takes its job with it and nothing else: the executor says
-so and has a new worker for the next job.
+A job is a function of a module with arguments that can be pickled. A worker that dies takes its job with it and nothing else: the
+executor says so and has a new worker for the next job.
 """
 
 import collections
@@ -20,7 +20,7 @@ from multiprocessing import connection
 from typing import Any, NamedTuple, Protocol
 
 from dnas.core.config import check, check_name, check_not_negative, check_positive
-from dnas.core.errors import FieldError, InputError
+from dnas.core.errors import FieldError
 
 _GRACE = 60.0  # seconds that a worker has to save and leave when it is asked to
 
@@ -90,7 +90,7 @@ class Config:
     whole = self.accelerators <= 1 or self.accelerators == int(self.accelerators)
     check(whole, "accelerators", self.accelerators, "give a fraction of one, or a whole number")
     idle = bool(self.ray_address) and self.executor != "ray"
-    check(not idle, "ray_address", self.ray_address, "it does nothing with --pool.executor=local; give --pool.executor=ray, or leave it out")
+    check(not idle, "ray_address", self.ray_address, "it does nothing with --pool.executor=local; leave it out, or give ray")
 
   def open(self) -> Executor:
     """Returns the executor. Raises InputError if there are too few accelerators, or the cluster does not answer."""
@@ -313,11 +313,11 @@ def _connect(ray: Any, address: str, workers: int) -> None:
     try:
       socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as e:
-      mend = f"nothing answers there ({e.strerror or e}); start Ray with 'ray start --head --port={port}' on that machine, or give its address"
+      mend = f"nothing answers there ({e.strerror or e}); start Ray there with 'ray start --head --port={port}', or give its address"
       raise FieldError("pool.ray_address", address, mend) from None
   options = {"address": address} if address else {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
   try:
     ray.init(**options, log_to_driver=False, configure_logging=True, logging_level="ERROR")
   except (ConnectionError, RuntimeError, TimeoutError) as e:
-    cause = " ".join(str(e).split())[:300]
-    raise FieldError("pool.ray_address", address or "''", f"the cluster cannot be used ({cause}); start one of this version of Ray") from None
+    mend = f"the cluster cannot be used ({' '.join(str(e).split())[:300].rstrip('.')}); start one of this version of Ray"
+    raise FieldError("pool.ray_address", address or "''", mend) from None

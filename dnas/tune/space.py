@@ -193,7 +193,8 @@ def _value(path: str, word: str, kind: Any) -> Any:
     if kind not in (bool, int, float, str) or (kind is float and not math.isfinite(value)):
       raise ValueError
   except (KeyError, ValueError, TypeError):
-    raise FieldError("search_space", f"{path} = ... {word}", f"{path} is of type {getattr(kind, '__name__', kind)}; give such a value") from None
+    mend = f"{path} is of type {getattr(kind, '__name__', kind)}; give such a value"
+    raise FieldError("search_space", f"{path} = ... {word}", mend) from None
   return value
 
 

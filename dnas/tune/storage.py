@@ -52,10 +52,12 @@ def open_storage(url: str, patience: float) -> BaseStorage:
       pass
     return _PatientStorage(url, options, patience)
   except (ImportError, sqlalchemy.exc.NoSuchModuleError) as e:
-    raise InputError(f"--storage={name} needs a driver that is not installed ({e}); install it, for PostgreSQL: pip install 'psycopg[binary]'.") from None
+    mend = "install it, for PostgreSQL: pip install 'psycopg[binary]'"
+    raise InputError(f"--storage={name} needs a driver that is not installed ({e}); {mend}.") from None
   except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
     cause = " ".join(str(getattr(e, "orig", None) or e).split())[:200]
-    mend = "give a folder that exists and can be written" if local else f"start the {parsed.get_backend_name()} server, make the data base, or give another"
+    mend = f"start the {parsed.get_backend_name()} server, make the data base, or give another"
+    mend = "give a folder that exists and can be written" if local else mend
     raise InputError(f"--storage={name} does not answer ({cause}); {mend}.") from None
 
 

@@ -1,7 +1,7 @@
 """A study: which trials there were, what they were worth, and what to try next. Optuna decides; we only say of what.
 
-Every decision of a sampler has a random stream of its own, from the seed of the study and the number of the trial. So a study that was broken
-off goes on as the unbroken one would have, where one worker runs its trials one after another.
+Every decision of a sampler has a random stream of its own, from the seed of the study and the number of the trial. So a study that was
+broken off goes on as the unbroken one would have, where one worker runs its trials one after another.
 """
 
 import dataclasses
