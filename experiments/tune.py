@@ -8,8 +8,9 @@
   train.learning_rate = log(0.01, 0.3); train.drop_path = uniform(0, 0.4); data.cutout_length = int(0, 16, 4);
   train.schedule = choice(cosine, linear); train.final_learning_rate = log(1e-4, 1e-2) if train.schedule in (linear)
 
-Every trial is a training by experiments.train in a folder of its own, judged by validation data alone. At the end the best is trained
-on all training data, with several seeds, and tested once. The same command again goes on where it was broken off; more --study.trials add some.
+Every trial is a training by experiments.train in a folder of its own, judged by validation data alone. At the end the best is trained on
+all training data, with several seeds, and tested once. The same command again goes on where it was broken off; more --study.trials add
+some.
 Look at the study while it runs: optuna-dashboard sqlite:///WORKDIR/study.db
 """
 

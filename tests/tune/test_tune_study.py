@@ -1,0 +1,284 @@
+"""Studies: each trial once, the same trials for the same seed, workers and drivers that die, data bases that go away."""
+
+import contextlib
+import importlib.util
+import multiprocessing
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import threading
+import time
+
+import pytest
+from optuna.trial import TrialState
+from tune_toy import EPOCHS, SPACE, address_of, assert_each_once, driver, told
+
+from dnas.core.errors import InputError
+from dnas.train.images import Config as RetrainConfig
+from dnas.tune import executors, plots, study
+from dnas.tune import space as spaces
+
+pytestmark = pytest.mark.xdist_group("tune_study")  # workers take seconds to start, and Ray much memory
+HALVING = study.Config(trials=12, sampler="tpe", startup=4, pruner="successive_halving", min_epochs=1, eta=3)
+WHOLE = study.Config(trials=6, sampler="random")
+HERE = pathlib.Path(__file__).parent
+
+
+class InProcess:
+  """An executor that runs every job at once, here."""
+
+  workers = 1
+
+  def __init__(self):
+    self._done = []
+
+  def submit(self, function, *arguments):
+    self._done.append(executors.Done(len(self._done), function(*arguments)))
+    self._last = len(self._done) - 1
+    return self._last
+
+  def wait(self, timeout):
+    return [self._done[self._last]]
+
+
+def test_one_worker_asks_the_same_whatever_happens_in_between(tmp_path):
+  for name in ("whole", "broken"):
+    (tmp_path / name).mkdir()
+  whole = driver(tmp_path / "whole", address_of(tmp_path / "whole"), HALVING, InProcess())
+  whole.run()
+  ended = []
+  while True:  # stopped after every third trial, and begun anew
+    broken = driver(tmp_path / "broken", address_of(tmp_path / "broken"), HALVING, InProcess())
+    broken.on_end = ended.append
+    count = len(ended)
+    broken.stopping = lambda count=count: len(ended) >= count + 3
+    with contextlib.suppress(Exception):
+      broken.run()
+      break
+  assert told(broken.study) == told(whole.study)
+  assert_each_once(whole.study, tmp_path / "whole", HALVING.trials)
+
+
+def test_halving_promotes_and_trains_no_epoch_twice(tmp_path):
+  run = driver(tmp_path, address_of(tmp_path), HALVING, InProcess())
+  run.run()
+  promoted = [trial for trial in run.study.trials if "promotes" in trial.user_attrs]
+  assert promoted
+  for trial in promoted:
+    before = run.study.trials[trial.user_attrs["promotes"]]
+    assert before.state is TrialState.PRUNED and before.params == trial.params and trial.user_attrs["resumed"] == before.last_step
+    assert trial.user_attrs["folder"] == before.user_attrs["folder"]
+  assert study.epochs_of(run.study) <= HALVING.trials * EPOCHS / 2
+  assert_each_once(run.study, tmp_path, HALVING.trials)
+
+
+def test_the_configuration_itself_is_the_first_trial(tmp_path):
+  first = SPACE.parameters_of(RetrainConfig(), None)
+  run = driver(tmp_path, address_of(tmp_path), WHOLE, InProcess(), first=first)
+  run.run()
+  assert run.study.trials[0].params == first and len(run.study.trials) == WHOLE.trials
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "cmaes", "nsga2"])
+def test_every_sampler_asks_within_the_space_and_in_one_order(sampler, tmp_path):
+  config = study.Config(trials=8, sampler=sampler, startup=3, population=3, seed=5)
+  outcomes = []
+  for name in ("a", "b"):
+    (tmp_path / name).mkdir()
+    run = driver(tmp_path / name, address_of(tmp_path / name), config, InProcess())
+    run.run()
+    outcomes.append([trial.params for trial in run.study.trials])
+  assert outcomes[0] == outcomes[1] and len({params["learning_rate"] for params in outcomes[0]}) == 8
+
+
+def test_workers_that_are_killed_lose_nothing(tmp_path):
+  with executors.Local(8) as pool:
+    run = driver(tmp_path, address_of(tmp_path), HALVING, pool, {"kill": range(0, 12, 2), "seconds": 0.01})
+    run.run()
+  assert list((tmp_path / "trials").glob("*.killed"))
+  assert_each_once(run.study, tmp_path, HALVING.trials)
+
+
+def drive(folder, url, trials, workers, seconds):
+  """A driver as a process of its own."""
+  config = study.Config(trials=trials, sampler="random")
+  with executors.Local(workers) as pool:
+    driver(pathlib.Path(folder), study.Address(url, "tune", 120.0), config, pool, {"seconds": seconds}).run()
+
+
+def test_a_driver_that_is_killed_is_followed_by_another(tmp_path):
+  process = multiprocessing.get_context("spawn").Process(target=drive, args=(str(tmp_path), address_of(tmp_path).url, 6, 2, 0.2))
+  process.start()
+  until = time.monotonic() + 60
+  while time.monotonic() < until and len(list((tmp_path / "trials").glob("trial_*"))) < 3:
+    time.sleep(0.05)
+  os.kill(process.pid, signal.SIGKILL)
+  process.join()
+  opened = study.open_study(address_of(tmp_path), WHOLE, SPACE)
+  assert any(trial.state is TrialState.RUNNING for trial in opened.trials)
+  time.sleep(1.5)  # its workers leave with it
+  sizes = {path: path.stat().st_size for path in (tmp_path / "trials").glob("trial_*")}
+  time.sleep(0.5)
+  assert sizes == {path: path.stat().st_size for path in (tmp_path / "trials").glob("trial_*")}
+  run = driver(tmp_path, address_of(tmp_path), WHOLE, InProcess())
+  run.run()
+  assert_each_once(run.study, tmp_path, WHOLE.trials)
+
+
+def free_port():
+  with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    return probe.getsockname()[1]
+
+
+@contextlib.contextmanager
+def postgres(folder, port):
+  """A server of its own; yields functions that stop and start it."""
+  user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
+  folder.mkdir()
+  if user:
+    shutil.chown(folder, "postgres")
+    for parent in folder.parents:
+      if parent != pathlib.Path("/") and parent.stat().st_uid == os.getuid() and parent.stat().st_mode & 0o001 == 0:
+        parent.chmod(parent.stat().st_mode | 0o011)
+  quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
+  subprocess.run([*user, "initdb", "-D", str(folder / "data"), "-U", "dnas", "-A", "trust"], **quiet)
+  control = [*user, "pg_ctl", "-D", str(folder / "data"), "-w", "-o", f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"]
+  start = lambda: subprocess.run([*control, "start"], **quiet)  # noqa: E731
+  stop = lambda: subprocess.run([*control, "-m", "immediate", "stop"], **quiet)  # noqa: E731
+  start()
+  try:
+    yield start, stop
+  finally:
+    stop()
+
+
+needs_postgres = pytest.mark.skipif(shutil.which("initdb") is None or shutil.which("pg_ctl") is None, reason="PostgreSQL is not installed")
+
+
+@needs_postgres
+def test_eight_workers_on_postgresql_that_goes_away_for_a_while(tmp_path):
+  port = free_port()
+  with postgres(tmp_path / "server", port) as (start, stop):
+    address = study.Address(f"postgresql+psycopg://dnas@127.0.0.1:{port}/postgres", "tune", 120.0)
+    config = study.Config(trials=24, sampler="random", pruner="successive_halving", min_epochs=1, eta=3)
+    away = threading.Timer(3.0, lambda: (stop(), time.sleep(AWAY), start()))
+    with executors.Local(8) as pool:
+      run = driver(tmp_path, address, config, pool, {"seconds": 0.15})
+      away.start()
+      run.run()
+    away.join()
+    assert_each_once(run.study, tmp_path, config.trials)
+
+
+AWAY = float(os.environ.get("DNAS_DATABASE_AWAY", "4"))
+"""Seconds; 30 where there is time."""
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+def test_ray_gives_the_trials_of_local_and_survives_the_loss_of_a_node(tmp_path, monkeypatch):
+  from ray.cluster_utils import Cluster
+
+  for name in ("local", "ray", "lost"):
+    (tmp_path / name).mkdir()
+  with executors.Local(1) as pool:
+    here = driver(tmp_path / "local", address_of(tmp_path / "local"), HALVING, pool)
+    here.run()
+  monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (HERE, HERE.parents[1]))))  # of the workers
+  cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+  try:
+    with executors.Ray(1, 0.0, cluster.address) as pool:
+      there = driver(tmp_path / "ray", address_of(tmp_path / "ray"), HALVING, pool)
+      there.run()
+      assert told(there.study) == told(here.study)
+    second = cluster.add_node(num_cpus=1)
+    config = study.Config(trials=5, sampler="random")
+    with executors.Ray(2, 0.0, cluster.address) as pool:
+      run = driver(tmp_path / "lost", address_of(tmp_path / "lost"), config, pool, {"seconds": 0.3})
+      lost = threading.Timer(4.0, lambda: cluster.remove_node(second, allow_graceful=False))
+      lost.start()
+      run.run()
+      lost.join()
+      assert_each_once(run.study, tmp_path / "lost", config.trials)
+  finally:
+    cluster.shutdown()
+
+
+def test_studies_of_something_else_are_refused(tmp_path):
+  address = address_of(tmp_path)
+  study.open_study(address, WHOLE, SPACE)
+  other = spaces.parse("learning_rate = log(0.001, 1); momentum = uniform(0, 0.5)", RetrainConfig())
+  with pytest.raises(InputError, match=r"the study 'tune' in .* is of another search space \(drop_path, momentum\); give the study"):
+    study.open_study(address, WHOLE, other)
+  with pytest.raises(InputError, match=r"was begun with another sampler; give the study another name, or the same flags"):
+    study.open_study(address, study.Config(trials=6, sampler="tpe"), SPACE)
+  study.open_study(address, study.Config(trials=60, sampler="random"), SPACE)
+  opened = study.open_study(address_of(tmp_path, "old"), WHOLE, SPACE)
+  opened.set_user_attr("dnas", "0.0.1")
+  with pytest.raises(InputError, match=r"the study 'old' in .* was begun with dnas 0\.0\.1 and this is dnas"):
+    study.open_study(address_of(tmp_path, "old"), WHOLE, SPACE)
+
+
+@pytest.mark.parametrize(
+  ("url", "message"),
+  [
+    ("nonsense", r"--storage=nonsense is no address of a data base; write sqlite"),
+    ("sqlite:////no/such/folder/study.db", r"does not answer \(.*\); give a folder that exists"),
+    ("postgresql+psycopg://me:secret@127.0.0.1:1/dnas", r"--storage=postgresql\+psycopg://me:\*\*\*@.* not answer .*start the postgresql"),
+    ("strange://host/name", r"needs a driver that is not installed"),
+  ],
+)
+def test_storages_that_cannot_be_used(url, message):
+  with pytest.raises(InputError, match=message) as raised:
+    study.open_study(study.Address(url, "tune", 1.0), WHOLE, SPACE)
+  assert "\n" not in str(raised.value)
+
+
+def test_a_journal_is_a_storage_too(tmp_path):
+  run = driver(tmp_path, study.Address(f"journal:///{tmp_path}/study.log", "tune"), WHOLE, InProcess())
+  run.run()
+  assert_each_once(run.study, tmp_path, WHOLE.trials)
+
+
+@pytest.mark.parametrize(
+  ("settings", "message"),
+  [
+    ({"sampler": "tpee"}, "did you mean 'tpe'"),
+    ({"pruner": "median", "objectives": "accuracy,weights"}, "it needs one objective"),
+    ({"objectives": "weights,accuracy"}, "put what validation measures first"),
+    ({"objectives": "accuracy,accuracy"}, "named twice"),
+    ({"eta": 1}, "it must be 2 or more"),
+  ],
+)
+def test_settings_that_are_refused(settings, message):
+  with pytest.raises(InputError, match=message):
+    study.Config(**settings)
+
+
+def test_accelerators_are_dealt_out(monkeypatch):
+  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+  dealt = executors.environments(4, 0.5)
+  assert [one["CUDA_VISIBLE_DEVICES"] for one in dealt] == ["2", "2", "3", "3"] and dealt[0]["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.450"
+  assert executors.environments(1, 2.0) == [{"CUDA_VISIBLE_DEVICES": "2,3"}] and executors.environments(2, 0.0) == [{}, {}]
+  with pytest.raises(InputError, match=r"pool\.accelerators is 1\.0; 3 workers need 3 and there are 2; give fewer workers"):
+    executors.environments(3, 1.0)
+
+
+@pytest.mark.parametrize(
+  ("address", "message"), [("here", "write it as HOST:PORT"), ("127.0.0.1:1", r"nothing answers there \(.*\); start Ray there with")]
+)
+def test_a_cluster_that_does_not_answer(address, message):
+  pytest.importorskip("ray")
+  with pytest.raises(InputError, match=message):
+    executors.Config(executor="ray", ray_address=address).open()
+
+
+def test_pictures(tmp_path):
+  run = driver(tmp_path, address_of(tmp_path), study.Config(trials=8, sampler="random", pruner="median"), InProcess())
+  run.run()
+  names = plots.save_plots(run.study, ["accuracy"], tmp_path / "pictures")
+  assert {"history", "parallel_coordinates", "contour", "importance", "epochs"} <= set(names)
+  assert all((tmp_path / "pictures" / f"{name}.{kind}").stat().st_size > 5000 for name in names for kind in ("png", "svg"))
