@@ -5,7 +5,9 @@ running in the study; it is then given out again, under its number, and goes on 
 """
 
 import dataclasses
+import fcntl
 import pathlib
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -91,6 +93,29 @@ class Reports:
     return bool(self.pruned_at)
 
 
+def work(run_trial: RunTrial, assignment: Assignment, payload: Any) -> Result:
+  """Runs a trial in a worker, alone: one whose node was lost may have a process there that does not know it yet.
+
+  Raises:
+    InputError: if another process does not leave the trial.
+  """
+  path = pathlib.Path(assignment.folder).with_suffix(".lock")
+  path.parent.mkdir(parents=True, exist_ok=True)
+  with open(path, "w") as lock:
+    for _ in range(_WAIT):
+      try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        break
+      except BlockingIOError:
+        time.sleep(1)
+    else:
+      raise InputError(f"{assignment.folder} is in use by another process, even after {_WAIT} s; end that.")
+    return run_trial(assignment, payload)
+
+
+_WAIT = 120  # seconds
+
+
 class Stopped(RuntimeError):
   """The driver was asked to stop; the study is as it should be."""
 
@@ -140,7 +165,7 @@ class Driver:
       if self.stopping():
         raise Stopped
       while len(self._active) < self.executor.workers and (assignment := self._next()) is not None:
-        self._active[self.executor.submit(self.run_trial, assignment, self.payload)] = assignment
+        self._active[self.executor.submit(work, self.run_trial, assignment, self.payload)] = assignment
       if not self._active:
         return
       for done in self.executor.wait(1.0):
@@ -191,7 +216,7 @@ class Driver:
       self._deaths[number] = self._deaths.get(number, 0) + 1
       logging.warning("The worker of trial %d died; the trial goes on from its last checkpoint.", number)
       if self._deaths[number] < MAX_DEATHS:
-        self._active[self.executor.submit(self.run_trial, assignment, self.payload)] = assignment
+        self._active[self.executor.submit(work, self.run_trial, assignment, self.payload)] = assignment
         return
       done = done._replace(error=RuntimeError(f"{MAX_DEATHS} workers died over it; is there too little memory?"))
     if done.error is not None:

@@ -40,7 +40,7 @@ def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.P
   if any(trial.intermediate_values for trial in complete):
     pictures["epochs"] = lambda: draw.plot_intermediate_values(study)
   folder.mkdir(parents=True, exist_ok=True)
-  with warnings.catch_warnings(), pyplot.style.context("default"):
+  with warnings.catch_warnings(), pyplot.rc_context({"font.size": 8}):
     warnings.simplefilter("ignore")  # that Optuna's drawing is experimental, and that an axis has a single value
     for name, plot in pictures.items():
       _save(plot(), folder / name)
@@ -63,7 +63,7 @@ def _parameters(study: optuna.Study, complete: Sequence[optuna.trial.FrozenTrial
 def _save(axes: Axes, path: pathlib.Path) -> None:
   """Writes the figure of some axes; for several axes Optuna returns an array of them."""
   figure: Figure = (axes if isinstance(axes, Axes) else axes.flat[0]).figure
-  figure.set_size_inches(9, 6 if isinstance(axes, Axes) else 8)
+  figure.set_size_inches((9, 6) if isinstance(axes, Axes) else (15, 13))
   for kind in ("png", "svg"):
     figure.savefig(path.with_suffix(f".{kind}"), dpi=130, bbox_inches="tight")
   pyplot.close(figure)

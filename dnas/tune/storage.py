@@ -7,6 +7,7 @@
 A server that goes away stalls a study and does not end it: every access is tried again until it answers.
 """
 
+import contextlib
 import functools
 import threading
 import time
@@ -23,6 +24,19 @@ from dnas.core.errors import InputError
 
 JOURNAL = "journal:///"
 _LONGEST_PAUSE = 10.0  # seconds
+
+
+def wait_for_storage(url: str, patience: float) -> BaseStorage:
+  """Opens a storage that was there before, and waits for it for so many seconds. Raises InputError as `open_storage` does."""
+  began, pause = time.monotonic(), 0.5
+  while True:
+    try:
+      return open_storage(url, patience)
+    except InputError:
+      if time.monotonic() - began > patience:
+        raise
+      time.sleep(pause)
+      pause = min(2 * pause, _LONGEST_PAUSE)
 
 
 def open_storage(url: str, patience: float) -> BaseStorage:
@@ -48,8 +62,10 @@ def open_storage(url: str, patience: float) -> BaseStorage:
   if parsed.get_backend_name() == "postgresql":
     options["connect_args"] = {"connect_timeout": 5}
   try:
-    with sqlalchemy.create_engine(url, **options).connect():
+    trial = sqlalchemy.create_engine(url, **options)
+    with contextlib.closing(trial.connect()):
       pass
+    trial.dispose()
     return _PatientStorage(url, options, patience)
   except (ImportError, sqlalchemy.exc.NoSuchModuleError) as e:
     mend = "install it, for PostgreSQL: pip install 'psycopg[binary]'"

@@ -22,7 +22,7 @@ from dnas import __version__
 from dnas.core.config import check, check_name, check_not_negative, check_positive
 from dnas.core.errors import FieldError, InputError
 from dnas.tune.space import SearchSpace
-from dnas.tune.storage import open_storage
+from dnas.tune.storage import open_storage, wait_for_storage
 
 DIRECTIONS = {"accuracy": "maximize", "loss": "minimize", "perplexity": "minimize", "weights": "minimize", "latency": "minimize"}
 """What a trial may be judged by; accuracy is a fraction, loss in nats, latency in milliseconds a batch."""
@@ -126,9 +126,8 @@ class Address:
 
   def load(self, config: Config) -> optuna.Study:
     """Opens the study for a worker, which reports and prunes, and asks for nothing."""
-    return optuna.load_study(
-      study_name=self.name, storage=open_storage(self.url, self.patience), sampler=RandomSampler(), pruner=config.make_pruner()
-    )
+    storage = wait_for_storage(self.url, self.patience)
+    return optuna.load_study(study_name=self.name, storage=storage, sampler=RandomSampler(), pruner=config.make_pruner())
 
 
 def open_study(address: Address, config: Config, space: SearchSpace) -> optuna.Study:
