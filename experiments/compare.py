@@ -10,10 +10,8 @@ holds every architecture that was evaluated, its result.json what the search end
 off, and runs only what is missing; so does one with more seeds or methods. Test accuracy is read once per search, after its end.
 """
 
-import concurrent.futures
 import dataclasses
 import json
-import multiprocessing
 import os
 import pathlib
 import sys
@@ -32,6 +30,7 @@ from dnas.search import study
 from dnas.search.methods import METHODS
 from dnas.search.strategies import STRATEGIES
 from dnas.train.run_folder import RunFolder
+from dnas.tune import executors
 from experiments import _flags, _run, search
 from experiments._evaluators import DATASETS, EVALUATORS, Judge, check_settings, make_judge, prepare, search_config
 from experiments.configs import IMAGE_SPACES
@@ -64,7 +63,6 @@ class CompareConfig(StrategySettings):
     seconds: budget of every search by a strategy, in accelerator seconds of the evaluations that it asks for; a differentiable method
       takes the epochs of its preset, and what it took is reported.
     seeds: searches per method, of seeds 0, 1, 2, ...
-    processes: how many searches run at once; 0 takes the number of cores. It changes no result.
   """
 
   methods: str = "random_search,regularized_evolution,reinforce,tpe"
@@ -79,7 +77,7 @@ class CompareConfig(StrategySettings):
   train_portion: float = 0.5
   seconds: float = 20000.0
   seeds: int = 20
-  processes: int = 0
+  pool: executors.Config = dataclasses.field(default_factory=lambda: executors.Config(workers=0))
 
   def __post_init__(self):
     for name in self.method_names:
@@ -91,7 +89,6 @@ class CompareConfig(StrategySettings):
     check_name("dataset", self.dataset, DATASETS)
     check_fraction(train_portion=self.train_portion)
     check_positive(epochs=self.epochs, report_epochs=self.report_epochs, seconds=self.seconds, seeds=self.seeds)
-    config_lib.check_not_negative(processes=self.processes)
 
   @property
   def method_names(self) -> tuple[str, ...]:
@@ -211,8 +208,8 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
 
 
 def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[str, int]]) -> None:
-  processes = min(config.processes or os.cpu_count() or 1, len(cells))
-  size = max(1, min(10, len(cells) // (4 * processes or 1)))
+  alone = config.pool.executor == "local" and (config.pool.workers == 1 or len(cells) <= 1)
+  size = max(1, min(10, len(cells) // (4 * (config.pool.workers or os.cpu_count() or 1))))
   jobs = []
   for method in config.method_names:
     seeds = [seed for name, seed in cells if name == method]
@@ -221,17 +218,27 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
   columns = (TextColumn("searches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
   with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
     task = bar.add_task("", total=len(cells))
-    if processes <= 1:
+    if alone:
       for job in jobs:
         bar.advance(task, run_cells(config, options, *job))
       return
-    pool = concurrent.futures.ProcessPoolExecutor(processes, multiprocessing.get_context("spawn"))
-    try:
-      for done in concurrent.futures.as_completed([pool.submit(run_cells, config, options, *job) for job in jobs]):
-        bar.advance(task, done.result())
-    finally:
-      pool.shutdown(cancel_futures=True)
+    with config.pool.open() as executor:
+      given, deaths = {executor.submit(run_cells, config, options, *job): job for job in jobs}, 0
+      while given:
+        for done in executor.wait(1.0):
+          job = given.pop(done.job)
+          if done.died:  # its searches go on from their journals
+            deaths += 1
+            if deaths > _MAX_DEATHS:
+              raise InputError(f"{deaths} workers of the comparison died; is there too little memory? The same command goes on.")
+            given[executor.submit(run_cells, config, options, *job)] = job
+          elif done.error is not None:
+            raise done.error
+          else:
+            bar.advance(task, done.value)
 
+
+_MAX_DEATHS = 20
 
 LAUNCHER = _flags.Launcher("compare", CompareConfig(), run, __doc__)
 main = LAUNCHER.main

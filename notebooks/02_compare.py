@@ -31,6 +31,7 @@ from dnas.evaluate.tabular import Tabular, report_test
 from dnas.report import comparison
 from dnas.search import study
 from dnas.search.strategies import STRATEGIES
+from dnas.tune import executors
 from experiments import compare
 from experiments._flags import Options
 
@@ -61,7 +62,8 @@ print(f"test accuracy {report_test(table, best[-1].genotype):.2f} %")
 # comparison that was broken off goes on where it stood.
 
 # %%
-config = compare.CompareConfig(methods="random_search,regularized_evolution,local_search", seconds=10_000.0, seeds=20, processes=1)
+methods = "random_search,regularized_evolution,local_search"
+config = compare.CompareConfig(methods=methods, seconds=10_000.0, seeds=20, pool=executors.Config(workers=1))
 root = pathlib.Path(tempfile.mkdtemp())
 compare.run(config, Options(workdir=str(root)), set())
 

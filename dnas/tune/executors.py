@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection
 from typing import Any, NamedTuple, Protocol
 
-from dnas.core.config import check, check_name, check_not_negative, check_positive
+from dnas.core.config import check, check_name, check_not_negative
 from dnas.core.errors import FieldError
 
 _GRACE = 60.0  # seconds that a worker has to save and leave when it is asked to
@@ -69,12 +69,12 @@ class Executor(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Where trials run; it changes no result but the order in which trials of several workers end.
+  """Where jobs run, such as the trials of a tuning; it changes no result but the order in which those of several workers end.
 
   Attributes:
     executor: local (processes of this machine) or ray.
-    workers: how many trials run at once.
-    accelerators: GPUs or TPUs of a trial; a fraction lets several share one; 0 leaves them to JAX.
+    workers: how many jobs run at once; 0 takes the number of cores of this machine.
+    accelerators: GPUs or TPUs of a job; a fraction lets several share one; 0 leaves them to JAX.
     ray_address: of a Ray cluster that runs, HOST:PORT, or 'auto'; empty starts one on this machine.
   """
 
@@ -85,8 +85,7 @@ class Config:
 
   def __post_init__(self):
     check_name("executor", self.executor, ("local", "ray"))
-    check_positive(workers=self.workers)
-    check_not_negative(accelerators=self.accelerators)
+    check_not_negative(workers=self.workers, accelerators=self.accelerators)
     whole = self.accelerators <= 1 or self.accelerators == int(self.accelerators)
     check(whole, "accelerators", self.accelerators, "give a fraction of one, or a whole number")
     idle = bool(self.ray_address) and self.executor != "ray"
@@ -94,9 +93,10 @@ class Config:
 
   def open(self) -> Executor:
     """Returns the executor. Raises InputError if there are too few accelerators, or the cluster does not answer."""
+    workers = self.workers or os.cpu_count() or 1
     if self.executor == "ray":
-      return Ray(self.workers, self.accelerators, self.ray_address)
-    return Local(self.workers, environments(self.workers, self.accelerators))
+      return Ray(workers, self.accelerators, self.ray_address)
+    return Local(workers, environments(workers, self.accelerators))
 
 
 def environments(workers: int, accelerators: float) -> list[dict[str, str]]:

@@ -12,7 +12,7 @@ from dnas.evaluate.synthetic_table import planted
 from dnas.report import comparison as comparisons
 from experiments import compare, report
 
-TINY = ("--methods=random_search,regularized_evolution", "--seconds=2000", "--seeds=3", "--processes=1", "--compilation_cache=none")
+TINY = ("--methods=random_search,regularized_evolution", "--seconds=2000", "--seeds=3", "--pool.workers=1", "--compilation_cache=none")
 CELL = "nasbench201/tabular/regularized_evolution/seed_0001"
 
 
@@ -79,7 +79,7 @@ def test_more_seeds_and_methods_run_what_is_missing(finished, tmp_path, capsys):
 
 
 def test_two_processes_come_to_the_same_bytes(finished, tmp_path):
-  assert launch(f"--workdir={tmp_path}", *TINY, "--processes=2") == 0
+  assert launch(f"--workdir={tmp_path}", *TINY, "--pool.workers=2") == 0
   assert contents(tmp_path) == contents(finished)
 
 
@@ -128,7 +128,7 @@ def test_bad_input(tmp_path, capsys):
     (("--dataset=cifar100",), "--dataset is cifar100; the planted table stands for cifar10 alone"),
     (("--table=nowhere.npz",), "nowhere.npz does not exist; give the npz of NAS-Bench-201."),
     (("--epochs=13",), "it has no training of 13 epochs; the budget can be 12 or 200."),
-    (("--seconds=10", "--processes=1"), "the budget is 10.0 seconds, and the first evaluation costs"),
+    (("--seconds=10", "--pool.workers=1"), "the budget is 10.0 seconds, and the first evaluation costs"),
     (("--reinforce.learning_rate=1", "--methods=random_search"), "--reinforce.learning_rate is 1.0; it does nothing with"),
     (("--methods=asha", "--asha.budgets=12,x"), "--asha.budgets"),
   ]
@@ -161,7 +161,7 @@ def test_a_table_without_its_columns_or_rows_is_refused(tmp_path, capsys):
 
 
 def test_asha_takes_its_rungs_from_a_flag(tmp_path):
-  assert launch(f"--workdir={tmp_path}", "--methods=asha", "--asha.budgets=12,200", "--seconds=20000", "--seeds=1", "--processes=1") == 0
+  assert launch(f"--workdir={tmp_path}", "--methods=asha", "--asha.budgets=12,200", "--seconds=20000", "--seeds=1", "--pool.workers=1") == 0
   lines = [json.loads(line) for line in (tmp_path / "nasbench201/tabular/asha/seed_0000/journal.jsonl").read_text().splitlines()]
   assert {line["budget"] for line in lines} == {12, 200}
 

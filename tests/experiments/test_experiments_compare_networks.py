@@ -17,6 +17,7 @@ from dnas.report import comparison as comparisons
 from dnas.search import image_workload
 from dnas.supernet import bilevel
 from dnas.train import images
+from dnas.tune import executors
 from experiments import _flags, compare, report
 
 pytestmark = pytest.mark.xdist_group("evaluate_networks")
@@ -55,7 +56,7 @@ def table(tmp_path_factory):
 
 def launch(root, *flags):
   cache = f"--compilation_cache={jax.config.jax_compilation_cache_dir}"
-  common = ("--space=nasbench201", "--seeds=1", "--processes=1", cache)
+  common = ("--space=nasbench201", "--seeds=1", "--pool.workers=1", cache)
   return compare.main(["compare", f"--workdir={root}", *common, *map(str, flags)])
 
 
@@ -125,5 +126,5 @@ def test_bad_input(tmp_path, capsys, flags, sentence):
 def test_the_configuration_of_a_cell_holds_what_its_result_depends_on():
   config = compare.CompareConfig(methods="tpe", seconds=100.0)
   cell = config.of_cell("tpe", 3)
-  assert cell["tpe.startup"] == 10 and cell["seed"] == 3 and "seeds" not in cell and "processes" not in cell
-  assert dataclasses.replace(config, seeds=7, processes=1).of_cell("tpe", 3) == cell
+  assert cell["tpe.startup"] == 10 and cell["seed"] == 3 and "seeds" not in cell and "pool" not in str(cell)
+  assert dataclasses.replace(config, seeds=7, pool=executors.Config(workers=1)).of_cell("tpe", 3) == cell
