@@ -52,7 +52,8 @@ print(config.search_space)
 # %% [markdown]
 # ## The study
 #
-# Successive halving ends a trial early when others of its rung are better, and comes back to it when it turns out to have been among the best.
+# Successive halving ends a trial early when others of its rung are better, and comes back to it when it turns out to have been among
+# the best.
 
 # %%
 folder = pathlib.Path(tempfile.mkdtemp()) / "tuned"
