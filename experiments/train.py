@@ -132,7 +132,7 @@ class Outcome(NamedTuple):
 
 def outcome_of(result: Mapping[str, Any]) -> Outcome:
   """Returns the outcome of the result of a training."""
-  split, name = ("test", "test") if "test/loss" in result else ("valid", "validation")
+  split, name = ("test", "test") if any(key.startswith("test/") for key in result) else ("valid", "validation")
   if f"{split}/perplexity" in result:
     return Outcome(f"{name} perplexity", "", result[f"{split}/perplexity"])
   return Outcome(f"{name} error", " %", 100 * (1 - result[f"{split}/accuracy"]))

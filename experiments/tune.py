@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_not_negative, check_positive
-from dnas.core.errors import InputError
+from dnas.core.errors import FieldError, InputError
 from dnas.report.tables import Table
 from dnas.train.loop import Stopped
 from dnas.train.run_folder import RunFolder
@@ -72,6 +72,27 @@ class TuneConfig:
     check_positive(train_portion=self.train_portion)
     check(self.train_portion < 1, "train_portion", self.train_portion, "a trial is judged by the rest, so it must be below 1")
     check(bool(self.study_name.strip()), "study_name", "''", "give the study a name")
+
+
+  def idle(self, path: str) -> str:
+    """Returns why a setting does nothing here, and the mend, or nothing if it does something."""
+    for field, (by, users) in _USED_BY.items():
+      chosen = getattr(self.study, by)
+      if path == f"study.{field}" and chosen not in users:
+        return f"it does nothing with --study.{by}={chosen}, so leave it out, or choose {' or '.join(users)}"
+    if path == "train_portion" and isinstance(self, LanguageTuneConfig):
+      return "a text has a validation set of its own, so leave it out"
+    return ""
+
+
+_USED_BY = {
+  "startup": ("sampler", ("tpe", "gp", "cmaes")),
+  "population": ("sampler", ("nsga2",)),
+  "min_epochs": ("pruner", ("successive_halving", "hyperband", "median")),
+  "eta": ("pruner", ("successive_halving", "hyperband")),
+  "promote": ("pruner", ("successive_halving",)),
+}
+"""Field of the study to what it belongs to: the field that chooses, and the choices that look at it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -221,6 +242,9 @@ def command_of(tuning: Tuning, trial: FrozenTrial) -> str:
 
 def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, given: set[str]) -> None:
   """Tunes or goes on, reports, retrains the best, and tests it."""
+  for path in sorted(given):
+    if reason := config.idle(path):
+      raise FieldError(path, config_lib.flatten(config)[path], reason)
   _flags.require_workdir(options)
   tuning = Tuning(config, options)
   flat = config_lib.flatten(config)
@@ -257,7 +281,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
   folder.write_result(result)
   print(f"pictures ({', '.join(pictures)}): {folder.pictures}")
   print(f"the best trial again: {result['command']}")
-  print(f"look at the study: optuna-dashboard {tuning.address.url}")
+  print(f"look at the study: optuna-dashboard {'STORAGE' if config.storage else tuning.address.url}")
 
 
 def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, epochs: int, objectives: int) -> dict[str, Any]:

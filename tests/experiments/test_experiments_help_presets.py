@@ -12,10 +12,10 @@ import pytest
 
 from dnas.core import config as config_lib
 from dnas.search.remedies import Remedies
-from experiments import _flags, compare, configs, demo, report, search, train
+from experiments import _flags, compare, configs, demo, report, search, train, tune
 from experiments.train import Outcome
 
-LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, demo, compare, report)}
+LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, demo, compare, report, tune)}
 PRESETS = {name: _flags._preset(name) for name in _flags.preset_names()}
 
 TEXT = ("--space=darts_recurrent",)
@@ -23,15 +23,18 @@ CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "els
 CHOICES |= {"methods": "random_search,gdas", "evaluator": "training", "table": "elsewhere.npz", "dataset": "imagenet16_120"}
 CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "asha.strategy": "tpe", "hyperband.strategy": "tpe"}
 CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation": "uniform"}
+CHOICES |= {"train.schedule": "linear", "search_space": "train.learning_rate = log(0.1, 0.2)", "storage": "elsewhere", "study_name": "b"}
+CHOICES |= {"study.sampler": "random", "study.pruner": "median", "study.objectives": "loss", "pool.executor": "ray"}
 IMAGE_CHOICES, TEXT_CHOICES = {"data.dataset": "cifar100"}, {"data.level": "character"}
 
 
 def is_text(config):
-  return getattr(config, "space", "") in configs.TEXT_SPACES
+  return getattr(getattr(config, "training", config), "space", "") in configs.TEXT_SPACES
 
 
 def other(path, kind, value, of_text):
   """Another valid value of a field."""
+  path = path.removeprefix("training.")
   if path == "method" and value == "darts":
     return "gdas"
   if path == "evaluator" and value == "training":
@@ -60,7 +63,8 @@ CASES = [
   for launcher, base in BASES
   for config in [LAUNCHERS[launcher].parse([launcher, *base])[0]]
   for path, kind, value in config_lib.fields(config)
-  if not (is_text(config) and path == "space")  # the only one for text
+  if not (is_text(config) and path.endswith("space"))  # the only one for text
+  if not (path.endswith("test") and not is_text(config)) and not path.endswith("ray_address")  # they are refused alone
   if path != "keep_operations" or config.start_from  # it is refused alone
 ]
 
@@ -86,6 +90,8 @@ def test_a_space_or_a_preset_chooses_the_configuration():
       config, _, given = LAUNCHERS[launcher].parse([launcher, *flags])
       assert config == wanted and type(config) is type(wanted) and given == ({"space"} if flags else set())
   for name, module in PRESETS.items():
+    if module.LAUNCHER == "tune":
+      continue
     config, _, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, f"--space={module.CONFIG.space}", f"--preset={name}"])
     assert config == module.CONFIG and given == {"space"} and is_text(config) == name.startswith(("darts_ptb", "darts_wikitext2", "text"))
 
@@ -139,8 +145,8 @@ def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
   words = shlex.split(said["Command"])
   assert words[:3] == ["python", "-m", f"experiments.{module.LAUNCHER}"]
   config, options, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, *words[3:]])
-  assert options.preset == name and options.workdir and given <= {"genotype", "table", "start_from"}
-  assert config == dataclasses.replace(module.CONFIG, **{path: getattr(config, path) for path in given})
+  assert options.preset == name and options.workdir and given <= {"genotype", "table", "start_from", "pool.workers", "pool.accelerators"}
+  assert config == config_lib.replace(module.CONFIG, {path: config_lib.flatten(config)[path] for path in given})
 
 
 PUBLISHED_DATA = {"data.dataset": "cifar10", "data.data_dir": "", "data.examples": 0, "data.crop_padding": 4, "data.flip": True}
@@ -170,6 +176,7 @@ PUBLISHED_RETRAINING = {
   **PUBLISHED_DATA,
   "space": "darts_conv",
   "genotype": "DARTS_V2",
+  "test": True,
   "seed": 0,
   "data.train_portion": 1.0,
   "data.batch_size": 96,
@@ -181,6 +188,7 @@ PUBLISHED_RETRAINING = {
   "train.epochs": 600,
   "train.learning_rate": 0.025,
   "train.final_learning_rate": 0.0,
+  "train.schedule": "cosine",
   "train.momentum": 0.9,
   "train.nesterov": False,
   "train.weight_decay": 3e-4,
@@ -227,6 +235,7 @@ PTB_SEARCH = {
 PTB_RETRAINING = {
   **PTB,
   "genotype": "DARTS_V2",
+  "test": True,
   "seed": 1267,
   "data.batch_size": 64,
   "data.length_deviation": 5.0,

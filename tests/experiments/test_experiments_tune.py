@@ -160,6 +160,7 @@ REFUSED = {
   ("--study.objectives=perplexity", "--study.pruner=none"): "trainings on images have no perplexity",
   ("--pool.ray_address=127.0.0.1:1",): "it does nothing with --pool.executor=local",
   ("--train_portion=1",): "a trial is judged by the rest, so it must be below 1",
+  ("--study.eta=4",): "it does nothing with --study.pruner=median, so leave it out, or choose successive_halving or hyperband",
   ("--study.trials=0",): "it must be above zero",
   ("--training.genotype=DARTS_V3",): "did you mean 'DARTS_V2'?",
 }
