@@ -17,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from multiprocessing import connection
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, Self
 
 from dnas.core.config import check, check_name, check_not_negative
 from dnas.core.errors import FieldError
@@ -62,7 +62,7 @@ class Executor(Protocol):
     """Asks what still runs to save and to leave, and waits for it."""
     ...
 
-  def __enter__(self) -> "Executor": ...
+  def __enter__(self) -> Self: ...
 
   def __exit__(self, *_: object) -> None: ...
 
@@ -124,15 +124,13 @@ class _Worker(NamedTuple):
   pipe: connection.Connection
 
 
-class Local:
-  """Processes of this machine; see `Executor`. They leave when their parent dies, however it does."""
+class _Queue:
+  """What both executors do with jobs that wait for a worker; a context manager."""
 
-  def __init__(self, workers: int, variables: Sequence[Mapping[str, str]] = ()):
-    self.workers, self._variables = workers, list(variables) or [{}] * workers
-    self._context, self._numbers = multiprocessing.get_context("spawn"), itertools.count()
+  def __init__(self, workers: int):
+    self.workers = workers
     self._waiting: collections.deque[tuple[int, Any]] = collections.deque()
-    self._pool: dict[int, _Worker] = {}
-    self._running: dict[int, int] = {}  # worker to its job
+    self._numbers = itertools.count()
 
   def submit(self, function: Callable[..., Any], *arguments: Any) -> int:
     """See `Executor`."""
@@ -140,6 +138,22 @@ class Local:
     self._waiting.append((number, (function, arguments)))
     self._serve()
     return number
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
+
+
+class Local(_Queue):
+  """Processes of this machine; see `Executor`. They leave when their parent dies, however it does."""
+
+  def __init__(self, workers: int, variables: Sequence[Mapping[str, str]] = ()):
+    super().__init__(workers)
+    self._variables, self._context = list(variables) or [{}] * workers, multiprocessing.get_context("spawn")
+    self._pool: dict[int, _Worker] = {}
+    self._running: dict[int, int] = {}  # worker to its job
 
   def wait(self, timeout: float) -> list[Done]:
     """See `Executor`."""
@@ -162,12 +176,6 @@ class Local:
       worker.process.kill()
       worker.process.join()
     self._pool, self._running = {}, {}
-
-  def __enter__(self) -> "Local":
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    self.close()
 
   def _serve(self) -> None:
     free = (worker for worker in range(self.workers) if worker not in self._running)
@@ -231,7 +239,7 @@ def _leave_with(parent: int) -> None:
   os._exit(1)
 
 
-class Ray:
+class Ray(_Queue):
   """Tasks of a Ray cluster; see `Executor`. A task that a lost node takes with it counts as one whose worker died."""
 
   def __init__(self, workers: int, accelerators: float, address: str):
@@ -240,21 +248,13 @@ class Ray:
       import ray
     except ImportError:
       raise FieldError("pool.executor", "ray", "Ray is not installed; pip install 'ray[default]', or give local") from None
-    self.workers, self._ray, self._numbers = workers, ray, itertools.count()
-    self._waiting: collections.deque[tuple[int, Any]] = collections.deque()
+    super().__init__(workers)
+    self._ray, self._owned = ray, not ray.is_initialized()
     self._running: dict[Any, int] = {}
-    self._owned = not ray.is_initialized()
     if self._owned:
       _connect(ray, address, workers)
     options = {"num_cpus": 1, "max_retries": 0, "max_calls": 0} | ({"num_gpus": accelerators} if accelerators else {})
     self._call = ray.remote(**options)(_call)
-
-  def submit(self, function: Callable[..., Any], *arguments: Any) -> int:
-    """See `Executor`."""
-    number = next(self._numbers)
-    self._waiting.append((number, (function, arguments)))
-    self._serve()
-    return number
 
   def wait(self, timeout: float) -> list[Done]:
     """See `Executor`."""
@@ -275,12 +275,6 @@ class Ray:
     self._running = {}
     if self._owned:
       self._ray.shutdown()
-
-  def __enter__(self) -> "Ray":
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    self.close()
 
   def _serve(self) -> None:
     while self._waiting and len(self._running) < self.workers:

@@ -103,7 +103,7 @@ SAMPLERS: Mapping[str, Callable[[Config, int], BaseSampler]] = {
 
 PRUNERS: Mapping[str, Callable[[Config], BasePruner]] = {
   "none": lambda config: NopPruner(),
-  "median": lambda config: MedianPruner(n_startup_trials=5, n_warmup_steps=config.min_epochs - 1),
+  "median": lambda config: MedianPruner(n_startup_trials=5, n_warmup_steps=config.min_epochs),
   "successive_halving": lambda config: SuccessiveHalvingPruner(min_resource=config.min_epochs, reduction_factor=config.eta),
   "hyperband": lambda config: HyperbandPruner(min_resource=config.min_epochs, reduction_factor=config.eta),
 }

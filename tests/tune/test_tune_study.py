@@ -94,6 +94,16 @@ def test_every_sampler_asks_within_the_space_and_in_one_order(sampler, tmp_path)
   assert outcomes[0] == outcomes[1] and len({params["learning_rate"] for params in outcomes[0]}) > 3
 
 
+@pytest.mark.parametrize("pruner", ["median", "hyperband"])
+def test_every_pruner_ends_some_trials_early(pruner, tmp_path):
+  config = study.Config(trials=14, sampler="random", pruner=pruner, min_epochs=2, eta=3)
+  run = driver(tmp_path, address_of(tmp_path), config, InProcess())
+  run.run()
+  pruned = [trial for trial in run.study.trials if trial.state is TrialState.PRUNED]
+  assert pruned and all(2 <= trial.user_attrs["pruned_at"] == trial.last_step < EPOCHS for trial in pruned)
+  assert_each_once(run.study, tmp_path, config.trials)
+
+
 def test_workers_that_are_killed_lose_nothing(tmp_path):
   with executors.Local(8) as pool:
     run = driver(tmp_path, address_of(tmp_path), HALVING, pool, {"kill": (0, 5, 7), "seconds": 0.01})
