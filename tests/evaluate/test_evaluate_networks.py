@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 
 import jax
 import jax.numpy as jnp
@@ -79,6 +80,30 @@ def test_a_training_goes_on_from_rung_to_rung_and_trains_no_epoch_twice(dataset,
   whole = training(dataset, tmp_path / "whole")(Proposal(CELL))
   assert whole.score == longer.score and whole.metrics == longer.metrics
   assert 0 <= first.score <= 1 and evaluate.folder_of(CELL) != evaluate.folder_of(OTHER)
+
+
+def test_trainings_that_differ_in_their_rates_share_one_program(dataset):
+  def program(**changes):
+    config = dataclasses.replace(images.Config(epochs=3, drop_path=0.1), **changes)
+    task = images.RetrainTask(config, NETWORK, DATA, dataset, CELL, 0)
+    state = task.init()
+    key = loop.step_key(state.key, np.int32(0))
+    return task._step.lower(state, task._pipeline.shuffled(0, key), key, task.rates(0)).as_text()
+
+  others = {"learning_rate": 0.3, "weight_decay": 0.1, "momentum": 0.5, "gradient_clip": 1.0, "drop_path": 0.4, "epochs": 7}
+  assert program() == program(**others, schedule="linear") != program(nesterov=True)
+
+
+def test_nothing_compiles_after_the_first_epoch_of_a_training(dataset, caplog):
+  task = images.RetrainTask(images.Config(epochs=2, drop_path=0.0), NETWORK, DATA, dataset, CELL, 0)
+  run = loop.run(task, loop.restore(task, None))
+  next(run)
+  with jax.log_compiles(), caplog.at_level(logging.DEBUG):
+    jax.jit(lambda x: x + 2)(jnp.zeros(3))
+    assert any("Compiling" in record.getMessage() for record in caplog.records)  # so the log would show it
+    caplog.clear()
+    next(run)
+  assert [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()] == []
 
 
 def test_a_training_refuses_what_it_cannot_do(dataset, tmp_path):
