@@ -32,4 +32,9 @@ def check_comparison(names):
   assert names["journal"][-1][1].score <= names["best"][-1].score and len(names["figure"].axes) == 2
 
 
-EXPECTED = {"01_build_search_draw": check_search, "02_compare": check_comparison}
+def check_tuning(names):
+  result = names["result"]
+  assert result["best"]["values"] >= result["default"]["values"] and result["epochs"] < 6 * 4 and len(result["test"]["values"]) == 2
+
+
+EXPECTED = {"01_build_search_draw": check_search, "02_compare": check_comparison, "03_tune": check_tuning}

@@ -192,6 +192,7 @@ AWAY = float(os.environ.get("DNAS_DATABASE_AWAY", "4"))
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning", "ignore:os.fork")  # Ray's own services are forked
 def test_ray_gives_the_trials_of_local_and_survives_the_loss_of_a_node(tmp_path, monkeypatch):
   from ray.cluster_utils import Cluster
 
