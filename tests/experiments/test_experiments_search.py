@@ -135,9 +135,8 @@ def test_genotypes_by_name_seed_and_file(tmp_path):
     train.load_genotype(str(tmp_path))
 
 
-@pytest.mark.parametrize("flags", [("--hypergradient=finite_difference",), ("--hypergradient=unrolled", "--unrolled.steps=2")])
-def test_second_order_searches_run(searched, tmp_path, flags):
-  assert launch("search", *SEARCH, "--darts.epochs=1", *flags, f"--workdir={tmp_path / 'run'}") == 0
+def test_second_order_searches_run(searched, tmp_path):
+  assert launch("search", *SEARCH, "--darts.epochs=1", "--hypergradient=finite_difference", f"--workdir={tmp_path / 'run'}") == 0
   first_order, second_order = (lines(folder / "architecture.jsonl")[0]["mixture"] for folder in (searched, tmp_path / "run"))
   assert first_order["reduce"] != second_order["reduce"]
 
