@@ -98,7 +98,7 @@ def test_a_second_signal_kills_at_once(tmp_path):
 def test_a_full_disk_is_one_sentence_and_the_run_goes_on_later(unbroken, tmp_path, size):
   workdir = tmp_path / "run"
   status, last, err = ended(start(workdir, "--file_size_after=3", f"--file_size={size}"))
-  assert status == 2 and err == "" and last.startswith("InputError: the checkpoint of step")
+  assert (status, err) == (2, "") and last.startswith("InputError: the checkpoint of step")
   assert str(workdir / "checkpoints") in last and "file too large" in last
   kept = sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdecimal())[-1]
   assert f"the last good one, of step {kept}, is kept" in last and 1 <= kept <= STEPS
