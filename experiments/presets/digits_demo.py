@@ -15,5 +15,5 @@ CONFIG = ImageSearchConfig(
   seed=2,
   data=DataConfig(dataset="digits", train_portion=0.5, batch_size=64, eval_batch_size=256, crop_padding=1, flip=False),
   supernet=SupernetConfig(channels=4, cells=3, stem_multiplier=3),
-  darts=DartsConfig(epochs=8, learning_rate=0.1, arch_learning_rate=1e-2, diagnose_every=8),
+  darts=DartsConfig(epochs=8, learning_rate=0.1, arch_learning_rate=1e-2),
 )
