@@ -93,4 +93,4 @@ def _result(
   if values is not None:
     reports.ends([epoch[f"valid/{assignment.config.objective_names[0]}"] for epoch in epochs])  # the last epoch too
   seconds = epochs[-1]["seconds"] if epochs else 0.0
-  return Result(values, max(len(epochs) - assignment.resumed, 0), seconds, 0 if values else reports.pruned_at, notes)
+  return Result(values, max(len(epochs) - assignment.resumed, 0), seconds, notes)

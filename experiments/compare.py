@@ -223,22 +223,10 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
         bar.advance(task, run_cells(config, options, *job))
       return
     with config.pool.open() as executor:
-      given, deaths = {executor.submit(run_cells, config, options, *job): job for job in jobs}, 0
-      while given:
-        for done in executor.wait(1.0):
-          job = given.pop(done.job)
-          if done.died:  # its searches go on from their journals
-            deaths += 1
-            if deaths > _MAX_DEATHS:
-              raise InputError(f"{deaths} workers of the comparison died; is there too little memory? The same command goes on.")
-            given[executor.submit(run_cells, config, options, *job)] = job
-          elif done.error is not None:
-            raise done.error
-          else:
-            bar.advance(task, done.value)
+      for done in executors.run_all(executor, [(run_cells, config, options, *job) for job in jobs]):
+        if done is not None:
+          bar.advance(task, done[1])
 
-
-_MAX_DEATHS = 20
 
 LAUNCHER = _flags.Launcher("compare", CompareConfig(), run, __doc__)
 main = LAUNCHER.main

@@ -73,7 +73,6 @@ class TuneConfig:
     check(self.train_portion < 1, "train_portion", self.train_portion, "a trial is judged by the rest, so it must be below 1")
     check(bool(self.study_name.strip()), "study_name", "''", "give the study a name")
 
-
   def idle(self, path: str) -> str:
     """Returns why a setting does nothing here, and the mend, or nothing if it does something."""
     for field, (by, users) in _USED_BY.items():
@@ -164,35 +163,20 @@ class Tuning:
     """Returns the training of a trial on all training data, with the test at its end."""
     folder = self.root / "final" / "best"
     changes = {"seed": seed} | ({"data.train_portion": 1.0} if isinstance(self.config.training, ImageTrainConfig) else {})
-    return _trial.config_of(config_lib.replace(self.config.training, changes), point_of(trial), folder)
+    return _trial.config_of(config_lib.replace(self.config.training, changes), engine.point_of(trial), folder)
 
   def run_finals(self, executor: executors.Executor, best: FrozenTrial, stop: StopRequest) -> list[dict[str, float]]:
     """Retrains the best trial with every seed, or goes on with that, and returns the results. Raises InputError and Stopped."""
     folders = [self.root / "final" / f"seed_{seed:04d}" for seed in range(self.config.seeds)]
-    jobs = {
-      executor.submit(_trial.run_final, self.final_config(best, seed), dataclasses.replace(self.options, workdir=str(folder))): seed
-      for seed, folder in enumerate(folders)
-    }
+    settings = [dataclasses.replace(self.options, workdir=str(folder)) for folder in folders]
+    jobs = [(_trial.run_final, self.final_config(best, seed), own) for seed, own in enumerate(settings)]
     results: dict[int, dict[str, float]] = {}
-    while len(results) < len(folders):
-      if stop.requested:
+    for done in executors.run_all(executor, jobs):
+      if done is not None:
+        results[done[0]] = done[1]
+      elif stop.requested:
         raise engine.Stopped
-      for done in executor.wait(1.0):
-        seed = jobs.pop(done.job)
-        if done.died:
-          own = dataclasses.replace(self.options, workdir=str(folders[seed]))
-          jobs[executor.submit(_trial.run_final, self.final_config(best, seed), own)] = seed
-        elif done.error is not None:
-          raise done.error
-        else:
-          results[seed] = done.value
     return [results[seed] for seed in range(len(folders))]
-
-
-def point_of(trial: FrozenTrial) -> spaces.Point:
-  """Returns the point of a trial."""
-  values, decisions = trial.user_attrs["point"]
-  return spaces.Point(values, decisions and tuple(decisions))
 
 
 def trial_line(name: str, trial: FrozenTrial, settings: StudyConfig) -> str:
@@ -233,7 +217,7 @@ def best_table(opened: optuna.Study, settings: StudyConfig, count: int = 10) -> 
 
 def command_of(tuning: Tuning, trial: FrozenTrial) -> str:
   """Returns the command that runs the training of a trial again, in a folder of its own."""
-  config = _trial.config_of(tuning.trial_training, point_of(trial), tuning.root / "best")
+  config = _trial.config_of(tuning.trial_training, engine.point_of(trial), tuning.root / "best")
   default = LanguageTrainConfig() if isinstance(config, LanguageTrainConfig) else ImageTrainConfig()
   changed = {path: value for path, value in config_lib.flatten(config).items() if config_lib.flatten(default)[path] != value}
   space = {"space": config.space} | changed
@@ -271,7 +255,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
     if first.state is TrialState.COMPLETE:
       print(f"the configuration itself (trial 0): {settings.objective_names[0]} {first.values[0]:.4f}; the best: {best[0].values[0]:.4f}")
   if config.baseline:
-    result["baseline"] = _baseline(tuning, executor, stop, spent, len(settings.objective_names))
+    result["baseline"] = _baseline(tuning, executor, stop, spent)
   (tuning.root / "best_trials.md").write_text(table.to_markdown())
   (tuning.root / "trials.json").write_text(json.dumps([_summary(trial) for trial in opened.trials], indent=2) + "\n")
   pictures = plots.save_plots(opened, settings.objective_names, folder.pictures)
@@ -284,7 +268,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
   print(f"look at the study: optuna-dashboard {'STORAGE' if config.storage else tuning.address.url}")
 
 
-def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, epochs: int, objectives: int) -> dict[str, Any]:
+def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, epochs: int) -> dict[str, Any]:
   """Runs random search for as many epochs, rounded up to whole trainings, and says what it found."""
   whole = -(-epochs // tuning.config.training.train.epochs)
   settings = dataclasses.replace(tuning.config.study, sampler="random", pruner="none", trials=whole, seed=tuning.config.study.seed + 1)

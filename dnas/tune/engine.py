@@ -53,14 +53,12 @@ class Result(NamedTuple):
     values: of the objectives; None for a trial that was pruned or did not stay finite.
     epochs: how many epochs the trial has trained, those of another trial before it not counted.
     seconds: what its training has taken so far.
-    pruned_at: after how many epochs the pruner ended it, 0 if it did not.
     notes: what else is to be kept with the trial.
   """
 
   values: tuple[float, ...] | None
   epochs: int
   seconds: float
-  pruned_at: int = 0
   notes: dict[str, Any] = {}
 
 
@@ -114,6 +112,12 @@ def work(run_trial: RunTrial, assignment: Assignment, payload: Any) -> Result:
 
 
 _WAIT = 120  # seconds
+
+
+def point_of(trial: FrozenTrial) -> Point:
+  """Returns the point of a trial that the driver has asked for."""
+  values, decisions = trial.user_attrs["point"]
+  return Point(values, decisions and tuple(decisions))
 
 
 class Stopped(RuntimeError):
@@ -205,9 +209,8 @@ class Driver:
 
   def _assignment(self, trial: FrozenTrial) -> Assignment:
     attrs = trial.user_attrs
-    values, decisions = attrs["point"]
-    point = Point(values, decisions and tuple(decisions))
-    return Assignment(self.address, self.config, trial.number, trial._trial_id, point, attrs["folder"], attrs.get("resumed", 0))
+    folder, resumed = attrs["folder"], attrs.get("resumed", 0)
+    return Assignment(self.address, self.config, trial.number, trial._trial_id, point_of(trial), folder, resumed)
 
   def _end(self, done: Done) -> None:
     assignment = self._active.pop(done.job)

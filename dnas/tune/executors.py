@@ -15,12 +15,12 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from typing import Any, NamedTuple, Protocol, Self
 
 from dnas.core.config import check, check_name, check_not_negative
-from dnas.core.errors import FieldError
+from dnas.core.errors import FieldError, InputError
 
 _GRACE = 60.0  # seconds that a worker has to save and leave when it is asked to
 
@@ -65,6 +65,35 @@ class Executor(Protocol):
   def __enter__(self) -> Self: ...
 
   def __exit__(self, *_: object) -> None: ...
+
+
+MAX_DEATHS = 20
+"""So many workers that die over jobs of `run_all` end it."""
+
+
+def run_all(executor: Executor, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any] | None]:
+  """Runs jobs, (function, *arguments), and gives those whose worker died again; they are to go on from what they have saved.
+
+  Yields:
+    The position of a job with what it returned, and at least once a second None, so that the caller can stop.
+
+  Raises:
+    Exception: what a job raised, or InputError if too many workers die.
+  """
+  given, deaths = {executor.submit(*job): position for position, job in enumerate(jobs)}, 0
+  while given:
+    for done in executor.wait(1.0):
+      position = given.pop(done.job)
+      if done.died:
+        deaths += 1
+        if deaths > MAX_DEATHS:
+          raise InputError(f"{deaths} workers died; is there too little memory? The same command goes on.")
+        given[executor.submit(*jobs[position])] = position
+      elif done.error is not None:
+        raise done.error
+      else:
+        yield position, done.value
+    yield None
 
 
 @dataclasses.dataclass(frozen=True)

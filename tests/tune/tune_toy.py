@@ -40,10 +40,10 @@ def run_trial(assignment, payload):
     done = lines(path)
     values = [curve(assignment.point, epoch + 1) for epoch in range(len(done))]
     if len(done) < EPOCHS and reports.ends(values):
-      return engine.Result(None, len(done) - assignment.resumed, 0.0, reports.pruned_at, {"weights": 1})
+      return engine.Result(None, len(done) - assignment.resumed, 0.0, {"weights": 1})
     if len(done) == EPOCHS:
       reports.ends(values)
-      return engine.Result((values[-1],), EPOCHS - assignment.resumed, 0.0, 0, {"weights": 1})
+      return engine.Result((values[-1],), EPOCHS - assignment.resumed, 0.0, {"weights": 1})
     time.sleep(payload.get("seconds", 0.0))
     with open(path, "a") as file:
       file.write(json.dumps({"epoch": len(done) + 1, "process": os.getpid(), "trial": assignment.number}) + "\n")
