@@ -1,10 +1,14 @@
 """Settings of the whole suite: strict rank promotion, a persistent compilation cache, one CPU device."""
 
+import contextlib
+import logging
 import pathlib
 import tempfile
 
 import jax
+import jax.numpy as jnp
 import matplotlib
+import pytest
 
 matplotlib.use("Agg")
 jax.config.update("jax_platforms", "cpu")
@@ -12,3 +16,20 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(tempfile.gettempdir()) / "dnas-test-compilation-cache"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+@pytest.fixture
+def compilations(caplog):
+  """A context manager: the list of what is compiled inside it, complete when it is left."""
+
+  @contextlib.contextmanager
+  def listen():
+    messages = []
+    with jax.log_compiles(), caplog.at_level(logging.DEBUG):
+      jax.jit(lambda x: x + 2)(jnp.zeros(3))
+      assert any("Compiling" in record.getMessage() for record in caplog.records)  # so the log would show it
+      caplog.clear()
+      yield messages
+    messages += [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()]
+
+  return listen
