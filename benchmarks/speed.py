@@ -2,15 +2,19 @@
 
   python -m benchmarks.speed --workdir=runs/speed
   python -m benchmarks.speed --jobs=search_first_order,search_second_order --channels=16 --cells=8 --batch=16,64 --workdir=runs/speed
+  python -m benchmarks.speed --jobs=search_first_order --peer --workdir=runs/speed_peer
 
 Every job is measured at every combination of cells, channels and batch. 'Cold' is the time from a built network to the end of its first
 step with an empty compilation cache, 'warm' the same with the programs in the cache. The step is the median after warm-up. Arithmetic and
 bytes are those of the largest compiled program, by XLA's own count. The images are random. The table also goes to WORKDIR/speed.json.
+With --peer every step of a first-order search is followed by one of the same supernet in PyTorch, in both of its memory formats, without
+augmentation; 'to peer' is the median over steps of our time, divided by that of the faster format in the same round.
 """
 
 import contextlib
 import dataclasses
 import functools
+import importlib.util
 import itertools
 import json
 import pathlib
@@ -54,6 +58,7 @@ class SpeedConfig:
     batch: batch sizes.
     image_size: height and width of the images in pixels.
     steps: steps that are timed, after two that are not.
+    peer: whether first-order searches on darts_conv are timed against PyTorch, which must be installed.
   """
 
   jobs: str = "search_first_order,search_second_order,retrain"
@@ -63,6 +68,7 @@ class SpeedConfig:
   batch: tuple[int, ...] = (16,)
   image_size: int = 32
   steps: int = 5
+  peer: bool = False
 
   def __post_init__(self):
     for job in self.jobs.split(","):
@@ -72,6 +78,10 @@ class SpeedConfig:
       values = getattr(self, field)
       check(bool(values) and min(values) > 0, field, ",".join(map(str, values)), "give numbers above zero with commas between them")
     check_positive(image_size=self.image_size, steps=self.steps)
+    if self.peer:
+      fits = self.jobs == "search_first_order" and self.space == "darts_conv"
+      check(fits, "peer", True, "the peer is a first-order search, so give --jobs=search_first_order and --space=darts_conv")
+      check(importlib.util.find_spec("torch") is not None, "peer", True, "it needs PyTorch: pip install torch")
 
 
 class Size(NamedTuple):
@@ -155,12 +165,14 @@ def measure(config: SpeedConfig, name: str, size: Size) -> dict[str, Any]:
     jax.clear_caches()
     job = JOBS[name](config, size)
     warm, state = _first_step(job)
-    times = []
+    peers = _peer_steps(config, size, state) if config.peer else ()
+    times, peer_times = [], []
     for step in range(1, config.steps + 3):
       began = time.perf_counter()
       state, metrics = job.task.step(state, step)
       jax.block_until_ready((state, metrics))
       times.append(time.perf_counter() - began)
+      peer_times.append([_seconds(peer) for peer in peers])
     function, arguments = job.program(state)
     compiled = function.lower(*arguments).compile()
     costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
@@ -168,7 +180,33 @@ def measure(config: SpeedConfig, name: str, size: Size) -> dict[str, Any]:
   out = {"job": name, **size._asdict(), "cold": cold, "warm": warm, "step": seconds, "examples_per_second": job.examples / seconds}
   out |= {"flops": float(costs.get("flops", np.nan)), "bytes": float(costs.get("bytes accessed", np.nan))}
   peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes if memory else None
-  return out | {"memory": peak, "device": jax.devices()[0].device_kind}
+  out |= {"memory": peak, "device": jax.devices()[0].device_kind}
+  if config.peer:
+    plain, channels_last = np.median(peer_times[2:], 0)
+    ratio = np.median(np.array(times[2:]) / np.array(peer_times[2:])[:, int(channels_last < plain)])
+    out |= {"peer_step": float(plain), "peer_step_channels_last": float(channels_last), "ratio_to_peer": float(ratio)}
+  return out
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+  began = time.perf_counter()
+  function()
+  return time.perf_counter() - began
+
+
+def _peer_steps(config: SpeedConfig, size: Size, state: Any) -> list[Callable[[], float]]:
+  """Returns steps of the same search in PyTorch, with our weights, channels first and channels last."""
+  import torch
+
+  from benchmarks.peers import darts_torch
+
+  def batch() -> tuple[Any, Any]:
+    return torch.randn(size.batch, 3, config.image_size, config.image_size), torch.randint(0, 10, (size.batch,))
+
+  weights = jax.tree.map(np.asarray, state.search.weights)
+  supernets = [darts_torch.Supernet(weights, size.channels, size.cells) for _ in range(2)]
+  searches = [darts_torch.FirstOrderSearch(*pair) for pair in zip(supernets, (False, True), strict=True)]
+  return [functools.partial(search.step, batch(), batch()) for search in searches]
 
 
 @contextlib.contextmanager
@@ -196,12 +234,14 @@ def _first_step(job: Job) -> tuple[float, Any]:
 def table_of(rows: list[dict[str, Any]]) -> Table:
   """Returns the measurements as a table for people."""
   header = ("job", "cells", "channels", "batch", "cold (s)", "warm (s)", "step (ms)", "examples/s", "GFLOP", "GB moved", "memory (MB)")
+  header += ("to peer",) if "ratio_to_peer" in rows[0] else ()
   lines = []
   for row in rows:
     memory = "–" if row["memory"] is None else f"{row['memory'] / 1e6:,.0f}"
     numbers = f"{row['cold']:.1f}", f"{row['warm']:.1f}", f"{1e3 * row['step']:,.0f}", f"{row['examples_per_second']:,.0f}"
     sizes = tuple(str(row[name]) for name in Size._fields)
     lines.append((row["job"], *sizes, *numbers, f"{row['flops'] / 1e9:.2f}", f"{row['bytes'] / 1e9:.2f}", memory))
+    lines[-1] += (f"{row['ratio_to_peer']:.2f}",) if "ratio_to_peer" in row else ()
   return Table(f"speed on {rows[0]['device']}, jax {jax.__version__}", header, tuple(lines))
 
 

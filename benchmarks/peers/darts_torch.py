@@ -1,7 +1,7 @@
 """A first-order DARTS search on images in plain PyTorch, edge by edge as the paper describes it: the peer of `benchmarks.speed`.
 
-Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, sections 2.3 and 3.1. It takes the weights of our supernet, so that both can be tested to
-compute the same logits. PyTorch is no dependency of the project: `pip install torch`.
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, sections 2.3 and 3.1. It takes the weights of our supernet, so that both can be
+tested to compute the same logits. PyTorch is no dependency of the project: `pip install torch`.
 """
 
 from collections.abc import Mapping

@@ -27,6 +27,7 @@ def test_the_table_and_its_file(tmp_path, capsys):
     (("--jobs=serch",), "--jobs is serch; "),
     (("--cells=3,x",), "--cells"),
     (("--batch=0",), "--batch is 0; give numbers above zero"),
+    (("--peer",), "--peer is True; the peer is a first-order search, so give --jobs=search_first_order"),
     (("--space=darts_recurrent",), "--space is darts_recurrent"),
   ],
 )
