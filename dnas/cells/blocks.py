@@ -57,7 +57,8 @@ class BatchNorm(nnx.Module):
 
 @jax.jit
 def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns mean and biased variance over (B, H, W), each [E, C]."""
+  """Returns mean and biased variance over (B, H, W), each [E, C]; in float32, as squares of short floats lose their mean."""
+  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
   mean = x.mean((1, 2, 3))
   return mean, jnp.maximum(jnp.square(x).mean((1, 2, 3)) - jnp.square(mean), 0)
 
@@ -74,14 +75,14 @@ def _normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Ar
   factor = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
   factor = factor if scale is None else factor * scale
   offset = -mean * factor if bias is None else bias - mean * factor
-  return x * factor[:, None, None, None] + offset[:, None, None, None]
+  return (x * factor[:, None, None, None] + offset[:, None, None, None]).astype(x.dtype)
 
 
 def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """1x1 convolution: [E, B, H, W, C] by [E, C, D] gives [E, B, H, W, D]; a stack of length 1 is shared by all edges."""
+  """1x1 convolution: [E, B, H, W, C] by [E, C, D] gives [E, B, H, W, D], of x's type; a stack of length 1 is shared by all edges."""
   if x.shape[0] != kernel.shape[0]:
     x = jnp.broadcast_to(x, (kernel.shape[0], *x.shape[1:]))
-  return jnp.einsum("ebhwc,ecd->ebhwd", x, kernel)
+  return jnp.einsum("ebhwc,ecd->ebhwd", x, kernel.astype(x.dtype))
 
 
 class ReluConvBN(nnx.Module):
@@ -134,4 +135,4 @@ class Conv(nnx.Module):
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, H, W, C] to [B, H', W', D]."""
-    return convolution.dense(x, self.kernel[...], stride=self.stride, padding=self.padding)
+    return convolution.dense(x, self.kernel[...].astype(x.dtype), stride=self.stride, padding=self.padding)

@@ -94,9 +94,15 @@ def _dense_backward(stride: int, padding: int, saved: tuple[jax.Array, jax.Array
   def tap(number: jax.Array) -> jax.Array:
     start = (0, number // kernel.shape[1], number % kernel.shape[1], 0)
     window = lax.dynamic_slice(padded, start, (x.shape[0], rows, columns, x.shape[3]))[:, ::stride, ::stride]
-    return window.reshape(-1, x.shape[3]).T @ flat
+    return jnp.matmul(window.reshape(-1, x.shape[3]).T, flat, preferred_element_type=_sum_type(g))
 
-  return pull_back(g)[0], lax.map(tap, jnp.arange(kernel.shape[0] * kernel.shape[1])).reshape(kernel.shape)
+  taps = lax.map(tap, jnp.arange(kernel.shape[0] * kernel.shape[1]))
+  return pull_back(g)[0], taps.reshape(kernel.shape).astype(kernel.dtype)
+
+
+def _sum_type(x: jax.Array) -> jnp.dtype:
+  """Returns the type in which sums over many positions are kept, at least float32."""
+  return jnp.promote_types(x.dtype, jnp.float32)
 
 
 _dense_taps.defvjp(_dense_forward, _dense_backward)
@@ -171,10 +177,11 @@ def _windows_kernel_gradient(g: jax.Array, x: jax.Array, kernel_shape: tuple[int
 
   def tap_gradient(_: None, t: jax.Array) -> tuple[None, jax.Array]:
     product = (_window(phases, t, k, stride, dilation, g.shape) * g).reshape(edges, -1, channels)
-    return None, jnp.matmul(ones, product)[:, 0]  # a reduction over positions that the CPU runs as a matrix product
+    # A reduction over positions, which the CPU runs as a matrix product.
+    return None, jnp.matmul(ones, product, preferred_element_type=_sum_type(g))[:, 0]
 
   _, gradient = lax.scan(tap_gradient, None, jnp.arange(k * k))
-  return jnp.moveaxis(gradient, 0, 1).reshape(kernel_shape)
+  return jnp.moveaxis(gradient, 0, 1).reshape(kernel_shape).astype(g.dtype)
 
 
 def _windows_fwd(x: jax.Array, kernel: jax.Array, stride: int, dilation: int):

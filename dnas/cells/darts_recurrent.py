@@ -24,6 +24,7 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells.blocks import BATCH_NORM_EPSILON
+from dnas.cells.precision import product
 from dnas.cells.registries import SPACES
 from dnas.core.space import CellSpace
 
@@ -71,7 +72,15 @@ class RecurrentCell(nnx.Module):
   """One recurrent cell, run over a sequence."""
 
   def __init__(
-    self, edges: IncomingEdges, num_nodes: int, concat: Sequence[int], features_in: int, units: int, norm: bool, rng: np.random.Generator
+    self,
+    edges: IncomingEdges,
+    num_nodes: int,
+    concat: Sequence[int],
+    features_in: int,
+    units: int,
+    norm: bool,
+    rng: np.random.Generator,
+    precision: str = "float32",
   ):
     """Builds the cell.
 
@@ -85,7 +94,9 @@ class RecurrentCell(nnx.Module):
         that its search uses batch statistics throughout; the published code evaluates with running statistics that all states and time
         steps share, and which fit none of them.
       rng: source of the initial weights.
+      precision: of the products.
     """
+    self.precision = precision
     self.edges, self.num_nodes, self.concat, self.norm = edges, num_nodes, tuple(concat), norm
     self.features_in, self.units = features_in, units
     read = [source for node in range(1, num_nodes + 1) for source in edges.sources(node)] + list(concat)
@@ -112,7 +123,7 @@ class RecurrentCell(nnx.Module):
     weights = (hidden_initial, *(self.nodes[node] for node in range(self.num_nodes)))
     if masks is not None:
       inputs = inputs * masks.inputs[None]
-    projected = inputs @ initial
+    projected = product(inputs, initial, self.precision)
 
     def step(hidden: jax.Array, xs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
       projection, time = xs
@@ -127,7 +138,7 @@ class RecurrentCell(nnx.Module):
     self, projection: jax.Array, hidden: jax.Array, weights: Sequence[jax.Array], masks: Masks | None, context: Any
   ) -> jax.Array:
     """Returns the output of one time step, [B, H]."""
-    state = _highway(projection + _masked(hidden, masks) @ weights[0], hidden)
+    state = _highway(projection + product(_masked(hidden, masks), weights[0], self.precision), hidden)
     copies: list[list[jax.Array]] = []
     for node in range(self.num_nodes + 1):
       if node:
@@ -139,7 +150,7 @@ class RecurrentCell(nnx.Module):
     return sum(copies[state].pop() for state in self.concat) / len(self.concat)
 
   def _node(self, node: int, sources: jax.Array, weight: jax.Array, masks: Masks | None, context: Any) -> jax.Array:
-    gate, x = jnp.split(_masked(sources, masks) @ weight, 2, -1)
+    gate, x = jnp.split(product(_masked(sources, masks), weight, self.precision), 2, -1)
     gate = jax.nn.sigmoid(gate)
     activated, share = self.edges(node, x, context)
     return (share[:, None, None] * (1 - gate) * sources + gate * activated).sum(0)

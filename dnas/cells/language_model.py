@@ -16,7 +16,8 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells.darts_recurrent import IncomingEdges, Masks, RecurrentCell, uniform
-from dnas.core.config import check_fraction, check_not_negative, check_positive
+from dnas.cells.precision import PRECISIONS, product
+from dnas.core.config import check_fraction, check_name, check_not_negative, check_positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Config:
     dropout_output: probability to drop an output of the cell, one mask a sequence.
     activation_penalty: coefficient of the mean square of the cell's outputs after dropout (activation regularization).
     temporal_penalty: coefficient of the mean square of the difference of consecutive outputs (temporal regularization).
+    precision: type of the factors of matrix products: float32 or bfloat16; weights and states are float32.
   """
 
   units: int = 300
@@ -42,9 +44,11 @@ class Config:
   dropout_output: float = 0.75
   activation_penalty: float = 0.0
   temporal_penalty: float = 1e-3
+  precision: str = "float32"
 
   def __post_init__(self):
     check_positive(units=self.units)
+    check_name("precision", self.precision, PRECISIONS)
     check_fraction(
       dropout_words=self.dropout_words,
       dropout_embedding=self.dropout_embedding,
@@ -72,7 +76,7 @@ class LanguageModel(nnx.Module):
     self.config = config
     self.embedding = uniform(rng, (vocabulary_size, config.units))
     self.bias = nnx.Param(jnp.zeros(vocabulary_size))
-    self.cell = RecurrentCell(edges, num_nodes, concat, config.units, config.units, norm, rng)
+    self.cell = RecurrentCell(edges, num_nodes, concat, config.units, config.units, norm, rng, config.precision)
 
   def __call__(
     self, tokens: jax.Array, hidden: jax.Array, length: jax.Array, context: Any = None, key: jax.Array | None = None
@@ -101,7 +105,7 @@ class LanguageModel(nnx.Module):
       output_mask = _mask(keys[4], config.dropout_output, (1, *shape))
     outputs, hidden = self.cell(words, hidden, length, masks, context)
     dropped = outputs if output_mask is None else outputs * output_mask
-    logits = dropped @ embedding.T + self.bias[...][None, None]
+    logits = product(dropped, embedding.T, config.precision) + self.bias[...][None, None]
     return logits, hidden, self._penalty(outputs, dropped, length)
 
   def _penalty(self, outputs: jax.Array, dropped: jax.Array, length: jax.Array) -> jax.Array:

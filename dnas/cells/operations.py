@@ -95,7 +95,7 @@ class ReluConvNorm(nnx.Module):
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [1, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C]."""
-    kernel = self.kernel[...]
+    kernel = self.kernel[...].astype(x.dtype)
     edges, channels = kernel.shape[0], kernel.shape[-1]
     flat = jnp.moveaxis(kernel, 0, 3).reshape(*kernel.shape[1:4], edges * channels)
     out = convolution.dense(relu(x[0]), flat, stride=self.stride, padding=self.padding)
@@ -124,7 +124,7 @@ class Conv7x1x7(nnx.Module):
       across = jax.lax.conv_general_dilated(relu(x[0]), row, (1, self.stride), [(0, 0), (3, 3)], dimension_numbers=numbers)
       return jax.lax.conv_general_dilated(across, column, (self.stride, 1), [(3, 3), (0, 0)], dimension_numbers=numbers)
 
-    return self.norm(jax.vmap(convolve)(self.row[...], self.column[...]), train)
+    return self.norm(jax.vmap(convolve)(self.row[...].astype(x.dtype), self.column[...].astype(x.dtype)), train)
 
 
 class SeparableLayer(nnx.Module):
@@ -139,7 +139,7 @@ class SeparableLayer(nnx.Module):
   def __call__(self, inputs: Sequence[jax.Array], train: bool) -> list[jax.Array]:
     """Maps the input of every operation, [E or 1, B, H, W, C], to its output, [E, B, ceil(H / stride), ceil(W / stride), C]."""
     convolved = [
-      convolution.depthwise(relu(x), kernel[...], stride=self.stride, dilation=dilation)
+      convolution.depthwise(relu(x), kernel[...].astype(x.dtype), stride=self.stride, dilation=dilation)
       for x, kernel, dilation in zip(inputs, self.depthwise, self.dilations, strict=True)
     ]
     out = self.norm(pointwise(jnp.concatenate(convolved), self.pointwise[...]), train)

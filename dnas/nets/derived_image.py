@@ -13,8 +13,9 @@ from flax import nnx
 
 from dnas.cells.blocks import BatchNorm, Conv, Linear
 from dnas.cells.image_stack import ImageStack, reduction_indices
+from dnas.cells.precision import PRECISIONS, lower
 from dnas.cells.registries import STACKS
-from dnas.core.config import check, check_positive
+from dnas.core.config import check, check_name, check_positive
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
 from dnas.nets.edges import DiscreteEdges, DropPath
@@ -29,15 +30,18 @@ class Config:
     cells: number of cells.
     stem_multiplier: channels of the stem, as a multiple of channels.
     auxiliary: whether an auxiliary head is trained after the second reduction cell; images must have 29 to 32 pixels.
+    precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
   """
 
   channels: int = 36
   cells: int = 20
   stem_multiplier: int = 3
   auxiliary: bool = True
+  precision: str = "float32"
 
   def __post_init__(self):
     check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
+    check_name("precision", self.precision, PRECISIONS)
 
 
 class AuxiliaryHead(nnx.Module):
@@ -53,10 +57,10 @@ class AuxiliaryHead(nnx.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [B, 8, 8, C] to logits, [B, classes]."""
     x = jax.nn.relu(x)
-    x = jax.lax.reduce_window(x, 0.0, jax.lax.add, (1, 5, 5, 1), (1, 3, 3, 1), "VALID") / 25
+    x = jax.lax.reduce_window(x, x.dtype.type(0), jax.lax.add, (1, 5, 5, 1), (1, 3, 3, 1), "VALID") / 25
     x = jax.nn.relu(self.norm1(self.conv1(x)[None], train)[0])
     x = jax.nn.relu(self.norm2(self.conv2(x)[None], train)[0])
-    return self.classifier(x.mean((1, 2)))
+    return self.classifier(x.astype(self.classifier.kernel[...].dtype).mean((1, 2)))
 
 
 class DerivedImageNetwork(nnx.Module):
@@ -68,7 +72,7 @@ class DerivedImageNetwork(nnx.Module):
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> DiscreteEdges:
       return DiscreteEdges(genotype[cell_type], source, channels, stride, rng, stack.num_inputs)
 
-    stack = STACKS[genotype.space]
+    stack, self.precision = STACKS[genotype.space], config.precision
     self.num_states = {name: stack.num_inputs + len(cell.nodes) for name, cell in genotype.cells}
     wirings = dict(genotype.cells)
     sizes = image_shape[2], config.channels, config.cells, config.stem_multiplier
@@ -91,7 +95,7 @@ class DerivedImageNetwork(nnx.Module):
     """Computes logits.
 
     Args:
-      images: [B, H, W, C].
+      images: float32 [B, H, W, C].
       train: whether batch statistics are used and moved.
       drop_path: dropping of edges in training; None drops none.
 
@@ -106,8 +110,8 @@ class DerivedImageNetwork(nnx.Module):
       cell_key = jax.random.fold_in(drop_path.key, index)
       return [DropPath(jax.random.fold_in(cell_key, state), drop_path.rate) for state in states]
 
-    outputs = self.stack(images, contexts, train)
+    outputs = self.stack(lower(images, self.precision), contexts, train)
     auxiliary = None
     if self.auxiliary is not None and train:
       auxiliary = self.auxiliary(outputs[self.auxiliary_cell], train)
-    return self.classifier(jnp.mean(outputs[-1], (1, 2))), auxiliary
+    return self.classifier(jnp.mean(outputs[-1].astype(images.dtype), (1, 2))), auxiliary

@@ -33,7 +33,7 @@ class DropPath(NamedTuple):
     """Drops examples of [E, B, H, W, C]; `index` tells operations of one state apart."""
     keep = 1 - self.rate
     mask = jax.random.bernoulli(jax.random.fold_in(self.key, index), keep, (*x.shape[:2], 1, 1, 1))
-    return jnp.where(mask, x / keep, 0)
+    return jnp.where(mask, x / keep, 0).astype(x.dtype)
 
 
 class DiscreteEdges(nnx.Module):

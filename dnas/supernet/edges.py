@@ -39,11 +39,12 @@ class MixedEdges(nnx.Module):
     if self.operations is None:
       return {}
     outputs = self.operations(x[..., : self.seen], train)
-    total = sum(mixture[:, self.columns[name], None, None, None, None] * output for name, output in outputs.items())
+    total = sum(mixture[:, self.columns[name], None, None, None, None] * output for name, output in outputs.items()).astype(x.dtype)
     if self.groups > 1:
       rest = x[..., self.seen :]
       rest = rest if self.stride == 1 else _max_pool_2x2(rest)
-      total = jnp.concatenate([total, mixture.sum(1)[:, None, None, None, None] * rest[None]], -1)
+      passing = (mixture.sum(1)[:, None, None, None, None] * rest[None]).astype(x.dtype)
+      total = jnp.concatenate([total, passing], -1)
       total = total.reshape(*total.shape[:-1], self.groups, self.seen).swapaxes(-1, -2).reshape(total.shape)
     return {target: total[index] for index, target in enumerate(self.targets)}
 

@@ -11,8 +11,9 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells.blocks import Linear
+from dnas.cells.precision import PRECISIONS, lower
 from dnas.cells.registries import STACKS
-from dnas.core.config import check_positive
+from dnas.core.config import check_name, check_positive
 from dnas.core.errors import FieldError
 from dnas.core.space import CellSpace
 from dnas.supernet.edges import MixedEdges, outgoing_rows
@@ -26,14 +27,17 @@ class Config:
     channels: channels of a state before the first reduction cell.
     cells: number of cells.
     stem_multiplier: channels of the stem, as a multiple of channels.
+    precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
   """
 
   channels: int = 16
   cells: int = 8
   stem_multiplier: int = 3
+  precision: str = "float32"
 
   def __post_init__(self):
     check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
+    check_name("precision", self.precision, PRECISIONS)
 
 
 class ImageSupernet(nnx.Module):
@@ -47,6 +51,7 @@ class ImageSupernet(nnx.Module):
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> MixedEdges:
       return MixedEdges(space, source, channels, stride, rng, partial_channels)
 
+    self.precision = config.precision
     wirings = {cell_type: space for cell_type in space.cells}
     self.rows = tuple(tuple(outgoing_rows(space, source).tolist()) for source in range(space.num_inputs + space.num_nodes))
     sizes = image_channels, config.channels, config.cells, config.stem_multiplier
@@ -60,7 +65,7 @@ class ImageSupernet(nnx.Module):
     """Returns logits, [B, classes].
 
     Args:
-      images: [B, H, W, C].
+      images: float32 [B, H, W, C].
       mixture: cell type to the weights of its mixed operations, [edges, operations].
       train: whether batch statistics are used and moved.
     """
@@ -68,5 +73,5 @@ class ImageSupernet(nnx.Module):
     def contexts(index: int, cell_type: str) -> list[jax.Array]:
       return [mixture[cell_type][np.array(rows, np.int32)] for rows in self.rows]
 
-    features = self.stack(images, contexts, train)[-1]
-    return self.classifier(features.mean((1, 2)))
+    features = self.stack(lower(images, self.precision), contexts, train)[-1]
+    return self.classifier(features.astype(images.dtype).mean((1, 2)))

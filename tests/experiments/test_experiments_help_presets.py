@@ -25,6 +25,7 @@ CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "
 CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation": "uniform"}
 CHOICES |= {"train.schedule": "linear", "search_space": "train.learning_rate = log(0.1, 0.2)", "storage": "elsewhere", "study_name": "b"}
 CHOICES |= {"study.sampler": "random", "study.pruner": "median", "study.objectives": "loss", "pool.executor": "ray"}
+CHOICES |= {name: "bfloat16" for name in ("supernet.precision", "network.precision")}
 IMAGE_CHOICES, TEXT_CHOICES = {"data.dataset": "cifar100"}, {"data.level": "character"}
 
 
@@ -160,6 +161,7 @@ PUBLISHED_SEARCH = {
   "supernet.channels": 16,
   "supernet.cells": 8,
   "supernet.stem_multiplier": 3,
+  "supernet.precision": "float32",
   "darts.epochs": 50,
   "darts.learning_rate": 0.025,
   "darts.final_learning_rate": 0.001,
@@ -184,6 +186,7 @@ PUBLISHED_RETRAINING = {
   "network.channels": 36,
   "network.cells": 20,
   "network.stem_multiplier": 3,
+  "network.precision": "float32",
   "network.auxiliary": True,
   "train.epochs": 600,
   "train.learning_rate": 0.025,
@@ -220,6 +223,7 @@ PTB_SEARCH = {
   "supernet.dropout_output": 0.75,
   "supernet.activation_penalty": 0.0,
   "supernet.temporal_penalty": 1e-3,
+  "supernet.precision": "float32",
   "darts.epochs": 50,
   "darts.learning_rate": 20.0,
   "darts.final_learning_rate": 20.0,
@@ -247,6 +251,7 @@ PTB_RETRAINING = {
   "network.dropout_output": 0.75,
   "network.activation_penalty": 0.0,
   "network.temporal_penalty": 1e-3,
+  "network.precision": "float32",
   "train.epochs": 3600,
   "train.learning_rate": 20.0,
   "train.weight_decay": 8e-7,
