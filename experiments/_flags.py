@@ -37,6 +37,7 @@ class Options:
     save_every_steps: steps between checkpoints within an epoch; 0 saves at the ends of epochs alone.
     keep_checkpoints: how many checkpoints to keep.
     compilation_cache: folder in which compiled programs are kept between runs; 'none' keeps none.
+    devices: how many devices of this machine share every batch, 0 for all; a run may go on with another number, but for rounding.
     profile_steps: the first and the last step to trace, such as 10,20; the trace is in the run's folder, profile, for TensorBoard and
       ui.perfetto.dev. Step 1 is not traced, as it compiles. Empty traces nothing.
   """
@@ -46,10 +47,11 @@ class Options:
   save_every_steps: int = 200
   keep_checkpoints: int = 2
   compilation_cache: str = "~/.cache/dnas/compilation"
+  devices: int = 1
   profile_steps: tuple[int, ...] = ()
 
   def __post_init__(self):
-    config_lib.check_not_negative(save_every_steps=self.save_every_steps)
+    config_lib.check_not_negative(save_every_steps=self.save_every_steps, devices=self.devices)
     config_lib.check_positive(keep_checkpoints=self.keep_checkpoints)
     steps = self.profile_steps
     fits = not steps or (len(steps) == 2 and 2 <= steps[0] <= steps[1])

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 
+from dnas.core import devices
 from dnas.core.errors import InputError
 from dnas.data.base import Dataset
 from dnas.search.stages import Start
@@ -73,6 +74,12 @@ def use_compilation_cache(folder: str) -> None:
     raise InputError(f"--compilation_cache={folder} cannot be made ({os.strerror(e.errno)}); give another folder, or 'none'.") from None
   jax.config.update("jax_compilation_cache_dir", str(path))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def prepare(options: Options) -> None:
+  """Sets up what compiles and computes, before anything does. Raises InputError for a folder or devices that cannot be had."""
+  use_compilation_cache(options.compilation_cache)
+  devices.use(options.devices)
 
 
 @contextlib.contextmanager

@@ -174,7 +174,7 @@ def _search_by_gradient(
 
 def run_cells(config: CompareConfig, options: _flags.Options, method: str, seeds: tuple[int, ...]) -> int:
   """Runs several searches of one method, one after another; returns how many."""
-  _run.use_compilation_cache(options.compilation_cache)
+  _run.prepare(options)
   for seed in seeds:
     run_cell(config, options, method, seed)
   return len(seeds)
@@ -199,7 +199,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   missing = [cell for cell in cells if not (cell_folder(root, config, *cell) / "result.json").exists()]
   if len(missing) < len(cells):
     print(f"{len(cells) - len(missing)} of {len(cells)} searches are complete")
-  _run.use_compilation_cache(options.compilation_cache)
+  _run.prepare(options)
   if missing:
     prepare(config, options, root, config.seeds)
   _run_all(config, options, missing)

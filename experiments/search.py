@@ -25,7 +25,7 @@ def run(config: ImageSearchConfig | LanguageSearchConfig, options: _flags.Option
     if reason := config.idle(path):
       raise FieldError(path, config_lib.flatten(config)[path], reason)
   _flags.require_workdir(options)
-  _run.use_compilation_cache(options.compilation_cache)
+  _run.prepare(options)
   parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config)
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)

@@ -94,7 +94,7 @@ def run(
 ) -> None:
   """Trains or resumes, tests once, and draws; a training that stops early has no result, and can be gone on with."""
   _flags.require_workdir(options)
-  _run.use_compilation_cache(options.compilation_cache)
+  _run.prepare(options)
   genotype = load_genotype(config.genotype, config.space)
   parts = (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype)
   flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}

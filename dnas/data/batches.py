@@ -10,6 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from dnas.core import devices
 from dnas.core.errors import FieldError
 from dnas.data.base import Split
 
@@ -33,7 +34,7 @@ class DeviceSplit:
 
 def to_device(split: Split) -> DeviceSplit:
   """Copies a split to the device (25,000 CIFAR images are 77 MB)."""
-  return DeviceSplit(jnp.asarray(split.images), jnp.asarray(split.labels))
+  return devices.replicate(DeviceSplit(jnp.asarray(split.images), jnp.asarray(split.labels)))
 
 
 def num_batches(num_examples: int, batch_size: int) -> int:

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dnas.core import devices
 from dnas.core.config import check
 from dnas.data.text import Config
 
@@ -70,7 +71,8 @@ def columns(tokens: np.ndarray, batch_size: int, padding: int, fill: bool) -> Co
   count = len(tokens) - 1
   rows = -(-count // batch_size) if fill else count // batch_size
   positions = np.arange(rows + 1 + padding)[:, None] + rows * np.arange(batch_size)[None]
-  return Columns(jnp.asarray(tokens[np.minimum(positions, count)], jnp.int32), rows, min(count, rows * batch_size))
+  words = devices.replicate(jnp.asarray(tokens[np.minimum(positions, count)], jnp.int32))
+  return Columns(words, rows, min(count, rows * batch_size))
 
 
 @functools.partial(jax.jit, static_argnums=4)
@@ -162,6 +164,7 @@ class ValidationWindows:
 
 
 def check_length(config: Config, rows: int, split: str) -> None:
-  """Raises FieldError if a column of `rows` words is shorter than a window."""
+  """Raises FieldError if a column of `rows` words is shorter than a window, or the devices cannot share the columns."""
+  devices.check_batch("data.batch_size", config.batch_size)
   mend = f"with batch size {config.batch_size} a column of the {split} text has {rows} words, so lower it or the batch size"
   check(config.sequence_length <= rows, "data.sequence_length", config.sequence_length, mend)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import optax
 
-from dnas.core import tree
+from dnas.core import devices, tree
 from dnas.core.compilation import network_jit
 from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem, optimizer_step
 from dnas.supernet.perturbations import Perturbation, Unperturbed
@@ -103,13 +103,13 @@ def compiled(loss: LossFunction, jit: Callable[[Callable[..., Any]], Any] = netw
 
   def gradient(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> Evaluation:
     (value, (new_stats, metrics)), (by_weights, by_arch) = jax.value_and_grad(loss, (0, 1), has_aux=True)(weights, arch, stats, batch, key)
-    return Evaluation(Gradients(value, by_weights, by_arch), new_stats, metrics)
+    return devices.replicate(Evaluation(Gradients(value, by_weights, by_arch), new_stats, metrics))
 
   def hvp(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array, direction: Tree) -> tuple[Tree, Tree]:
     def both(weights: Tree) -> tuple[Tree, Tree]:
       return jax.grad(lambda w, a: loss(w, a, stats, batch, key)[0], (0, 1))(weights, arch)
 
-    return jax.jvp(both, (weights,), (direction,))[1]
+    return devices.replicate(jax.jvp(both, (weights,), (direction,))[1])
 
   return Programs(jit(gradient), jit(hvp))
 

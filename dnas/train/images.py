@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 from dnas.cells import functional
+from dnas.core import devices
 from dnas.core.compilation import network_jit
 from dnas.core.config import check, check_fraction, check_name, check_not_negative, check_positive
 from dnas.core.genotype import Genotype
@@ -44,10 +45,11 @@ class Pipeline:
       key: typed random key of the order.
 
     Raises:
-      FieldError: if a batch is larger than the split.
+      FieldError: if a batch is larger than the split, or the devices cannot share it.
     """
     mend = f"the split has {len(split)} examples, so give at most that"
     check(config.batch_size <= len(split), "data.batch_size", config.batch_size, mend)
+    devices.check_batch("data.batch_size", config.batch_size)
     self.steps_per_epoch = batches.num_batches(len(split), config.batch_size)
     self._split, self._key, self._permutation = batches.to_device(split), key, (-1, None)
     options = dict(crop_padding=config.crop_padding, flip=config.flip, cutout_length=config.cutout_length)
@@ -55,13 +57,13 @@ class Pipeline:
 
     @jax.jit
     def shuffled(split: batches.DeviceSplit, permutation: jax.Array, index: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-      images, labels = batches.shuffled_batch(split, permutation, index, config.batch_size)
+      images, labels = devices.split(batches.shuffled_batch(split, permutation, index, config.batch_size))
       return prepare(key, images), labels
 
     @jax.jit
     def drawn(split: batches.DeviceSplit, key: jax.Array) -> tuple[jax.Array, jax.Array]:
       key_draw, key_augment = jax.random.split(key)
-      images, labels = batches.random_batch(split, key_draw, config.batch_size)
+      images, labels = devices.split(batches.random_batch(split, key_draw, config.batch_size))
       return prepare(key_augment, images), labels
 
     self._shuffled, self._drawn = shuffled, drawn
@@ -70,7 +72,7 @@ class Pipeline:
     """Returns the batch of a step, counted over all epochs: images float32 [B, H, W, C] and labels [B]. `key` is for augmentation."""
     epoch, index = divmod(step, self.steps_per_epoch)
     if self._permutation[0] != epoch:
-      self._permutation = epoch, batches.epoch_permutation(self._key, epoch, len(self._split))
+      self._permutation = epoch, devices.replicate(batches.epoch_permutation(self._key, epoch, len(self._split)))
     return self._shuffled(self._split, self._permutation[1], np.int32(index), key)
 
   def drawn(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -87,13 +89,18 @@ def make_evaluate(
     predict: the network, in evaluation mode.
     dataset: for its normalization.
     config: for the evaluation batch size.
+
+  Raises:
+    FieldError: if the devices cannot share an evaluation batch.
   """
+
+  devices.check_batch("data.eval_batch_size", config.eval_batch_size)
 
   @network_jit
   def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
-    images, labels, weights = batches.padded_batch(split, index, config.eval_batch_size)
+    images, labels, weights = devices.split(batches.padded_batch(split, index, config.eval_batch_size))
     logits = predict(network, augment.normalize(images, dataset.mean, dataset.std))
-    return jnp.stack([(cross_entropy(logits, labels) * weights).sum(), (correct(logits, labels) * weights).sum()])
+    return devices.replicate(jnp.stack([(cross_entropy(logits, labels) * weights).sum(), (correct(logits, labels) * weights).sum()]))
 
   def evaluate(network: Tree, split: batches.DeviceSplit) -> dict[str, float]:
     count = batches.num_batches(len(split), config.eval_batch_size)
@@ -316,4 +323,5 @@ def train_step(
   opt_state = optimizers.with_learning_rate(state.opt_state, rates.learning_rate)
   updates, opt_state = _optimizer(config, rates).update(gradient, opt_state, state.weights)
   weights = optax.apply_updates(state.weights, updates)
-  return TrainState(weights, stats, opt_state, state.key), {"loss": main, "accuracy": correct(logits, labels).mean()}
+  metrics = {"loss": main, "accuracy": correct(logits, labels).mean()}
+  return devices.replicate((TrainState(weights, stats, opt_state, state.key), metrics))

@@ -17,7 +17,7 @@ import optax
 from absl import logging
 
 from dnas.cells import functional, language_model
-from dnas.core import tree
+from dnas.core import devices, tree
 from dnas.core.config import check_not_negative, check_positive
 from dnas.core.genotype import Genotype
 from dnas.data import text, windows
@@ -52,9 +52,10 @@ def language_loss(
   Returns:
     The mean loss of a word in nats, the penalties on activations, and the hidden states after the window.
   """
-  hidden = jnp.where(window.first, 0, hidden)
-  (logits, hidden, penalty), _ = functional.apply(network, variables, window.tokens, hidden, window.length, context, key)
-  losses = language_model.token_losses(logits, window.targets, window.length)
+  hidden = devices.split(jnp.where(window.first, 0, hidden))
+  tokens, targets = devices.split((window.tokens, window.targets), axis=1)
+  (logits, hidden, penalty), _ = functional.apply(network, variables, tokens, hidden, window.length, context, key)
+  losses = language_model.token_losses(logits, targets, window.length)
   return losses.sum() / (window.length * losses.shape[1]), penalty, hidden
 
 
@@ -85,7 +86,7 @@ class Evaluate:
 
   def __call__(self, network: Tree, columns: windows.Columns) -> dict[str, float]:
     """Returns loss (nats a word) and perplexity; a column begins with hidden states of zero."""
-    total, hidden = jnp.float32(0), jnp.zeros((columns.tokens.shape[1], self._units))
+    total, hidden = devices.replicate((jnp.float32(0), jnp.zeros((columns.tokens.shape[1], self._units))))
     for start in range(0, columns.rows, self._length):
       total, hidden = self._sums(network, columns, np.int32(start), total, hidden)
     return perplexity_of(float(total) / columns.count)
@@ -303,7 +304,7 @@ def train_step(
   new = dataclasses.replace(state, weights=weights, averages=averages, averaged=averaged, opt_state=opt_state, hidden=hidden)
   keep = finite | ~jnp.isfinite(state.best_loss)
   rolled_back = jax.tree.map(jnp.zeros_like, metrics) | {"rollbacks": jnp.float32(1)}
-  return jax.tree.map(lambda a, b: jnp.where(keep, a, b), (new, metrics), (_with_best_weights(new), rolled_back))
+  return devices.replicate(jax.tree.map(lambda a, b: jnp.where(keep, a, b), (new, metrics), (_with_best_weights(new), rolled_back)))
 
 
 def _with_best_weights(state: TrainState) -> TrainState:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dnas.core import devices
 from dnas.core.errors import InputError
 from dnas.train.checkpoint import Checkpoints, State
 from dnas.train.stop import StopRequest
@@ -124,7 +125,7 @@ def restore(task: Task, checkpoints: Checkpoints | None) -> Position:
   Raises:
     InputError: from `Checkpoints.restore`.
   """
-  state = task.init()
+  state = devices.replicate(task.init())
   found = checkpoints.restore(state) if checkpoints else None
   if found is None:
     return Position(state)
