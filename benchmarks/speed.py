@@ -31,6 +31,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from dnas.cells.darts_recurrent import SPACE as RECURRENT
 from dnas.cells.language_model import Config as LanguageConfig
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
+from dnas.core import compilation
 from dnas.core.config import check, check_name, check_positive
 from dnas.data import base, text
 from dnas.data.datasets import text_from_config
@@ -174,13 +175,10 @@ def measure(config: SpeedConfig, name: str, size: Size) -> dict[str, Any]:
       times.append(time.perf_counter() - began)
       peer_times.append([_seconds(peer) for peer in peers])
     function, arguments = job.program(state)
-    compiled = function.lower(*arguments).compile()
-    costs, memory = compiled.cost_analysis() or {}, compiled.memory_analysis()
+    costs = compilation.costs(function, *arguments)
   seconds = float(np.median(times[2:]))
   out = {"job": name, **size._asdict(), "cold": cold, "warm": warm, "step": seconds, "examples_per_second": job.examples / seconds}
-  out |= {"flops": float(costs.get("flops", np.nan)), "bytes": float(costs.get("bytes accessed", np.nan))}
-  peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes if memory else None
-  out |= {"memory": peak, "device": jax.devices()[0].device_kind}
+  out |= {"flops": costs["flops"], "bytes": costs["bytes accessed"], "memory": costs["memory"], "device": jax.devices()[0].device_kind}
   if config.peer:
     plain, channels_last = np.median(peer_times[2:], 0)
     ratio = np.median(np.array(times[2:]) / np.array(peer_times[2:])[:, int(channels_last < plain)])
@@ -237,7 +235,7 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
   header += ("to peer",) if "ratio_to_peer" in rows[0] else ()
   lines = []
   for row in rows:
-    memory = "–" if row["memory"] is None else f"{row['memory'] / 1e6:,.0f}"
+    memory = f"{row['memory'] / 1e6:,.0f}"
     numbers = f"{row['cold']:.1f}", f"{row['warm']:.1f}", f"{1e3 * row['step']:,.0f}", f"{row['examples_per_second']:,.0f}"
     sizes = tuple(str(row[name]) for name in Size._fields)
     lines.append((row["job"], *sizes, *numbers, f"{row['flops'] / 1e9:.2f}", f"{row['bytes'] / 1e9:.2f}", memory))

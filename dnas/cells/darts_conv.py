@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dnas.cells import functional
 from dnas.cells.blocks import FactorizedReduce, ReluConvBN
 from dnas.cells.registries import SPACES
 from dnas.core.genotype import CellGenotype
@@ -29,7 +30,13 @@ SPACES.register(SPACE.name)(SPACE)
 
 
 class OutgoingEdges(Protocol):
-  """The edges that leave one state of a cell."""
+  """The edges that leave one state of a cell; a module that holds hashable values beside its arrays.
+
+  Attributes:
+    rematerialize: whether a gradient keeps nothing of what they hold between the state and what they return, and computes it anew.
+  """
+
+  rematerialize: bool
 
   def __call__(self, x: jax.Array, context: Any, train: bool) -> Mapping[int, jax.Array]:
     """Maps the state.
@@ -109,6 +116,7 @@ class Cell(nnx.Module):
     for source, edges in enumerate(self.outgoing):
       if source >= 2:
         states.append(sums[source - 2])  # every edge into this node left an earlier state, so its sum is complete
-      for target, contribution in edges(states[source], contexts[source], train).items():
+      call = edges, states[source], contexts[source]
+      for target, contribution in functional.call_segment(*call, train=train, rematerialize=edges.rematerialize).items():
         sums[target - 2] = sums[target - 2] + contribution
     return jnp.concatenate([states[state] for state in self.concat], -1)

@@ -11,6 +11,9 @@ from typing import Any
 import jax
 from flax import nnx
 
+from dnas.cells import rectifier
+from dnas.core import segments
+
 Tree = Any
 
 
@@ -57,3 +60,36 @@ def apply(network: Network, variables: Variables, *args: Any, **kwargs: Any) -> 
   output = module(*args, **kwargs)
   _, stats, _ = nnx.split(module, nnx.BatchStat, ...)
   return output, nnx.to_pure_dict(stats)
+
+
+def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: bool = False) -> Any:
+  """Calls a module as a segment of the program that is traced (`core.segments`), so that modules which are alike are compiled once.
+
+  Args:
+    module: a module whose attributes are hashable, modules and arrays aside.
+    *args: arrays, or trees of them.
+    train: passed on by name; whether the module's batch statistics move.
+    rematerialize: whether a gradient computes anew what the module holds between its input and its output, and keeps none of it.
+
+  Returns:
+    The module's output, a tree of arrays.
+  """
+  if rectifier.recording():
+    return module(*args, train=train)
+  graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+  output, stats = _SEGMENTS[rematerialize](graphdef, train, weights, stats, args)
+  if train:
+    nnx.update(module, stats)
+  return output
+
+
+def _of_module(graphdef: nnx.GraphDef, train: bool, weights: nnx.State, stats: nnx.State, args: tuple[Any, ...]) -> tuple[Any, nnx.State]:
+  module = nnx.merge(graphdef, weights, stats)
+  output = module(*args, train=train)
+  return output, nnx.split(module, nnx.BatchStat, ...)[1]
+
+
+_SEGMENTS = {
+  False: segments.segment(_of_module, static_argnums=(0, 1)),
+  True: segments.segment(functools.wraps(_of_module)(jax.checkpoint(_of_module, static_argnums=(0, 1))), static_argnums=(0, 1)),
+}

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dnas.cells import functional
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import EdgeFactory
 from dnas.cells.nasbench201 import SPACE
@@ -34,7 +35,8 @@ class Cell(nnx.Module):
     """Maps [B, H, W, C] to the same shape; `contexts` has, for every state, what its outgoing edges need."""
     states = [x] + [jnp.zeros_like(x)] * SPACE.num_nodes
     for source, edges in enumerate(self.outgoing):  # every edge into this state left an earlier one, so its sum is complete
-      for target, contribution in edges(states[source], contexts[source], train).items():
+      call = edges, states[source], contexts[source]
+      for target, contribution in functional.call_segment(*call, train=train, rematerialize=edges.rematerialize).items():
         states[target] = states[target] + contribution
     return states[-1]
 

@@ -17,6 +17,11 @@ def relu(x: jax.Array) -> jax.Array:
   return y
 
 
+def recording() -> bool:
+  """Returns whether outputs are recorded, so that a rectifier does more than it returns."""
+  return _RECORDED.get() is not None
+
+
 @contextlib.contextmanager
 def recorded() -> Iterator[list[jax.Array]]:
   """Within it, the outputs of all rectifiers are added to the list; use them in the function that is traced, and nowhere else."""

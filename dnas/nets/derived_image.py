@@ -31,6 +31,7 @@ class Config:
     stem_multiplier: channels of the stem, as a multiple of channels.
     auxiliary: whether an auxiliary head is trained after the second reduction cell; images must have 29 to 32 pixels.
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
+    rematerialize: whether gradients compute anew what the edges hold, and keep only the states: less memory for more arithmetic.
   """
 
   channels: int = 36
@@ -38,6 +39,7 @@ class Config:
   stem_multiplier: int = 3
   auxiliary: bool = True
   precision: str = "float32"
+  rematerialize: bool = False
 
   def __post_init__(self):
     check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
@@ -70,7 +72,7 @@ class DerivedImageNetwork(nnx.Module):
     """Builds the network; `image_shape` is (H, W, C). Raises FieldError for a size that the space does not have."""
 
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> DiscreteEdges:
-      return DiscreteEdges(genotype[cell_type], source, channels, stride, rng, stack.num_inputs)
+      return DiscreteEdges(genotype[cell_type], source, channels, stride, rng, stack.num_inputs, config.rematerialize)
 
     stack, self.precision = STACKS[genotype.space], config.precision
     self.num_states = {name: stack.num_inputs + len(cell.nodes) for name, cell in genotype.cells}

@@ -39,20 +39,30 @@ class DropPath(NamedTuple):
 class DiscreteEdges(nnx.Module):
   """The edges of a genotype that leave one state; equal operations run as one stack."""
 
-  def __init__(self, cell: CellGenotype, source: int, channels: int, stride: int, rng: np.random.Generator, num_inputs: int = 2):
+  def __init__(
+    self,
+    cell: CellGenotype,
+    source: int,
+    channels: int,
+    stride: int,
+    rng: np.random.Generator,
+    num_inputs: int = 2,
+    rematerialize: bool = False,
+  ):
+    self.rematerialize = rematerialize
     targets: dict[str, list[int]] = {}
     for target, node in enumerate(cell.nodes, start=num_inputs):
       for operation, origin in node:
         if origin == source and operation != NONE:
           targets.setdefault(operation, []).append(target)
-    self.targets = {name: tuple(nodes) for name, nodes in targets.items()}
+    self.targets = tuple((name, tuple(nodes)) for name, nodes in targets.items())
     self.identity = "skip_connect" if stride == 1 else None
     self.operations = nnx.Dict({name: OperationStack((name,), len(nodes), channels, stride, True, rng) for name, nodes in targets.items()})
 
   def __call__(self, x: jax.Array, drop_path: DropPath | None, train: bool) -> Mapping[int, jax.Array]:
     """Maps a state, [B, H, W, C], to what each target receives; identities are never dropped."""
     received: dict[int, jax.Array] = {}
-    for index, (name, nodes) in enumerate(self.targets.items()):
+    for index, (name, nodes) in enumerate(self.targets):
       output = self.operations[name](x, train)[name]
       output = jnp.broadcast_to(output, (len(nodes), *output.shape[1:]))
       if drop_path is not None and name != self.identity:

@@ -4,7 +4,6 @@ Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 2; partial channels
 """
 
 import dataclasses
-import functools
 from collections.abc import Mapping
 
 import jax
@@ -24,12 +23,22 @@ class MixedEdges(nnx.Module):
   weights (one, or what the weight of the edge itself is); channels are then shuffled, so that each has its turn in the next cell.
   """
 
-  def __init__(self, space: CellSpace, source: int, channels: int, stride: int, rng: np.random.Generator, partial_channels: int = 1):
+  def __init__(
+    self,
+    space: CellSpace,
+    source: int,
+    channels: int,
+    stride: int,
+    rng: np.random.Generator,
+    partial_channels: int = 1,
+    rematerialize: bool = False,
+  ):
+    self.rematerialize = rematerialize
     self.targets = tuple(target for origin, target in space.edges if origin == source)
-    self.columns = {name: column for column, name in enumerate(space.operations) if name != NONE}
+    self.columns = tuple((name, column) for column, name in enumerate(space.operations) if name != NONE)
     self.seen, self.stride, self.groups = channels // partial_channels, stride, partial_channels
-    stack = functools.partial(OperationStack, tuple(self.columns), len(self.targets), self.seen, stride, False, rng, space.pool_norm)
-    self.operations = stack() if self.targets else None
+    names, edges = [name for name, _ in self.columns], len(self.targets)
+    self.operations = OperationStack(names, edges, self.seen, stride, False, rng, space.pool_norm) if edges else None
 
   def __call__(self, x: jax.Array, mixture: jax.Array, train: bool) -> Mapping[int, jax.Array]:
     """Maps a state, [B, H, W, C], and the weights of its outgoing edges, [edges, operations], to what each target receives.
@@ -39,7 +48,7 @@ class MixedEdges(nnx.Module):
     if self.operations is None:
       return {}
     outputs = self.operations(x[..., : self.seen], train)
-    total = sum(mixture[:, self.columns[name], None, None, None, None] * output for name, output in outputs.items()).astype(x.dtype)
+    total = sum(mixture[:, column, None, None, None, None] * outputs[name] for name, column in self.columns).astype(x.dtype)
     if self.groups > 1:
       rest = x[..., self.seen :]
       rest = rest if self.stride == 1 else _max_pool_2x2(rest)

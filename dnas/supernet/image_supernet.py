@@ -28,12 +28,14 @@ class Config:
     cells: number of cells.
     stem_multiplier: channels of the stem, as a multiple of channels.
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
+    rematerialize: whether gradients compute anew what the edges hold, and keep only the states: less memory for more arithmetic.
   """
 
   channels: int = 16
   cells: int = 8
   stem_multiplier: int = 3
   precision: str = "float32"
+  rematerialize: bool = False
 
   def __post_init__(self):
     check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
@@ -49,7 +51,7 @@ class ImageSupernet(nnx.Module):
     """Builds the supernet. Raises FieldError for a size that the space does not have."""
 
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> MixedEdges:
-      return MixedEdges(space, source, channels, stride, rng, partial_channels)
+      return MixedEdges(space, source, channels, stride, rng, partial_channels, config.rematerialize)
 
     self.precision = config.precision
     wirings = {cell_type: space for cell_type in space.cells}

@@ -172,7 +172,7 @@ def test_two_equal_convolutions_of_a_state_have_their_own_weights():
 def test_no_edge_of_the_published_cells_is_lost(name, cell_type):
   cell = IMAGE_GENOTYPES[name][cell_type]
   modules = [DiscreteEdges(cell, source, 2, 1, rng()) for source in range(7)]
-  made = [(name, source, target) for source, edges in enumerate(modules) for name, nodes in edges.targets.items() for target in nodes]
+  made = [(name, source, target) for source, edges in enumerate(modules) for name, nodes in edges.targets for target in nodes]
   assert sorted(made) == sorted((*edge, 2 + index) for index, node in enumerate(cell.nodes) for edge in node)
 
 

@@ -160,7 +160,7 @@ def chosen(space, variables, module):
     for source, edges in enumerate(cell.outgoing):
       targets = [target for origin, target in space.edges if origin == source]
       stack = of_cell["outgoing"].get(source, {"operations": {}})["operations"]
-      rows = {name: np.array([targets.index(node) for node in nodes]) for name, nodes in edges.targets.items()}
+      rows = {name: np.array([targets.index(node) for node in nodes]) for name, nodes in edges.targets}
       outgoing[source] = {"operations": {name: chosen_operation(space, stack, name, rows[name], len(targets)) for name in rows}}
     cells[index] = {**of_cell, "outgoing": outgoing}
   return {**variables, "stack": {**variables["stack"], "cells": cells}}
