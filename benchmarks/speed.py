@@ -119,7 +119,7 @@ def _search(config: SpeedConfig, size: Size, hypergradient: Hypergradient) -> Jo
   stem = 1 if config.space == "nasbench201" else 3
   data = base.Config(train_portion=0.5, batch_size=size.batch, eval_batch_size=size.batch, crop_padding=4, flip=True)
   supernet = SupernetConfig(channels=size.channels, cells=size.cells, stem_multiplier=stem)
-  workload = ImageWorkload(supernet, data, SPACES[config.space], _dataset(config, size.batch), 0, jax.random.key(0))
+  workload = ImageWorkload(supernet, data, SPACES[config.space], _dataset(config, size.batch), 0)
   task = DartsTask(DartsConfig(), workload, hypergradient, jax.random.key(0))
   return Job(task, size.batch, functools.partial(_gradient_of_search, task))
 

@@ -27,10 +27,14 @@ GENOTYPES = IMAGE_GENOTYPES
 
 def search_parts(config: ImageSearchConfig) -> SearchParts:
   """Builds the workload of a search. Raises InputError for values that do not fit the data."""
-  dataset, key = datasets.from_config(config.data), jax.random.fold_in(jax.random.key(config.seed), 0)
+  dataset = datasets.from_config(config.data)
   space, parts = SPACES[config.space], config.make_method().partial_channels
-  workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, key, parts)
-  return SearchParts(workload, {}, start=_start(config, workload) if config.start_from else None)
+  workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, parts)
+  if not config.start_from:
+    return SearchParts(workload, {})
+  return SearchParts(
+    workload, {}, start=_start(config, workload), restart=lambda other: _start(other, workload.reseeded(other.seed))
+  )
 
 
 def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:

@@ -33,12 +33,14 @@ class SearchParts:
     kept: name to content of the files that the run depends on.
     about: a line about the data, for the person.
     start: what the supernet begins with, where the search is a later stage.
+    restart: configuration of another seed to what its supernet begins with, then.
   """
 
   workload: Workload
   kept: Mapping[str, str]
   about: str = ""
   start: Start | None = None
+  restart: Callable[[Any], Start] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

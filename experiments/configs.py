@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from dnas.cells.language_model import Config as LanguageModelConfig
 from dnas.cells.registries import SPACES
-from dnas.core.config import check, check_name
+from dnas.core.config import check, check_name, check_positive
 from dnas.data import datasets
 from dnas.data.base import Config as DataConfig
 from dnas.data.text import TEXTS
@@ -44,12 +44,14 @@ class SearchConfig:
     hypergradient: estimator of the hypergradient: single_level, first_order, finite_difference, unrolled, implicit_cg or implicit_neumann;
       empty for the one of the method's paper, first_order or for snas single_level.
     seed: of initial weights and architecture, order or division of the data, augmentation and dropout.
+    num_seeds: how many searches run at once, with this seed and those after it, as one program; a folder seed_SEED for each.
   """
 
   space: str = "darts_conv"
   method: str = "darts"
   hypergradient: str = ""
   seed: int = 2
+  num_seeds: int = 1
   pc_darts: PCDarts = dataclasses.field(default_factory=PCDarts)
   gdas: Gdas = dataclasses.field(default_factory=Gdas)
   drnas: DrNas = dataclasses.field(default_factory=DrNas)
@@ -63,7 +65,9 @@ class SearchConfig:
   implicit_neumann: ImplicitNeumann = dataclasses.field(default_factory=ImplicitNeumann)
 
   def __post_init__(self):
+    check_positive(num_seeds=self.num_seeds)
     _check_seed(self.seed)
+    _check_seed(self.seed + self.num_seeds - 1)
     check_name("method", self.method, METHODS)
     if self.hypergradient:
       check_name("hypergradient", self.hypergradient, HYPERGRADIENTS)

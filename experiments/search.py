@@ -4,22 +4,30 @@
   python -m experiments.search --preset=text_demo --workdir=runs/first_text
 
 The run's folder then holds the genotype of every epoch, the final one (genotype.json), metrics, checkpoints and pictures. The same
-command again resumes a run that was stopped or killed. `experiments.train --genotype=runs/first` retrains what was found.
+command again resumes a run that was stopped or killed. `experiments.train --genotype=runs/first` retrains what was found. With
+--num_seeds=4 four searches run at once, each in a folder of its own within that folder.
 """
 
 import sys
 
 import jax
+import numpy as np
 
 from dnas.core import config as config_lib
 from dnas.core.errors import FieldError
+from dnas.core.records import SearchResult
 from dnas.report.plots import save_pictures
 from dnas.search import darts, diagnostics
-from experiments import _flags, _image, _language, _run
+from dnas.search.seeds import SeedsTask
+from dnas.train.loop import EpochRecord
+from dnas.train.run_folder import RunFolder
+from experiments import _flags, _image, _language, _run, _seeds
 from experiments.configs import NASBENCH201_SEARCH, ImageSearchConfig, LanguageSearchConfig
 
+Config = ImageSearchConfig | LanguageSearchConfig
 
-def run(config: ImageSearchConfig | LanguageSearchConfig, options: _flags.Options, given: set[str]) -> None:
+
+def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   """Runs or resumes a search, and prints and draws what it found."""
   for path in sorted(given):
     if reason := config.idle(path):
@@ -30,20 +38,51 @@ def run(config: ImageSearchConfig | LanguageSearchConfig, options: _flags.Option
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
   with _run.open_folder(options, "search", config_lib.flatten(config), parts) as folder:
-    position = _run.run(task, folder, options, task.stops)
-    result = task.result(position.history)
-    folder.write_genotype(result.genotype.to_json())
-    folder.write_result({"genotype": result.genotype.to_json(), "seconds": result.cost, **result.metrics})
-    save_pictures(folder.path, task.space)
-    if task.stops(position.history):
-      print(f"\nstopped early after epoch {len(position.history)}: the dominant eigenvalue has grown")
-    if warning := diagnostics.collapse(task.space, result.genotype):
-      print(f"\nwarning: {warning}")
-    print(f"\nfound: {result.genotype}")
-    print(f"pictures: {folder.path / 'pictures'}")
-    retraining = f"{options.preset}_retrain"
-    recipe = f"--preset={retraining}" if retraining in _flags.preset_names() else f"--space={config.space}"
-    print(f"retrain it: python -m experiments.train {recipe} --genotype={options.workdir} --workdir=FOLDER")
+    if config.num_seeds == 1:
+      position = _run.run(task, folder, options, task.stops)
+      _finish(task, position.history, folder, config, options)
+    else:
+      _run_seeds(task, parts, folder, config, options)
+
+
+def _run_seeds(task: darts.DartsTask, parts: _run.SearchParts, folder: RunFolder, config: Config, options: _flags.Options) -> None:
+  configs = _seeds.configs_of(config)
+  others = [task.reseeded(one.seed, parts.restart and parts.restart(one)) for one in configs[1:]]
+  task = SeedsTask([task, *others])
+  with _seeds.SeedFolders.open(folder, configs, parts.kept, task) as folders:
+    position = _run.run(task, folders, options, task.stops)
+    results = []
+    for index, (alone, one) in enumerate(zip(task.tasks, configs, strict=True)):
+      print(f"\nseed {one.seed}:")
+      history = task.history(index, position.history)
+      results.append(_finish(alone, history, folders.folders[index], one, options, f"/seed_{one.seed:04d}"))
+    names = [name for name in results[0].metrics if name.startswith("valid/")]
+    values = {name: [result.metrics[name] for result in results] for name in names}
+    spread = {name: {"mean": float(np.mean(one)), "standard_deviation": float(np.std(one, ddof=1))} for name, one in values.items()}
+    folder.write_result({"seeds": [one.seed for one in configs], "seconds": results[0].cost, **spread})
+    print()
+    for name, one in spread.items():
+      print(f"{name} over {len(results)} seeds: {one['mean']:.4g} ± {one['standard_deviation']:.2g} (mean, standard deviation)")
+
+
+def _finish(
+  task: darts.DartsTask, history: list[EpochRecord], folder: RunFolder, config: Config, options: _flags.Options, place: str = ""
+) -> SearchResult:
+  """Writes, draws and prints what a search ended in; `place` is its folder within the run's."""
+  result = task.result(history)
+  folder.write_genotype(result.genotype.to_json())
+  folder.write_result({"genotype": result.genotype.to_json(), "seconds": result.cost, **result.metrics})
+  save_pictures(folder.path, task.space)
+  if task.stops(history):
+    print(f"\nstopped early after epoch {len(history)}: the dominant eigenvalue has grown")
+  if warning := diagnostics.collapse(task.space, result.genotype):
+    print(f"\nwarning: {warning}")
+  print(f"\nfound: {result.genotype}")
+  print(f"pictures: {folder.path / 'pictures'}")
+  retraining = f"{options.preset}_retrain"
+  recipe = f"--preset={retraining}" if retraining in _flags.preset_names() else f"--space={config.space}"
+  print(f"retrain it: python -m experiments.train {recipe} --genotype={options.workdir.rstrip('/')}{place} --workdir=FOLDER")
+  return result
 
 
 BY_SPACE = {"darts_recurrent": LanguageSearchConfig(), "nasbench201": NASBENCH201_SEARCH}

@@ -61,9 +61,8 @@ print(f"{tree.size(variables.weights) - auxiliary:,} weights, and {auxiliary:,} 
 space = SPACES["darts_conv"]
 print(len(space.edges), "edges:", space.edges)
 dataset = datasets.load("digits")
-key = jax.random.key(0)
-workload = ImageWorkload(SupernetConfig(channels=2, cells=1), DataConfig(batch_size=64), space, dataset, seed=0, key=key)
-task = darts.DartsTask(darts.Config(epochs=6, learning_rate=0.1, arch_learning_rate=0.02), workload, FirstOrder(), key)
+workload = ImageWorkload(SupernetConfig(channels=2, cells=1), DataConfig(batch_size=64), space, dataset, seed=0)
+task = darts.DartsTask(darts.Config(epochs=6, learning_rate=0.1, arch_learning_rate=0.02), workload, FirstOrder(), jax.random.key(0))
 for progress in darts.DartsSearch(task).run():
   print(f"epoch {progress.epoch}: validation accuracy of the supernet {progress.metrics['valid/accuracy']:.2f}")
 

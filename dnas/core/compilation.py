@@ -23,6 +23,17 @@ def network_jit(function: Callable[..., Any]) -> Any:
   return Segmented(function, _options()) if jax.default_backend() == "cpu" else jax.jit(function)
 
 
+def composed_jit(function: Callable[..., Any], jit: Callable[..., Any]) -> Any:
+  """Compiles a function of functions from `jit`, each of which stays a program of its own, however often it is called.
+
+  Args:
+    function: the function.
+    jit: `network_jit`, or `jax.jit`: how the functions in it are compiled when they are called alone.
+  """
+  fine = jit is network_jit and jax.default_backend() == "cpu"
+  return Segmented(function, _options() if fine else None, fine)
+
+
 def costs(compiled: Any, *args: Any) -> dict[str, float]:
   """Returns what a call of a function from `network_jit` or `jax.jit` costs, see `Segmented.costs`."""
   if isinstance(compiled, Segmented):

@@ -8,6 +8,7 @@ Windows are padded to few lengths, the buckets, each of which compiles once.
 """
 
 import bisect
+import copy
 import dataclasses
 import functools
 from typing import NamedTuple
@@ -105,6 +106,12 @@ class TrainingWindows:
     check_length(config, self._columns.rows, "training")
     self._ends = [0]
     self._drawn: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
+
+  def reseeded(self, seed: int) -> "TrainingWindows":
+    """Returns windows of the same text, drawn from another seed; the text is on the device once."""
+    other = copy.copy(self)
+    other._seed, other._ends, other._drawn = seed, [0], (-1, np.zeros(0), np.zeros(0))
+    return other
 
   def end_of_epoch(self, epoch: int) -> int:
     """Returns how many steps `epoch` epochs take."""

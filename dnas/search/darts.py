@@ -3,9 +3,10 @@
 Source: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019; the defaults are the published CIFAR-10 recipe.
 """
 
+import copy
 import dataclasses
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -99,6 +100,24 @@ class State:
   key: jax.Array
 
 
+class StepInputs(NamedTuple):
+  """What a step is given beside the state of the search; arrays, or trees of them.
+
+  Attributes:
+    train_batch: the training batch.
+    valid_batch: the validation batch.
+    key: typed random key of the relaxation and of masks.
+    learning_rate: of the weights.
+    progress: the complete fraction of the search.
+  """
+
+  train_batch: Tree
+  valid_batch: Tree
+  key: jax.Array
+  learning_rate: jax.Array
+  progress: jax.Array
+
+
 class DartsTask:
   """A differentiable search (a `loop.Task`).
 
@@ -160,26 +179,51 @@ class DartsTask:
 
   def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
-    *keys, key_masks = _split_three(step_key(state.key, np.int32(step)))
-    train_batch, valid_batch = self.workload.batches(step, tuple(keys), state.carry)
-    epoch = loop.epoch_of(self, step)
-    progress = np.float32(min(step / self.end_of_epoch(self._config.epochs), 1.0))
-    rate = self.workload.learning_rate_factor(step) * self._learning_rate(epoch)
+    return self.move(state, self.inputs(state.key, state.carry, step), self.moves_arch(step))
+
+  def inputs(self, key: jax.Array, carry: Tree, step: int) -> StepInputs:
+    """Returns what a step is given; `key` and `carry` are those of its state."""
+    *keys, key_masks = _split_three(step_key(key, np.int32(step)))
+    train_batch, valid_batch = self.workload.batches(step, tuple(keys), carry)
+    rate = self.workload.learning_rate_factor(step) * self._learning_rate(loop.epoch_of(self, step))
+    progress = min(step / self.end_of_epoch(self._config.epochs), 1.0)
+    return StepInputs(train_batch, valid_batch, key_masks, np.float32(rate), np.float32(progress))
+
+  def moves_arch(self, step: int) -> bool:
+    """Returns whether a step moves the architecture, and not only the weights."""
+    return self._config.arch_warmup_epochs <= loop.epoch_of(self, step) < self._config.epochs
+
+  def move(self, state: State, inputs: StepInputs, move_arch: bool) -> tuple[State, Mapping[str, jax.Array]]:
+    """Returns the state after a step and its metrics; a pure function of arrays, which can be vectorized."""
+    weight_state = optimizers.with_learning_rate(state.search.weight_state, inputs.learning_rate)
     search, outputs = bilevel.bilevel_step(
-      dataclasses.replace(state.search, weight_state=optimizers.with_learning_rate(state.search.weight_state, rate)),
-      (train_batch, progress, state.allowed),
-      (valid_batch, progress, state.allowed),
-      key_masks,
+      dataclasses.replace(state.search, weight_state=weight_state),
+      (inputs.train_batch, inputs.progress, state.allowed),
+      (inputs.valid_batch, inputs.progress, state.allowed),
+      inputs.key,
       programs=self._programs,
       method=self._method,
       weight_optimizer=self._weight_optimizer,
       weight_decay=self._config.weight_decay,
       shared_masks=self.workload.shared_masks,
-      move_arch=self._config.arch_warmup_epochs <= epoch < self._config.epochs,
-      progress=progress,
+      move_arch=move_arch,
+      progress=inputs.progress,
     )
     carry, metrics = self.workload.after_step(state.carry, outputs)
     return dataclasses.replace(state, search=search, carry=carry), metrics
+
+  def reseeded(self, seed: int, start: Start | None = None) -> "DartsTask":
+    """Returns the same search with another seed and its own beginning; both share their compiled programs.
+
+    Args:
+      seed: of everything that is random.
+      start: as for the constructor, from the new workload.
+    """
+    other = copy.copy(self)
+    other.workload, other._key = self.workload.reseeded(seed), jax.random.key(seed)
+    other._start = start or Start(other.workload.initial, relaxations.everything(self.space))
+    other._decisions = remedies.decisions(self.space, seed) if self._decisions else ()
+    return other
 
   def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, loop.EpochRecord]:
     """See `loop.Task`."""

@@ -1,5 +1,6 @@
 """Search on images: the convolutional supernet."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -35,7 +36,6 @@ class ImageWorkload:
     space: CellSpace,
     dataset: base.ImageDataset,
     seed: int,
-    key: jax.Array,
     partial_channels: int = 1,
   ):
     """Builds the workload.
@@ -45,19 +45,26 @@ class ImageWorkload:
       data_config: batches and augmentation; both halves are augmented in training, as published, and not in validation.
       space: the search space.
       dataset: the data set.
-      seed: of the initial weights.
-      key: typed random key of the order of the data.
+      seed: of the initial weights and the order of the data.
       partial_channels: K, where the operations of an edge see a K-th of the channels (PC-DARTS); it divides `config.channels`.
     """
     train, valid = base.search_split(dataset, data_config.train_portion)
-    key_train, key_valid = jax.random.split(key)
+    key_train, key_valid = _order_keys(seed)
     self._train, self._valid = Pipeline(train, dataset, data_config, key_train), Pipeline(valid, dataset, data_config, key_valid)
     self._valid_split = batches.to_device(valid)
     self.space = space
-    channels = dataset.train.images.shape[-1]
-    module = image_supernet.ImageSupernet(config, space, channels, dataset.num_classes, np.random.default_rng(seed), partial_channels)
-    self.network, self.initial = functional.split(module)
+    sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
+    self._make = lambda seed: image_supernet.ImageSupernet(*sizes, np.random.default_rng(seed), partial_channels)
+    self.network, self.initial = functional.split(self._make(seed))
     self._evaluate = make_evaluate(self._predict, dataset, data_config)
+
+  def reseeded(self, seed: int) -> "ImageWorkload":
+    """See `Workload`; the data are on the device once for all."""
+    other = copy.copy(self)
+    key_train, key_valid = _order_keys(seed)
+    other._train, other._valid = self._train.reordered(key_train), self._valid.reordered(key_valid)
+    other.initial = functional.split(self._make(seed))[1]
+    return other
 
   def end_of_epoch(self, epoch: int) -> int:
     """See `Workload`."""
@@ -92,3 +99,8 @@ class ImageWorkload:
   def _predict(self, network: tuple[functional.Variables, Mixture], images: jax.Array) -> jax.Array:
     variables, mixture = network
     return functional.apply(self.network, variables, images, mixture, train=False)[0]
+
+
+def _order_keys(seed: int) -> tuple[jax.Array, ...]:
+  """Returns typed random keys of the order of both halves of the data."""
+  return tuple(jax.random.split(jax.random.fold_in(jax.random.key(seed), 0)))

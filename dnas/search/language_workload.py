@@ -1,5 +1,6 @@
 """Search on text: the recurrent supernet."""
 
+import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,14 +56,20 @@ class LanguageWorkload:
       check(value >= 2, f"data.{name}", value, "the supernet normalizes over the batch, so it must be at least 2")
     self.space, self.shared_masks = space, shared_masks
     self._train = windows.TrainingWindows(dataset.train, data_config, seed)
+    self._make = lambda seed: language_supernet(config, space, len(dataset.vocabulary), np.random.default_rng(seed))
     self._valid = windows.ValidationWindows(dataset.valid, data_config)
     self._base_length = data_config.sequence_length
-    module = language_supernet(config, space, len(dataset.vocabulary), np.random.default_rng(seed))
-    self.network, self.initial = functional.split(module)
+    self.network, self.initial = functional.split(self._make(seed))
     hidden = jnp.zeros((data_config.batch_size, config.units))
     self.carry = (hidden, hidden)
     self._evaluate = Evaluate(self._predict, config.units, data_config)
     self._valid_text = self._evaluate.columns(dataset.valid, data_config.eval_batch_size)
+
+  def reseeded(self, seed: int) -> "LanguageWorkload":
+    """See `Workload`; the text is on the device once for all."""
+    other = copy.copy(self)
+    other._train, other.initial = self._train.reseeded(seed), functional.split(self._make(seed))[1]
+    return other
 
   def end_of_epoch(self, epoch: int) -> int:
     """See `Workload`."""

@@ -58,6 +58,10 @@ class Workload(Protocol):
     """Return what an epoch's record says of training, such as loss (nats), from the means of the steps' metrics."""
     ...
 
+  def reseeded(self, seed: int) -> "Workload":
+    """Return the same workload with other initial weights and another order of the data: that of this seed."""
+    ...
+
   def evaluate(self, variables: Variables, mixture: Mixture) -> dict[str, float]:
     """Return loss (nats) and other metrics over the whole validation split, in evaluation mode; you may block."""
     ...

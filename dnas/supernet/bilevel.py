@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import optax
 
-from dnas.core import devices, tree
+from dnas.core import devices, segments, tree
 from dnas.core.compilation import network_jit
 from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem, optimizer_step
 from dnas.supernet.perturbations import Perturbation, Unperturbed
@@ -111,7 +111,7 @@ def compiled(loss: LossFunction, jit: Callable[[Callable[..., Any]], Any] = netw
 
     return devices.replicate(jax.jvp(both, (weights,), (direction,))[1])
 
-  return Programs(jit(gradient), jit(hvp))
+  return Programs(jit(segments.evaluation(gradient)), jit(segments.evaluation(hvp)))
 
 
 def bilevel_step(

@@ -1,5 +1,6 @@
 """Image classification: batches on the device, evaluation over whole splits, and the retraining of one architecture."""
 
+import copy
 import dataclasses
 import functools
 import time
@@ -67,6 +68,12 @@ class Pipeline:
       return prepare(key_augment, images), labels
 
     self._shuffled, self._drawn = shuffled, drawn
+
+  def reordered(self, key: jax.Array) -> "Pipeline":
+    """Returns the same batches in another order; the split is on the device once."""
+    other = copy.copy(self)
+    other._key, other._permutation = key, (-1, None)
+    return other
 
   def shuffled(self, step: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns the batch of a step, counted over all epochs: images float32 [B, H, W, C] and labels [B]. `key` is for augmentation."""

@@ -34,6 +34,7 @@ class EpochRecord(TypedDict):
     metrics: scalars by name, such as 'train/loss' (nats) or 'valid/accuracy' (a fraction).
     genotype: the architecture that the search would return now, as JSON.
     mixture: mixture weights of the architecture, as nested lists.
+    seeds: the records of several searches at once, whose means the metrics are.
     epoch: how many epochs are complete. The loop adds it.
     step: how many steps are complete. The loop adds it.
     seconds: wall time of the run so far, over all resumes. The loop adds it.
@@ -42,6 +43,7 @@ class EpochRecord(TypedDict):
   metrics: dict[str, float]
   genotype: NotRequired[str]
   mixture: NotRequired[Any]
+  seeds: NotRequired[list["EpochRecord"]]
   epoch: NotRequired[int]
   step: NotRequired[int]
   seconds: NotRequired[float]

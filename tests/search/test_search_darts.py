@@ -273,9 +273,7 @@ def test_nothing_compiles_after_the_first_epoch(hypergradient, compilations):
 
 def test_the_search_on_images_names_its_metrics(monkeypatch):
   space, images = SPACES["darts_conv"], datasets.load("synthetic")
-  workload = ImageWorkload(
-    image_supernet.Config(channels=2, cells=1), base.Config(batch_size=32), space, images, seed=0, key=jax.random.key(0)
-  )
+  workload = ImageWorkload(image_supernet.Config(channels=2, cells=1), base.Config(batch_size=32), space, images, seed=0)
   task = DartsTask(Config(epochs=3, learning_rate=0.4, final_learning_rate=0.0), workload, FirstOrder(), jax.random.key(1))
   assert workload.carry == () and [task.end_of_epoch(epoch) for epoch in range(3)] == [0, 8, 16]
   assert all(workload.learning_rate_factor(step) == 1 for step in range(9))

@@ -1,0 +1,114 @@
+"""Several searches at once, which differ in nothing but their seed, as one vectorized program.
+
+A chip that one small supernet leaves idle is filled by several. Each search is what it would be alone, but for the rounding of sums.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dnas.core.compilation import composed_jit
+from dnas.core.records import SearchResult
+from dnas.search.darts import DartsTask, State, StepInputs
+from dnas.train import loop
+
+Tree = Any
+
+
+class SeedsTask:
+  """Differentiable searches side by side (a `loop.Task`); the state is theirs, with an axis of seeds in front.
+
+  Where epochs differ in their number of steps, as on text, a search that has come to the end of its epoch waits for the others. Its
+  metrics are means over the seeds; every record holds those of the searches as `seeds`.
+
+  Attributes:
+    tasks: the searches.
+    epochs: how many epochs there are.
+  """
+
+  def __init__(self, tasks: Sequence[DartsTask]):
+    """Builds the task; all but the first of `tasks` come from its `reseeded`."""
+    self.tasks, self.epochs, self._ends = tuple(tasks), tasks[0].epochs, [0]
+    self._moves = {
+      (move_arch, waits): composed_jit(functools.partial(self._move, move_arch, waits), tasks[0].workload.jit)
+      for move_arch in (False, True)
+      for waits in (False, True)
+    }
+
+  def init(self) -> State:
+    """See `loop.Task`."""
+    return _stack([task.init() for task in self.tasks])
+
+  def end_of_epoch(self, epoch: int) -> int:
+    """See `loop.Task`."""
+    while len(self._ends) <= epoch:
+      self._ends.append(self._ends[-1] + max(self._lengths(len(self._ends) - 1)))
+    return self._ends[epoch]
+
+  def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
+    """See `loop.Task`."""
+    epoch = loop.epoch_of(self, step)
+    lengths, place = np.array(self._lengths(epoch)), step - self.end_of_epoch(epoch)
+    places = [task.end_of_epoch(epoch) + min(place, length - 1) for task, length in zip(self.tasks, lengths.tolist(), strict=True)]
+    given = [_take((state.key, state.carry), np.int32(index)) for index in range(len(self.tasks))]
+    inputs = [task.inputs(*one, place) for task, one, place in zip(self.tasks, given, places, strict=True)]
+    active = place < lengths
+    move = self._moves[self.tasks[0].moves_arch(places[0]), not active.all()]
+    return move(state, _stack(inputs), active)
+
+  def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, loop.EpochRecord]:
+    """See `loop.Task`."""
+    states, records, lengths = [], [], self._lengths(epoch - 1)
+    for index, task in enumerate(self.tasks):
+      prefix, share = f"{index}/", max(lengths) / lengths[index]
+      own = {name.removeprefix(prefix): share * value for name, value in means.items() if name.startswith(prefix)}
+      alone, record = task.end_epoch(_take(state, np.int32(index)), epoch, own)
+      states.append(alone)
+      records.append({"epoch": epoch, "step": task.end_of_epoch(epoch), **record})
+    metrics = {name: float(np.mean([record["metrics"][name] for record in records])) for name in records[0]["metrics"]}
+    return _stack(states), {"metrics": metrics, "seeds": records}
+
+  def history(self, index: int, history: Sequence[loop.EpochRecord]) -> list[loop.EpochRecord]:
+    """Returns the records of one of the searches, up to where it stops; its 'seconds' are those of all."""
+    records = []
+    for record in history:
+      records.append({"seconds": record["seconds"], **record["seeds"][index]})
+      if self.tasks[index].stops(records):
+        break
+    return records
+
+  def stops(self, history: list[loop.EpochRecord]) -> bool:
+    """Returns whether all the searches have stopped early."""
+    return all(task.stops(self.history(index, history)) for index, task in enumerate(self.tasks))
+
+  def result(self, index: int, history: Sequence[loop.EpochRecord]) -> SearchResult:
+    """Returns what one of the searches ended in; its cost is the time of all."""
+    return self.tasks[index].result(self.history(index, history))
+
+  def _lengths(self, epoch: int) -> list[int]:
+    return [task.end_of_epoch(epoch + 1) - task.end_of_epoch(epoch) for task in self.tasks]
+
+  def _move(
+    self, move_arch: bool, waits: bool, states: State, inputs: StepInputs, active: jax.Array
+  ) -> tuple[State, Mapping[str, jax.Array]]:
+    after, metrics = jax.vmap(lambda state, inputs: self.tasks[0].move(state, inputs, move_arch))(states, inputs)
+    if waits:
+      choose = jax.vmap(lambda go, new, old: jax.tree.map(functools.partial(jnp.where, go), new, old))
+      after = choose(active, after, states)
+    metrics = {name: jnp.where(active, values, 0) for name, values in metrics.items()}
+    each = {f"{index}/{name}": values[index] for name, values in metrics.items() for index in range(len(self.tasks))}
+    return after, {"loss": metrics["loss"].sum() / active.sum(), **each}
+
+
+@jax.jit
+def _stack(trees: Sequence[Tree]) -> Tree:
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@jax.jit
+def _take(tree: Tree, index: jax.Array) -> Tree:
+  return jax.tree.map(lambda leaf: leaf[index], tree)
