@@ -245,6 +245,7 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
 
 def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
   """Measures everything, and prints and writes the table."""
+  _flags.require_one_process(options)
   _flags.require_workdir(options)
   folder = pathlib.Path(options.workdir).expanduser()
   folder.mkdir(parents=True, exist_ok=True)

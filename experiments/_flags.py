@@ -5,7 +5,9 @@ import dataclasses
 import difflib
 import importlib
 import math
+import os
 import pkgutil
+import re
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +17,7 @@ from typing import Any, Generic, TypeVar
 from absl import flags
 
 from dnas.core import config as config_lib
+from dnas.core import devices
 from dnas.core.errors import FieldError, InputError
 from dnas.train.loop import NonFiniteLoss, Stopped
 from experiments import presets
@@ -38,6 +41,10 @@ class Options:
     keep_checkpoints: how many checkpoints to keep.
     compilation_cache: folder in which compiled programs are kept between runs; 'none' keeps none.
     devices: how many devices of this machine share every batch, 0 for all; a run may go on with another number, but for rounding.
+    coordinator: host:port of process 0, where several processes share every batch, on one machine or more; start the same command in
+      each, with its --process_id, on a --workdir that all of them see. Empty for one process.
+    num_processes: how many processes there are.
+    process_id: which of them this one is, from 0.
     profile_steps: the first and the last step to trace, such as 10,20; the trace is in the run's folder, profile, for TensorBoard and
       ui.perfetto.dev. Step 1 is not traced, as it compiles. Empty traces nothing.
   """
@@ -48,11 +55,20 @@ class Options:
   keep_checkpoints: int = 2
   compilation_cache: str = "~/.cache/dnas/compilation"
   devices: int = 1
+  coordinator: str = ""
+  num_processes: int = 1
+  process_id: int = 0
   profile_steps: tuple[int, ...] = ()
 
   def __post_init__(self):
     config_lib.check_not_negative(save_every_steps=self.save_every_steps, devices=self.devices)
     config_lib.check_positive(keep_checkpoints=self.keep_checkpoints)
+    config_lib.check_positive(num_processes=self.num_processes)
+    several = self.num_processes > 1
+    mend = "several processes need host:port of the first, and one needs none"
+    config_lib.check(several == bool(re.fullmatch(r"\S+:\d+", self.coordinator)), "coordinator", self.coordinator, mend)
+    fits = 0 <= self.process_id < self.num_processes
+    config_lib.check(fits, "process_id", self.process_id, f"the {self.num_processes} processes are counted from 0")
     steps = self.profile_steps
     fits = not steps or (len(steps) == 2 and 2 <= steps[0] <= steps[1])
     config_lib.check(fits, "profile_steps", ",".join(map(str, steps)), "give the first step, at least 2, and the last, such as 10,20")
@@ -91,6 +107,12 @@ class Launcher(Generic[C]):
       return _complain(str(e), FAILED)
     except Stopped as e:
       return _complain(str(e), STOPPED)
+    except (ValueError, RuntimeError) as e:
+      if not devices.lost_process(e):
+        raise
+      cause = str(e).strip().splitlines()[0][:200]
+      _complain(f"another process of this run is gone ({cause}); start all of them again, and the run goes on.", FAILED)
+      os._exit(FAILED)  # an orderly end would wait for the other
     return 0
 
   def parse(self, argv: Sequence[str]) -> tuple[C, Options, set[str]]:
@@ -190,6 +212,11 @@ _NUMBERS = tuple[int, ...]
 
 _WORDS = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
 _MENDS = {int: "give a whole number", float: "give a finite number", bool: "give true or false"}
+
+
+def require_one_process(options: Options) -> None:
+  """Raises FieldError where several processes are to share the work of a launcher that cannot be shared so."""
+  config_lib.check(options.num_processes == 1, "num_processes", options.num_processes, "searches and trainings can be shared so, not this")
 
 
 def require_workdir(options: Options) -> None:

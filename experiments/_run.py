@@ -4,6 +4,8 @@ import contextlib
 import dataclasses
 import os
 import pathlib
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -79,16 +81,28 @@ def use_compilation_cache(folder: str) -> None:
 
 
 def prepare(options: Options) -> None:
-  """Sets up what compiles and computes, before anything does. Raises InputError for a folder or devices that cannot be had."""
+  """Sets up what compiles and computes, before anything does. Raises InputError for a folder, devices or processes that cannot be had."""
   use_compilation_cache(options.compilation_cache)
+  if options.num_processes > 1:
+    devices.connect(options.coordinator, options.num_processes, options.process_id)
+    if not devices.is_first():
+      sys.stdout = open(os.devnull, "w")  # noqa: SIM115, since it is for the rest of the process
   devices.use(options.devices)
 
 
 @contextlib.contextmanager
 def open_folder(options: Options, launcher: str, config: Mapping[str, Any], parts: SearchParts | TrainParts) -> Iterator[RunFolder]:
-  """Opens the run's folder. Raises InputError as `RunFolder.open` and `RunFolder.keep` do."""
+  """Opens the run's folder; where several processes share it, those after the first have folders of their own, for a while.
+
+  Raises:
+    InputError: as `RunFolder.open` and `RunFolder.keep` do.
+  """
   require_workdir(options)
-  with RunFolder.open(os.path.expanduser(options.workdir), launcher, config) as folder:
+  with contextlib.ExitStack() as stack:
+    workdir = os.path.expanduser(options.workdir)
+    own = workdir if devices.is_first() else stack.enter_context(tempfile.TemporaryDirectory())
+    folder = stack.enter_context(RunFolder.open(own, launcher, config))
+    folder.checkpoints = pathlib.Path(workdir).absolute() / "checkpoints"
     for name, text in parts.kept.items():
       folder.keep(name, text)
     if parts.about:

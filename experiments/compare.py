@@ -186,6 +186,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     component = path.partition(".")[0]
     if component in STRATEGIES and component not in config.method_names:
       raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --methods={config.methods}, so leave it out")
+  _flags.require_one_process(options)
   _flags.require_workdir(options)
   check_settings(config)
   root = pathlib.Path(options.workdir).expanduser().absolute()

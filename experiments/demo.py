@@ -42,6 +42,7 @@ class DemoConfig:
 
 def run(config: DemoConfig, options: _flags.Options, given: set[str]) -> None:
   """Searches, retrains the found and the random cells, and prints the comparison."""
+  _flags.require_one_process(options)
   _flags.require_workdir(options)
   root = pathlib.Path(options.workdir).expanduser()
   preset = _flags.load_preset(config.search, "search")

@@ -31,6 +31,7 @@ class ReportConfig:
 
 def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
   """Writes the report, and prints its tables."""
+  _flags.require_one_process(options)
   _flags.require_workdir(options)
   root = pathlib.Path(options.workdir).expanduser()
   found = comparisons.load(root)

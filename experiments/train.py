@@ -20,6 +20,7 @@ from absl import logging
 from dnas.cells import nasbench201
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
+from dnas.core import devices
 from dnas.core import genotype as genotypes
 from dnas.core.config import check_name
 from dnas.core.errors import InputError, shown, unknown_name
@@ -104,7 +105,7 @@ def run(
       return
     folder.write_genotype(genotype.to_json())
     result_path = folder.path / "result.json"
-    if not result_path.exists():
+    if not devices.vote(result_path.exists()):
       metrics = parts.describe(position.state)
       if config.test:
         test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
@@ -112,7 +113,9 @@ def run(
       folder.write_result({"genotype": genotype.to_json(), **position.history[-1]["metrics"], **metrics})
     if draws:
       save_pictures(folder.path, SPACES[genotype.space])
-  result = json.loads(result_path.read_text())
+    result = json.loads(result_path.read_text()) if devices.is_first() else None
+  if result is None:
+    return
   measure, unit, value = outcome_of(result)
   print(f"\n{measure} {value:.2f}{unit}  {measure.split()[0]} loss {loss_of(result):.4f}  weights {result['weights']:,}")
   if draws:

@@ -229,6 +229,7 @@ def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, g
   for path in sorted(given):
     if reason := config.idle(path):
       raise FieldError(path, config_lib.flatten(config)[path], reason)
+  _flags.require_one_process(options)
   _flags.require_workdir(options)
   tuning = Tuning(config, options)
   flat = config_lib.flatten(config)

@@ -4,15 +4,20 @@ A program is written for one device, and says where the examples of a batch go (
 XLA divides it among the devices and puts in the sums between them. So batch statistics are those of the whole batch, and a run on several
 devices computes what one device computes, but for the rounding of sums.
 
-The devices are those of the process: `use` chooses them once, before anything is compiled. With one device nothing here does anything.
+The devices are those of the process, or of several processes on one or more machines, each of which runs the same program: `connect` and
+`use` choose them once, before anything is compiled. With one device nothing here does anything. Processes agree as long as they do the same
+computations in the same order; so what depends on the outer world, such as a signal, is put to the `vote`.
 """
 
+import re
 from typing import Any
 
 import jax
+import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dnas.core.config import check
+from dnas.core.errors import InputError
 
 Tree = Any
 
@@ -20,16 +25,69 @@ _AXIS = "batch"
 _mesh: Mesh | None = None
 
 
+_HEARTBEAT = 20
+"""Seconds after which a process that gives no sign of life is given up."""
+
+
+def connect(coordinator: str, num_processes: int, process_id: int) -> None:
+  """Makes this process one of several that share the work; returns when all are there.
+
+  Args:
+    coordinator: host and port of process 0.
+    num_processes: how many there are.
+    process_id: which of them this is.
+
+  Raises:
+    InputError: if they do not come together.
+  """
+  try:
+    jax.distributed.initialize(
+      coordinator, num_processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT, shutdown_timeout_seconds=_HEARTBEAT
+    )
+  except (RuntimeError, ValueError) as e:
+    cause = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
+    raise InputError(
+      f"process {process_id} of {num_processes} did not find the others at --coordinator={coordinator} ({cause}); start all of them, "
+      "with the same --coordinator and --num_processes, within five minutes."
+    ) from None
+
+
+def is_first() -> bool:
+  """Returns whether this is process 0, the one that writes and prints; true where there is one process."""
+  return jax.process_index() == 0
+
+
+def lost_process(error: BaseException) -> bool:
+  """Returns whether an error says that another process of this run is gone."""
+  words = "gloo|nccl|connection closed|connection reset|socket closed|coordination|unavailable|heartbeat|barrier"
+  return jax.process_count() > 1 and re.search(words, str(error), re.IGNORECASE) is not None
+
+
+def vote(flag: bool) -> bool | jax.Array:
+  """Returns whether any process says so; with several processes a scalar on the device, which nobody waits for yet."""
+  if jax.process_count() == 1:
+    return flag
+  sharding = NamedSharding(_mesh, PartitionSpec(_AXIS))
+  flags = jax.make_array_from_callback((_mesh.size,), sharding, lambda index: np.full(len(range(_mesh.size)[index[0]]), flag))
+  return _any(flags)
+
+
+@jax.jit
+def _any(flags: jax.Array) -> jax.Array:
+  return replicate(flags.any())
+
+
 def use(count: int) -> None:
-  """Chooses how many devices share the work, 0 for all.
+  """Chooses how many devices of every process share the work, 0 for all.
 
   Raises:
     FieldError: if there are not so many.
   """
   global _mesh
-  found = jax.devices()
-  check(0 <= count <= len(found), "devices", count, f"this machine shows {len(found)}; give at most that, or 0 for all")
-  chosen = found[: count or len(found)]
+  found = jax.local_device_count()
+  check(0 <= count <= found, "devices", count, f"this machine shows {found}; give at most that, or 0 for all")
+  by_process = [[device for device in jax.devices() if device.process_index == process] for process in range(jax.process_count())]
+  chosen = [device for devices in by_process for device in devices[: count or len(devices)]]
   _mesh = jax.make_mesh((len(chosen),), (_AXIS,), (jax.sharding.AxisType.Auto,), devices=chosen) if len(chosen) > 1 else None
 
 
@@ -57,4 +115,27 @@ def _place(x: Tree, spec: PartitionSpec) -> Tree:
 
 
 def _place_array(x: Any, sharding: NamedSharding) -> jax.Array:
-  return jax.lax.with_sharding_constraint(x, sharding) if isinstance(x, jax.core.Tracer) else jax.device_put(x, sharding)
+  if isinstance(x, jax.core.Tracer):
+    return jax.lax.with_sharding_constraint(x, sharding)
+  if sharding.is_fully_addressable or jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+    return jax.device_put(x, sharding)
+  on_host = np.asarray(x)
+  return jax.make_array_from_callback(x.shape, sharding, lambda index: on_host[index])  # it need not be compared between the processes
+
+
+def place(x: np.ndarray, like: jax.Array) -> jax.Array:
+  """Puts an array where another one is."""
+  return _place_array(x, like.sharding) if like.committed else jax.device_put(x)
+
+
+def spread_size(size: int) -> int:
+  """Returns the length of what `spread` returns for an array of some length."""
+  return size if jax.process_count() == 1 else -(-size // _mesh.size) * _mesh.size
+
+
+def spread(x: np.ndarray) -> np.ndarray | jax.Array:
+  """Returns an array (N,) that all processes have with a part of it in each, so that they write it together; it may end in zeros."""
+  if jax.process_count() == 1:
+    return x
+  padded = np.concatenate([x, np.zeros(spread_size(x.size) - x.size, x.dtype)])
+  return jax.make_array_from_callback(padded.shape, NamedSharding(_mesh, PartitionSpec(_AXIS)), lambda index: padded[index])

@@ -24,6 +24,7 @@ import orbax.checkpoint as ocp
 from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
+from dnas.core import devices
 from dnas.core.errors import InputError
 
 State = Any
@@ -82,6 +83,7 @@ class Checkpoints:
     """
     self.wait()
     contents, leaves = _pack(state, extra)
+    leaves = devices.spread(leaves)
     self._saving = step
     try:
       items = ocp.args.Composite(leaves=ocp.args.StandardSave({"bytes": leaves}), contents=ocp.args.JsonSave(contents))
@@ -151,14 +153,15 @@ class Checkpoints:
     contents = self._manager.restore(step, args=ocp.args.Composite(contents=ocp.args.JsonRestore()))["contents"]
     if contents.pop("digest") != _digest_of_json(contents):
       raise ValueError("the digest of its contents does not match")
-    like = {"bytes": np.empty(contents["size"], np.uint8)}
+    like = {"bytes": np.empty(contents["saved_size"], np.uint8)}
     leaves = self._manager.restore(step, args=ocp.args.Composite(leaves=ocp.args.StandardRestore(like)))["leaves"]["bytes"]
+    leaves = leaves[: contents["size"]]
     if contents["digest_of_leaves"] != _digest(leaves):
       raise ValueError("the digest of its arrays does not match")
     return contents, leaves
 
   def _set_aside(self, damaged: list[pathlib.Path]) -> None:
-    for path in damaged:
+    for path in damaged if devices.is_first() else ():
       aside = path.with_name(f"{path.name}.damaged")
       shutil.rmtree(aside, ignore_errors=True)
       try:
@@ -181,7 +184,8 @@ def _pack(state: State, extra: Mapping[str, Any]) -> tuple[dict[str, Any], np.nd
   leaves = [(jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state))]
   packed = np.frombuffer(b"".join(array.tobytes() for _, array in leaves), np.uint8)
   described = [[name, list(array.shape), array.dtype.name] for name, array in leaves]
-  contents = {"leaves": described, "extra": dict(extra), "size": packed.size, "digest_of_leaves": _digest(packed)}
+  sizes = {"size": packed.size, "saved_size": devices.spread_size(packed.size)}
+  contents = {"leaves": described, "extra": dict(extra), **sizes, "digest_of_leaves": _digest(packed)}
   contents = json.loads(json.dumps(contents))
   return contents | {"digest": _digest_of_json(contents)}, packed
 
@@ -198,7 +202,7 @@ def _unpack(described: list[list[Any]], packed: np.ndarray, like: State) -> Stat
     array = arrays[jax.tree_util.keystr(path)]
     if not isinstance(target, jax.Array):
       return array
-    return jax.device_put(array, target.sharding if target.committed else None)
+    return devices.place(array, target)
 
   return jax.tree_util.tree_map_with_path(place, like)
 

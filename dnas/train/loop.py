@@ -172,7 +172,7 @@ def run(
     end = task.end_of_epoch(len(position.history) + 1)
     while position.step < end:
       loop.step()
-      stopping = stop is not None and stop.requested
+      stopping = stop is not None and loop.agreed(stop.requested)
       if position.step < end and (stopping or (save_every_steps and position.step % save_every_steps == 0)):
         loop.save()
         if stopping:
@@ -180,7 +180,7 @@ def run(
     loop.end_epoch()
     loop.save()
     yield position.history[-1]
-    if stop is not None and stop.requested and not complete():
+    if stop is not None and bool(devices.vote(stop.requested)) and not complete():
       loop.raise_stopped()
   if checkpoints:
     checkpoints.wait()
@@ -203,6 +203,7 @@ class _Loop:
   def __init__(self, task: Task, position: Position, checkpoints: Checkpoints | None, on_step: OnStep | None):
     self.task, self.position, self.checkpoints, self.on_step = task, position, checkpoints, on_step
     self._unread: tuple[int, jax.Array] | None = None
+    self._vote: bool | jax.Array = False
     self._began = time.monotonic() - position.seconds
 
   def step(self) -> None:
@@ -213,6 +214,11 @@ class _Loop:
     position.step += 1
     before, self._unread = self._unread, (position.step, metrics["loss"])
     self._read(before)
+
+  def agreed(self, requested: bool) -> bool:
+    """Returns whether a stop is requested; several processes agree on it one step late, so that none waits for the others."""
+    before, self._vote = self._vote, devices.vote(requested)
+    return self._vote if isinstance(self._vote, bool) else bool(before)
 
   def end_epoch(self) -> None:
     """Reads all that is outstanding, and adds the epoch's record to the history."""
