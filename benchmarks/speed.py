@@ -1,14 +1,20 @@
-"""Measures compile time, step time, memory and arithmetic of searches and trainings.
+"""Measures compile time, step time, memory and arithmetic of searches and trainings, and how they grow.
 
   python -m benchmarks.speed --workdir=runs/speed
-  python -m benchmarks.speed --jobs=search_first_order,search_second_order --channels=16 --cells=8 --batch=16,64 --workdir=runs/speed
+  python -m benchmarks.speed --jobs=search_first_order,search_second_order,search_unrolled --batch=16,64 --workdir=runs/speed
   python -m benchmarks.speed --jobs=search_first_order --peer --workdir=runs/speed_peer
+  sh benchmarks/accelerator.sh runs/speed_accelerator
 
-Every job is measured at every combination of cells, channels and batch. 'Cold' is the time from a built network to the end of its first
-step with an empty compilation cache, 'warm' the same with the programs in the cache. The step is the median after warm-up. Arithmetic and
-bytes are those of the largest compiled program, by XLA's own count. The images are random. The table also goes to WORKDIR/speed.json.
+Every job is measured at every combination of cells, channels, batch, seeds and precision. 'Cold' is the time from a built network to the
+end of its first step with an empty compilation cache, 'warm' the same with the programs in the cache. The jobs of one size take their
+steps in turn, and what is given is the median after warm-up; 'to first' is the median over rounds of a job's step, divided by that of the
+first job. 'Input' is the share of a step that its batches take, augmentation included, 'dispatch' the time after which the host is free
+again. Arithmetic and bytes are those of a step's evaluations of the network, by XLA's own count; where the peaks of the device are known
+or given, 'roofline' is the time that they would take at best, divided by the step. The images are random. The table also goes to
+WORKDIR/speed.json.
+
 With --peer every step of a first-order search is followed by one of the same supernet in PyTorch, in both of its memory formats, without
-augmentation; 'to peer' is the median over steps of our time, divided by that of the faster format in the same round.
+augmentation; 'to peer' is the median over rounds of our time, divided by that of the faster format.
 """
 
 import contextlib
@@ -30,9 +36,10 @@ from jax.experimental.compilation_cache import compilation_cache
 
 from dnas.cells.darts_recurrent import SPACE as RECURRENT
 from dnas.cells.language_model import Config as LanguageConfig
+from dnas.cells.precision import PRECISIONS
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
-from dnas.core import compilation
-from dnas.core.config import check, check_name, check_positive
+from dnas.core import compilation, devices, segments
+from dnas.core.config import check, check_name, check_not_negative, check_positive
 from dnas.data import base, text
 from dnas.data.datasets import text_from_config
 from dnas.nets.derived_image import Config as NetworkConfig
@@ -41,7 +48,8 @@ from dnas.search.darts import Config as DartsConfig
 from dnas.search.darts import DartsTask
 from dnas.search.image_workload import ImageWorkload
 from dnas.search.language_workload import LanguageWorkload
-from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Hypergradient
+from dnas.search.seeds import SeedsTask
+from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Hypergradient, Unrolled
 from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.train import images, loop
 from experiments import _flags, _run
@@ -52,13 +60,20 @@ class SpeedConfig:
   """What is measured.
 
   Attributes:
-    jobs: names with commas between them: search_first_order, search_second_order, retrain, language_search.
+    jobs: names with commas between them: search_first_order, search_second_order, search_unrolled, retrain, language_search.
     space: space of the searches on images.
     cells: numbers of cells, with commas between them.
     channels: numbers of channels; units of the cell in language_search.
     batch: batch sizes.
+    seeds: how many searches run at once, in one program.
+    precision: types of activations and products, with commas between them: float32, bfloat16.
+    rematerialize: whether gradients of image networks compute anew what the edges hold.
     image_size: height and width of the images in pixels.
     steps: steps that are timed, after two that are not.
+    warm: whether everything is compiled a second time, from the cache.
+    limit: seconds after which no further size is begun; 0 for no limit.
+    peak_gflops: billions of operations a second that the device can do at best, 0 for what is known of it.
+    peak_gbytes: billions of bytes a second that its memory moves at best, 0 for what is known of it.
     peer: whether first-order searches on darts_conv are timed against PyTorch, which must be installed.
   """
 
@@ -67,21 +82,33 @@ class SpeedConfig:
   cells: tuple[int, ...] = (8,)
   channels: tuple[int, ...] = (16,)
   batch: tuple[int, ...] = (16,)
+  seeds: tuple[int, ...] = (1,)
+  precision: str = "float32"
+  rematerialize: bool = False
   image_size: int = 32
   steps: int = 5
+  warm: bool = True
+  limit: float = 0.0
+  peak_gflops: float = 0.0
+  peak_gbytes: float = 0.0
   peer: bool = False
 
   def __post_init__(self):
     for job in self.jobs.split(","):
       check_name("jobs", job, JOBS)
+    for precision in self.precision.split(","):
+      check_name("precision", precision, PRECISIONS)
     check_name("space", self.space, [name for name in SPACES if SPACES[name] is not RECURRENT])
-    for field in ("cells", "channels", "batch"):
+    for field in ("cells", "channels", "batch", "seeds"):
       values = getattr(self, field)
       check(bool(values) and min(values) > 0, field, ",".join(map(str, values)), "give numbers above zero with commas between them")
     check_positive(image_size=self.image_size, steps=self.steps)
+    check_not_negative(limit=self.limit, peak_gflops=self.peak_gflops, peak_gbytes=self.peak_gbytes)
+    several = max(self.seeds, default=1) > 1
+    check(not (several and "retrain" in self.jobs), "seeds", ",".join(map(str, self.seeds)), "a retraining has one seed, so leave it out")
     if self.peer:
-      fits = self.jobs == "search_first_order" and self.space == "darts_conv"
-      check(fits, "peer", True, "the peer is a first-order search, so give --jobs=search_first_order and --space=darts_conv")
+      fits = self.jobs == "search_first_order" and self.space == "darts_conv" and not several
+      check(fits, "peer", True, "the peer is a first-order search, so give --jobs=search_first_order, --space=darts_conv and one seed")
       check(importlib.util.find_spec("torch") is not None, "peer", True, "it needs PyTorch: pip install torch")
 
 
@@ -91,6 +118,8 @@ class Size(NamedTuple):
   cells: int
   channels: int
   batch: int
+  seeds: int
+  precision: str
 
 
 class Job(NamedTuple):
@@ -99,12 +128,31 @@ class Job(NamedTuple):
   Attributes:
     task: what steps.
     examples: examples, or words, that a step trains on.
-    program: its largest program, with its arguments: (compiled function, arguments).
+    program: state to its largest program, with its arguments: (compiled function, arguments).
+    evaluations: how often a step calls it.
+    inputs: state to what a step is given, its batches.
   """
 
   task: loop.Task
   examples: int
   program: Callable[[Any], tuple[Any, tuple[Any, ...]]]
+  evaluations: int
+  inputs: Callable[[Any], Any]
+
+
+class Peak(NamedTuple):
+  """What a device does at best, in operations and bytes a second."""
+
+  operations: dict[str, float]
+  bytes: float
+
+
+PEAKS = {
+  "NVIDIA H100 80GB HBM3": Peak({"float32": 494e12, "bfloat16": 989e12}, 3.35e12),
+  "NVIDIA H200": Peak({"float32": 494e12, "bfloat16": 989e12}, 4.8e12),
+  "NVIDIA A100-SXM4-80GB": Peak({"float32": 156e12, "bfloat16": 312e12}, 2.04e12),
+}
+"""Of the data sheets, without sparsity; products of float32 are those of TensorFloat-32, as XLA computes them there by default."""
 
 
 def _dataset(config: SpeedConfig, batch: int) -> base.ImageDataset:
@@ -115,75 +163,124 @@ def _dataset(config: SpeedConfig, batch: int) -> base.ImageDataset:
   return base.ImageDataset("random images", split, 10, *statistics, tuple("0123456789"), _read_test=lambda: split)
 
 
-def _search(config: SpeedConfig, size: Size, hypergradient: Hypergradient) -> Job:
+def _search(config: SpeedConfig, size: Size, hypergradient: Hypergradient, evaluations: int) -> Job:
   stem = 1 if config.space == "nasbench201" else 3
   data = base.Config(train_portion=0.5, batch_size=size.batch, eval_batch_size=size.batch, crop_padding=4, flip=True)
-  supernet = SupernetConfig(channels=size.channels, cells=size.cells, stem_multiplier=stem)
+  sizes = {"channels": size.channels, "cells": size.cells, "stem_multiplier": stem}
+  supernet = SupernetConfig(**sizes, precision=size.precision, rematerialize=config.rematerialize)
   workload = ImageWorkload(supernet, data, SPACES[config.space], _dataset(config, size.batch), 0)
   task = DartsTask(DartsConfig(), workload, hypergradient, jax.random.key(0))
-  return Job(task, size.batch, functools.partial(_gradient_of_search, task))
+  return _job_of_search(task, size, size.batch, evaluations)
 
 
 def _language(config: SpeedConfig, size: Size) -> Job:
   data = text.Config(dataset="synthetic_text", batch_size=size.batch)
-  workload = LanguageWorkload(LanguageConfig(units=size.channels), data, RECURRENT, text_from_config(data), 0)
+  network = LanguageConfig(units=size.channels, precision=size.precision)
+  workload = LanguageWorkload(network, data, RECURRENT, text_from_config(data), 0)
   rates = DartsConfig(learning_rate=20.0, momentum=0.0, gradient_clip=0.25)
   task = DartsTask(rates, workload, FirstOrder(), jax.random.key(0))
-  return Job(task, size.batch * data.sequence_length, functools.partial(_gradient_of_search, task))
+  return _job_of_search(task, size, size.batch * data.sequence_length, 2)
+
+
+def _job_of_search(task: DartsTask, size: Size, examples: int, evaluations: int) -> Job:
+  if size.seeds == 1:
+
+    def program(state: Any) -> tuple[Any, tuple[Any, ...]]:
+      inputs, search = task.inputs(state.key, state.carry, 1), state.search
+      batch = inputs.train_batch, inputs.progress, state.allowed
+      return task._programs.gradient, (search.weights, search.arch, search.stats, batch, inputs.key)
+
+    return Job(task, examples, program, evaluations, lambda state: task.inputs(state.key, state.carry, 1))
+  together = SeedsTask([task, *map(task.reseeded, range(1, size.seeds))])
+
+  def step(state: Any) -> tuple[Any, tuple[Any, ...]]:
+    inputs, active = together.inputs(state, 1)
+    return together.program(1), (state, inputs, active)
+
+  return Job(together, size.seeds * examples, step, 1, lambda state: together.inputs(state, 1))
 
 
 def _retrain(config: SpeedConfig, size: Size) -> Job:
   data = base.Config(train_portion=1.0, batch_size=size.batch, eval_batch_size=size.batch, crop_padding=4, flip=True, cutout_length=16)
-  network = NetworkConfig(channels=size.channels, cells=size.cells, auxiliary=29 <= config.image_size <= 32)
+  sizes = {"channels": size.channels, "cells": size.cells, "auxiliary": 29 <= config.image_size <= 32}
+  network = NetworkConfig(**sizes, precision=size.precision, rematerialize=config.rematerialize)
   task = images.RetrainTask(images.Config(), network, data, _dataset(config, size.batch), IMAGE_GENOTYPES["DARTS_V2"], 0)
 
-  def program(state: images.TrainState) -> tuple[Any, tuple[Any, ...]]:
-    key = loop.step_key(state.key, np.int32(0))
-    return task._step, (state, task._pipeline.shuffled(0, key), key, task.rates(0))
+  def inputs(state: images.TrainState) -> tuple[Any, jax.Array]:
+    key = loop.step_key(state.key, np.int32(1))
+    return task._pipeline.shuffled(1, key), key
 
-  return Job(task, size.batch, program)
-
-
-def _gradient_of_search(task: DartsTask, state: Any) -> tuple[Any, tuple[Any, ...]]:
-  keys = jax.random.split(jax.random.key(1), 3)
-  batch, _ = task.workload.batches(0, (keys[0], keys[1]), state.carry)
-  search = state.search
-  return task._programs.gradient, (search.weights, search.arch, search.stats, (batch, np.float32(0), state.allowed), keys[2])
+  return Job(task, size.batch, lambda state: (task._step, (state, *inputs(state), task.rates(0))), 1, inputs)
 
 
 JOBS: dict[str, Callable[[SpeedConfig, Size], Job]] = {
-  "search_first_order": functools.partial(_search, hypergradient=FirstOrder()),
-  "search_second_order": functools.partial(_search, hypergradient=FiniteDifference()),
+  "search_first_order": functools.partial(_search, hypergradient=FirstOrder(), evaluations=2),
+  "search_second_order": functools.partial(_search, hypergradient=FiniteDifference(), evaluations=5),
+  "search_unrolled": functools.partial(_search, hypergradient=Unrolled(), evaluations=5),  # a Hessian product counts as two gradients
   "retrain": _retrain,
   "language_search": _language,
 }
 
 
-def measure(config: SpeedConfig, name: str, size: Size) -> dict[str, Any]:
-  """Returns the measurements of one job at one size; times in seconds, memory in bytes."""
-  with tempfile.TemporaryDirectory() as cache, _compilation_cache(cache):
-    cold, _ = _first_step(JOBS[name](config, size))
-    jax.clear_caches()
-    job = JOBS[name](config, size)
-    warm, state = _first_step(job)
-    peers = _peer_steps(config, size, state) if config.peer else ()
-    times, peer_times = [], []
-    for step in range(1, config.steps + 3):
+def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
+  """Returns the measurements of all jobs at one size; times in seconds, memory in bytes."""
+  with tempfile.TemporaryDirectory() as root:
+    rows = [{"job": name, **size._asdict(), **_compile_times(config, size, name, root)} for name in config.jobs.split(",")]
+    jobs, states = [], []
+    for row in rows:
+      with _compilation_cache(f"{root}/{row['job']}"):
+        jobs.append(JOBS[row["job"]](config, size))
+        states.append(_first_step(jobs[-1])[1])
+  peers = _peer_steps(config, size, states[0]) if config.peer else ()
+  rounds, peer_rounds, dispatches = [], [], []
+  for step in range(1, config.steps + 3):
+    times, returns = [], []
+    for index, job in enumerate(jobs):
       began = time.perf_counter()
-      state, metrics = job.task.step(state, step)
-      jax.block_until_ready((state, metrics))
+      states[index], metrics = job.task.step(states[index], step)
+      returns.append(time.perf_counter() - began)
+      jax.block_until_ready((states[index], metrics))
       times.append(time.perf_counter() - began)
-      peer_times.append([_seconds(peer) for peer in peers])
-    function, arguments = job.program(state)
+    rounds.append(times)
+    dispatches.append(returns)
+    peer_rounds.append([_seconds(peer) for peer in peers])
+  rounds, dispatches = np.array(rounds[2:]), np.array(dispatches[2:])
+  for index, (row, job) in enumerate(zip(rows, jobs, strict=True)):
+    seconds = float(np.median(rounds[:, index]))
+    row |= {"step": seconds, "to_first": float(np.median(rounds[:, index] / rounds[:, 0])), "examples_per_second": job.examples / seconds}
+    inputs = [_seconds(lambda job=job, index=index: jax.block_until_ready(job.inputs(states[index]))) for _ in range(config.steps + 2)]
+    row |= {"dispatch": float(np.median(dispatches[:, index])), "input": float(np.median(inputs[2:])) / seconds}
+    function, arguments = job.program(states[index])
     costs = compilation.costs(function, *arguments)
-  seconds = float(np.median(times[2:]))
-  out = {"job": name, **size._asdict(), "cold": cold, "warm": warm, "step": seconds, "examples_per_second": job.examples / seconds}
-  out |= {"flops": costs["flops"], "bytes": costs["bytes accessed"], "memory": costs["memory"], "device": jax.devices()[0].device_kind}
+    row |= {"flops": job.evaluations * costs["flops"], "bytes": job.evaluations * costs["bytes accessed"], "memory": costs["memory"]}
+    row["device"] = jax.devices()[0].device_kind
+    row["roofline"] = _roofline(config, row)
   if config.peer:
-    plain, channels_last = np.median(peer_times[2:], 0)
-    ratio = np.median(np.array(times[2:]) / np.array(peer_times[2:])[:, int(channels_last < plain)])
-    out |= {"peer_step": float(plain), "peer_step_channels_last": float(channels_last), "ratio_to_peer": float(ratio)}
-  return out
+    plain, channels_last = np.median(peer_rounds[2:], 0)
+    ratio = np.median(rounds[:, 0] / np.array(peer_rounds[2:])[:, int(channels_last < plain)])
+    rows[0] |= {"peer_step": float(plain), "peer_step_channels_last": float(channels_last), "ratio_to_peer": float(ratio)}
+  return rows
+
+
+def _compile_times(config: SpeedConfig, size: Size, name: str, root: str) -> dict[str, float]:
+  """Returns how long a job takes to its first step, with nothing compiled, and with what is then in its cache, a folder in `root`."""
+  times = {}
+  with _compilation_cache(f"{root}/{name}"):
+    for kind in ("cold", "warm") if config.warm else ("cold",):
+      jax.clear_caches()
+      segments.forget()
+      times[kind], _ = _first_step(JOBS[name](config, size))
+  jax.clear_caches()
+  segments.forget()
+  return times
+
+
+def _roofline(config: SpeedConfig, row: dict[str, Any]) -> float | None:
+  """Returns the time that arithmetic and bytes take at best, the longer of both, divided by that of the step; None if it is unknown."""
+  known = PEAKS.get(row["device"])
+  operations = 1e9 * config.peak_gflops or (known.operations[row["precision"]] if known else 0.0)
+  moved = 1e9 * config.peak_gbytes or (known.bytes if known else 0.0)
+  return max(row["flops"] / operations, row["bytes"] / moved) / row["step"] if operations and moved else None
 
 
 def _seconds(function: Callable[[], Any]) -> float:
@@ -211,7 +308,6 @@ def _peer_steps(config: SpeedConfig, size: Size, state: Any) -> list[Callable[[]
 def _compilation_cache(folder: str) -> Iterator[None]:
   """Keeps compiled programs in a folder, and those of before elsewhere."""
   before = jax.config.jax_compilation_cache_dir
-  jax.clear_caches()
   compilation_cache.reset_cache()
   _run.use_compilation_cache(folder)
   try:
@@ -231,30 +327,58 @@ def _first_step(job: Job) -> tuple[float, Any]:
 
 def table_of(rows: list[dict[str, Any]]) -> Table:
   """Returns the measurements as a table for people."""
-  header = ("job", "cells", "channels", "batch", "cold (s)", "warm (s)", "step (ms)", "examples/s", "GFLOP", "GB moved", "memory (MB)")
-  header += ("to peer",) if "ratio_to_peer" in rows[0] else ()
+  header = ["job", *Size._fields, "cold (s)", "warm (s)", "step (ms)", "to first", "examples/s", "input (%)", "dispatch (ms)"]
+  header += ["GFLOP", "GB moved", "roofline (%)", "memory (MB)"] + ["to peer"] * ("ratio_to_peer" in rows[0])
   lines = []
   for row in rows:
-    memory = f"{row['memory'] / 1e6:,.0f}"
-    numbers = f"{row['cold']:.1f}", f"{row['warm']:.1f}", f"{1e3 * row['step']:,.0f}", f"{row['examples_per_second']:,.0f}"
-    sizes = tuple(str(row[name]) for name in Size._fields)
-    lines.append((row["job"], *sizes, *numbers, f"{row['flops'] / 1e9:.2f}", f"{row['bytes'] / 1e9:.2f}", memory))
-    lines[-1] += (f"{row['ratio_to_peer']:.2f}",) if "ratio_to_peer" in row else ()
-  return Table(f"speed on {rows[0]['device']}, jax {jax.__version__}", header, tuple(lines))
+    line = [row["job"], *(str(row[name]) for name in Size._fields), f"{row['cold']:.1f}", f"{row['warm']:.1f}" if "warm" in row else "–"]
+    line += [f"{1e3 * row['step']:,.0f}", f"{row['to_first']:.2f}", f"{row['examples_per_second']:,.0f}"]
+    line += [f"{100 * row['input']:.1f}", f"{1e3 * row['dispatch']:.0f}", f"{row['flops'] / 1e9:.2f}", f"{row['bytes'] / 1e9:.2f}"]
+    line += ["–" if row["roofline"] is None else f"{100 * row['roofline']:.0f}", f"{row['memory'] / 1e6:,.0f}"]
+    lines.append((*line, *([f"{row['ratio_to_peer']:.2f}"] if "ratio_to_peer" in row else [])))
+  return Table(f"speed on {rows[0]['device']}, jax {jax.__version__}", tuple(header), tuple(lines))
+
+
+def growth_of(rows: list[dict[str, Any]]) -> list[str]:
+  """Returns, for sizes that differ in one number, how time grows with it: the exponent k, where time goes as the k-th power."""
+  lines = []
+  for field in ("cells", "channels", "batch", "seeds"):
+    others = [name for name in ("job", *Size._fields) if name != field]
+    for one, other in itertools.combinations(rows, 2):
+      if one[field] < other[field] and all(one[name] == other[name] for name in others):
+        factor = np.log(other[field] / one[field])
+        step, cold = (np.log(other[name] / one[name]) / factor for name in ("step", "cold"))
+        lines.append(f"{one['job']}: {field} {one[field]} to {other[field]}: a step grows to the power {step:.2f}, cold to {cold:.2f}")
+  return lines
+
+
+def _projected(row: dict[str, Any]) -> str:
+  hours = 50 * (25_000 // row["batch"]) * row["step"] / 3600
+  several = f" of {row['seeds']} seeds" if row["seeds"] > 1 else ""
+  return f"{row['job']}{several}, {row['precision']}, batch {row['batch']}: 50 epochs of 25,000 images in {hours:.2f} hours"
 
 
 def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
   """Measures everything, and prints and writes the table."""
   _flags.require_one_process(options)
   _flags.require_workdir(options)
+  devices.use(options.devices)
   folder = pathlib.Path(options.workdir).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
-  rows = []
-  for job, *numbers in itertools.product(config.jobs.split(","), config.cells, config.channels, config.batch):
-    rows.append(measure(config, job, Size(*numbers)))
-    print(f"{job} {Size(*numbers)}: {1e3 * rows[-1]['step']:,.0f} ms a step", flush=True)
+  rows, began = [], time.monotonic()
+  for size in itertools.product(config.cells, config.channels, config.batch, config.seeds, config.precision.split(",")):
+    size = Size(*size)
+    if config.limit and time.monotonic() - began > config.limit:
+      print(f"{size} and what follows is left out: more than {config.limit:.0f} seconds have gone")
+      break
+    new = measure(config, size)
+    rows += new
+    for row in new:
+      print(f"{row['job']} {size}: {1e3 * row['step']:,.0f} ms a step", flush=True)
     (folder / "speed.json").write_text(json.dumps(rows, indent=2) + "\n")
   print(f"\n{table_of(rows).to_markdown()}")
+  for line in [*growth_of(rows), *(_projected(row) for row in rows if row["job"].startswith("search"))]:
+    print(line)
 
 
 LAUNCHER = _flags.Launcher("speed", SpeedConfig(), run, __doc__)

@@ -64,9 +64,11 @@ class Options:
     config_lib.check_not_negative(save_every_steps=self.save_every_steps, devices=self.devices)
     config_lib.check_positive(keep_checkpoints=self.keep_checkpoints)
     config_lib.check_positive(num_processes=self.num_processes)
-    several = self.num_processes > 1
-    mend = "several processes need host:port of the first, and one needs none"
-    config_lib.check(several == bool(re.fullmatch(r"\S+:\d+", self.coordinator)), "coordinator", self.coordinator, mend)
+    given = bool(self.coordinator)
+    mend = "give --coordinator=host:port of the first of them" if not given else "it needs none with one process, so give --num_processes"
+    config_lib.check(given == (self.num_processes > 1), "num_processes", self.num_processes, mend)
+    fits = not given or re.fullmatch(r"\S+:\d+", self.coordinator)
+    config_lib.check(fits, "coordinator", self.coordinator, "give host:port of the first process, such as 10.0.0.1:1234")
     fits = 0 <= self.process_id < self.num_processes
     config_lib.check(fits, "process_id", self.process_id, f"the {self.num_processes} processes are counted from 0")
     steps = self.profile_steps

@@ -83,8 +83,11 @@ class Segmented:
     key = structure, tuple(map(jax.typeof, leaves))
     if key not in self._sequences:
       closed, out = jax.make_jaxpr(self._function, return_shape=True)(*jax.tree.unflatten(structure, leaves))
-      sequence = _Sequence(_inlined(closed) if self._fine else closed, self._options, _SEGMENT if self._fine else _EVALUATION)
-      if all(len(leaf.sharding.device_set) == 1 for leaf in leaves if isinstance(leaf, jax.Array)):
+      alone = all(len(leaf.sharding.device_set) == 1 for leaf in leaves if isinstance(leaf, jax.Array))
+      # Devices of a CPU are threads: programs that wait for each other can take all of them, so there they run one after the other.
+      waits = not alone and jax.default_backend() == "cpu"
+      sequence = _Sequence(_inlined(closed) if self._fine else closed, self._options, _SEGMENT if self._fine else _EVALUATION, waits)
+      if alone:
         sequence.compile()
       self._sequences[key] = sequence, jax.tree.structure(out)
     return self._sequences[key]
@@ -102,8 +105,8 @@ class _Call(NamedTuple):
 class _Sequence:
   """The programs of a traced function in the order in which they are called; values are numbered."""
 
-  def __init__(self, closed: jex.ClosedJaxpr, compiler_options: Mapping[str, Any], mark: str):
-    jaxpr, canonical = closed.jaxpr, _Canonical()
+  def __init__(self, closed: jex.ClosedJaxpr, compiler_options: Mapping[str, Any], mark: str, waits: bool):
+    jaxpr, canonical, self._waits = closed.jaxpr, _Canonical(), waits
     parts = list(_parts(jaxpr, mark))
     last = {v: index for index, part in enumerate(parts) for eqn in part for v in _variables(eqn.invars)}
     last |= dict.fromkeys(_variables(jaxpr.outvars), len(parts))
@@ -127,7 +130,10 @@ class _Sequence:
     values = [*self._consts, *leaves]
     values += [None] * (len(self._avals) - len(values))
     for program, inputs, outputs, dead in self._calls:
-      for number, value in zip(outputs, program(*[values[number] for number in inputs]), strict=True):
+      made = program(*[values[number] for number in inputs])
+      if self._waits:
+        jax.block_until_ready(made)
+      for number, value in zip(outputs, made, strict=True):
         values[number] = value
       for number in dead:
         values[number] = None
@@ -230,6 +236,11 @@ def _constant(literal: jex.Literal) -> jax.Array:
 
 _PROGRAMS: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 """Programs by what they compute, as long as something that calls them lives."""
+
+
+def forget() -> None:
+  """Lets functions that are compiled from now on share no program with those of before."""
+  _PROGRAMS.clear()
 
 
 def _program(body: jex.Jaxpr, compiler_options: Mapping[str, Any], canonical: "_Canonical") -> Any:

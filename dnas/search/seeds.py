@@ -51,14 +51,25 @@ class SeedsTask:
 
   def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
+    return self.program(step)(state, *self.inputs(state, step))
+
+  def inputs(self, state: State, step: int) -> tuple[StepInputs, np.ndarray]:
+    """Returns what a step is given, with an axis of seeds in front, and which searches take it, bool (seeds,)."""
+    given = [_take((state.key, state.carry), np.int32(index)) for index in range(len(self.tasks))]
+    places, active = self._places(step)
+    return _stack([task.inputs(*one, place) for task, one, place in zip(self.tasks, given, places, strict=True)]), active
+
+  def program(self, step: int) -> Any:
+    """Returns the compiled function of a step, (state, inputs, active) to the state after it and its metrics."""
+    places, active = self._places(step)
+    return self._moves[self.tasks[0].moves_arch(places[0]), not active.all()]
+
+  def _places(self, step: int) -> tuple[list[int], np.ndarray]:
+    """Returns the step that each search is at, and which of them do not wait for the others."""
     epoch = loop.epoch_of(self, step)
     lengths, place = np.array(self._lengths(epoch)), step - self.end_of_epoch(epoch)
     places = [task.end_of_epoch(epoch) + min(place, length - 1) for task, length in zip(self.tasks, lengths.tolist(), strict=True)]
-    given = [_take((state.key, state.carry), np.int32(index)) for index in range(len(self.tasks))]
-    inputs = [task.inputs(*one, place) for task, one, place in zip(self.tasks, given, places, strict=True)]
-    active = place < lengths
-    move = self._moves[self.tasks[0].moves_arch(places[0]), not active.all()]
-    return move(state, _stack(inputs), active)
+    return places, place < lengths
 
   def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, loop.EpochRecord]:
     """See `loop.Task`."""

@@ -98,8 +98,9 @@ def test_a_search_stops_goes_on_loses_a_process_and_goes_on_alone(alone, tmp_pat
 
 def test_refusals(workdir, capsys):
   together = "--coordinator=127.0.0.1:1", "--num_processes=2"
-  assert refusal(capsys, "search", workdir, "--num_processes=2").startswith("--coordinator is '")
-  assert refusal(capsys, "search", workdir, "--coordinator=127.0.0.1:1").startswith("--coordinator is '127.0.0.1:1'; ")
+  assert refusal(capsys, "search", workdir, "--num_processes=2").startswith("--num_processes is 2; ")
+  assert refusal(capsys, "search", workdir, "--coordinator=127.0.0.1:1").startswith("--num_processes is 1; ")
+  assert refusal(capsys, "search", workdir, "--coordinator=here", "--num_processes=2").startswith("--coordinator is here; ")
   assert refusal(capsys, "search", workdir, *together, "--process_id=2").startswith("--process_id is 2; ")
   assert refusal(capsys, "search", workdir, *together, "--process_id=-1").startswith("--process_id is -1; ")
   assert refusal(capsys, "search", workdir, "--num_processes=0").startswith("--num_processes is 0; ")
