@@ -117,11 +117,10 @@ class _Sequence:
       made = [v for eqn in part for v in eqn.outvars]
       inside = set(made)
       inputs = list(dict.fromkeys(v for eqn in part for v in _variables(eqn.invars) if v not in inside))
-      # Of a marked function all outputs are returned, also those that nobody needs here: so its calls are one program.
-      outputs = made if _is_marked(part[0], mark) else [v for v in made if last.get(v, -1) > index]
+      outputs = [v for v in made if last.get(v, -1) > index]  # the program does not compute what nobody needs
       program = _program(_body(jaxpr, inputs, outputs, part), compiler_options, canonical)
       numbers |= {v: len(numbers) + place for place, v in enumerate(outputs)}
-      dead = [v for v in inputs if last[v] == index] + [v for v in outputs if v not in last]
+      dead = [v for v in inputs if last[v] == index]
       self._calls.append(_Call(program, *(tuple(map(numbers.get, variables)) for variables in (inputs, outputs, dead))))
     self._results = [_constant(v) if isinstance(v, jex.Literal) else numbers[v] for v in jaxpr.outvars]
     self._avals = [v.aval for v in numbers]
@@ -142,9 +141,9 @@ class _Sequence:
   def compile(self) -> dict[Any, Any]:
     """Compiles the programs, several at a time, and returns what each is compiled to; calls find them so."""
     shapes = {call.program: [self._shape(number) for number in call.inputs] for call in self._calls}
-    lowered = {program: program.lower(*inputs) for program, inputs in shapes.items()}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      return dict(zip(lowered, pool.map(lambda one: one.compile(), lowered.values()), strict=True))
+      compiled = {program: pool.submit(program.lower(*inputs).compile) for program, inputs in shapes.items()}
+    return {program: future.result() for program, future in compiled.items()}
 
   def costs(self) -> dict[str, float]:
     """See `Segmented.costs`."""

@@ -283,7 +283,7 @@ class DartsTask:
     search, rest = state.search, ((batch, np.float32(1), state.allowed), jax.random.fold_in(key, 4))
 
     def gradient(arch: relaxations.Arch) -> relaxations.Arch:
-      return self._programs.gradient(search.weights, arch, search.stats, *rest).gradients.arch
+      return self._programs.arch_gradient(search.weights, arch, search.stats, *rest).gradients.arch
 
     return diagnostics.dominant_eigenvalue(gradient, search.arch, jax.random.fold_in(key, 5))
 

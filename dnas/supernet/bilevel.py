@@ -86,10 +86,12 @@ class Programs:
 
   Attributes:
     gradient: (weights, arch, stats, batch, key) to an `Evaluation`.
+    arch_gradient: the same without the gradient in the weights, which is None: half the work in a convolutional supernet.
     hvp: (weights, arch, stats, batch, key, direction) to the derivative of both gradients along a direction in the weights.
   """
 
   gradient: Any
+  arch_gradient: Any
   hvp: Any
 
 
@@ -105,13 +107,18 @@ def compiled(loss: LossFunction, jit: Callable[[Callable[..., Any]], Any] = netw
     (value, (new_stats, metrics)), (by_weights, by_arch) = jax.value_and_grad(loss, (0, 1), has_aux=True)(weights, arch, stats, batch, key)
     return devices.replicate(Evaluation(Gradients(value, by_weights, by_arch), new_stats, metrics))
 
+  def arch_gradient(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> Evaluation:
+    # Taken from the whole gradient, and not differentiated anew, it shares the programs of the forward pass.
+    whole = gradient(weights, arch, stats, batch, key)
+    return whole._replace(gradients=whole.gradients._replace(weights=None))
+
   def hvp(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array, direction: Tree) -> tuple[Tree, Tree]:
     def both(weights: Tree) -> tuple[Tree, Tree]:
       return jax.grad(lambda w, a: loss(w, a, stats, batch, key)[0], (0, 1))(weights, arch)
 
     return devices.replicate(jax.jvp(both, (weights,), (direction,))[1])
 
-  return Programs(jit(segments.evaluation(gradient)), jit(segments.evaluation(hvp)))
+  return Programs(*(jit(segments.evaluation(function)) for function in (gradient, arch_gradient, hvp)))
 
 
 def bilevel_step(
@@ -158,7 +165,7 @@ def bilevel_step(
     arch,
     jax.random.fold_in(key, 1),
     progress,
-    lambda arch: programs.gradient(state.weights, arch, state.stats, train_batch, key).gradients.arch,
+    lambda arch: programs.arch_gradient(state.weights, arch, state.stats, train_batch, key).gradients.arch,
   )
   evaluation = programs.gradient(state.weights, near, state.stats, train_batch, key)
   weights, weight_state = optimizer_step(weight_optimizer, evaluation.gradients.weights, state.weight_state, state.weights)
@@ -183,13 +190,18 @@ def _hypergradient(
   def key_of_evaluation() -> jax.Array:
     return key if shared_masks else jax.random.fold_in(key, next(masks))
 
-  def valid(weights: Tree, arch: Arch) -> Gradients:
-    valid_evaluations.append(programs.gradient(weights, arch, state.stats, valid_batch, key_of_evaluation()))
+  def train(program: Any, weights: Tree, arch: Arch) -> Gradients:
+    return program(weights, arch, state.stats, train_batch, key_of_evaluation()).gradients
+
+  def valid(program: Any, weights: Tree, arch: Arch) -> Gradients:
+    valid_evaluations.append(program(weights, arch, state.stats, valid_batch, key_of_evaluation()))
     return valid_evaluations[-1].gradients
 
   problem = Problem(
-    train=lambda weights, arch: programs.gradient(weights, arch, state.stats, train_batch, key_of_evaluation()).gradients,
-    valid=valid,
+    train=functools.partial(train, programs.gradient),
+    valid=functools.partial(valid, programs.gradient),
+    train_arch=functools.partial(train, programs.arch_gradient),
+    valid_arch=functools.partial(valid, programs.arch_gradient),
     train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, train_batch, key_of_evaluation(), direction),
     optimizer=weight_optimizer,
     weight_decay=weight_decay,

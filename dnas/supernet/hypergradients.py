@@ -50,6 +50,8 @@ class Problem:
       (weights, arch): the products with the Hessian and with the mixed second derivative.
     optimizer: the weight optimizer; its state is an argument of the hypergradient.
     weight_decay: coefficient of the L2 penalty that the optimizer adds to L_train, for the implicit estimators.
+    train_arch: `train` without the gradient in the weights, which may be None; if not given, `train` itself is called.
+    valid_arch: the same for `valid`.
   """
 
   train: Callable[[Tree, Tree], Gradients]
@@ -57,6 +59,16 @@ class Problem:
   train_hvp: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
   optimizer: optax.GradientTransformation
   weight_decay: float = 0.0
+  train_arch: Callable[[Tree, Tree], Gradients] | None = None
+  valid_arch: Callable[[Tree, Tree], Gradients] | None = None
+
+  def train_at(self, weights: Tree, arch: Tree) -> Gradients:
+    """Returns L_train and its gradient in the architecture."""
+    return (self.train_arch or self.train)(weights, arch)
+
+  def valid_at(self, weights: Tree, arch: Tree) -> Gradients:
+    """Returns L_val and its gradient in the architecture."""
+    return (self.valid_arch or self.valid)(weights, arch)
 
 
 class Estimate(NamedTuple):
@@ -86,7 +98,7 @@ class SingleLevel:
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
     """See `Hypergradient`; the loss in the estimate is that of the training batch."""
-    train = problem.train(weights, arch)
+    train = problem.train_at(weights, arch)
     return Estimate(train.arch, train.loss)
 
 
@@ -97,7 +109,7 @@ class FirstOrder:
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
     """See `Hypergradient`."""
-    valid = problem.valid(weights, arch)
+    valid = problem.valid_at(weights, arch)
     return Estimate(valid.arch, valid.loss)
 
 
@@ -124,8 +136,8 @@ class FiniteDifference:
     u, _, _ = _pull_back_step(problem.optimizer, gradient, opt_state, weights, valid.weights, tree.zeros_like(opt_state))
     size = tree.norm(u)
     epsilon = jnp.where(size > 0, self.radius / jnp.where(size > 0, size, 1.0), 0.0)
-    above = problem.train(tree.add_scaled(weights, epsilon, u), arch).arch
-    below = problem.train(tree.add_scaled(weights, -epsilon, u), arch).arch
+    above = problem.train_at(tree.add_scaled(weights, epsilon, u), arch).arch
+    below = problem.train_at(tree.add_scaled(weights, -epsilon, u), arch).arch
     half_inverse = jnp.where(epsilon > 0, 0.5 / jnp.where(epsilon > 0, epsilon, 1.0), 0.0)
     difference = tree.add_scaled(above, -1.0, below)
     return Estimate(tree.add_scaled(valid.arch, half_inverse, difference), valid.loss)

@@ -32,10 +32,10 @@ def gradient(weights: list[jax.Array], x: jax.Array) -> tuple[jax.Array, list[ja
 
 def step(evaluate, weights: list[jax.Array], x: jax.Array, key: jax.Array) -> tuple[list[jax.Array], jax.Array]:
   """Two evaluations, as in a bilevel step."""
-  _, first = evaluate(weights, x)
+  before, first = evaluate(weights, x)
   ahead = jax.tree.map(lambda w, g: w - 0.1 * g, weights, first)
   loss, second = evaluate(ahead, x + jax.random.normal(key, x.shape))
-  return jax.tree.map(lambda w, g: w - 0.1 * g, weights, second), loss
+  return jax.tree.map(lambda w, g: w - 0.1 * g, weights, second), loss + before
 
 
 def draw(seed: int = 0, batch: int = 3) -> tuple[list[jax.Array], jax.Array]:
@@ -98,6 +98,12 @@ def test_evaluations_are_one_program_however_often_they_stand_in_a_function():
   fine = Segmented(functools.partial(step, jax.jit(gradient)))
   fine(*draw(), jax.random.key(0))
   assert programs(fine).count("segment_layer") == 5
+
+
+def test_what_nobody_needs_is_not_computed():
+  functions = gradient, lambda *args: gradient(*args)[1][0], lambda *args: gradient(*args)[0]
+  flops = [Segmented(function).costs(*draw())["flops"] for function in functions]
+  assert flops[0] > flops[1] > flops[2] > 0
 
 
 def test_functions_share_programs_as_long_as_one_of_them_lives():

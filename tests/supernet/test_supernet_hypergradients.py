@@ -363,7 +363,7 @@ def test_the_evaluations_of_a_bilevel_step(hypergradient, expected):
 
     return call
 
-  programs = bilevel.Programs(recorded("", NET.gradient), recorded("h", NET.hvp))
+  programs = bilevel.Programs(recorded("", NET.gradient), recorded("", NET.arch_gradient), recorded("h", NET.hvp))
   state = bilevel.SearchState(weights, stats, arch, RECIPE.init(weights), adapt.init(arch))
   method = bilevel.Method(Relaxation(), adapt, hypergradient)
   bilevel.bilevel_step(

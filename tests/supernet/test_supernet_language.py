@@ -309,7 +309,7 @@ def recording(programs):
 
     return call
 
-  return bilevel.Programs(recorded(programs.gradient), recorded(programs.hvp)), keys
+  return bilevel.Programs(*map(recorded, (programs.gradient, programs.arch_gradient, programs.hvp))), keys
 
 
 ESTIMATORS = {
