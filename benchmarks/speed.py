@@ -27,7 +27,7 @@ import pathlib
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -128,15 +128,13 @@ class Job(NamedTuple):
   Attributes:
     task: what steps.
     examples: examples, or words, that a step trains on.
-    program: state to its largest program, with its arguments: (compiled function, arguments).
-    evaluations: how often a step calls it.
+    programs: state to the network-sized programs of a step, each with its arguments and how often it is called.
     inputs: state to what a step is given, its batches.
   """
 
   task: loop.Task
   examples: int
-  program: Callable[[Any], tuple[Any, tuple[Any, ...]]]
-  evaluations: int
+  programs: Callable[[Any], list[tuple[Any, tuple[Any, ...], int]]]
   inputs: Callable[[Any], Any]
 
 
@@ -163,14 +161,14 @@ def _dataset(config: SpeedConfig, batch: int) -> base.ImageDataset:
   return base.ImageDataset("random images", split, 10, *statistics, tuple("0123456789"), _read_test=lambda: split)
 
 
-def _search(config: SpeedConfig, size: Size, hypergradient: Hypergradient, evaluations: int) -> Job:
+def _search(config: SpeedConfig, size: Size, hypergradient: Hypergradient, calls: Mapping[str, int]) -> Job:
   stem = 1 if config.space == "nasbench201" else 3
   data = base.Config(train_portion=0.5, batch_size=size.batch, eval_batch_size=size.batch, crop_padding=4, flip=True)
   sizes = {"channels": size.channels, "cells": size.cells, "stem_multiplier": stem}
   supernet = SupernetConfig(**sizes, precision=size.precision, rematerialize=config.rematerialize)
   workload = ImageWorkload(supernet, data, SPACES[config.space], _dataset(config, size.batch), 0)
   task = DartsTask(DartsConfig(), workload, hypergradient, jax.random.key(0))
-  return _job_of_search(task, size, size.batch, evaluations)
+  return _job_of_search(task, size, size.batch, calls)
 
 
 def _language(config: SpeedConfig, size: Size) -> Job:
@@ -179,25 +177,27 @@ def _language(config: SpeedConfig, size: Size) -> Job:
   workload = LanguageWorkload(network, data, RECURRENT, text_from_config(data), 0)
   rates = DartsConfig(learning_rate=20.0, momentum=0.0, gradient_clip=0.25)
   task = DartsTask(rates, workload, FirstOrder(), jax.random.key(0))
-  return _job_of_search(task, size, size.batch * data.sequence_length, 2)
+  return _job_of_search(task, size, size.batch * data.sequence_length, FIRST_ORDER)
 
 
-def _job_of_search(task: DartsTask, size: Size, examples: int, evaluations: int) -> Job:
+def _job_of_search(task: DartsTask, size: Size, examples: int, calls: Mapping[str, int]) -> Job:
+  """`calls` says how often a step calls each of `bilevel.Programs`; with several seeds it is one program."""
   if size.seeds == 1:
 
-    def program(state: Any) -> tuple[Any, tuple[Any, ...]]:
+    def programs(state: Any) -> list[tuple[Any, tuple[Any, ...], int]]:
       inputs, search = task.inputs(state.key, state.carry, 1), state.search
-      batch = inputs.train_batch, inputs.progress, state.allowed
-      return task._programs.gradient, (search.weights, search.arch, search.stats, batch, inputs.key)
+      arguments = search.weights, search.arch, search.stats, (inputs.train_batch, inputs.progress, state.allowed), inputs.key
+      directions = {"hvp": (search.weights,)}
+      return [(getattr(task._programs, name), (*arguments, *directions.get(name, ())), count) for name, count in calls.items()]
 
-    return Job(task, examples, program, evaluations, lambda state: task.inputs(state.key, state.carry, 1))
+    return Job(task, examples, programs, lambda state: task.inputs(state.key, state.carry, 1))
   together = SeedsTask([task, *map(task.reseeded, range(1, size.seeds))])
-
-  def step(state: Any) -> tuple[Any, tuple[Any, ...]]:
-    inputs, active = together.inputs(state, 1)
-    return together.program(1), (state, inputs, active)
-
-  return Job(together, size.seeds * examples, step, 1, lambda state: together.inputs(state, 1))
+  return Job(
+    together,
+    size.seeds * examples,
+    lambda state: [(together.program(1), (state, *together.inputs(state, 1)), 1)],
+    lambda state: together.inputs(state, 1),
+  )
 
 
 def _retrain(config: SpeedConfig, size: Size) -> Job:
@@ -210,13 +210,14 @@ def _retrain(config: SpeedConfig, size: Size) -> Job:
     key = loop.step_key(state.key, np.int32(1))
     return task._pipeline.shuffled(1, key), key
 
-  return Job(task, size.batch, lambda state: (task._step, (state, *inputs(state), task.rates(0))), 1, inputs)
+  return Job(task, size.batch, lambda state: [(task._step, (state, *inputs(state), task.rates(0)), 1)], inputs)
 
 
+FIRST_ORDER = {"gradient": 1, "arch_gradient": 1}
 JOBS: dict[str, Callable[[SpeedConfig, Size], Job]] = {
-  "search_first_order": functools.partial(_search, hypergradient=FirstOrder(), evaluations=2),
-  "search_second_order": functools.partial(_search, hypergradient=FiniteDifference(), evaluations=5),
-  "search_unrolled": functools.partial(_search, hypergradient=Unrolled(), evaluations=5),  # a Hessian product counts as two gradients
+  "search_first_order": functools.partial(_search, hypergradient=FirstOrder(), calls=FIRST_ORDER),
+  "search_second_order": functools.partial(_search, hypergradient=FiniteDifference(), calls={"gradient": 3, "arch_gradient": 2}),
+  "search_unrolled": functools.partial(_search, hypergradient=Unrolled(), calls={"gradient": 3, "hvp": 1}),
   "retrain": _retrain,
   "language_search": _language,
 }
@@ -250,9 +251,9 @@ def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
     row |= {"step": seconds, "to_first": float(np.median(rounds[:, index] / rounds[:, 0])), "examples_per_second": job.examples / seconds}
     inputs = [_seconds(lambda job=job, index=index: jax.block_until_ready(job.inputs(states[index]))) for _ in range(config.steps + 2)]
     row |= {"dispatch": float(np.median(dispatches[:, index])), "input": float(np.median(inputs[2:])) / seconds}
-    function, arguments = job.program(states[index])
-    costs = compilation.costs(function, *arguments)
-    row |= {"flops": job.evaluations * costs["flops"], "bytes": job.evaluations * costs["bytes accessed"], "memory": costs["memory"]}
+    costs = [(count, compilation.costs(function, *arguments)) for function, arguments, count in job.programs(states[index])]
+    row |= {name: sum(count * cost[key] for count, cost in costs) for name, key in (("flops", "flops"), ("bytes", "bytes accessed"))}
+    row["memory"] = max(cost["memory"] for _, cost in costs)
     row["device"] = jax.devices()[0].device_kind
     row["roofline"] = _roofline(config, row)
   if config.peer:
