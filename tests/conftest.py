@@ -33,3 +33,12 @@ def compilations(caplog):
     messages += [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()]
 
   return listen
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+  """Compiles quickly and badly, for a module that names it in `usefixtures`."""
+  before = jax.config.read("jax_disable_most_optimizations")
+  jax.config.update("jax_disable_most_optimizations", True)
+  yield
+  jax.config.update("jax_disable_most_optimizations", before)

@@ -7,21 +7,12 @@ import subprocess
 import sys
 
 import devices_tiny
-import jax
 import pytest
 from tiny_runs import cache_flag, refusal
 
 import dnas
 
-pytestmark = pytest.mark.xdist_group("experiments_devices")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-  before = jax.config.read("jax_disable_most_optimizations")
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = [pytest.mark.xdist_group("experiments_devices"), pytest.mark.usefixtures("quick_compilation")]
 
 
 @pytest.fixture(scope="module")

@@ -9,25 +9,16 @@ import subprocess
 import sys
 import time
 
-import jax
 import pytest
 from tiny_runs import cache_flag, history, launch, refusal, saved_steps
 
 import dnas
 
-pytestmark = pytest.mark.xdist_group("experiments_processes")
+pytestmark = [pytest.mark.xdist_group("experiments_processes"), pytest.mark.usefixtures("quick_compilation")]
 FLAGS = ("--space=nasbench201", "--data.dataset=synthetic", "--data.batch_size=32", "--supernet.cells=3", "--supernet.channels=2")
 FLAGS = (*FLAGS, "--darts.epochs=3", "--darts.diagnose_every=0", "--save_every_steps=2")
 STEPS = 24
 PATIENCE = 240
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-  before = jax.config.read("jax_disable_most_optimizations")
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")

@@ -37,16 +37,9 @@ from dnas.train.metrics import correct, cross_entropy
 IMAGE, BATCH, CLASSES = 8, 6, 3
 ALL = dataclasses.replace(SPACE, num_nodes=2)  # every operation, few edges: 0-2, 1-2; 0-3, 1-3, 2-3
 SOME = dataclasses.replace(ALL, operations=(NONE, "avg_pool_3x3", "skip_connect", "dil_conv_3x3"))
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 CLIP, DECAY, MOMENTUM, RATE, ADAPT = 0.5, 3e-4, 0.9, 0.025, 0.1
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick_compilation():
-  before = jax.config.read("jax_disable_most_optimizations")
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
-  jax.config.update("jax_disable_most_optimizations", before)
 
 
 def host(values):
