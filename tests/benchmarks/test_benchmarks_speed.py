@@ -7,6 +7,8 @@ import pytest
 
 from benchmarks import speed
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 SMALL = "--cells=1", "--channels=2", "--batch=4", "--image_size=8", "--steps=2"
 
 
@@ -20,7 +22,7 @@ def test_the_table_and_its_file(tmp_path, capsys):
   rows = rows_of(tmp_path, "--jobs=language_search,retrain", "--peak_gflops=1", "--peak_gbytes=1000")
   assert [(row["job"], row["channels"]) for row in rows] == [("language_search", 2), ("retrain", 2)]
   for row in rows:
-    assert 0 < row["step"] < row["warm"] < row["cold"] and row["flops"] > 0 and row["memory"] > 0
+    assert 0 < row["step"] < min(row["warm"], row["cold"]) and row["flops"] > 0 and row["memory"] > 0
     assert row["examples_per_second"] * row["step"] == pytest.approx(4 * 35 if row["job"] == "language_search" else 4)
     assert 0 < row["dispatch"] <= 2 * row["step"] and 0 < row["input"]
     assert row["roofline"] * row["step"] == pytest.approx(max(row["flops"] / 1e9, row["bytes"] / 1e12))

@@ -27,7 +27,7 @@ PATIENCE = 240
 def start(run, workdir):
   root, (launcher, *flags) = pathlib.Path(dnas.__file__).parents[1], FLAGS[run]
   command = [sys.executable, "-m", f"experiments.{launcher}", *flags, "--save_every_steps=1", cache_flag(), f"--workdir={workdir}"]
-  environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu"}
+  environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
   return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

@@ -8,7 +8,7 @@ from tiny_runs import TEXT_SEARCH, history, launch, lines, refusal
 from dnas.report.runs import load_run
 from dnas.train.console import Display
 
-pytestmark = pytest.mark.xdist_group("experiments_seeds")  # the tests share the runs of the fixture
+pytestmark = [pytest.mark.xdist_group("experiments_seeds"), pytest.mark.usefixtures("quick_compilation")]  # they share a run
 FLAGS = (*TEXT_SEARCH, "--num_seeds=2", "--seed=5", "--save_every_steps=2")
 NAMES = "seed_0005", "seed_0006"
 
