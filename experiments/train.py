@@ -61,7 +61,9 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
     if path.is_dir():
       path = path / "genotype.json"
       if not path.exists():
-        raise InputError(f"--genotype={text} holds no genotype.json; give the folder of a search that has come to its end.")
+        seeds = sorted(folder.name for folder in path.parent.glob("seed_*"))
+        here = f", here that of a seed, such as {text.rstrip('/')}/{seeds[0]}" if seeds else ""
+        raise InputError(f"--genotype={text} holds no genotype.json; give the folder of a search that has come to its end{here}.")
     if not path.is_file():
       raise FileNotFoundError
     content = path.read_text(encoding="utf-8")

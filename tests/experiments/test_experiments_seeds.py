@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tiny_runs import TEXT_SEARCH, history, launch, lines, refusal
+from tiny_runs import TEXT_SEARCH, TEXT_TRAIN, history, launch, lines, refusal
 
 from dnas.report.runs import load_run
 from dnas.train.console import Display
@@ -66,4 +66,5 @@ def test_a_search_that_was_killed_goes_on(searched, tmp_path, monkeypatch, capsy
 def test_refusals(searched, tmp_path, capsys):
   assert "--num_seeds is 0" in refusal(capsys, "search", tmp_path, *TEXT_SEARCH, "--num_seeds=0")
   assert "2^32" in refusal(capsys, "search", tmp_path, *TEXT_SEARCH, "--num_seeds=2", f"--seed={2**32 - 1}")
+  assert f"{searched}/seed_0005" in refusal(capsys, "train", tmp_path, *TEXT_TRAIN, f"--genotype={searched}")
   assert "num_seeds" in refusal(capsys, "search", searched / NAMES[0], *TEXT_SEARCH, "--seed=5")

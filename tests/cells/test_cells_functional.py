@@ -1,0 +1,78 @@
+"""Modules called as segments: the same numbers, one program for modules that are alike, and rematerialization."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from dnas.cells import functional, rectifier
+from dnas.cells.operations import OperationStack
+from dnas.core.segments import Segmented
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+CHANNELS, EDGES, IMAGE = 4, 2, 8
+
+
+class Chain(nnx.Module):
+  """Three operations that are alike, one after the other."""
+
+  def __init__(self, segments: bool, rematerialize: bool = False):
+    rng = np.random.default_rng(0)
+    self.operations = nnx.List([OperationStack(("sep_conv_3x3",), EDGES, CHANNELS, 1, False, rng) for _ in range(3)])
+    self.segments, self.rematerialize = segments, rematerialize
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    for operation in self.operations:
+      options = {"train": train, "rematerialize": self.rematerialize}
+      outputs = functional.call_segment(operation, x, **options) if self.segments else operation(x, train=train)
+      x = outputs["sep_conv_3x3"].sum(0)
+    return x
+
+
+def gradient_of(segments: bool, rematerialize: bool = False):
+  network, variables = functional.split(Chain(segments, rematerialize))
+  x = jnp.asarray(np.random.default_rng(1).normal(size=(3, IMAGE, IMAGE, CHANNELS)), jnp.float32)
+
+  def gradient(weights, stats, x):
+    def loss(weights):
+      out, new = functional.apply(network, functional.Variables(weights, stats), x, train=True)
+      return jnp.square(out).mean() + out[0, 0, 0, 0], new
+
+    return jax.value_and_grad(loss, has_aux=True)(weights)
+
+  return Segmented(gradient), (variables.weights, variables.stats, x)
+
+
+def close(ours, theirs):
+  jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5), ours, theirs)
+
+
+@pytest.mark.parametrize("rematerialize", [False, True])
+def test_values_gradients_and_statistics_are_those_of_the_module(rematerialize):
+  whole, arguments = gradient_of(segments=False)
+  parts, _ = gradient_of(True, rematerialize)
+  close(parts(*arguments), whole(*arguments))
+
+
+def test_rematerialization_takes_less_memory_and_more_arithmetic():
+  (kept, arguments), (anew, _) = gradient_of(True), gradient_of(True, rematerialize=True)
+  before, after = kept.costs(*arguments), anew.costs(*arguments)
+  assert after["memory"] < 0.7 * before["memory"] and after["flops"] > before["flops"]
+
+
+def test_statistics_stay_in_evaluation():
+  network, variables = functional.split(Chain(segments=True))
+  _, stats = functional.apply(network, variables, jnp.ones((1, IMAGE, IMAGE, CHANNELS)), train=False)
+  jax.tree.map(np.testing.assert_array_equal, stats, variables.stats)
+
+
+def test_rectifiers_are_recorded_within_segments():
+  network, variables = functional.split(Chain(segments=True))
+
+  def count(x):
+    with rectifier.recorded() as outputs:
+      functional.apply(network, variables, x, train=True)
+    return len(outputs)
+
+  assert count(jnp.ones((1, IMAGE, IMAGE, CHANNELS))) == count(jnp.ones((1, IMAGE, IMAGE, CHANNELS))) == 3 * 2
