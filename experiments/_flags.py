@@ -18,7 +18,7 @@ from absl import flags
 
 from dnas.core import config as config_lib
 from dnas.core import devices
-from dnas.core.errors import FieldError, InputError
+from dnas.core.errors import FieldError, InputError, first_line
 from dnas.train.loop import NonFiniteLoss, Stopped
 from experiments import presets
 
@@ -112,8 +112,7 @@ class Launcher(Generic[C]):
     except (ValueError, RuntimeError) as e:
       if not devices.lost_process(e):
         raise
-      cause = str(e).strip().splitlines()[0][:200]
-      _complain(f"another process of this run is gone ({cause}); start all of them again, and the run goes on.", FAILED)
+      _complain(f"another process of this run is gone ({first_line(e)}); start all of them again, and the run goes on.", FAILED)
       os._exit(FAILED)  # an orderly end would wait for the other
     return 0
 

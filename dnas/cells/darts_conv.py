@@ -51,6 +51,11 @@ class OutgoingEdges(Protocol):
     """
 
 
+def call_edges(edges: OutgoingEdges, x: jax.Array, context: Any, train: bool) -> Mapping[int, jax.Array]:
+  """Calls the edges that leave one state, as a segment of the network; see `OutgoingEdges`."""
+  return functional.call_segment(edges, x, context, train=train, rematerialize=edges.rematerialize)
+
+
 class EdgeFactory(Protocol):
   """Makes the edges that leave one state."""
 
@@ -116,7 +121,6 @@ class Cell(nnx.Module):
     for source, edges in enumerate(self.outgoing):
       if source >= 2:
         states.append(sums[source - 2])  # every edge into this node left an earlier state, so its sum is complete
-      call = edges, states[source], contexts[source]
-      for target, contribution in functional.call_segment(*call, train=train, rematerialize=edges.rematerialize).items():
+      for target, contribution in call_edges(edges, states[source], contexts[source], train).items():
         sums[target - 2] = sums[target - 2] + contribution
     return jnp.concatenate([states[state] for state in self.concat], -1)

@@ -11,9 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dnas.cells import functional
 from dnas.cells.blocks import BatchNorm, Conv
-from dnas.cells.darts_conv import EdgeFactory
+from dnas.cells.darts_conv import EdgeFactory, call_edges
 from dnas.cells.nasbench201 import SPACE
 from dnas.cells.rectifier import relu
 from dnas.cells.registries import STACKS
@@ -35,8 +34,7 @@ class Cell(nnx.Module):
     """Maps [B, H, W, C] to the same shape; `contexts` has, for every state, what its outgoing edges need."""
     states = [x] + [jnp.zeros_like(x)] * SPACE.num_nodes
     for source, edges in enumerate(self.outgoing):  # every edge into this state left an earlier one, so its sum is complete
-      call = edges, states[source], contexts[source]
-      for target, contribution in functional.call_segment(*call, train=train, rematerialize=edges.rematerialize).items():
+      for target, contribution in call_edges(edges, states[source], contexts[source], train).items():
         states[target] = states[target] + contribution
     return states[-1]
 

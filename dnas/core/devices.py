@@ -17,7 +17,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dnas.core.config import check
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, first_line
 
 Tree = Any
 
@@ -45,10 +45,9 @@ def connect(coordinator: str, num_processes: int, process_id: int) -> None:
       coordinator, num_processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT, shutdown_timeout_seconds=_HEARTBEAT
     )
   except (RuntimeError, ValueError) as e:
-    cause = (str(e).strip() or type(e).__name__).splitlines()[0][:200]
     raise InputError(
-      f"process {process_id} of {num_processes} did not find the others at --coordinator={coordinator} ({cause}); start all of them, "
-      "with the same --coordinator and --num_processes, within five minutes."
+      f"process {process_id} of {num_processes} did not find the others at --coordinator={coordinator} ({first_line(e)}); start all of "
+      "them, with the same --coordinator and --num_processes, within five minutes."
     ) from None
 
 

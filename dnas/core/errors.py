@@ -55,5 +55,10 @@ def shown(value: object) -> str:
   return text if len(text) <= 100 else f"{text[:100]}..."
 
 
+def first_line(error: BaseException) -> str:
+  """Returns the beginning of another library's message, or where it has none the name of the error, for a message of ours."""
+  return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80

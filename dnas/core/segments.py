@@ -140,7 +140,7 @@ class _Sequence:
 
   def compile(self) -> dict[Any, Any]:
     """Compiles the programs, several at a time, and returns what each is compiled to; calls find them so."""
-    shapes = {call.program: [self._shape(number) for number in call.inputs] for call in self._calls}
+    shapes = {call.program: [_shape(self._avals[number]) for number in call.inputs] for call in self._calls}
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       compiled = {program: pool.submit(program.lower(*inputs).compile) for program, inputs in shapes.items()}
     return {program: future.result() for program, future in compiled.items()}
@@ -157,10 +157,6 @@ class _Sequence:
       peak = max(peak, live + (memory.temp_size_in_bytes if memory else 0))
       live -= sum(sizes[number] for number in dead if number >= self._num_given)
     return total | {"memory": float(peak)}
-
-  def _shape(self, number: int) -> jax.ShapeDtypeStruct:
-    aval = self._avals[number]
-    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 
 def _is_marked(eqn: jex.JaxprEqn, mark: str) -> bool:
@@ -191,8 +187,7 @@ def _inlined(closed: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
 
   if not any(map(holds, closed.jaxpr.eqns)):
     return closed
-  shapes = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype, weak_type=v.aval.weak_type) for v in closed.jaxpr.invars]
-  return jax.make_jaxpr(lambda *args: evaluate(closed, args))(*shapes)
+  return jax.make_jaxpr(lambda *args: evaluate(closed, args))(*(_shape(v.aval) for v in closed.jaxpr.invars))
 
 
 def _parts(jaxpr: jex.Jaxpr, mark: str) -> Iterator[list[jex.JaxprEqn]]:
@@ -223,6 +218,10 @@ def _parts(jaxpr: jex.Jaxpr, mark: str) -> Iterator[list[jex.JaxprEqn]]:
 def _body(jaxpr: jex.Jaxpr, inputs: Sequence[Any], outputs: Sequence[Any], eqns: Sequence[jex.JaxprEqn]) -> jex.Jaxpr:
   """Returns some equations of a function as a function."""
   return jex.Jaxpr([], inputs, outputs, eqns, debug_info=jaxpr.debug_info.with_unknown_names())
+
+
+def _shape(aval: Any) -> jax.ShapeDtypeStruct:
+  return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 
 def _variables(atoms: Sequence[Any]) -> list[Any]:

@@ -25,7 +25,7 @@ from absl import logging
 from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from dnas.core import devices
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, first_line
 
 State = Any
 """A tree of arrays with at least one element; jax.Array and numpy.ndarray leaves come back as what they were."""
@@ -231,7 +231,7 @@ def _cause(error: Exception) -> str:
   """Returns what went wrong in a few words; TensorStore's messages hide the number of the system's error."""
   hidden = re.search(r"os_error_code='(\d+)'", str(error))
   number = error.errno if isinstance(error, OSError) and error.errno else int(hidden[1]) if hidden else None
-  return os.strerror(number).lower() if number else (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+  return os.strerror(number).lower() if number else first_line(error)
 
 
 def _not_from_orbax(record: python_logging.LogRecord) -> bool:
