@@ -10,6 +10,7 @@ convolution only the library's gradient in the kernel is slow there.
 
 import functools
 import itertools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -109,7 +110,10 @@ _dense_taps.defvjp(_dense_forward, _dense_backward)
 
 
 # The window form: sums of shifted windows that the compiler fuses into one loop, forward and in the gradient of the input. The gradient of
-# the kernel reduces over all positions for every tap; there a loop over the taps, each a matrix product with ones, was fastest.
+# the kernel reduces over all positions for every tap; there a loop over the taps was fastest, each of which sums the products of a few
+# parts of the batch in one fused loop, and the rest as a matrix product with ones.
+
+_MAX_PARTS = 8
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -165,20 +169,23 @@ def _windows_input_gradient(g: jax.Array, kernel: jax.Array, x_shape: tuple[int,
 
 
 def _sum_edges(x: jax.Array) -> jax.Array:
-  """Sums over the stack, as a matrix product with ones: a reduction would keep the compiler from fusing the windows before it."""
-  return jnp.matmul(jnp.ones((1, x.shape[0]), x.dtype), x.reshape(x.shape[0], -1)).reshape(1, *x.shape[1:])
+  """Sums over the stack, edge by edge: a reduction would keep the compiler from fusing the windows before it."""
+  return functools.reduce(jnp.add, jnp.split(x, x.shape[0]))
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _windows_kernel_gradient(g: jax.Array, x: jax.Array, kernel_shape: tuple[int, ...], stride: int, dilation: int) -> jax.Array:
   edges, k, _, channels = kernel_shape
   phases = _to_phases(x, k, stride, dilation)
-  ones = jnp.ones((edges, 1, g[0, ..., 0].size), g.dtype)
+  parts = math.gcd(g.shape[1], _MAX_PARTS)
 
   def tap_gradient(_: None, t: jax.Array) -> tuple[None, jax.Array]:
-    product = (_window(phases, t, k, stride, dilation, g.shape) * g).reshape(edges, -1, channels)
+    gradients = enumerate(jnp.split(g.astype(_sum_type(g)), parts, 1))
+    products = (_window(phases, t, k, stride, dilation, number, part.shape) * part for number, part in gradients)
+    total = functools.reduce(jnp.add, products).astype(g.dtype).reshape(edges, -1, channels)
     # A reduction over positions, which the CPU runs as a matrix product.
-    return None, jnp.matmul(ones, product, preferred_element_type=_sum_type(g))[:, 0]
+    ones = jnp.ones((edges, 1, total.shape[1]), g.dtype)
+    return None, jnp.matmul(ones, total, preferred_element_type=_sum_type(g))[:, 0]
 
   _, gradient = lax.scan(tap_gradient, None, jnp.arange(k * k))
   return jnp.moveaxis(gradient, 0, 1).reshape(kernel_shape).astype(g.dtype)
@@ -216,14 +223,11 @@ def _to_phases(x: jax.Array, k: int, stride: int, dilation: int) -> jax.Array:
   return x.transpose(3, 5, 0, 1, 2, 4, 6).reshape(stride * stride, edges, batch, height // stride, width // stride, channels)
 
 
-def _window_start(t: jax.Array, k: int, stride: int, dilation: int) -> tuple[jax.Array | int, ...]:
+def _window(phases: jax.Array, t: jax.Array, k: int, stride: int, dilation: int, part: int, out_shape: tuple[int, ...]) -> jax.Array:
+  """Returns what tap t reads for one part of the batch, [E or 1, B', H', W', C]."""
   row, column = (t // k) * dilation, (t % k) * dilation
-  return (row % stride) * stride + column % stride, 0, 0, row // stride, column // stride, 0
-
-
-def _window(phases: jax.Array, t: jax.Array, k: int, stride: int, dilation: int, out_shape: tuple[int, ...]) -> jax.Array:
-  """Returns what tap t reads, [E or 1, B, H', W', C]."""
-  return lax.dynamic_slice(phases, _window_start(t, k, stride, dilation), (1, phases.shape[1], *out_shape[1:]))[0]
+  start = ((row % stride) * stride + column % stride, 0, part * out_shape[1], row // stride, column // stride, 0)
+  return lax.dynamic_slice(phases, start, (1, phases.shape[1], *out_shape[1:]))[0]
 
 
 def max_pool(x: jax.Array, stride: int) -> jax.Array:
