@@ -77,7 +77,7 @@ def use_compilation_cache(folder: str) -> None:
   except OSError as e:
     raise InputError(f"--compilation_cache={folder} cannot be made ({os.strerror(e.errno)}); give another folder, or 'none'.") from None
   jax.config.update("jax_compilation_cache_dir", str(path))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
 def prepare(options: Options) -> None:

@@ -125,18 +125,26 @@ def _depthwise_windows(x: jax.Array, kernel: jax.Array, stride: int, dilation: i
 def _windows_forward(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.Array:
   pad = dilation * (kernel.shape[1] // 2)
   padded = jnp.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)])
+  shape = (kernel.shape[0], x.shape[1], *(-(-size // stride) for size in x.shape[2:4]), x.shape[4])
   windows = (
-    _slice_window(padded, i * dilation, j * dilation, x.shape[2], x.shape[3], stride) * tap for (i, j), tap in _taps(kernel).items()
+    _weighted(_slice_window(padded, i * dilation, j * dilation, x.shape[2], x.shape[3], stride), tap, shape)
+    for (i, j), tap in _taps(kernel).items()
   )
-  return functools.reduce(jnp.add, windows)
+  return functools.reduce(lax.add, windows)
 
 
 def _taps(kernel: jax.Array) -> dict[tuple[int, int], jax.Array]:
-  """Returns the kernel tap by tap, each [E, 1, 1, 1, C]."""
+  """Returns the kernel tap by tap, each [E, C]."""
   edges, k, _, channels = kernel.shape
-  flat = kernel.reshape(edges, 1, 1, 1, k * k * channels)
+  flat = kernel.reshape(edges, k * k * channels)
   places = itertools.product(range(k), repeat=2)
-  return {place: lax.slice_in_dim(flat, t * channels, (t + 1) * channels, axis=4) for t, place in enumerate(places)}
+  return {place: lax.slice_in_dim(flat, t * channels, (t + 1) * channels, axis=1) for t, place in enumerate(places)}
+
+
+def _weighted(window: jax.Array, tap: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+  """Multiplies [E or 1, B, H, W, C] by [E, C]. There are hundreds of taps in a network, and `lax` is traced faster than `jnp`."""
+  window = window if window.shape == shape else lax.broadcast_in_dim(window, shape, range(5))
+  return lax.mul(window, lax.broadcast_in_dim(tap, shape, (0, 4)))
 
 
 def _slice_window(x: jax.Array, row: int, column: int, height: int, width: int, stride: int = 1) -> jax.Array:
@@ -153,13 +161,13 @@ def _windows_input_gradient(g: jax.Array, kernel: jax.Array, x_shape: tuple[int,
   padded = jnp.pad(g, [(0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)])
   phases, taps = [], _taps(kernel)
   for phase in itertools.product(range(stride), repeat=2):
-    windows = [jnp.zeros_like(g)]
+    windows = []
     for place, tap in taps.items():
       shifts = [offset + pad - index * dilation for offset, index in zip(phase, place, strict=True)]
       if not any(shift % stride for shift in shifts):
         row, column = (pad + shift // stride for shift in shifts)
-        windows.append(_slice_window(padded, row, column, rows, columns) * tap)
-    total = functools.reduce(jnp.add, windows)
+        windows.append(_weighted(_slice_window(padded, row, column, rows, columns), tap, g.shape))
+    total = functools.reduce(lax.add, windows) if windows else jnp.zeros_like(g)
     phases.append(total if x_shape[0] == g.shape[0] else _sum_edges(total))
   if stride == 1:
     return phases[0]
@@ -170,24 +178,33 @@ def _windows_input_gradient(g: jax.Array, kernel: jax.Array, x_shape: tuple[int,
 
 def _sum_edges(x: jax.Array) -> jax.Array:
   """Sums over the stack, edge by edge: a reduction would keep the compiler from fusing the windows before it."""
-  return functools.reduce(jnp.add, jnp.split(x, x.shape[0]))
+  return functools.reduce(lax.add, jnp.split(x, x.shape[0]))
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _windows_kernel_gradient(g: jax.Array, x: jax.Array, kernel_shape: tuple[int, ...], stride: int, dilation: int) -> jax.Array:
   edges, k, _, channels = kernel_shape
   phases = _to_phases(x, k, stride, dilation)
-  parts = math.gcd(g.shape[1], _MAX_PARTS)
+  num_parts = math.gcd(g.shape[1], _MAX_PARTS)
+  size = g.shape[1] // num_parts
+  shape = (edges, size, *g.shape[2:])
 
-  def tap_gradient(_: None, t: jax.Array) -> tuple[None, jax.Array]:
-    gradients = enumerate(jnp.split(g.astype(_sum_type(g)), parts, 1))
-    products = (_window(phases, t, k, stride, dilation, number, part.shape) * part for number, part in gradients)
-    total = functools.reduce(jnp.add, products).astype(g.dtype).reshape(edges, -1, channels)
+  def tap_gradient(_: None, place: jax.Array) -> tuple[None, jax.Array]:
+    phase, row, column = place
+
+    def product(part: int, g: jax.Array) -> jax.Array:
+      window = lax.dynamic_slice(phases, (phase, 0, part * size, row, column, 0), (1, x.shape[0], *shape[1:]))
+      return lax.mul(lax.broadcast_in_dim(window[0].astype(g.dtype), shape, range(5)), g)
+
+    products = itertools.starmap(product, enumerate(jnp.split(g.astype(_sum_type(g)), num_parts, 1)))
+    total = functools.reduce(lax.add, products).astype(g.dtype).reshape(edges, -1, channels)
     # A reduction over positions, which the CPU runs as a matrix product.
     ones = jnp.ones((edges, 1, total.shape[1]), g.dtype)
     return None, jnp.matmul(ones, total, preferred_element_type=_sum_type(g))[:, 0]
 
-  _, gradient = lax.scan(tap_gradient, None, jnp.arange(k * k))
+  offsets = [[index * dilation for index in place] for place in itertools.product(range(k), repeat=2)]
+  places = [(row % stride * stride + column % stride, row // stride, column // stride) for row, column in offsets]
+  _, gradient = lax.scan(tap_gradient, None, jnp.asarray(places, jnp.int32))
   return jnp.moveaxis(gradient, 0, 1).reshape(kernel_shape).astype(g.dtype)
 
 
@@ -223,17 +240,10 @@ def _to_phases(x: jax.Array, k: int, stride: int, dilation: int) -> jax.Array:
   return x.transpose(3, 5, 0, 1, 2, 4, 6).reshape(stride * stride, edges, batch, height // stride, width // stride, channels)
 
 
-def _window(phases: jax.Array, t: jax.Array, k: int, stride: int, dilation: int, part: int, out_shape: tuple[int, ...]) -> jax.Array:
-  """Returns what tap t reads for one part of the batch, [E or 1, B', H', W', C]."""
-  row, column = (t // k) * dilation, (t % k) * dilation
-  start = ((row % stride) * stride + column % stride, 0, part * out_shape[1], row // stride, column // stride, 0)
-  return lax.dynamic_slice(phases, start, (1, phases.shape[1], *out_shape[1:]))[0]
-
-
 def max_pool(x: jax.Array, stride: int) -> jax.Array:
   """Maximum over 3 x 3 windows padded with minus infinity: [E, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C]."""
   for axis in (2, 3):
-    x = functools.reduce(jnp.maximum, _neighbours(x, axis, stride, -jnp.inf))
+    x = functools.reduce(lax.max, _neighbours(x, axis, stride, -jnp.inf))
   return x
 
 

@@ -10,7 +10,9 @@ To `jax.jit`, what is marked is a function like any other.
 """
 
 import concurrent.futures
+import contextlib
 import functools
+import gc
 import os
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -82,15 +84,32 @@ class Segmented:
   def _sequence(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
     key = structure, tuple(map(jax.typeof, leaves))
     if key not in self._sequences:
-      closed, out = jax.make_jaxpr(self._function, return_shape=True)(*jax.tree.unflatten(structure, leaves))
-      alone = all(len(leaf.sharding.device_set) == 1 for leaf in leaves if isinstance(leaf, jax.Array))
-      # Devices of a CPU are threads: programs that wait for each other can take all of them, so there they run one after the other.
-      waits = not alone and jax.default_backend() == "cpu"
-      sequence = _Sequence(_inlined(closed) if self._fine else closed, self._options, _SEGMENT if self._fine else _EVALUATION, waits)
-      if alone:
-        sequence.compile()
-      self._sequences[key] = sequence, jax.tree.structure(out)
+      with _no_garbage_collection():
+        self._sequences[key] = self._compile(leaves, structure)
     return self._sequences[key]
+
+  def _compile(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
+    closed, out = jax.make_jaxpr(self._function, return_shape=True)(*jax.tree.unflatten(structure, leaves))
+    alone = all(len(leaf.sharding.device_set) == 1 for leaf in leaves if isinstance(leaf, jax.Array))
+    # Devices of a CPU are threads: programs that wait for each other can take all of them, so there they run one after the other.
+    waits = not alone and jax.default_backend() == "cpu"
+    sequence = _Sequence(_inlined(closed) if self._fine else closed, self._options, _SEGMENT if self._fine else _EVALUATION, waits)
+    if alone:
+      sequence.compile()
+    return sequence, jax.tree.structure(out)
+
+
+@contextlib.contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+  """Within it no cycles are looked for: tracing makes so many objects, and so little garbage, that a quarter of its time went there."""
+  if not gc.isenabled():
+    yield
+    return
+  gc.disable()
+  try:
+    yield
+  finally:
+    gc.enable()
 
 
 class _Call(NamedTuple):
