@@ -23,6 +23,20 @@ def network_jit(function: Callable[..., Any]) -> Any:
   return Segmented(function, _options()) if jax.default_backend() == "cpu" else jax.jit(function)
 
 
+def jit_with_choice(function: Callable[..., Any], choose: Callable[[Any], Any], jit: Callable[..., Any]) -> tuple[Any, Any]:
+  """Compiles an evaluation of a network, and another that returns some of its results and computes no more than they take.
+
+  Args:
+    function: the evaluation.
+    choose: takes the results out of the tree of all; to others None can be put.
+    jit: `network_jit`, whose programs the two share as far as they go, or `jax.jit`.
+  """
+  if jit is network_jit and jax.default_backend() == "cpu":
+    whole = Segmented(function, _options(), choose=choose)
+    return whole, whole.chosen
+  return jit(function), jit(functools.wraps(function)(lambda *args: choose(function(*args))))
+
+
 def composed_jit(function: Callable[..., Any], jit: Callable[..., Any]) -> Any:
   """Compiles a function of functions from `jit`, each of which stays a program of its own, however often it is called.
 

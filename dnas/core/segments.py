@@ -9,6 +9,7 @@ one program after the other, at some microseconds each, and waits for none of th
 To `jax.jit`, what is marked is a function like any other.
 """
 
+import abc
 import concurrent.futures
 import contextlib
 import functools
@@ -47,26 +48,20 @@ def _named(mark: str, function: Callable[..., Any]) -> Callable[..., Any]:
   return marked
 
 
-class Segmented:
+class _Compiled(abc.ABC):
   """A function compiled as several programs; call it as you would call `jax.jit(function)`."""
 
-  def __init__(self, function: Callable[..., Any], compiler_options: Mapping[str, Any] | None = None, fine: bool = True):
-    """Compiles nothing yet.
-
-    Args:
-      function: the function, of trees of arrays.
-      compiler_options: for all programs.
-      fine: whether segments are programs; otherwise evaluations are.
-    """
-    self._function, self._traced, self._options, self._fine = function, jax.jit(function), dict(compiler_options or {}), fine
-    self._sequences: dict[Any, tuple[_Sequence, Any]] = {}
+  def __init__(self, function: Callable[..., Any]):
+    self._function, self._traced = function, jax.jit(function)
+    self._made: dict[Any, tuple[_Sequence, Any]] = {}
+    self._compiled: set[Any] = set()
 
   def __call__(self, *args: Any) -> Any:
     """Calls the programs one after the other. Within a function that is being traced it is a function like any other."""
     leaves, structure = jax.tree.flatten(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
       return self._traced(*args)
-    sequence, out = self._sequence(leaves, structure)
+    sequence, out = self._ready(leaves, structure)
     return jax.tree.unflatten(out, sequence(leaves))
 
   def costs(self, *args: Any) -> dict[str, float]:
@@ -75,28 +70,88 @@ class Segmented:
     'memory' is the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the program that
     runs then has for itself, in bytes.
     """
-    return self._sequence(*jax.tree.flatten(args))[0].costs()
+    return self._ready(*jax.tree.flatten(args))[0].costs()
 
   def _cache_size(self) -> int:
-    """Returns how many kinds of arguments it was called with, as a function of `jax.jit` does."""
-    return len(self._sequences)
+    """Returns with how many kinds of arguments it was called, as a function of `jax.jit` does."""
+    return len(self._compiled)
 
-  def _sequence(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
+  def _ready(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
     key = structure, tuple(map(jax.typeof, leaves))
-    if key not in self._sequences:
+    if key not in self._compiled:
       with _no_garbage_collection():
-        self._sequences[key] = self._compile(leaves, structure)
-    return self._sequences[key]
+        sequence, _ = self.made(leaves, structure)
+        if _on_one_device(leaves):
+          sequence.compile()
+      self._compiled.add(key)
+    return self._made[key]
 
-  def _compile(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
-    closed, out = jax.make_jaxpr(self._function, return_shape=True)(*jax.tree.unflatten(structure, leaves))
-    alone = all(len(leaf.sharding.device_set) == 1 for leaf in leaves if isinstance(leaf, jax.Array))
+  def made(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
+    """Returns the programs for arguments of this kind, which may not be compiled yet, and the structure of the results."""
+    key = structure, tuple(map(jax.typeof, leaves))
+    if key not in self._made:
+      self._made[key] = self._make(leaves, structure)
+    return self._made[key]
+
+  @abc.abstractmethod
+  def _make(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]: ...
+
+
+class Segmented(_Compiled):
+  """A function compiled as several programs; call it as you would call `jax.jit(function)`.
+
+  Attributes:
+    chosen: a function that returns some of the results, by those of the programs that they take; None if none are chosen.
+  """
+
+  def __init__(
+    self,
+    function: Callable[..., Any],
+    compiler_options: Mapping[str, Any] | None = None,
+    fine: bool = True,
+    choose: Callable[[Tree], Tree] | None = None,
+  ):
+    """Compiles nothing yet.
+
+    Args:
+      function: the function, of trees of arrays.
+      compiler_options: for all programs.
+      fine: whether segments are programs; otherwise evaluations are.
+      choose: takes some results out of the tree of all. A segment that makes something for them and other things beside is then two
+        programs, of which `chosen` calls the first.
+    """
+    super().__init__(function)
+    self._options, self._fine, self._choose = dict(compiler_options or {}), fine, choose
+    self.chosen = _Chosen(self, choose) if choose else None
+
+  def _make(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
+    closed, shapes = jax.make_jaxpr(self._function, return_shape=True)(*jax.tree.unflatten(structure, leaves))
+    out, mark = jax.tree.structure(shapes), _SEGMENT if self._fine else _EVALUATION
+    chosen = jax.tree.leaves(self._choose(_numbered(out))) if self._choose else ()
     # Devices of a CPU are threads: programs that wait for each other can take all of them, so there they run one after the other.
-    waits = not alone and jax.default_backend() == "cpu"
-    sequence = _Sequence(_inlined(closed) if self._fine else closed, self._options, _SEGMENT if self._fine else _EVALUATION, waits)
-    if alone:
-      sequence.compile()
-    return sequence, jax.tree.structure(out)
+    waits = not _on_one_device(leaves) and jax.default_backend() == "cpu"
+    return _build(_inlined(closed) if self._fine else closed, self._options, mark, waits, chosen), out
+
+
+class _Chosen(_Compiled):
+  """Some of the results of a segmented function."""
+
+  def __init__(self, whole: Segmented, choose: Callable[[Tree], Tree]):
+    super().__init__(functools.wraps(whole._function)(lambda *args: choose(whole._function(*args))))
+    self._whole, self._choose = whole, choose
+
+  def _make(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
+    sequence, out = self._whole.made(leaves, structure)
+    chosen = self._choose(_numbered(out))
+    return sequence.only(jax.tree.leaves(chosen)), jax.tree.structure(chosen)
+
+
+def _numbered(structure: Any) -> Tree:
+  return jax.tree.unflatten(structure, range(structure.num_leaves))
+
+
+def _on_one_device(leaves: list[Any]) -> bool:
+  return all(len(leaf.sharding.device_set) == 1 for leaf in leaves if isinstance(leaf, jax.Array))
 
 
 @contextlib.contextmanager
@@ -118,31 +173,40 @@ class _Call(NamedTuple):
   program: Any
   inputs: tuple[int, ...]
   outputs: tuple[int, ...]
-  dead: tuple[int, ...]
+  dead: tuple[int, ...] = ()
 
 
 class _Sequence:
   """The programs of a traced function in the order in which they are called; values are numbered."""
 
-  def __init__(self, closed: jex.ClosedJaxpr, compiler_options: Mapping[str, Any], mark: str, waits: bool):
-    jaxpr, canonical, self._waits = closed.jaxpr, _Canonical(), waits
-    parts = list(_parts(jaxpr, mark))
-    last = {v: index for index, part in enumerate(parts) for eqn in part for v in _variables(eqn.invars)}
-    last |= dict.fromkeys(_variables(jaxpr.outvars), len(parts))
-    numbers = {v: number for number, v in enumerate([*jaxpr.constvars, *jaxpr.invars])}
-    self._consts, self._num_given = list(closed.consts), len(numbers)
-    self._calls: list[_Call] = []
-    for index, part in enumerate(parts):
-      made = [v for eqn in part for v in eqn.outvars]
-      inside = set(made)
-      inputs = list(dict.fromkeys(v for eqn in part for v in _variables(eqn.invars) if v not in inside))
-      outputs = [v for v in made if last.get(v, -1) > index]  # the program does not compute what nobody needs
-      program = _program(_body(jaxpr, inputs, outputs, part), compiler_options, canonical)
-      numbers |= {v: len(numbers) + place for place, v in enumerate(outputs)}
-      dead = [v for v in inputs if last[v] == index]
-      self._calls.append(_Call(program, *(tuple(map(numbers.get, variables)) for variables in (inputs, outputs, dead))))
-    self._results = [_constant(v) if isinstance(v, jex.Literal) else numbers[v] for v in jaxpr.outvars]
-    self._avals = [v.aval for v in numbers]
+  def __init__(
+    self, calls: Sequence[_Call], results: Sequence[Any], consts: Sequence[Any], avals: Sequence[Any], num_given: int, waits: bool
+  ):
+    """Finds out until when values are needed.
+
+    Args:
+      calls: the calls, in order.
+      results: numbers of the values that are returned, or constants.
+      consts: values of the first numbers.
+      avals: types of all values.
+      num_given: how many values are constants or arguments.
+      waits: whether a program waits for the one before it.
+    """
+    self._results, self._consts, self._avals, self._num_given, self._waits = results, consts, avals, num_given, waits
+    last = {number: index for index, call in enumerate(calls) for number in (*call.outputs, *call.inputs)}
+    last |= {result: len(calls) for result in results if isinstance(result, int)}
+    dead = [[number for number in {*call.inputs, *call.outputs} if last[number] == index] for index, call in enumerate(calls)]
+    self._calls = [call._replace(dead=tuple(numbers)) for call, numbers in zip(calls, dead, strict=True)]
+
+  def only(self, chosen: Sequence[int]) -> "_Sequence":
+    """Returns what computes some of the results."""
+    results = [self._results[index] for index in chosen]
+    needed, calls = {result for result in results if isinstance(result, int)}, []
+    for call in reversed(self._calls):
+      if not needed.isdisjoint(call.outputs):
+        calls.append(call)
+        needed.update(call.inputs)
+    return _Sequence(calls[::-1], results, self._consts, self._avals, self._num_given, self._waits)
 
   def __call__(self, leaves: list[Any]) -> list[Any]:
     values = [*self._consts, *leaves]
@@ -178,6 +242,29 @@ class _Sequence:
     return total | {"memory": float(peak)}
 
 
+def _build(closed: jex.ClosedJaxpr, compiler_options: Mapping[str, Any], mark: str, waits: bool, chosen: Sequence[int]) -> _Sequence:
+  """Returns the programs of a traced function, those for the results at the chosen places apart from the others."""
+  jaxpr, canonical, bodies = closed.jaxpr, _Canonical(), {}
+  pieces = list(_pieces(jaxpr, mark, [jaxpr.outvars[place] for place in chosen]))
+  last = {name: index for index, piece in enumerate(pieces) for name in piece.takes}
+  last |= dict.fromkeys(_variables(jaxpr.outvars), len(pieces))
+  given = [*jaxpr.constvars, *jaxpr.invars]
+  numbers, avals, calls = {v: number for number, v in enumerate(given)}, [v.aval for v in given], []
+  for index, piece in enumerate(pieces):
+    kept = [place for place, name in enumerate(piece.makes) if last.get(name, -1) > index]  # what nobody needs is not computed
+    key = id(piece.eqns), *kept
+    if key not in bodies:
+      bodies[key] = _body(jaxpr, piece.inputs, [piece.outputs[place] for place in kept], piece.eqns)
+    program = _program(piece.name, bodies[key], compiler_options, canonical)
+    inputs = tuple(numbers[name] for name in piece.takes)
+    outputs = tuple(range(len(avals), len(avals) + len(kept)))
+    numbers |= zip([piece.makes[place] for place in kept], outputs, strict=True)
+    avals += [piece.outputs[place].aval for place in kept]
+    calls.append(_Call(program, inputs, outputs))
+  results = [_constant(v) if isinstance(v, jex.Literal) else numbers[v] for v in jaxpr.outvars]
+  return _Sequence(calls, results, list(closed.consts), avals, len(given), waits)
+
+
 def _is_marked(eqn: jex.JaxprEqn, mark: str) -> bool:
   return eqn.primitive.name == "jit" and eqn.params["name"].startswith(mark)
 
@@ -209,29 +296,82 @@ def _inlined(closed: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
   return jax.make_jaxpr(lambda *args: evaluate(closed, args))(*(_shape(v.aval) for v in closed.jaxpr.invars))
 
 
-def _parts(jaxpr: jex.Jaxpr, mark: str) -> Iterator[list[jex.JaxprEqn]]:
-  """Yields the equations in parts: every marked one by itself, and before it what it needs of the others, as late as possible."""
-  pending: list[jex.JaxprEqn] = []
+class _Piece(NamedTuple):
+  """Equations that become one program: the variables that they take and make, and the names of these in the whole function."""
 
-  def take(atoms: Sequence[Any]) -> list[jex.JaxprEqn]:
-    needed, taken = set(_variables(atoms)), []
-    for eqn in reversed(pending):
-      if not needed.isdisjoint(eqn.outvars):
-        taken.append(eqn)
-        needed.update(_variables(eqn.invars))
-    chosen = set(map(id, taken))
-    pending[:] = [eqn for eqn in pending if id(eqn) not in chosen]
-    return taken[::-1]
+  name: str
+  eqns: Sequence[jex.JaxprEqn]
+  inputs: Sequence[Any]
+  outputs: Sequence[Any]
+  takes: Sequence[Any]
+  makes: Sequence[Any]
+
+
+def _piece(name: str, eqns: Sequence[jex.JaxprEqn], outputs: Sequence[Any] | None = None, names: Mapping[Any, Any] | None = None) -> _Piece:
+  made = dict.fromkeys(v for eqn in eqns for v in eqn.outvars)
+  inputs = list(dict.fromkeys(v for eqn in eqns for v in _variables(eqn.invars) if v not in made))
+  outputs, names = list(made) if outputs is None else outputs, names or {}
+  return _Piece(name, eqns, inputs, outputs, [names.get(v, v) for v in inputs], [names.get(v, v) for v in outputs])
+
+
+def _pieces(jaxpr: jex.Jaxpr, mark: str, chosen: Sequence[Any]) -> Iterator[_Piece]:
+  """Yields the equations in pieces: every marked one by itself, and before it what it needs of the others, as late as possible.
+
+  A marked one that makes something for the chosen results, and other things that are needed, is two pieces, in this order.
+  """
+  pending: list[jex.JaxprEqn] = []
+  for_chosen, for_all = _needed(jaxpr.eqns, chosen), _needed(jaxpr.eqns, jaxpr.outvars)
+  splits: dict[Any, tuple[list[jex.JaxprEqn], list[jex.JaxprEqn]]] = {}
+
+  def take(names: Sequence[Any]) -> Iterator[_Piece]:
+    needed = _needed(pending, names)
+    taken = [eqn for eqn in pending if not needed.isdisjoint(eqn.outvars)]
+    pending[:] = [eqn for eqn in pending if needed.isdisjoint(eqn.outvars)]
+    if taken:
+      yield _piece("between", taken)
 
   for eqn in jaxpr.eqns:
     if not _is_marked(eqn, mark):
       pending.append(eqn)
       continue
-    if before := take(eqn.invars):
-      yield before
-    yield [eqn]
-  if after := take(jaxpr.outvars):
-    yield after
+    for piece in _split(eqn, for_chosen, for_all - for_chosen, splits) or [_piece(eqn.params["name"], [eqn])]:
+      yield from take(piece.takes)
+      yield piece
+  for results in (chosen, jaxpr.outvars):
+    yield from take(results)
+
+
+def _needed(eqns: Sequence[jex.JaxprEqn], results: Sequence[Any]) -> set[Any]:
+  """Returns the variables that some results need, themselves included."""
+  needed = set(_variables(results))
+  for eqn in reversed(eqns):
+    if not needed.isdisjoint(eqn.outvars):
+      needed.update(_variables(eqn.invars))
+  return needed
+
+
+def _split(eqn: jex.JaxprEqn, first: set[Any], second: set[Any], splits: dict[Any, Any]) -> list[_Piece] | None:
+  """Returns a call as a piece that makes what is in the first set, and one for the second; None if it makes nothing for one of them."""
+  inner = eqn.params["jaxpr"].jaxpr
+  halves = [[v for v, name in zip(inner.outvars, eqn.outvars, strict=True) if name in names] for names in (first, second)]
+  # A constant, or a value that is passed on or returned twice, has no place or name of its own.
+  plain = not eqn.params["jaxpr"].consts and len(_variables(eqn.invars)) == len(eqn.invars)
+  plain = plain and len({*_variables(inner.outvars), *inner.invars}) == len(inner.outvars) + len(inner.invars)
+  if not plain or not all(halves):
+    return None
+  key = id(inner), *map(tuple, halves)
+  if key not in splits:
+    for_first, for_second = (_needed(inner.eqns, half) for half in halves)
+    before = [e for e in inner.eqns if not for_first.isdisjoint(e.outvars)]
+    after = [e for e in inner.eqns if for_first.isdisjoint(e.outvars) and not for_second.isdisjoint(e.outvars)]
+    kept = {*halves[0], *halves[1], *_piece("", after).inputs}
+    splits[key] = before, after, [v for e in before for v in e.outvars if v in kept]
+  before, after, kept = splits[key]
+  names = {v: (id(eqn), v) for v in kept}  # what the second takes from the first has no name outside
+  names |= zip([*inner.invars, *inner.outvars], [*eqn.invars, *eqn.outvars], strict=True)
+  name = eqn.params["name"]
+  pieces = _piece(name, before, kept, names), _piece(name, after, [v for v in halves[1] if v not in kept], names)
+  return [piece for piece in pieces if piece.eqns]
 
 
 def _body(jaxpr: jex.Jaxpr, inputs: Sequence[Any], outputs: Sequence[Any], eqns: Sequence[jex.JaxprEqn]) -> jex.Jaxpr:
@@ -260,8 +400,8 @@ def forget() -> None:
   _PROGRAMS.clear()
 
 
-def _program(body: jex.Jaxpr, compiler_options: Mapping[str, Any], canonical: "_Canonical") -> Any:
-  """Returns the compiled function that computes `body`, a new one only if there is none."""
+def _program(name: str, body: jex.Jaxpr, compiler_options: Mapping[str, Any], canonical: "_Canonical") -> Any:
+  """Returns the compiled function that computes `body`; one of this name is made only if there is none."""
   key = canonical.of(body), tuple(compiler_options.items()), jax.default_backend()
   program = _PROGRAMS.get(key)
   if program is None:
@@ -269,7 +409,7 @@ def _program(body: jex.Jaxpr, compiler_options: Mapping[str, Any], canonical: "_
     def program(*args: Any) -> list[Any]:
       return jex.jaxpr_as_fun(jex.ClosedJaxpr(body, []))(*args)
 
-    program.__name__ = body.eqns[0].params["name"] if len(body.eqns) == 1 and "name" in body.eqns[0].params else "between"
+    program.__name__ = name
     program = _PROGRAMS[key] = jax.jit(program, compiler_options=compiler_options or None)
   return program
 

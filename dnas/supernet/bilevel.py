@@ -17,7 +17,7 @@ import jax
 import optax
 
 from dnas.core import devices, segments, tree
-from dnas.core.compilation import network_jit
+from dnas.core.compilation import jit_with_choice, network_jit
 from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem, optimizer_step
 from dnas.supernet.perturbations import Perturbation, Unperturbed
 from dnas.supernet.relaxations import Arch, Relaxation
@@ -107,10 +107,8 @@ def compiled(loss: LossFunction, jit: Callable[[Callable[..., Any]], Any] = netw
     (value, (new_stats, metrics)), (by_weights, by_arch) = jax.value_and_grad(loss, (0, 1), has_aux=True)(weights, arch, stats, batch, key)
     return devices.replicate(Evaluation(Gradients(value, by_weights, by_arch), new_stats, metrics))
 
-  def arch_gradient(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> Evaluation:
-    # Taken from the whole gradient, and not differentiated anew, it shares the programs of the forward pass.
-    whole = gradient(weights, arch, stats, batch, key)
-    return whole._replace(gradients=whole.gradients._replace(weights=None))
+  def without_weights(evaluation: Evaluation) -> Evaluation:
+    return evaluation._replace(gradients=evaluation.gradients._replace(weights=None))
 
   def hvp(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array, direction: Tree) -> tuple[Tree, Tree]:
     def both(weights: Tree) -> tuple[Tree, Tree]:
@@ -118,7 +116,7 @@ def compiled(loss: LossFunction, jit: Callable[[Callable[..., Any]], Any] = netw
 
     return devices.replicate(jax.jvp(both, (weights,), (direction,))[1])
 
-  return Programs(*(jit(segments.evaluation(function)) for function in (gradient, arch_gradient, hvp)))
+  return Programs(*jit_with_choice(segments.evaluation(gradient), without_weights, jit), jit(segments.evaluation(hvp)))
 
 
 def bilevel_step(

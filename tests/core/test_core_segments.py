@@ -45,7 +45,7 @@ def draw(seed: int = 0, batch: int = 3) -> tuple[list[jax.Array], jax.Array]:
 
 def programs(function: Segmented) -> list[str]:
   """Returns the names of the different programs of a function that was called once."""
-  ((sequence, _),) = function._sequences.values()
+  ((sequence, _),) = function._made.values()
   return [program.__name__ for program in dict.fromkeys(call.program for call in sequence._calls)]
 
 
@@ -104,6 +104,37 @@ def test_what_nobody_needs_is_not_computed():
   functions = gradient, lambda *args: gradient(*args)[1][0], lambda *args: gradient(*args)[0]
   flops = [Segmented(function).costs(*draw())["flops"] for function in functions]
   assert flops[0] > flops[1] > flops[2] > 0
+
+
+def chosen(results: tuple[jax.Array, list[jax.Array]]) -> dict[str, jax.Array | None]:
+  """The loss, and the gradient in the first layer's weights, to which that in the others is no way."""
+  loss, gradients = results
+  return {"loss": loss, "first": gradients[0], "others": None}
+
+
+@pytest.mark.parametrize("fine", [True, False])
+def test_chosen_results_are_those_of_the_whole(fine):
+  whole = Segmented(gradient, fine=fine, choose=chosen)
+  for seed in range(2):
+    close(whole.chosen(*draw(seed)), chosen(whole(*draw(seed))))
+  close(whole.chosen(*draw()), chosen(jax.jit(gradient)(*draw())))
+  close(whole(*draw()), jax.jit(gradient)(*draw()))
+  close(jax.jit(whole.chosen)(*draw()), chosen(jax.jit(gradient)(*draw())))
+  assert Segmented(gradient).chosen is None
+
+
+def test_chosen_results_share_the_programs_of_the_whole_and_take_no_more_than_they_need(compilations):
+  whole, arguments = Segmented(gradient, choose=chosen), draw()
+  whole(*arguments)
+  with compilations() as compiled:
+    whole.chosen(*arguments)
+  assert compiled == []
+  # Both kinds of layers make the gradient in their weights in the same way, by a program more.
+  names = programs(whole).count("segment_layer"), programs(whole.chosen).count("segment_layer")
+  assert names == (5 + 1, 5)
+  products = 2 * 3 * N * N
+  some, every = whole.chosen.costs(*draw())["flops"], whole.costs(*draw())["flops"]
+  assert every - some == pytest.approx(3 * products, rel=0.2)
 
 
 def test_functions_share_programs_as_long_as_one_of_them_lives():
