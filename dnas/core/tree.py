@@ -4,10 +4,17 @@ Every function is compiled as one program, so that a step that the host puts tog
 a larger jit they are traced in place.
 """
 
-from typing import Any
+import functools
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import lax
 
 Tree = Any
 
@@ -21,13 +28,15 @@ def add_scaled(x: Tree, scale: jax.Array | float, y: Tree) -> Tree:
 @jax.jit
 def dot(x: Tree, y: Tree) -> jax.Array:
   """Returns the inner product, a scalar."""
-  return sum(jnp.vdot(a, b) for a, b in zip(jax.tree.leaves(x), jax.tree.leaves(y), strict=True))
+  if jax.tree.structure(x) != jax.tree.structure(y):
+    raise ValueError(f"These trees have no inner product, as they differ: {jax.tree.structure(x)} and {jax.tree.structure(y)}.")
+  return jnp.vdot(ravel(x), ravel(y))
 
 
 @jax.jit
 def norm(x: Tree) -> jax.Array:
   """Returns the Euclidean norm over all leaves, a scalar."""
-  return jnp.sqrt(sum(jnp.vdot(a, a).real for a in jax.tree.leaves(x)))
+  return jnp.sqrt(jnp.vdot(ravel(x), ravel(x)).real)
 
 
 @jax.jit
@@ -50,3 +59,55 @@ def cosine(x: Tree, y: Tree) -> jax.Array:
 def size(x: Tree) -> int:
   """Returns the number of scalars in a tree, for instance the parameter count of a network."""
   return sum(leaf.size for leaf in jax.tree.leaves(x))
+
+
+@jax.jit
+def ravel(x: Tree) -> jax.Array:
+  """Returns all leaves as one vector. Of hundreds of leaves it compiles in a tenth of the time that a loop over each would take."""
+  return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(x)])
+
+
+def unravel(vector: jax.Array, like: Tree) -> Tree:
+  """Takes a vector apart into a tree of the shapes of another, as `ravel` put it together."""
+  leaves, structure = jax.tree.flatten(like)
+  shapes = tuple(map(jnp.shape, leaves))
+  if isinstance(vector, jax.core.Tracer) or jax.default_backend() != "cpu":
+    return structure.unflatten(_split(vector, shapes))
+  sizes = map(math.prod, shapes)
+  return structure.unflatten(_cut(vector, tuple(map(np.int32, itertools.accumulate(sizes, initial=0)))[:-1], shapes))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _split(vector: jax.Array, shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
+  parts = jnp.split(vector, list(itertools.accumulate(map(math.prod, shapes)))[:-1])
+  return [part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _cut(vector: jax.Array, starts: Sequence[jax.Array], shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
+  """Like `_split`. A CPU's compiler makes a loop per leaf; as it does not know where they begin, those of one size are equal to it."""
+  return [lax.dynamic_slice(vector, (start,), (math.prod(shape),)).reshape(shape) for start, shape in zip(starts, shapes, strict=True)]
+
+
+class Flattened(NamedTuple):
+  """An `optax.GradientTransformation` of trees that sees all leaves as one vector, in its state too.
+
+  Attributes:
+    init: parameters to the first state.
+    update: (updates, state, parameters) to updates and state.
+    inner: the transformation of the vector.
+  """
+
+  init: Callable[..., Any]
+  update: Callable[..., Any]
+  inner: optax.GradientTransformation
+
+
+def flattened(inner: optax.GradientTransformation) -> Flattened:
+  """Returns a transformation that needs a few kernels, to compile and to launch, where every leaf would bring its own."""
+
+  def update(updates: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
+    vector, state = inner.update(ravel(updates), state, ravel(params))
+    return unravel(vector, updates), state
+
+  return Flattened(lambda params: inner.init(ravel(params)), update, inner)

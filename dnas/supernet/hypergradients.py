@@ -230,14 +230,20 @@ class ImplicitNeumann:
     return Estimate(tree.add_scaled(valid.arch, -self.scale, mixed), valid.loss)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def optimizer_step(optimizer: optax.GradientTransformation, gradient: Tree, opt_state: Tree, parameters: Tree) -> tuple[Tree, Tree]:
   """Returns parameters and optimizer state after one step."""
+  if not isinstance(optimizer, tree.Flattened):
+    return _step(optimizer, gradient, opt_state, parameters)
+  vector, opt_state = _step(optimizer.inner, tree.ravel(gradient), opt_state, tree.ravel(parameters))
+  return tree.unravel(vector, parameters), opt_state
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _step(optimizer: optax.GradientTransformation, gradient: Tree, opt_state: Tree, parameters: Tree) -> tuple[Tree, Tree]:
   updates, opt_state = optimizer.update(gradient, opt_state, parameters)
   return optax.apply_updates(parameters, updates), opt_state
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def _pull_back_step(
   optimizer: optax.GradientTransformation, gradient: Tree, opt_state: Tree, weights: Tree, bar_weights: Tree, bar_state: Tree
 ) -> tuple[Tree, Tree, Tree]:
@@ -252,13 +258,24 @@ def _pull_back_step(
     The derivative in the gradient, in the weights (their direct effect, as through weight decay), and in the state before the step.
     Integers in the state, such as step counts, have derivative zero.
   """
+  if not isinstance(optimizer, tree.Flattened):
+    return _pulled_back(optimizer, gradient, opt_state, weights, bar_weights, bar_state)
+  vectors = tree.ravel(gradient), opt_state, tree.ravel(weights), tree.ravel(bar_weights)
+  bar_gradient, bar_weights, bar_state = _pulled_back(optimizer.inner, *vectors, bar_state)
+  return tree.unravel(bar_gradient, gradient), tree.unravel(bar_weights, weights), bar_state
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _pulled_back(
+  optimizer: optax.GradientTransformation, gradient: Tree, opt_state: Tree, weights: Tree, bar_weights: Tree, bar_state: Tree
+) -> tuple[Tree, Tree, Tree]:
   leaves, treedef = jax.tree.flatten(opt_state)
   is_float = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
 
   def step(gradient: Tree, weights: Tree, floats: list[jax.Array]) -> tuple[Tree, list[jax.Array]]:
     remaining = iter(floats)
     state = treedef.unflatten([next(remaining) if real else leaf for leaf, real in zip(leaves, is_float, strict=True)])
-    weights, state = optimizer_step(optimizer, gradient, state, weights)
+    weights, state = _step(optimizer, gradient, state, weights)
     return weights, [leaf for leaf, real in zip(jax.tree.leaves(state), is_float, strict=True) if real]
 
   floats = [leaf for leaf, real in zip(leaves, is_float, strict=True) if real]

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from dnas.core import tree
+
 
 def sgd(
   *, momentum: float | jax.Array, weight_decay: float | jax.Array, gradient_clip: float | jax.Array, nesterov: bool = False
@@ -25,7 +27,7 @@ def sgd(
   clip = optax.identity() if _is_zero(gradient_clip) else _clip_by_global_norm(gradient_clip)
   heavy_ball = optax.identity() if _is_zero(momentum) else optax.trace(momentum, nesterov)
   chain = optax.chain(clip, optax.add_decayed_weights(weight_decay), heavy_ball, _scale_by_given_learning_rate())
-  return optax.flatten(chain)  # one vector of all weights: a few kernels to compile and launch, where every leaf would bring its own
+  return tree.flattened(chain)
 
 
 def _is_zero(value: float | jax.Array) -> bool:

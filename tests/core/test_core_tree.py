@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from dnas.core import tree
@@ -42,6 +43,26 @@ def test_products():
   cosine = flat(X) @ flat(Y) / np.linalg.norm(flat(X)) / np.linalg.norm(flat(Y))
   np.testing.assert_allclose(tree.cosine(X, Y), cosine, rtol=1e-5)
   np.testing.assert_allclose(tree.cosine(X, tree.add_scaled(X, -3.0, X)), -1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("jit", [lambda function: function, jax.jit])
+def test_a_tree_is_a_vector_and_back(jit):
+  np.testing.assert_array_equal(jit(tree.ravel)(X), flat(X).astype(np.float32))
+  jax.tree.map(np.testing.assert_array_equal, jit(lambda x, like: tree.unravel(tree.ravel(x), like))(X, Y), X)
+  gradient = jit(jax.grad(lambda x: tree.dot(tree.unravel(2 * tree.ravel(x), Y), Y)))(X)
+  np.testing.assert_allclose(flat(gradient), 2 * flat(Y), rtol=1e-6)
+
+
+def test_a_flattened_optimizer_is_that_of_the_leaves():
+  inner = optax.chain(optax.add_decayed_weights(0.1), optax.trace(0.9), optax.scale(-0.5))
+  ours, state, theirs, other = X, tree.flattened(inner).init(X), X, inner.init(X)
+  for gradient in (Y, draw(2)):
+    updates, state = tree.flattened(inner).update(gradient, state, ours)
+    ours = optax.apply_updates(ours, updates)
+    updates, other = inner.update(gradient, other, theirs)
+    theirs = optax.apply_updates(theirs, updates)
+  np.testing.assert_allclose(flat(ours), flat(theirs), rtol=1e-5)
+  assert [leaf.shape for leaf in jax.tree.leaves(state)] == [(14,)]
 
 
 def test_size_counts_scalars():
