@@ -1,1 +1,7 @@
 """Launchers. Each is a module: `python -m experiments.search --help`."""
+
+import gc
+
+# Importing JAX and tracing a network make millions of objects that stay: at Python's own thresholds a third of that time goes to looking
+# for garbage among them.
+gc.set_threshold(100_000, 20, 20)

@@ -48,7 +48,7 @@ def _named(mark: str, function: Callable[..., Any]) -> Callable[..., Any]:
   return marked
 
 
-class _Compiled(abc.ABC):
+class Sequenced(abc.ABC):
   """A function compiled as several programs; call it as you would call `jax.jit(function)`."""
 
   def __init__(self, function: Callable[..., Any]):
@@ -97,7 +97,7 @@ class _Compiled(abc.ABC):
   def _make(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]: ...
 
 
-class Segmented(_Compiled):
+class Segmented(Sequenced):
   """A function compiled as several programs; call it as you would call `jax.jit(function)`.
 
   Attributes:
@@ -133,7 +133,7 @@ class Segmented(_Compiled):
     return _build(_inlined(closed) if self._fine else closed, self._options, mark, waits, chosen), out
 
 
-class _Chosen(_Compiled):
+class _Chosen(Sequenced):
   """Some of the results of a segmented function."""
 
   def __init__(self, whole: Segmented, choose: Callable[[Tree], Tree]):
