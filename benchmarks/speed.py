@@ -363,6 +363,7 @@ def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
   """Measures everything, and prints and writes the table."""
   _flags.require_one_process(options)
   _flags.require_workdir(options)
+  _run.keep_freed_memory()
   devices.use(options.devices)
   folder = pathlib.Path(options.workdir).expanduser()
   folder.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,6 @@ import dataclasses
 import difflib
 import importlib
 import math
-import os
 import pkgutil
 import re
 import sys
@@ -113,7 +112,7 @@ class Launcher(Generic[C]):
       if not devices.lost_process(e):
         raise
       _complain(f"another process of this run is gone ({first_line(e)}); start all of them again, and the run goes on.", FAILED)
-      os._exit(FAILED)  # an orderly end would wait for the other
+      devices.leave(FAILED)
     return 0
 
   def parse(self, argv: Sequence[str]) -> tuple[C, Options, set[str]]:

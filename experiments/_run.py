@@ -1,6 +1,7 @@
 """What all launchers do around a task: folder, checkpoints, writers, display, signals."""
 
 import contextlib
+import ctypes
 import dataclasses
 import os
 import pathlib
@@ -80,8 +81,23 @@ def use_compilation_cache(folder: str) -> None:
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 
 
+def keep_freed_memory() -> None:
+  """Has the C library keep the memory that is freed, where it is glibc.
+
+  On a CPU the programs of a step take and free gigabytes. Fresh pages from the kernel took a fifth of the time at batch 64.
+  """
+  libc = ctypes.CDLL(None)
+  if hasattr(libc, "gnu_get_libc_version"):
+    for parameter, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_MMAP_MAX, 0), (_ARENA_MAX, 1)):
+      libc.mallopt(parameter, value)
+
+
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of malloc.h
+
+
 def prepare(options: Options) -> None:
   """Sets up what compiles and computes, before anything does. Raises InputError for a folder, devices or processes that cannot be had."""
+  keep_freed_memory()
   use_compilation_cache(options.compilation_cache)
   if options.num_processes > 1:
     devices.connect(options.coordinator, options.num_processes, options.process_id)

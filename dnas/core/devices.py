@@ -9,8 +9,12 @@ The devices are those of the process, or of several processes on one or more mac
 computations in the same order; so what depends on the outer world, such as a signal, is put to the `vote`.
 """
 
+import atexit
+import os
 import re
-from typing import Any
+import subprocess
+import sys
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
@@ -24,6 +28,8 @@ Tree = Any
 _AXIS = "batch"
 _mesh: Mesh | None = None
 
+
+_last_words: subprocess.Popen | None = None
 
 _HEARTBEAT = 20
 """Seconds after which a process that gives no sign of life is given up."""
@@ -40,6 +46,11 @@ def connect(coordinator: str, num_processes: int, process_id: int) -> None:
   Raises:
     InputError: if they do not come together.
   """
+  if process_id:
+    _say_at_sudden_end(
+      f"error: process {process_id} of this run ended without a word of its own, as it does when process 0 is gone; start all of them "
+      "again, and the run goes on.\n"
+    )
   try:
     jax.distributed.initialize(
       coordinator, num_processes, process_id, heartbeat_timeout_seconds=_HEARTBEAT, shutdown_timeout_seconds=_HEARTBEAT
@@ -49,6 +60,25 @@ def connect(coordinator: str, num_processes: int, process_id: int) -> None:
       f"process {process_id} of {num_processes} did not find the others at --coordinator={coordinator} ({first_line(e)}); start all of "
       "them, with the same --coordinator and --num_processes, within five minutes."
     ) from None
+
+
+def _say_at_sudden_end(sentence: str) -> None:
+  """Has another process say something after this one has ended by neither an exit nor `leave`: JAX aborts where its coordinator is gone."""
+  global _last_words
+  script = "import sys; sys.stdin.read(1) or sys.stderr.write(sys.argv[1])"
+  _last_words = subprocess.Popen([sys.executable, "-S", "-E", "-c", script, sentence], stdin=subprocess.PIPE, start_new_session=True)
+  atexit.register(_keep_silent)
+
+
+def _keep_silent() -> None:
+  if _last_words:
+    _last_words.communicate(b".")
+
+
+def leave(status: int) -> NoReturn:
+  """Ends this process at once: an orderly exit would wait for the other processes."""
+  _keep_silent()
+  os._exit(status)
 
 
 def is_first() -> bool:

@@ -28,17 +28,22 @@ def alone(tmp_path_factory):
   return folder
 
 
-def start(workdir):
-  """Starts two processes on this machine."""
-  root = pathlib.Path(dnas.__file__).parents[1]
-  environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+ROOT = pathlib.Path(dnas.__file__).parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+
+
+def free_address():
   with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
-    address = f"127.0.0.1:{free.getsockname()[1]}"
-  together = (f"--coordinator={address}", "--num_processes=2", cache_flag(), f"--workdir={workdir}")
+    return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+def start(workdir):
+  """Starts two processes on this machine."""
+  together = (f"--coordinator={free_address()}", "--num_processes=2", cache_flag(), f"--workdir={workdir}")
   command = [sys.executable, "-m", "experiments.search", *FLAGS, *together]
   pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-  return [subprocess.Popen([*command, f"--process_id={index}"], cwd=root, env=environment, **pipes) for index in range(2)]
+  return [subprocess.Popen([*command, f"--process_id={index}"], cwd=ROOT, env=ENVIRONMENT, **pipes) for index in range(2)]
 
 
 def wait_for_step(processes, workdir, step):
@@ -85,6 +90,28 @@ def test_a_search_stops_goes_on_loses_a_process_and_goes_on_alone(alone, tmp_pat
 
   assert launch("search", *FLAGS, f"--workdir={workdir}") == 0
   close(history(workdir), history(alone))
+
+
+CONNECT = """
+import sys, time
+from dnas.core import devices
+devices.connect(sys.argv[1], 2, int(sys.argv[2]))
+print("connected", flush=True)
+if sys.argv[3] == "stay":
+  time.sleep(600)
+"""
+
+
+@pytest.mark.parametrize("stays", [True, False])
+def test_the_coordinator_is_killed(stays):
+  command, pipes = [sys.executable, "-c", CONNECT, free_address()], {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+  processes = [subprocess.Popen([*command, str(index), "stay" if stays else "go"], env=ENVIRONMENT, **pipes) for index in range(2)]
+  assert all(process.stdout.readline() == "connected\n" for process in processes)
+  if stays:
+    processes[0].kill()
+  (_, _), (_, err) = (process.communicate(timeout=60) for process in processes)
+  said = "error: process 1 of this run ended without a word of its own, as it does when process 0 is gone; start all of them again" in err
+  assert said == stays == bool(processes[1].returncode), err
 
 
 def test_refusals(workdir, capsys):
