@@ -7,6 +7,7 @@ import os
 import pathlib
 import sys
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -79,6 +80,8 @@ def use_compilation_cache(folder: str) -> None:
     raise InputError(f"--compilation_cache={folder} cannot be made ({os.strerror(e.errno)}); give another folder, or 'none'.") from None
   jax.config.update("jax_compilation_cache_dir", str(path))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+  # JAX writes a program in place: while another run does so, or after one was killed there, it is read in part, and then compiled anew.
+  warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
 
 
 def keep_freed_memory() -> None:
