@@ -2,6 +2,5 @@
 
 import gc
 
-# Importing JAX and tracing a network make millions of objects that stay: at Python's own thresholds a third of that time goes to looking
-# for garbage among them.
+# Importing JAX makes many objects that stay: at Python's own thresholds a sixth of that time goes to looking for garbage among them.
 gc.set_threshold(100_000, 20, 20)

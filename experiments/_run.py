@@ -84,6 +84,9 @@ def use_compilation_cache(folder: str) -> None:
   warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
 
 
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of malloc.h
+
+
 def keep_freed_memory() -> None:
   """Has the C library keep the memory that is freed, where it is glibc.
 
@@ -93,9 +96,6 @@ def keep_freed_memory() -> None:
   if hasattr(libc, "gnu_get_libc_version"):
     for parameter, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_MMAP_MAX, 0), (_ARENA_MAX, 1)):
       libc.mallopt(parameter, value)
-
-
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of malloc.h
 
 
 def prepare(options: Options) -> None:

@@ -196,6 +196,7 @@ def _windows_kernel_gradient(g: jax.Array, x: jax.Array, kernel_shape: tuple[int
       window = lax.dynamic_slice(phases, (phase, 0, part * size, row, column, 0), (1, x.shape[0], *shape[1:]))
       return lax.mul(lax.broadcast_in_dim(window[0].astype(g.dtype), shape, range(5)), g)
 
+    # Split here and not before the loop, which then would carry the parts, and compile for twice as long.
     products = itertools.starmap(product, enumerate(jnp.split(g.astype(_sum_type(g)), num_parts, 1)))
     total = functools.reduce(lax.add, products).astype(g.dtype).reshape(edges, -1, channels)
     # A reduction over positions, which the CPU runs as a matrix product.

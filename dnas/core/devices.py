@@ -27,8 +27,6 @@ Tree = Any
 
 _AXIS = "batch"
 _mesh: Mesh | None = None
-
-
 _last_words: subprocess.Popen | None = None
 
 _HEARTBEAT = 20

@@ -39,6 +39,11 @@ def evaluation(function: Callable[..., Any]) -> Callable[..., Any]:
   return _named(_EVALUATION, function)
 
 
+def choosing(function: Callable[..., Any], choose: Callable[[Tree], Tree]) -> Callable[..., Any]:
+  """Returns a function of the same name, and so of the same mark, that returns some of the results."""
+  return functools.wraps(function)(lambda *args: choose(function(*args)))
+
+
 def _named(mark: str, function: Callable[..., Any]) -> Callable[..., Any]:
   @functools.wraps(function)
   def marked(*args: Any) -> Any:
@@ -54,7 +59,7 @@ class Sequenced(abc.ABC):
   def __init__(self, function: Callable[..., Any]):
     self._function, self._traced = function, jax.jit(function)
     self._made: dict[Any, tuple[_Sequence, Any]] = {}
-    self._compiled: set[Any] = set()
+    self._compiled: dict[Any, tuple[_Sequence, Any]] = {}
 
   def __call__(self, *args: Any) -> Any:
     """Calls the programs one after the other. Within a function that is being traced it is a function like any other."""
@@ -80,11 +85,11 @@ class Sequenced(abc.ABC):
     key = structure, tuple(map(jax.typeof, leaves))
     if key not in self._compiled:
       with _no_garbage_collection():
-        sequence, _ = self.made(leaves, structure)
+        sequence, out = self.made(leaves, structure)
         if _on_one_device(leaves):
           sequence.compile()
-      self._compiled.add(key)
-    return self._made[key]
+      self._compiled[key] = sequence, out
+    return self._compiled[key]
 
   def made(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
     """Returns the programs for arguments of this kind, which may not be compiled yet, and the structure of the results."""
@@ -137,7 +142,7 @@ class _Chosen(Sequenced):
   """Some of the results of a segmented function."""
 
   def __init__(self, whole: Segmented, choose: Callable[[Tree], Tree]):
-    super().__init__(functools.wraps(whole._function)(lambda *args: choose(whole._function(*args))))
+    super().__init__(choosing(whole._function, choose))
     self._whole, self._choose = whole, choose
 
   def _make(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
@@ -229,7 +234,7 @@ class _Sequence:
     return {program: future.result() for program, future in compiled.items()}
 
   def costs(self) -> dict[str, float]:
-    """See `Segmented.costs`."""
+    """See `Sequenced.costs`."""
     compiled, total = self.compile(), {"flops": 0.0, "bytes accessed": 0.0}
     sizes = [int(np.prod(aval.shape, dtype=np.int64)) * aval.dtype.itemsize for aval in self._avals]
     live = peak = sum(sizes[: self._num_given])
@@ -320,8 +325,9 @@ def _pieces(jaxpr: jex.Jaxpr, mark: str, chosen: Sequence[Any]) -> Iterator[_Pie
   A marked one that makes something for the chosen results, and other things that are needed, is two pieces, in this order.
   """
   pending: list[jex.JaxprEqn] = []
-  for_chosen, for_all = _needed(jaxpr.eqns, chosen), _needed(jaxpr.eqns, jaxpr.outvars)
-  splits: dict[Any, tuple[list[jex.JaxprEqn], list[jex.JaxprEqn]]] = {}
+  for_chosen = _needed(jaxpr.eqns, chosen)
+  for_others = _needed(jaxpr.eqns, jaxpr.outvars) - for_chosen
+  splits: dict[Any, Any] = {}  # of functions that were split: what `_split` found
 
   def take(names: Sequence[Any]) -> Iterator[_Piece]:
     needed = _needed(pending, names)
@@ -334,7 +340,7 @@ def _pieces(jaxpr: jex.Jaxpr, mark: str, chosen: Sequence[Any]) -> Iterator[_Pie
     if not _is_marked(eqn, mark):
       pending.append(eqn)
       continue
-    for piece in _split(eqn, for_chosen, for_all - for_chosen, splits) or [_piece(eqn.params["name"], [eqn])]:
+    for piece in _split(eqn, for_chosen, for_others, splits):
       yield from take(piece.takes)
       yield piece
   for results in (chosen, jaxpr.outvars):
@@ -350,15 +356,15 @@ def _needed(eqns: Sequence[jex.JaxprEqn], results: Sequence[Any]) -> set[Any]:
   return needed
 
 
-def _split(eqn: jex.JaxprEqn, first: set[Any], second: set[Any], splits: dict[Any, Any]) -> list[_Piece] | None:
-  """Returns a call as a piece that makes what is in the first set, and one for the second; None if it makes nothing for one of them."""
-  inner = eqn.params["jaxpr"].jaxpr
+def _split(eqn: jex.JaxprEqn, first: set[Any], second: set[Any], splits: dict[Any, Any]) -> list[_Piece]:
+  """Returns a call as a piece that makes what is in the first set, and one for the second; as a single one if that is all it makes."""
+  name, inner = eqn.params["name"], eqn.params["jaxpr"].jaxpr
   halves = [[v for v, name in zip(inner.outvars, eqn.outvars, strict=True) if name in names] for names in (first, second)]
   # A constant, or a value that is passed on or returned twice, has no place or name of its own.
   plain = not eqn.params["jaxpr"].consts and len(_variables(eqn.invars)) == len(eqn.invars)
   plain = plain and len({*_variables(inner.outvars), *inner.invars}) == len(inner.outvars) + len(inner.invars)
   if not plain or not all(halves):
-    return None
+    return [_piece(name, [eqn])]
   key = id(inner), *map(tuple, halves)
   if key not in splits:
     for_first, for_second = (_needed(inner.eqns, half) for half in halves)
@@ -369,7 +375,6 @@ def _split(eqn: jex.JaxprEqn, first: set[Any], second: set[Any], splits: dict[An
   before, after, kept = splits[key]
   names = {v: (id(eqn), v) for v in kept}  # what the second takes from the first has no name outside
   names |= zip([*inner.invars, *inner.outvars], [*eqn.invars, *eqn.outvars], strict=True)
-  name = eqn.params["name"]
   pieces = _piece(name, before, kept, names), _piece(name, after, [v for v in halves[1] if v not in kept], names)
   return [piece for piece in pieces if piece.eqns]
 

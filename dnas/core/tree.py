@@ -36,7 +36,7 @@ def dot(x: Tree, y: Tree) -> jax.Array:
 @jax.jit
 def norm(x: Tree) -> jax.Array:
   """Returns the Euclidean norm over all leaves, a scalar."""
-  return jnp.sqrt(jnp.vdot(ravel(x), ravel(x)).real)
+  return jnp.sqrt(dot(x, x).real)
 
 
 @jax.jit

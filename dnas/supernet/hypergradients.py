@@ -232,10 +232,16 @@ class ImplicitNeumann:
 
 def optimizer_step(optimizer: optax.GradientTransformation, gradient: Tree, opt_state: Tree, parameters: Tree) -> tuple[Tree, Tree]:
   """Returns parameters and optimizer state after one step."""
-  if not isinstance(optimizer, tree.Flattened):
-    return _step(optimizer, gradient, opt_state, parameters)
-  vector, opt_state = _step(optimizer.inner, tree.ravel(gradient), opt_state, tree.ravel(parameters))
-  return tree.unravel(vector, parameters), opt_state
+  inner, to, back = _seen_by(optimizer)
+  after, opt_state = _step(inner, to(gradient), opt_state, to(parameters))
+  return back(after, parameters), opt_state
+
+
+def _seen_by(optimizer: optax.GradientTransformation) -> tuple[optax.GradientTransformation, Callable[..., Any], Callable[..., Any]]:
+  """Returns what steps, trees to what it sees of them, and (seen, like) back; vectors are made and taken apart in other programs."""
+  if isinstance(optimizer, tree.Flattened):
+    return optimizer.inner, tree.ravel, tree.unravel
+  return optimizer, lambda x: x, lambda x, like: x
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -258,11 +264,9 @@ def _pull_back_step(
     The derivative in the gradient, in the weights (their direct effect, as through weight decay), and in the state before the step.
     Integers in the state, such as step counts, have derivative zero.
   """
-  if not isinstance(optimizer, tree.Flattened):
-    return _pulled_back(optimizer, gradient, opt_state, weights, bar_weights, bar_state)
-  vectors = tree.ravel(gradient), opt_state, tree.ravel(weights), tree.ravel(bar_weights)
-  bar_gradient, bar_weights, bar_state = _pulled_back(optimizer.inner, *vectors, bar_state)
-  return tree.unravel(bar_gradient, gradient), tree.unravel(bar_weights, weights), bar_state
+  inner, to, back = _seen_by(optimizer)
+  bars = _pulled_back(inner, to(gradient), opt_state, to(weights), to(bar_weights), bar_state)
+  return back(bars[0], gradient), back(bars[1], weights), bars[2]
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -1,7 +1,5 @@
 """Real launchers in processes of their own, killed and stopped at random moments: the same command ends in the bits of the unbroken run."""
 
-import os
-import pathlib
 import random
 import signal
 import subprocess
@@ -9,9 +7,7 @@ import sys
 import time
 
 import pytest
-from tiny_runs import SEARCH, STEPS, TEXT_SEARCH, TEXT_TRAIN, TRAIN, cache_flag, final_bits, history, saved_steps
-
-import dnas
+from tiny_runs import ENVIRONMENT, ROOT, SEARCH, STEPS, TEXT_SEARCH, TEXT_TRAIN, TRAIN, cache_flag, final_bits, history, saved_steps
 
 FLAGS = {
   "search": ("search", *SEARCH),
@@ -25,10 +21,9 @@ PATIENCE = 240
 
 
 def start(run, workdir):
-  root, (launcher, *flags) = pathlib.Path(dnas.__file__).parents[1], FLAGS[run]
+  launcher, *flags = FLAGS[run]
   command = [sys.executable, "-m", f"experiments.{launcher}", *flags, "--save_every_steps=1", cache_flag(), f"--workdir={workdir}"]
-  environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
-  return subprocess.Popen(command, cwd=root, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def ended(process):

@@ -1,7 +1,5 @@
 """One search in two processes that share every batch: the numbers of one process, and what happens when one of them ends."""
 
-import os
-import pathlib
 import re
 import signal
 import socket
@@ -10,9 +8,7 @@ import sys
 import time
 
 import pytest
-from tiny_runs import cache_flag, history, launch, refusal, saved_steps
-
-import dnas
+from tiny_runs import ENVIRONMENT, ROOT, cache_flag, history, launch, refusal, saved_steps
 
 pytestmark = [pytest.mark.xdist_group("experiments_processes"), pytest.mark.usefixtures("quick_compilation")]
 FLAGS = ("--space=nasbench201", "--data.dataset=synthetic", "--data.batch_size=32", "--supernet.cells=3", "--supernet.channels=2")
@@ -26,10 +22,6 @@ def alone(tmp_path_factory):
   folder = tmp_path_factory.mktemp("alone") / "run"
   assert launch("search", *FLAGS, f"--workdir={folder}") == 0
   return folder
-
-
-ROOT = pathlib.Path(dnas.__file__).parents[1]
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
 
 def free_address():

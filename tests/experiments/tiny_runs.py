@@ -1,14 +1,19 @@
 """The smallest searches and the smallest retrainings that launchers can run, and how their folders are read."""
 
 import json
+import os
 import pathlib
 
 import jax
 import pytest
 
+import dnas
 from dnas.train.checkpoint import Checkpoints
 from experiments import search, train
 
+ROOT = pathlib.Path(dnas.__file__).parents[1]
+ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+"""Of launchers in processes of their own, which so compile quickly."""
 LAUNCHERS = {"search": search, "train": train}
 DATA = ("--data.dataset=synthetic", "--data.batch_size=32")
 SEARCH = (*DATA, "--supernet.channels=2", "--supernet.cells=1", "--darts.epochs=2", "--darts.arch_learning_rate=0.05")
