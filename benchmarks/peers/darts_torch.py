@@ -53,7 +53,7 @@ class FactorizedReduce(nn.Module):
 class MixedOperation(nn.Module):
   """One edge: the operations of the space, weighted."""
 
-  def __init__(self, weights: Weights, edge: int, edges: int, channels: int, stride: int):
+  def __init__(self, weights: Weights, edge: int, channels: int, stride: int):
     """Builds edge number `edge` of the stack of edges that leave one state, from the weights of the stack."""
     super().__init__()
     separable = [name for name in SPACE.operations if isinstance(OPERATIONS[name], Separable)]
@@ -69,10 +69,10 @@ class MixedOperation(nn.Module):
       elif name != NONE:
         layers = []
         for depth, (_, dilation) in enumerate(OPERATIONS[name].layers):
-          place = [other for other in separable if depth < len(OPERATIONS[other].layers)].index(name)
-          stack = weights["layers"][depth]
+          names = [other for other in separable if depth < len(OPERATIONS[other].layers)]
+          place, stack = names.index(name), weights["layers"][depth]
           depthwise = _convolution(stack["depthwise"][place][edge], stride if depth == 0 else 1, dilation, depthwise=True)
-          pointwise = _convolution(np.asarray(stack["pointwise"])[None, None, place * edges + edge])
+          pointwise = _convolution(np.asarray(stack["pointwise"])[None, None, edge * len(names) + place])
           layers += [nn.ReLU(), depthwise, pointwise, _norm(channels)]
         branches.append(nn.Sequential(*layers))
     self.branches = nn.ModuleList(branches)
@@ -100,7 +100,7 @@ class Cell(nn.Module):
     for source, target in SPACE.edges:
       targets = [end for origin, end in SPACE.edges if origin == source]
       stack, stride = weights["outgoing"][source]["operations"], 2 if reduction and source < 2 else 1
-      self.edges.append(MixedOperation(stack, targets.index(target), len(targets), channels, stride))
+      self.edges.append(MixedOperation(stack, targets.index(target), channels, stride))
 
   def forward(self, before_previous: torch.Tensor, previous: torch.Tensor, mixture: torch.Tensor) -> torch.Tensor:
     """Maps the outputs of two cells and the weights of the edges, [edges, operations], to the cell's output."""

@@ -3,7 +3,7 @@
 Axes: E edges, B batch, H height, W width, C channels in, D channels out. Every block maps a stack of edges [E, B, H, W, C].
 """
 
-import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +12,7 @@ from flax import nnx
 
 from dnas.cells import convolution
 from dnas.cells.rectifier import relu
+from dnas.cells.residuals import keep
 
 BATCH_NORM_EPSILON = 1e-5
 BATCH_NORM_MOMENTUM = 0.9  # of the running statistics; PyTorch calls the same thing 0.1
@@ -42,31 +43,23 @@ class BatchNorm(nnx.Module):
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [E, B, H, W, C] to the same shape."""
-    mean, variance = self.mean[...], self.variance[...]
-    if train:
-      running = mean, variance
-      mean, variance = _moments(x)
-      for variable, value in zip((self.mean, self.variance), _moved(running, mean, variance, x.size // mean.size), strict=True):
-        variable.set_value(value)
     scale, bias = (None, None) if self.scale is None else (self.scale[...], self.bias[...])
-    return _normalize(x, mean, variance, scale, bias)
+    running = self.mean[...], self.variance[...]
+    if not train:
+      return _normalize(x, *running, scale, bias)
+    out, mean, variance = _normalize_by_batch(x, scale, bias)
+    for variable, value in zip((self.mean, self.variance), _moved(running, mean, variance, x.size // mean.size), strict=True):
+      variable.set_value(value)
+    return out
 
 
 # Compiled functions of their own, so that all layers of one shape are traced and differentiated once.
 
 
 @jax.jit
-def _moments(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns mean and biased variance over (B, H, W), each [E, C]; in float32, as squares of short floats lose their mean."""
-  x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-  mean = x.mean((1, 2, 3))
-  return mean, jnp.maximum(jnp.square(x).mean((1, 2, 3)) - jnp.square(mean), 0)
-
-
-@functools.partial(jax.jit, static_argnums=3)
 def _moved(running: tuple[jax.Array, jax.Array], mean: jax.Array, variance: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
   """Returns the running mean and variance after a batch of `count` values, without gradient."""
-  batch = jax.lax.stop_gradient((mean, variance * (count / max(count - 1, 1))))
+  batch = jax.lax.stop_gradient((mean, variance * (count / jnp.maximum(count - 1, 1))))
   return jax.tree.map(lambda old, new: BATCH_NORM_MOMENTUM * old + (1 - BATCH_NORM_MOMENTUM) * new, running, batch)
 
 
@@ -75,14 +68,48 @@ def _normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Ar
   factor = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
   factor = factor if scale is None else factor * scale
   offset = -mean * factor if bias is None else bias - mean * factor
-  return (x * factor[:, None, None, None] + offset[:, None, None, None]).astype(x.dtype)
+  return (x * _wide(factor) + _wide(offset)).astype(x.dtype)
+
+
+@jax.custom_vjp
+def _normalize_by_batch(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
+  """Normalizes with the mean and the biased variance over (B, H, W), which it returns too, each [E, C], without gradient."""
+  return _by_batch_forward(x, scale, bias)[0]
+
+
+@jax.jit
+def _by_batch_forward(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> tuple[Any, Any]:
+  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # squares of short floats lose their mean
+  mean = keep(wide.mean((1, 2, 3)))
+  variance = keep(jnp.maximum(jnp.square(wide).mean((1, 2, 3)) - jnp.square(mean), 0))
+  return (_normalize(x, mean, variance, scale, bias), mean, variance), (x, mean, variance, scale)
+
+
+@jax.jit
+def _by_batch_backward(residuals: Any, cotangents: Any) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
+  """Ioffe and Szegedy, 2015, section 3: two sums for every channel, and one pass over the positions."""
+  x, mean, variance, scale = residuals
+  g = cotangents[0].astype(mean.dtype)
+  centered, count = x.astype(mean.dtype) - _wide(mean), x.size // mean.size
+  inverse = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
+  factor = inverse if scale is None else inverse * scale
+  sum_g, sum_product = convolution.sum_positions(g), inverse * convolution.sum_positions(g * centered)
+  gradient = g * _wide(factor) - centered * _wide(factor * inverse * sum_product / count) - _wide(factor * sum_g / count)
+  return gradient.astype(x.dtype), None if scale is None else sum_product, None if scale is None else sum_g
+
+
+_normalize_by_batch.defvjp(_by_batch_forward, _by_batch_backward)
+
+
+def _wide(x: jax.Array) -> jax.Array:
+  return x[:, None, None, None]
 
 
 def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """1x1 convolution: [E, B, H, W, C] by [E, C, D] gives [E, B, H, W, D], of x's type; a stack of length 1 is shared by all edges."""
+  """1x1 convolution: [E, ..., C] by [E, C, D] gives [E, ..., D], of x's type; a stack of length 1 is shared by all edges."""
   if x.shape[0] != kernel.shape[0]:
     x = jnp.broadcast_to(x, (kernel.shape[0], *x.shape[1:]))
-  return jnp.einsum("ebhwc,ecd->ebhwd", x, kernel.astype(x.dtype))
+  return convolution.pointwise(x, kernel.astype(x.dtype))
 
 
 class ReluConvBN(nnx.Module):

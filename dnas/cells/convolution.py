@@ -14,7 +14,11 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+
+_MAX_PARTS = 8
+"""Into how many parts a batch is taken whose sum the compiler fuses with what makes them."""
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, form: str | None = None) -> jax.Array:
@@ -101,6 +105,60 @@ def _dense_backward(stride: int, padding: int, saved: tuple[jax.Array, jax.Array
   return pull_back(g)[0], taps.reshape(kernel.shape).astype(kernel.dtype)
 
 
+def pointwise(x: jax.Array, kernel: jax.Array, form: str | None = None) -> jax.Array:
+  """Multiplies the channels of every edge by a matrix.
+
+  Args:
+    x: [E, ..., C].
+    kernel: [E, C, D].
+    form: 'parts', whose gradient in the kernel is two products that run at the same time, or 'library'; by default the faster one for the
+      back-end.
+
+  Returns:
+    [E, ..., D].
+  """
+  form = form or ("parts" if jax.default_backend() == "cpu" else "library")
+  flat = x.reshape(x.shape[0], -1, x.shape[-1])
+  out = (_pointwise_parts if form == "parts" else lax.batch_matmul)(flat, kernel)
+  return out.reshape(*x.shape[:-1], kernel.shape[-1])
+
+
+@jax.custom_vjp
+def _pointwise_parts(x: jax.Array, kernel: jax.Array) -> jax.Array:
+  return lax.batch_matmul(x, kernel)
+
+
+def _pointwise_forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  return lax.batch_matmul(x, kernel), (x, kernel)
+
+
+def _pointwise_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+  x, kernel = saved
+  return lax.batch_matmul(g, kernel.swapaxes(1, 2)), _pointwise_kernel_gradient(x, g).astype(kernel.dtype)
+
+
+@jax.jit
+def _pointwise_kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
+  parts = math.gcd(x.shape[1], 2)  # a product of long sums and few results runs on one core
+  x_parts, g_parts = (array.reshape(array.shape[0], parts, -1, array.shape[2]) for array in (x, g))
+  return jnp.einsum("epnc,epnd->epcd", x_parts, g_parts, preferred_element_type=_sum_type(g)).sum(1)
+
+
+_pointwise_parts.defvjp(_pointwise_forward, _pointwise_backward)
+
+
+def sum_positions(x: jax.Array) -> jax.Array:
+  """Sums [E, B, H, W, C] over the positions, (B, H, W), to [E, C].
+
+  On a CPU a few parts of the batch are summed in one loop with what makes them, and the rest by a product with ones.
+  """
+  if jax.default_backend() != "cpu":
+    return x.sum((1, 2, 3))
+  parts = jnp.split(x, math.gcd(x.shape[1], _MAX_PARTS), 1)
+  total = functools.reduce(lax.add, parts).reshape(x.shape[0], -1, x.shape[-1])
+  return lax.batch_matmul(jnp.ones((x.shape[0], 1, total.shape[1]), x.dtype), total)[:, 0]
+
+
 def _sum_type(x: jax.Array) -> jnp.dtype:
   """Returns the type in which sums over many positions are kept, at least float32."""
   return jnp.promote_types(x.dtype, jnp.float32)
@@ -112,8 +170,6 @@ _dense_taps.defvjp(_dense_forward, _dense_backward)
 # The window form: sums of shifted windows that the compiler fuses into one loop, forward and in the gradient of the input. The gradient of
 # the kernel reduces over all positions for every tap; there a loop over the taps was fastest, each of which sums the products of a few
 # parts of the batch in one fused loop, and the rest as a matrix product with ones.
-
-_MAX_PARTS = 8
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -241,21 +297,74 @@ def _to_phases(x: jax.Array, k: int, stride: int, dilation: int) -> jax.Array:
   return x.transpose(3, 5, 0, 1, 2, 4, 6).reshape(stride * stride, edges, batch, height // stride, width // stride, channels)
 
 
+_ROWS_AND_COLUMNS = 2, 3
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool(x: jax.Array, stride: int) -> jax.Array:
-  """Maximum over 3 x 3 windows padded with minus infinity: [E, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C]."""
-  for axis in (2, 3):
+  """Maximum over 3 x 3 windows padded with minus infinity: [E, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C].
+
+  Where the largest of three neighbours are equal, they share the gradient equally.
+  """
+  return _max_pool_forward(x, stride)[0]
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _max_pool_forward(x: jax.Array, stride: int) -> tuple[jax.Array, jax.Array]:
+  given = x
+  for axis in _ROWS_AND_COLUMNS:
     x = functools.reduce(lax.max, _neighbours(x, axis, stride, -jnp.inf))
-  return x
+  return x, given
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _max_pool_backward(stride: int, x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+  inputs = [x]
+  for axis in _ROWS_AND_COLUMNS:
+    inputs.append(functools.reduce(lax.max, _neighbours(inputs[-1], axis, stride, -jnp.inf)))
+  for axis in reversed(_ROWS_AND_COLUMNS):
+    largest, x = inputs.pop(), inputs[-1]
+    equal = sum((one == largest).astype(g.dtype) for one in _neighbours(x, axis, stride, -jnp.inf))
+    shares, largest = (_windows_of(array, axis, stride, x.shape[axis]) for array in (g / equal, largest))
+    g = sum(jnp.where(x == most, share, 0) for share, most in zip(shares, largest, strict=True))
+  return (g,)
+
+
+max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def avg_pool(x: jax.Array, stride: int) -> jax.Array:
   """Mean over 3 x 3 windows, of the pixels inside the image only (count_include_pad=False); shapes as in `max_pool`."""
-  for axis in (2, 3):
-    count = sum(_neighbours(jnp.ones(x.shape[axis], x.dtype), 0, stride, 0.0))
-    shape = [1] * x.ndim
-    shape[axis] = count.size
-    x = sum(_neighbours(x, axis, stride, 0.0)) * (1 / count).reshape(shape)
-  return x
+  return _avg_pool(x, stride, x.shape[2:4])
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _avg_pool(x: jax.Array, stride: int, sizes: tuple[int, int]) -> jax.Array:
+  return _avg_pool_forward(x, stride, sizes)[0]
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _avg_pool_forward(x: jax.Array, stride: int, sizes: tuple[int, int]) -> tuple[jax.Array, None]:
+  for axis, size in zip(_ROWS_AND_COLUMNS, sizes, strict=True):
+    x = sum(_neighbours(x, axis, stride, 0.0)) * _shares(x, axis, stride, size)
+  return x, None
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _avg_pool_backward(stride: int, sizes: tuple[int, int], _: None, g: jax.Array) -> tuple[jax.Array]:
+  for axis, size in zip(_ROWS_AND_COLUMNS, sizes, strict=True):
+    g = sum(_windows_of(g * _shares(g, axis, stride, size), axis, stride, size))
+  return (g,)
+
+
+_avg_pool.defvjp(_avg_pool_forward, _avg_pool_backward)
+
+
+def _shares(like: jax.Array, axis: int, stride: int, size: int) -> np.ndarray:
+  """Returns one over the number of neighbours inside the image, for every stride-th of `size` positions of an axis."""
+  inside = np.pad(np.ones(size), 1)
+  count = sum(inside[shift : shift + size : stride] for shift in range(3))
+  return (1 / count).astype(like.dtype).reshape([-1 if other == axis else 1 for other in range(like.ndim)])
 
 
 def _neighbours(x: jax.Array, axis: int, stride: int, fill: float) -> list[jax.Array]:
@@ -265,3 +374,11 @@ def _neighbours(x: jax.Array, axis: int, stride: int, fill: float) -> list[jax.A
   pad[axis] = (1, 1)
   padded = jnp.pad(x, pad, constant_values=fill)
   return [lax.slice_in_dim(padded, shift, shift + size, stride, axis) for shift in range(3)]
+
+
+def _windows_of(outputs: jax.Array, axis: int, stride: int, size: int) -> list[jax.Array]:
+  """Returns for each of `size` positions of an axis the outputs of the three windows that it may lie in, zero where there is none."""
+  padding = [(0, 0, 0)] * outputs.ndim
+  padding[axis] = (1, size - stride * (outputs.shape[axis] - 1), stride - 1)
+  spread = lax.pad(outputs, outputs.dtype.type(0), padding)
+  return [lax.slice_in_dim(spread, shift, shift + size, 1, axis) for shift in range(3)]

@@ -30,13 +30,7 @@ SPACES.register(SPACE.name)(SPACE)
 
 
 class OutgoingEdges(Protocol):
-  """The edges that leave one state of a cell; a module that holds hashable values beside its arrays.
-
-  Attributes:
-    rematerialize: whether a gradient keeps nothing of what they hold between the state and what they return, and computes it anew.
-  """
-
-  rematerialize: bool
+  """The edges that leave one state of a cell: a module that calls its parts as segments (`functional.call_segment`)."""
 
   def __call__(self, x: jax.Array, context: Any, train: bool) -> Mapping[int, jax.Array]:
     """Maps the state.
@@ -51,16 +45,16 @@ class OutgoingEdges(Protocol):
     """
 
 
-def call_edges(edges: OutgoingEdges, x: jax.Array, context: Any, train: bool) -> Mapping[int, jax.Array]:
-  """Calls the edges that leave one state, as a segment of the network; see `OutgoingEdges`."""
-  return functional.call_segment(edges, x, context, train=train, rematerialize=edges.rematerialize)
-
-
 class EdgeFactory(Protocol):
   """Makes the edges that leave one state."""
 
   def __call__(self, cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> OutgoingEdges:
     """Returns the module for state `source` of a cell of this type; stride is 2 for the inputs of a reduction cell."""
+
+
+def _of_one(block: nnx.Module, x: jax.Array, train: bool) -> jax.Array:
+  """Calls a block of stacks on a stack of one."""
+  return block(x[None], train)[0]
 
 
 class Cell(nnx.Module):
@@ -116,11 +110,12 @@ class Cell(nnx.Module):
     Returns:
       [B, H / stride, W / stride, multiplier * channels].
     """
-    states = [self.preprocess0(input0[None], train)[0], self.preprocess1(input1[None], train)[0]]
+    inputs = (self.preprocess0, input0), (self.preprocess1, input1)
+    states = [functional.call_segment(preprocess, x, train=train, function=_of_one) for preprocess, x in inputs]
     sums: list[jax.Array | float] = [0.0] * self.num_nodes
     for source, edges in enumerate(self.outgoing):
       if source >= 2:
         states.append(sums[source - 2])  # every edge into this node left an earlier state, so its sum is complete
-      for target, contribution in call_edges(edges, states[source], contexts[source], train).items():
+      for target, contribution in edges(states[source], contexts[source], train).items():
         sums[target - 2] = sums[target - 2] + contribution
     return jnp.concatenate([states[state] for state in self.concat], -1)

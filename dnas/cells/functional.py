@@ -6,15 +6,20 @@ copied, so that no algorithm can change a module behind its back.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
 from dnas.cells import rectifier
+from dnas.cells.residuals import POLICY
 from dnas.core import segments
 
 Tree = Any
+Function = Callable[..., Any]
+"""(module, arguments, train) to a tree of arrays; hashable, and equal to another that does the same, which then shares its programs."""
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["weights", "stats"], meta_fields=[])
@@ -62,34 +67,95 @@ def apply(network: Network, variables: Variables, *args: Any, **kwargs: Any) -> 
   return output, nnx.to_pure_dict(stats)
 
 
-def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: bool = False) -> Any:
+def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: bool = False, function: Function | None = None) -> Any:
   """Calls a module as a segment of the program that is traced (`core.segments`), so that modules which are alike are compiled once.
 
   Args:
     module: a module whose attributes are hashable, modules and arrays aside.
     *args: arrays, or trees of them.
     train: passed on by name; whether the module's batch statistics move.
-    rematerialize: whether a gradient computes anew what the module holds between its input and its output, and keeps none of it.
+    rematerialize: whether a gradient computes anew all that lies between the arguments and the output; otherwise, where functions are
+      compiled in segments, what is cheap (`residuals`).
+    function: what is called with the module and the arguments; by default the module itself.
 
   Returns:
-    The module's output, a tree of arrays.
+    The output, a tree of arrays.
   """
+  function = function or _itself
   if rectifier.recording():
-    return module(*args, train=train)
+    return function(module, *args, train=train)
   graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
-  output, stats = _SEGMENTS[rematerialize](graphdef, train, weights, stats, args)
+  kept = _KEEPS_RESIDUALS if segments.traced_in_segments() else _PLAIN
+  output, stats = (_KEEPS_NOTHING if rematerialize else kept)(function, graphdef, train, weights, stats, args)
   if train:
     nnx.update(module, stats)
   return output
 
 
-def _of_module(graphdef: nnx.GraphDef, train: bool, weights: nnx.State, stats: nnx.State, args: tuple[Any, ...]) -> tuple[Any, nnx.State]:
+def call_stack(
+  module: nnx.Module, num: int, stacked: Tree, *args: Any, train: bool, rematerialize: bool = False, function: Function
+) -> list[Any]:
+  """Calls a module that is a stack of equal parts, as a segment, or where functions are compiled in segments every part as one.
+
+  A part alone fits the caches of a CPU, and parts are alike whatever the height of the stack; an accelerator wants large arrays.
+
+  Args:
+    module: a module all of whose arrays begin with an axis that the parts share equally.
+    num: how many parts there are.
+    stacked: arrays, or a tree of them, that begin with such an axis too.
+    *args: what all parts are given, as in `call_segment`.
+    train: see `call_segment`.
+    rematerialize: see `call_segment`.
+    function: called with a stack, what is stacked, and the other arguments; it returns a list of one output per part.
+
+  Returns:
+    The output of every part.
+  """
+  options = {"train": train, "rematerialize": rematerialize, "function": function}
+  if num == 1 or rectifier.recording() or not segments.traced_in_segments():
+    return call_segment(module, stacked, *args, **options)
+  graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+  outputs, moved = [], []
+  for (own_weights, own_stats), own in zip(_taken_apart((weights, stats), num), _taken_apart(stacked, num), strict=True):
+    part = nnx.merge(graphdef, own_weights, own_stats)
+    outputs += call_segment(part, own, *args, **options)
+    moved.append(nnx.split(part, nnx.BatchStat, ...)[1])
+  if train:
+    nnx.update(module, _put_together(moved))
+  return outputs
+
+
+def _itself(module: nnx.Module, *args: Any, train: bool) -> Any:
+  return module(*args, train=train)
+
+
+def _evaluated(
+  function: Function, graphdef: nnx.GraphDef, train: bool, weights: nnx.State, stats: nnx.State, args: tuple[Any, ...]
+) -> tuple[Any, nnx.State]:
   module = nnx.merge(graphdef, weights, stats)
-  output = module(*args, train=train)
+  output = function(module, *args, train=train)
   return output, nnx.split(module, nnx.BatchStat, ...)[1]
 
 
-_SEGMENTS = {
-  False: segments.segment(_of_module, static_argnums=(0, 1)),
-  True: segments.segment(functools.wraps(_of_module)(jax.checkpoint(_of_module, static_argnums=(0, 1))), static_argnums=(0, 1)),
-}
+_STATIC = (0, 1, 2)
+
+
+def _checkpointed(**options: Any) -> Callable[..., Any]:
+  return segments.segment(functools.wraps(_evaluated)(jax.checkpoint(_evaluated, static_argnums=_STATIC, **options)), _STATIC)
+
+
+_PLAIN = segments.segment(_evaluated, _STATIC)
+_KEEPS_NOTHING = _checkpointed()
+# As programs of their own, an evaluation and its gradient have no common results that a compiler could find.
+_KEEPS_RESIDUALS = _checkpointed(policy=POLICY, prevent_cse=False)
+
+
+@functools.partial(segments.segment, static_argnums=(1,))
+def _taken_apart(tree: Tree, num: int) -> list[Tree]:
+  leaves, structure = jax.tree.flatten(tree)
+  return [structure.unflatten(parts) for parts in zip(*(jnp.split(leaf, num) for leaf in leaves), strict=True)]
+
+
+@segments.segment
+def _put_together(trees: list[Tree]) -> Tree:
+  return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)

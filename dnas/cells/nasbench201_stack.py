@@ -12,7 +12,7 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells.blocks import BatchNorm, Conv
-from dnas.cells.darts_conv import EdgeFactory, call_edges
+from dnas.cells.darts_conv import EdgeFactory
 from dnas.cells.nasbench201 import SPACE
 from dnas.cells.rectifier import relu
 from dnas.cells.registries import STACKS
@@ -34,7 +34,7 @@ class Cell(nnx.Module):
     """Maps [B, H, W, C] to the same shape; `contexts` has, for every state, what its outgoing edges need."""
     states = [x] + [jnp.zeros_like(x)] * SPACE.num_nodes
     for source, edges in enumerate(self.outgoing):  # every edge into this state left an earlier one, so its sum is complete
-      for target, contribution in call_edges(edges, states[source], contexts[source], train).items():
+      for target, contribution in edges(states[source], contexts[source], train).items():
         states[target] = states[target] + contribution
     return states[-1]
 

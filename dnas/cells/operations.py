@@ -20,6 +20,7 @@ from flax import nnx
 from dnas.cells import convolution
 from dnas.cells.blocks import BatchNorm, FactorizedReduce, pointwise, uniform
 from dnas.cells.rectifier import relu
+from dnas.cells.residuals import keep
 from dnas.core.registry import Registry
 
 
@@ -133,8 +134,8 @@ class SeparableLayer(nnx.Module):
   def __init__(self, kernels: Sequence[tuple[int, int]], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
     self.stride, self.dilations = stride, tuple(dilation for _, dilation in kernels)
     self.depthwise = nnx.List([uniform(rng, (edges, size, size, channels), size * size) for size, _ in kernels])
-    self.pointwise = uniform(rng, (len(kernels) * edges, channels, channels), channels)
-    self.norm = BatchNorm(len(kernels) * edges, channels, affine)
+    self.pointwise = uniform(rng, (edges * len(kernels), channels, channels), channels)
+    self.norm = BatchNorm(edges * len(kernels), channels, affine)
 
   def __call__(self, inputs: Sequence[jax.Array], train: bool) -> list[jax.Array]:
     """Maps the input of every operation, [E or 1, B, H, W, C], to its output, [E, B, ceil(H / stride), ceil(W / stride), C]."""
@@ -142,12 +143,32 @@ class SeparableLayer(nnx.Module):
       convolution.depthwise(relu(x), kernel[...].astype(x.dtype), stride=self.stride, dilation=dilation)
       for x, kernel, dilation in zip(inputs, self.depthwise, self.dilations, strict=True)
     ]
-    out = self.norm(pointwise(jnp.concatenate(convolved), self.pointwise[...]), train)
-    return jnp.split(out, len(convolved))
+    joined = _joined(convolved)
+    # Kept in the shape in which it is multiplied: a compiler of a CPU makes an array of another shape once more.
+    flat = keep(joined.reshape(joined.shape[0], -1, joined.shape[-1]))
+    out = self.norm(pointwise(flat, self.pointwise[...]).reshape(joined.shape), train)
+    return _apart(out, len(convolved))
+
+
+def _joined(stacks: Sequence[jax.Array]) -> jax.Array:
+  """Joins K stacks [E, ...], edge by edge, into [E * K, ...]."""
+  if stacks[0].shape[0] == 1:
+    return jnp.concatenate(stacks)
+  return jnp.stack(stacks, 1).reshape(-1, *stacks[0].shape[1:])
+
+
+def _apart(joined: jax.Array, num: int) -> list[jax.Array]:
+  """Takes [E * K, ...] apart into K stacks [E, ...]."""
+  if joined.shape[0] == num:
+    return jnp.split(joined, num)
+  return [part[:, 0] for part in jnp.split(joined.reshape(-1, num, *joined.shape[1:]), num, 1)]
 
 
 class OperationStack(nnx.Module):
-  """Several operations, each on several edges that leave one state."""
+  """Several operations, each on several edges that leave one state.
+
+  Every trained array, and every statistic that is not of a pooling, begins with an axis that the edges share equally, edge by edge.
+  """
 
   def __init__(
     self, names: Sequence[str], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator, pool_norm: bool = False
@@ -185,7 +206,7 @@ class OperationStack(nnx.Module):
     x = x[None]
     outputs = {name: operation(x, train) for name, operation in self.others.items()}
     if self.pools:
-      pooled = jnp.concatenate([OPERATIONS[name].pool(x, self.stride) for name in self.pools])
+      pooled = keep(jnp.concatenate([OPERATIONS[name].pool(x, self.stride) for name in self.pools]))
       pooled = pooled if self.pool_norm is None else self.pool_norm(pooled, train)
       outputs.update(zip(self.pools, jnp.split(pooled, len(self.pools)), strict=True))
     hidden = dict.fromkeys(self.separable, x)

@@ -12,17 +12,19 @@ To `jax.jit`, what is marked is a function like any other.
 import abc
 import concurrent.futures
 import contextlib
+import contextvars
 import functools
 import gc
 import os
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.extend import core as jex
+from jax.extend.core import primitives
 
 Tree = Any
 
@@ -42,6 +44,23 @@ def evaluation(function: Callable[..., Any]) -> Callable[..., Any]:
 def choosing(function: Callable[..., Any], choose: Callable[[Tree], Tree]) -> Callable[..., Any]:
   """Returns a function of the same name, and so of the same mark, that returns some of the results."""
   return functools.wraps(function)(lambda *args: choose(function(*args)))
+
+
+_TRACED: contextvars.ContextVar[bool] = contextvars.ContextVar("traced in segments", default=False)
+
+
+def traced_in_segments() -> bool:
+  """Returns whether what is traced now will be compiled in segments, each a program."""
+  return _TRACED.get()
+
+
+@contextlib.contextmanager
+def _tracing_segments(fine: bool) -> Iterator[None]:
+  token = _TRACED.set(fine)
+  try:
+    yield
+  finally:
+    _TRACED.reset(token)
 
 
 def _named(mark: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -130,7 +149,8 @@ class Segmented(Sequenced):
     self.chosen = _Chosen(self, choose) if choose else None
 
   def _make(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
-    closed, shapes = jax.make_jaxpr(self._function, return_shape=True)(*jax.tree.unflatten(structure, leaves))
+    with _tracing_segments(self._fine):
+      closed, shapes = jax.make_jaxpr(self._function, return_shape=True)(*jax.tree.unflatten(structure, leaves))
     out, mark = jax.tree.structure(shapes), _SEGMENT if self._fine else _EVALUATION
     chosen = jax.tree.leaves(self._choose(_numbered(out))) if self._choose else ()
     # Devices of a CPU are threads: programs that wait for each other can take all of them, so there they run one after the other.
@@ -281,24 +301,38 @@ def _inlined(closed: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
     inner = eqn.params["jaxpr"].jaxpr.eqns if eqn.primitive.name == "jit" and not _is_marked(eqn, _SEGMENT) else []
     return any(_is_marked(one, _SEGMENT) or holds(one) for one in inner)
 
-  def evaluate(closed: jex.ClosedJaxpr, args: Sequence[Any]) -> list[Any]:
-    values = dict(zip([*closed.jaxpr.constvars, *closed.jaxpr.invars], [*closed.consts, *args], strict=True))
+  return _taken_apart(closed, holds)
+
+
+def _opened(closed: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
+  """Returns a function without checkpoints at its top level, which bind a compiler alone."""
+  return _taken_apart(closed, lambda eqn: eqn.primitive is primitives.remat_p)
+
+
+def _taken_apart(closed: jex.ClosedJaxpr, opens: Callable[[jex.JaxprEqn], bool]) -> jex.ClosedJaxpr:
+  """Returns a function with the equations of the calls that are to be opened, and of those in them, in their place."""
+
+  def evaluate(jaxpr: jex.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
 
     def read(atoms: Sequence[Any]) -> list[Any]:
       return [atom.val if isinstance(atom, jex.Literal) else values[atom] for atom in atoms]
 
-    for eqn in closed.jaxpr.eqns:
-      if holds(eqn):
-        outputs = evaluate(eqn.params["jaxpr"], read(eqn.invars))
+    for eqn in jaxpr.eqns:
+      if opens(eqn):
+        inner = eqn.params["jaxpr"]
+        inner, consts = (inner.jaxpr, inner.consts) if isinstance(inner, jex.ClosedJaxpr) else (inner, [])
+        outputs = evaluate(inner, consts, read(eqn.invars))
       else:
         inputs = list(dict.fromkeys(_variables(eqn.invars)))
-        outputs = jex.jaxpr_as_fun(jex.ClosedJaxpr(_body(closed.jaxpr, inputs, eqn.outvars, [eqn]), []))(*read(inputs))
+        outputs = jex.jaxpr_as_fun(jex.ClosedJaxpr(_body(jaxpr, inputs, eqn.outvars, [eqn]), []))(*read(inputs))
       values |= zip(eqn.outvars, outputs, strict=True)
-    return read(closed.jaxpr.outvars)
+    return read(jaxpr.outvars)
 
-  if not any(map(holds, closed.jaxpr.eqns)):
+  if not any(map(opens, closed.jaxpr.eqns)):
     return closed
-  return jax.make_jaxpr(lambda *args: evaluate(closed, args))(*(_shape(v.aval) for v in closed.jaxpr.invars))
+  function = functools.partial(evaluate, closed.jaxpr, closed.consts)
+  return jax.make_jaxpr(lambda *args: function(args))(*(_shape(v.aval) for v in closed.jaxpr.invars))
 
 
 class _Piece(NamedTuple):
@@ -358,25 +392,92 @@ def _needed(eqns: Sequence[jex.JaxprEqn], results: Sequence[Any]) -> set[Any]:
 
 def _split(eqn: jex.JaxprEqn, first: set[Any], second: set[Any], splits: dict[Any, Any]) -> list[_Piece]:
   """Returns a call as a piece that makes what is in the first set, and one for the second; as a single one if that is all it makes."""
-  name, inner = eqn.params["name"], eqn.params["jaxpr"].jaxpr
-  halves = [[v for v, name in zip(inner.outvars, eqn.outvars, strict=True) if name in names] for names in (first, second)]
+  name, whole = eqn.params["name"], eqn.params["jaxpr"]
+  halves = tuple(tuple(place for place, v in enumerate(eqn.outvars) if v in names) for names in (first, second))
   # A constant, or a value that is passed on or returned twice, has no place or name of its own.
-  plain = not eqn.params["jaxpr"].consts and len(_variables(eqn.invars)) == len(eqn.invars)
-  plain = plain and len({*_variables(inner.outvars), *inner.invars}) == len(inner.outvars) + len(inner.invars)
+  plain = not whole.consts and len(_variables(eqn.invars)) == len(eqn.invars)
+  plain = plain and len({*_variables(whole.jaxpr.outvars), *whole.jaxpr.invars}) == len(whole.jaxpr.outvars) + len(whole.jaxpr.invars)
   if not plain or not all(halves):
     return [_piece(name, [eqn])]
-  key = id(inner), *map(tuple, halves)
-  if key not in splits:
-    for_first, for_second = (_needed(inner.eqns, half) for half in halves)
-    before = [e for e in inner.eqns if not for_first.isdisjoint(e.outvars)]
-    after = [e for e in inner.eqns if for_first.isdisjoint(e.outvars) and not for_second.isdisjoint(e.outvars)]
-    kept = {*halves[0], *halves[1], *_piece("", after).inputs}
-    splits[key] = before, after, [v for e in before for v in e.outvars if v in kept]
-  before, after, kept = splits[key]
+  if id(whole) not in splits:
+    splits[id(whole)] = _opened(whole).jaxpr
+  inner = splits[id(whole)]
+  if (id(whole), halves) not in splits:
+    splits[id(whole), halves] = _in_two(inner, *([inner.outvars[place] for place in half] for half in halves))
+  before, after, kept = splits[id(whole), halves]
   names = {v: (id(eqn), v) for v in kept}  # what the second takes from the first has no name outside
   names |= zip([*inner.invars, *inner.outvars], [*eqn.invars, *eqn.outvars], strict=True)
-  pieces = _piece(name, before, kept, names), _piece(name, after, [v for v in halves[1] if v not in kept], names)
+  outputs = [inner.outvars[place] for place in halves[1]]
+  pieces = _piece(name, before, kept, names), _piece(name, after, [v for v in outputs if v not in kept], names)
   return [piece for piece in pieces if piece.eqns]
+
+
+def _in_two(inner: jex.Jaxpr, first: Sequence[Any], second: Sequence[Any]) -> tuple[list[jex.JaxprEqn], list[jex.JaxprEqn], list[Any]]:
+  """Returns the equations that some results need, what others need beside, and what the first make of the results and for the second.
+
+  What is cheap to make of the function's arguments is not handed over but made twice.
+  """
+  for_first, for_second = _needed(inner.eqns, first), _needed(inner.eqns, second)
+  before = [e for e in inner.eqns if not for_first.isdisjoint(e.outvars)]
+  after = [e for e in inner.eqns if for_first.isdisjoint(e.outvars) and not for_second.isdisjoint(e.outvars)]
+  again = _cheap(before, inner.invars)
+  wanted = _needed(again, _piece("", after).inputs)
+  after = [*(e for e in again if not wanted.isdisjoint(e.outvars)), *after]
+  kept = {*first, *second, *_piece("", after).inputs}
+  return before, after, [v for e in before for v in e.outvars if v in kept]
+
+
+def _without_barriers(jaxpr: jex.Jaxpr) -> jex.Jaxpr:
+  """Returns a function without the roundings to its own precision by which `jax.checkpoint` keeps what it saves from the compiler.
+
+  They would compute it twice, once as it is and once rounded, and what is computed anew is in another program.
+  """
+  same: dict[Any, Any] = {}
+
+  def named(atoms: Sequence[Any]) -> list[Any]:
+    return [atom if isinstance(atom, jex.Literal) else same.get(atom, atom) for atom in atoms]
+
+  eqns = []
+  for eqn in jaxpr.eqns:
+    inputs, params = named(eqn.invars), eqn.params
+    if eqn.primitive is primitives.reduce_precision_p:
+      precision = jnp.finfo(inputs[0].aval.dtype)
+      if (params["exponent_bits"], params["mantissa_bits"]) == (precision.nexp, precision.nmant):
+        same[eqn.outvars[0]] = inputs[0]
+        continue
+    if eqn.primitive.name == "jit":
+      inner = params["jaxpr"]
+      params = params | {"jaxpr": jex.ClosedJaxpr(_without_barriers(inner.jaxpr), inner.consts)}
+    eqns.append(eqn.replace(invars=inputs, params=params))
+  return jaxpr.replace(eqns=eqns, outvars=named(jaxpr.outvars))
+
+
+_MOVES = frozenset("concatenate reshape split squeeze".split())
+"""Names of primitives that copy."""
+
+_ELEMENTWISE = _MOVES | frozenset(
+  "abs add and broadcast_in_dim convert_element_type copy div eq exp ge gt integer_pow le log logistic lt max min mul name ne neg not or"
+  " rsqrt select_n sign sqrt square stop_gradient sub tanh".split()
+)
+"""Names of primitives that a compiler fuses with whatever takes their results."""
+
+
+def _cheap(eqns: Sequence[jex.JaxprEqn], given: Sequence[Any]) -> list[jex.JaxprEqn]:
+  """Returns what copies, and the elementwise equations that need nothing but what is given, what these make, and what is small."""
+  known, cheap = set(given), []
+  for eqn in eqns:
+    size = max(v.aval.size for v in eqn.outvars)
+    near = all(v in known or 16 * v.aval.size <= size for v in _variables(eqn.invars))
+    if eqn.primitive.name == "split" or (near and _is_of(_ELEMENTWISE, eqn)):
+      known.update(eqn.outvars)
+      cheap.append(eqn)
+  return cheap
+
+
+def _is_of(names: Collection[str], eqn: jex.JaxprEqn) -> bool:
+  """Returns whether an equation consists of primitives of these names."""
+  name = eqn.primitive.name
+  return name in names or (name == "jit" and all(_is_of(names, inner) for inner in eqn.params["jaxpr"].jaxpr.eqns))
 
 
 def _body(jaxpr: jex.Jaxpr, inputs: Sequence[Any], outputs: Sequence[Any], eqns: Sequence[jex.JaxprEqn]) -> jex.Jaxpr:
@@ -407,12 +508,14 @@ def forget() -> None:
 
 def _program(name: str, body: jex.Jaxpr, compiler_options: Mapping[str, Any], canonical: "_Canonical") -> Any:
   """Returns the compiled function that computes `body`; one of this name is made only if there is none."""
+  if all(_is_of(_MOVES, eqn) for eqn in body.eqns):  # which the options of a CPU make three times as long to compile
+    compiler_options = {}
   key = canonical.of(body), tuple(compiler_options.items()), jax.default_backend()
   program = _PROGRAMS.get(key)
   if program is None:
 
     def program(*args: Any) -> list[Any]:
-      return jex.jaxpr_as_fun(jex.ClosedJaxpr(body, []))(*args)
+      return jex.jaxpr_as_fun(jex.ClosedJaxpr(_without_barriers(body), []))(*args)
 
     program.__name__ = name
     program = _PROGRAMS[key] = jax.jit(program, compiler_options=compiler_options or None)

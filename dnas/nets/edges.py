@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dnas.cells import functional
 from dnas.cells.activations import ACTIVATIONS
 from dnas.cells.operations import OperationStack
 from dnas.core.genotype import CellGenotype
@@ -61,6 +62,10 @@ class DiscreteEdges(nnx.Module):
 
   def __call__(self, x: jax.Array, drop_path: DropPath | None, train: bool) -> Mapping[int, jax.Array]:
     """Maps a state, [B, H, W, C], to what each target receives; identities are never dropped."""
+    options = {"train": train, "rematerialize": self.rematerialize}
+    return functional.call_segment(self, x, drop_path, function=DiscreteEdges._received, **options) if self.targets else {}
+
+  def _received(self, x: jax.Array, drop_path: DropPath | None, train: bool) -> Mapping[int, jax.Array]:
     received: dict[int, jax.Array] = {}
     for index, (name, nodes) in enumerate(self.targets):
       output = self.operations[name](x, train)[name]

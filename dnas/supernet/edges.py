@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dnas.cells import functional
 from dnas.cells.activations import ACTIVATIONS
-from dnas.cells.operations import OperationStack
+from dnas.cells.operations import OPERATIONS, OperationStack, Pool
 from dnas.core.space import NONE, CellSpace
 
 
 class MixedEdges(nnx.Module):
-  """All edges that leave one state, each a mixture of all operations of the space; the operations run once for the whole stack.
+  """All edges that leave one state, each a mixture of all operations of the space; what they have in common runs once.
 
   With partial channels the operations see the first part of the channels, and the others pass by, weighted with the sum of the edge's
   weights (one, or what the weight of the edge itself is); channels are then shuffled, so that each has its turn in the next cell.
@@ -35,19 +36,60 @@ class MixedEdges(nnx.Module):
   ):
     self.rematerialize = rematerialize
     self.targets = tuple(target for origin, target in space.edges if origin == source)
-    self.columns = tuple((name, column) for column, name in enumerate(space.operations) if name != NONE)
-    self.seen, self.stride, self.groups = channels // partial_channels, stride, partial_channels
-    names, edges = [name for name, _ in self.columns], len(self.targets)
-    self.operations = OperationStack(names, edges, self.seen, stride, False, rng, space.pool_norm) if edges else None
+    columns = {name: column for column, name in enumerate(space.operations) if name != NONE}
+    self.mixing = Mixing(tuple(columns.items()), channels // partial_channels, stride, partial_channels)
+    pools = [name for name in columns if isinstance(OPERATIONS[name], Pool)]
+    others = [name for name in columns if name not in pools]
+    sizes = self.mixing.seen, stride, False, rng
+    self.pools = OperationStack(pools, 1, *sizes, space.pool_norm) if self.targets and pools else None
+    self.operations = OperationStack(others, len(self.targets), *sizes) if self.targets else None
 
   def __call__(self, x: jax.Array, mixture: jax.Array, train: bool) -> Mapping[int, jax.Array]:
     """Maps a state, [B, H, W, C], and the weights of its outgoing edges, [edges, operations], to what each target receives.
 
     The operation `none` would add zero, so only its share of the weights matters.
     """
-    if self.operations is None:
+    if not self.targets:
       return {}
-    outputs = self.operations(x[..., : self.seen], train)
+    options = {"train": train, "rematerialize": self.rematerialize}
+    seen = x if self.mixing.groups == 1 else x[..., : self.mixing.seen]
+    pooled = {} if self.pools is None else functional.call_segment(self.pools, seen, **options)
+    edges = functional.call_stack(self.operations, len(self.targets), mixture, x, pooled, function=self.mixing, **options)
+    return dict(zip(self.targets, edges, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class Mixing:
+  """The mixture of operations on a stack of edges, equation 2 of DARTS.
+
+  Attributes:
+    columns: names of the operations, and their columns among the weights.
+    seen: how many channels the operations see.
+    stride: 1 or 2.
+    groups: the number of partial channels, 1 if the operations see all of them.
+  """
+
+  columns: tuple[tuple[str, int], ...]
+  seen: int
+  stride: int
+  groups: int
+
+  def __call__(
+    self, operations: OperationStack, mixture: jax.Array, x: jax.Array, pooled: Mapping[str, jax.Array], train: bool
+  ) -> list[jax.Array]:
+    """Mixes what the operations make of a state, and what is there already.
+
+    Args:
+      operations: those that every edge has for itself.
+      mixture: the weights, [edges, operations].
+      x: the state, [B, H, W, C].
+      pooled: name of an operation that the edges share to its output, [1, B, H / stride, W / stride, seen].
+      train: whether batch statistics are used and moved.
+
+    Returns:
+      For every edge [B, H / stride, W / stride, C].
+    """
+    outputs = operations(x[..., : self.seen], train) | pooled
     total = sum(mixture[:, column, None, None, None, None] * outputs[name] for name, column in self.columns).astype(x.dtype)
     if self.groups > 1:
       rest = x[..., self.seen :]
@@ -55,7 +97,7 @@ class MixedEdges(nnx.Module):
       passing = (mixture.sum(1)[:, None, None, None, None] * rest[None]).astype(x.dtype)
       total = jnp.concatenate([total, passing], -1)
       total = total.reshape(*total.shape[:-1], self.groups, self.seen).swapaxes(-1, -2).reshape(total.shape)
-    return {target: total[index] for index, target in enumerate(self.targets)}
+    return [edge[0] for edge in jnp.split(total, len(mixture))]
 
 
 def _max_pool_2x2(x: jax.Array) -> jax.Array:

@@ -35,8 +35,6 @@ def outgoing(wiring: CellGenotype | CellSpace, source: int) -> list[tuple[int, f
 class Multiples(nnx.Module):
   """Edges that multiply by a number and by the context of their state."""
 
-  rematerialize = False
-
   def __init__(self, edges: list[tuple[int, float]], stride: int):
     self.edges, self.stride = tuple(edges), stride
 

@@ -93,8 +93,9 @@ def edge_of(c: Case, name: str, edge: int) -> Edge:
   kernels, norms = [], []
   if name in LAYERS:
     for depth in range(len(LAYERS[name])):
-      position = [other for other in c.names if len(LAYERS.get(other, ())) > depth].index(name)
-      layer, row = weights["layers"][depth], position * E + edge
+      names = [other for other in c.names if len(LAYERS.get(other, ())) > depth]
+      position = names.index(name)
+      layer, row = weights["layers"][depth], edge * len(names) + position
       kernels += [layer["depthwise"][position][edge], layer["pointwise"][row]]
       norms.append(norm_of(layer.get("norm", {}), stats["layers"][depth]["norm"], c.stats["layers"][depth]["norm"], row))
   elif name in weights.get("others", {}):
@@ -212,8 +213,8 @@ def test_several_edges_are_the_same_edges_one_by_one():
   outputs, stats = run(together, variables, IMAGES, train=True)
 
   def rows(leaf: np.ndarray, edge: int) -> np.ndarray:
-    """Returns the edge's rows of a stack over operations and edges, which stand operation by operation."""
-    return leaf.reshape(-1, E, *leaf.shape[1:])[:, edge]
+    """Returns the edge's rows of a stack over operations and edges, which stand edge by edge."""
+    return leaf.reshape(E, -1, *leaf.shape[1:])[edge]
 
   for edge in range(E):
     own = jax.tree.map(lambda leaf, edge=edge: rows(leaf, edge), variables)

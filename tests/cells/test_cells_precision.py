@@ -82,9 +82,9 @@ NETWORKS = {
 
 
 def products(jaxpr):
-  """Yields the dtypes of the factors of every product and convolution, those of inner programs too."""
+  """Yields the dtypes of the factors of every product and convolution, those of inner programs too; sums by rows of ones are none."""
   for equation in jaxpr.eqns:
-    if equation.primitive.name in ("dot_general", "conv_general_dilated"):
+    if equation.primitive.name in ("dot_general", "conv_general_dilated") and equation.invars[0].aval.shape[1:2] != (1,):
       yield tuple(variable.aval.dtype for variable in equation.invars)
     for inner in jax.extend.core.jaxprs_in_params(equation.params):
       yield from products(inner)

@@ -68,8 +68,8 @@ def test_a_one_hot_supernet_is_the_derived_network():
 def test_poolings_are_not_normalized_and_no_operation_is_left_out():
   module = image_supernet.ImageSupernet(image_supernet.Config(2, 3, 1), SPACE, 3, 10, np.random.default_rng(1))
   for source, edges in enumerate(module.stack.stages[0][0].outgoing):
-    assert edges.operations.pool_norm is None and edges.operations.pools == ("avg_pool_3x3",) and len(edges.targets) == 3 - source
-    assert {name for name, _ in edges.columns} == set(SPACE.operations) - {NONE}
+    assert len(edges.targets) == 3 - source and {name for name, _ in edges.mixing.columns} == set(SPACE.operations) - {NONE}
+    assert not edges.targets or (edges.pools.pool_norm is None and edges.pools.pools == ("avg_pool_3x3",))
 
 
 def test_without_edges_the_logits_are_the_same_for_every_image():

@@ -151,28 +151,29 @@ def chosen(space, variables, module):
     of_cell = variables["stack"]["cells"][index]
     outgoing = {}
     for source, edges in enumerate(cell.outgoing):
+      stacks = of_cell["outgoing"].get(source, {})
       targets = [target for origin, target in space.edges if origin == source]
-      stack = of_cell["outgoing"].get(source, {"operations": {}})["operations"]
       rows = {name: np.array([targets.index(node) for node in nodes]) for name, nodes in edges.targets}
-      outgoing[source] = {"operations": {name: chosen_operation(space, stack, name, rows[name], len(targets)) for name in rows}}
+      outgoing[source] = {"operations": {name: chosen_operation(space, stacks, name, rows[name]) for name in rows}}
     cells[index] = {**of_cell, "outgoing": outgoing}
   return {**variables, "stack": {**variables["stack"], "cells": cells}}
 
 
-def chosen_operation(space, stack, name, rows, edges):
+def chosen_operation(space, stacks, name, rows):
   """Picks the variables of one operation on some of its edges."""
+  stack = stacks.get("operations", {})
   if name.endswith("_pool_3x3"):
     pool = [other for other in space.operations if other.endswith("_pool_3x3")].index(name)
-    return {"pool_norm": jax.tree.map(lambda x: x[pool][None], stack.get("pool_norm", {}))}
+    return {"pool_norm": jax.tree.map(lambda x: x[pool][None], stacks.get("pools", {}).get("pool_norm", {}))}
   if name == "skip_connect":
     return {"others": {name: jax.tree.map(lambda x: x[rows], stack.get("others", {}).get(name, {}))}}
   layers = {}
   for depth, kinds in enumerate([("sep", "dil"), ("sep",)]):  # separable convolutions have two layers, dilated ones one
     names = [other for other in space.operations if other.startswith(kinds)]
     if name in names:
-      layer, column = dict(stack["layers"][depth]), names.index(name)
+      layer, column, count = dict(stack["layers"][depth]), names.index(name), len(names)
       depthwise = layer.pop("depthwise", None)
-      layers[depth] = jax.tree.map(lambda x, picked=column * edges + rows: x[picked], layer)
+      layers[depth] = jax.tree.map(lambda x, picked=rows * count + column: x[picked], layer)
       if depthwise:
         layers[depth]["depthwise"] = {0: depthwise[column][rows]}
   return {"layers": layers}
