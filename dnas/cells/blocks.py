@@ -24,7 +24,12 @@ def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> nn
   Weights are drawn on the host: a network of hundreds of shapes would otherwise compile hundreds of random number generators.
   """
   bound = 1 / np.sqrt(fan_in)
-  return nnx.Param(jnp.asarray(rng.uniform(-bound, bound, shape), jnp.float32))
+  return nnx.Param(on_device(rng.uniform(-bound, bound, shape)))
+
+
+def on_device(x: np.ndarray) -> jax.Array:
+  """Returns an array in float32. `jnp.asarray` would compile a program for every shape."""
+  return jax.device_put(x.astype(np.float32), may_alias=False)
 
 
 class BatchNorm(nnx.Module):
@@ -36,10 +41,9 @@ class BatchNorm(nnx.Module):
 
   def __init__(self, edges: int, channels: int, affine: bool):
     """`affine` adds a trained scale and bias for every edge and channel."""
-    self.mean = nnx.BatchStat(jnp.zeros((edges, channels)))
-    self.variance = nnx.BatchStat(jnp.ones((edges, channels)))
-    self.scale = nnx.Param(jnp.ones((edges, channels))) if affine else None
-    self.bias = nnx.Param(jnp.zeros((edges, channels))) if affine else None
+    zeros, ones = np.zeros((edges, channels)), np.ones((edges, channels))
+    self.mean, self.variance = nnx.BatchStat(on_device(zeros)), nnx.BatchStat(on_device(ones))
+    self.scale, self.bias = (nnx.Param(on_device(ones)), nnx.Param(on_device(zeros))) if affine else (None, None)
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [E, B, H, W, C] to the same shape."""
