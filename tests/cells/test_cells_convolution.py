@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dnas.cells.convolution import dense, depthwise
+from dnas.cells.convolution import avg_pool, dense, depthwise, max_pool, pointwise, sum_positions
 
 FORMS = ("windows", "library")
 # Kernel, stride, dilation; and in turn the edges, whether they share the input, and a size.
@@ -160,3 +160,57 @@ def test_dense_forms_agree_with_all_derivatives(kernel, stride, padding, size):
     results.append(quick_jit(lambda x, k, g=gradient: (g(x, k), jax.jvp(lambda k: g(x, k), (k,), (tangent,))[1]))(x, k))
   for taps, library in zip(jax.tree.leaves(results[0]), jax.tree.leaves(results[1]), strict=True):
     np.testing.assert_allclose(taps, library, rtol=1e-4, atol=1e-5)
+
+
+# Poolings, products and sums.
+
+
+def pooled(name: str, x: jax.Array, stride: int) -> jax.Array:
+  """The library's pooling, one window over both axes."""
+  window = functools.partial(
+    jax.lax.reduce_window,
+    window_dimensions=(1, 1, 3, 3, 1),
+    window_strides=(1, 1, stride, stride, 1),
+    padding=[(0, 0), (0, 0), (1, 1), (1, 1), (0, 0)],
+  )
+  if name == "max":
+    return window(x, -np.inf, jax.lax.max)
+  return window(x, 0.0, jax.lax.add) / window(jnp.ones_like(x), 0.0, jax.lax.add)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (5, 6), (1, 2), (7, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("name", "ours"), [("max", max_pool), ("avg", avg_pool)])
+def test_poolings_are_those_of_the_library_with_all_derivatives(name, ours, stride, size):
+  rng = np.random.default_rng(0)
+  x, v = (jnp.asarray(rng.normal(size=(2, 3, *size, 2)), jnp.float32) for _ in range(2))
+  results = []
+  for pool in (lambda x: ours(x, stride), lambda x: pooled(name, x, stride)):
+    gradient = jax.grad(lambda x, pool=pool: (pool(x) ** 3).sum())
+    results.append(quick_jit(lambda x, v, pool=pool, gradient=gradient: (pool(x), gradient(x), jax.jvp(gradient, (x,), (v,))[1]))(x, v))
+  jax.tree.map(close, *results)
+
+
+def test_equal_neighbours_share_the_gradient_of_a_maximum():
+  row = jnp.asarray([1.0, 3.0, 3.0, 0.0, 2.0]).reshape(1, 1, 1, 5, 1)
+  g = jnp.asarray([1.0, 10.0, 100.0, 1000.0, 10000.0]).reshape(row.shape)
+  _, pull_back = jax.vjp(lambda x: max_pool(x, 1), row)
+  np.testing.assert_allclose(pull_back(g)[0].ravel(), [0, 1 + 5 + 50, 5 + 50 + 1000, 0, 10000])
+
+
+def test_the_forms_of_a_product_agree_with_all_derivatives():
+  rng = np.random.default_rng(0)
+  x, kernel, v, u = (jnp.asarray(rng.normal(size=shape), jnp.float32) for shape in ((3, 2, 3, 5, 4), (3, 4, 6)) * 2)
+  results = []
+  for form in ("parts", "library"):
+    gradient = jax.grad(lambda x, kernel, form=form: (pointwise(x, kernel, form) ** 3).sum(), (0, 1))
+    second = jax.jvp(gradient, (x, kernel), (v, u))[1]
+    results.append((pointwise(x, kernel, form), gradient(x, kernel), second))
+  jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-3), *results)
+  np.testing.assert_allclose(results[0][0], np.einsum("ebhwc,ecd->ebhwd", x, kernel), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("batch", [1, 6, 16])
+def test_the_sum_over_positions(batch):
+  x = np.random.default_rng(0).normal(size=(2, batch, 3, 5, 4)).astype(np.float32)
+  np.testing.assert_allclose(sum_positions(x), x.astype(np.float64).sum((1, 2, 3)), rtol=1e-4, atol=1e-4)

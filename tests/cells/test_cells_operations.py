@@ -319,3 +319,26 @@ def test_pools_ignore_what_is_outside_the_image():
   x = jnp.full((1, 1, 3, 3, 1), -7.0)
   for pool in (convolution.max_pool, convolution.avg_pool):
     np.testing.assert_allclose(quick_jit(pool, static_argnums=1)(x, 1), x, rtol=1e-6)
+
+
+@pytest.mark.parametrize("affine", [True, False])
+def test_batch_normalization_has_the_derivatives_of_its_formula(affine: bool):
+  x, g, v = (draw((E, B, H, W, C), seed) + 3 for seed in range(3))
+  scale, bias = (draw((E, C), 3), draw((E, C), 4)) if affine else (None, None)
+
+  def by_formula(x, scale, bias):
+    centered = x - x.mean((1, 2, 3), keepdims=True)
+    out = centered / jnp.sqrt(jnp.square(centered).mean((1, 2, 3), keepdims=True) + 1e-5)
+    return out if scale is None else out * scale[:, None, None, None] + bias[:, None, None, None]
+
+  def ours(x, scale, bias):
+    return blocks._normalize_by_batch(x, scale, bias)[0]
+
+  results = []
+  for normalize in (ours, by_formula):
+    trained = (0, 1, 2) if affine else (0,)
+    gradient = jax.grad(lambda x, scale, bias, f=normalize: (f(x, scale, bias) * g + f(x, scale, bias) ** 3).sum(), trained)
+    second = jax.jvp(lambda x, gradient=gradient: gradient(x, scale, bias)[0], (x,), (v,))[1]
+    results.append(jax.tree.leaves((normalize(x, scale, bias), gradient(x, scale, bias), second)))
+  for found, expected in zip(*results, strict=True):
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())

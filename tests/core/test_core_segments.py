@@ -137,6 +137,35 @@ def test_chosen_results_share_the_programs_of_the_whole_and_take_no_more_than_th
   assert every - some == pytest.approx(3 * products, rel=0.2)
 
 
+@segment
+@functools.partial(jax.checkpoint, policy=jax.checkpoint_policies.dots_saveable, prevent_cse=False)
+def checkpointed(weights: jax.Array, x: jax.Array) -> jax.Array:
+  return jnp.tanh(x @ weights) * 2.0
+
+
+def checkpointed_gradient(weights: list[jax.Array], x: jax.Array) -> tuple[jax.Array, tuple[list[jax.Array], jax.Array]]:
+  def loss(weights: list[jax.Array], x: jax.Array) -> jax.Array:
+    return jnp.square(functools.reduce(lambda x, w: checkpointed(w, x), weights, x)).mean()
+
+  return jax.value_and_grad(loss, (0, 1))(weights, x)
+
+
+def test_a_checkpoint_is_split_and_what_is_cheap_is_made_twice():
+  whole = Segmented(checkpointed_gradient, choose=lambda results: results[1][1])  # the gradient in the input, and not in weights
+  close(whole(*draw()), jax.jit(checkpointed_gradient)(*draw()))
+  close(whole.chosen(*draw()), whole(*draw())[1][1])
+  ((sequence, _),) = whole._made.values()
+  calls = [call for call in sequence._calls if call.program.__name__.startswith("segment_")]
+  forward, backward = calls[:4], calls[4:]
+  assert len(backward) == 8 and len({call.program for call in forward}) == 1
+  for call in forward:
+    assert len(call.outputs) == 2  # the result, and the product; neither its tanh nor what the derivative of that is
+  for first in backward[::2]:
+    assert len(first.outputs) == 2  # the gradient in the input, and what the product's gradient is
+  traced = jax.make_jaxpr(forward[0].program)(draw()[0][0], draw()[1])
+  assert "reduce_precision" in str(jax.make_jaxpr(checkpointed_gradient)(*draw())) and "reduce_precision" not in str(traced)
+
+
 def test_functions_share_programs_as_long_as_one_of_them_lives():
   gc.collect()
   before = len(segments._PROGRAMS)
