@@ -47,7 +47,10 @@ class Pool:
 
 
 Build = Callable[[int, int, int, bool, np.random.Generator], nnx.Module]
-"""(edges, channels, stride, affine, rng) to a module that maps ([1, B, H, W, C], train) to [E or 1, B, H / stride, W / stride, C]."""
+"""(edges, channels, stride, affine, rng) to a module that maps ([1, B, H, W, C], train) to [E or 1, B, H / stride, W / stride, C].
+
+All its arrays begin with an axis that the edges share equally, edge by edge.
+"""
 
 OPERATIONS: Registry[Separable | Pool | Build] = Registry("operation")
 

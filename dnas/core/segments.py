@@ -320,9 +320,9 @@ def _taken_apart(closed: jex.ClosedJaxpr, opens: Callable[[jex.JaxprEqn], bool])
 
     for eqn in jaxpr.eqns:
       if opens(eqn):
-        inner = eqn.params["jaxpr"]
-        inner, consts = (inner.jaxpr, inner.consts) if isinstance(inner, jex.ClosedJaxpr) else (inner, [])
-        outputs = evaluate(inner, consts, read(eqn.invars))
+        inner = eqn.params["jaxpr"]  # closed if it is that of a `jit`
+        is_closed = isinstance(inner, jex.ClosedJaxpr)
+        outputs = evaluate(inner.jaxpr if is_closed else inner, inner.consts if is_closed else [], read(eqn.invars))
       else:
         inputs = list(dict.fromkeys(_variables(eqn.invars)))
         outputs = jex.jaxpr_as_fun(jex.ClosedJaxpr(_body(jaxpr, inputs, eqn.outvars, [eqn]), []))(*read(inputs))
@@ -466,10 +466,13 @@ _ELEMENTWISE = _MOVES | frozenset(
 
 
 def _cheap(eqns: Sequence[jex.JaxprEqn], given: Sequence[Any]) -> list[jex.JaxprEqn]:
-  """Returns what copies, and the elementwise equations that need nothing but what is given, what these make, and what is small."""
+  """Returns the elementwise equations that need nothing but what is given, what these make, and what is small beside their results.
+
+  The parts of an array are cheap wherever it comes from.
+  """
   known, cheap = set(given), []
   for eqn in eqns:
-    size = max(v.aval.size for v in eqn.outvars)
+    size = max((v.aval.size for v in eqn.outvars), default=0)
     near = all(v in known or 16 * v.aval.size <= size for v in _variables(eqn.invars))
     if eqn.primitive.name == "split" or (near and _is_of(_ELEMENTWISE, eqn)):
       known.update(eqn.outvars)

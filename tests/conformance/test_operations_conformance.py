@@ -66,6 +66,21 @@ def check_values(output: jax.Array, everything: Any, stride: int):
 
 
 @every_operation
+@pytest.mark.parametrize("stride", [1, 2])
+def test_one_edge_of_a_stack_is_a_stack_of_one(name: str, stride: int):
+  """So that edges can be called one by one (`functional.call_stack`): all arrays begin with an axis that the edges share equally."""
+  together, variables = build(name, stride)
+  alone, like = split(OperationStack((name,), 1, C, stride, False, np.random.default_rng(0)))
+  assert alone == together
+  outputs, _ = quick_jit(functools.partial(forward, together, name))(variables, IMAGES[0])
+  for edge in range(E):
+    own = jax.tree.map(lambda leaf, edge=edge: np.split(np.asarray(leaf), E)[edge], variables)
+    jax.tree.map(lambda leaf, expected: np.testing.assert_equal(leaf.shape, expected.shape), own, like)
+    output, _ = quick_jit(functools.partial(forward, alone, name))(own, IMAGES[0])
+    np.testing.assert_allclose(output[0], outputs[edge % len(outputs)], rtol=1e-4, atol=1e-5)
+
+
+@every_operation
 def test_shapes_types_and_finite_values_at_stride_1(name: str):
   network, variables = build(name, 1)
   output, stats = quick_jit(functools.partial(forward, network, name))(variables, IMAGES[0])
