@@ -111,11 +111,25 @@ def use(count: int) -> None:
     FieldError: if there are not so many.
   """
   global _mesh
+  _give_threads()
   found = jax.local_device_count()
   check(0 <= count <= found, "devices", count, f"this machine shows {found}; give at most that, or 0 for all")
   by_process = [[device for device in jax.devices() if device.process_index == process] for process in range(jax.process_count())]
   chosen = [device for devices in by_process for device in devices[: count or len(devices)]]
   _mesh = jax.make_mesh((len(chosen),), (_AXIS,), (jax.sharding.AxisType.Auto,), devices=chosen) if len(chosen) > 1 else None
+
+
+def _give_threads() -> None:
+  """Gives threads to devices into which a CPU is divided by XLA_FLAGS, before JAX makes them.
+
+  They share one pool, by default of a thread per core; there two that wait for each other, each in another sum, can take all of it.
+  """
+  divided = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
+  if divided:
+    os.environ.setdefault("PJRT_NPROC", str(_THREADS_PER_DEVICE * int(divided[1])))
+
+
+_THREADS_PER_DEVICE = 8
 
 
 def check_batch(field: str, batch_size: int) -> None:

@@ -6,6 +6,7 @@ any dtype), and `contents`, JSON with the path, shape and dtype of every leaf, w
 are verified when a checkpoint is read: a flipped byte is found, and never trained on.
 """
 
+import contextlib
 import hashlib
 import json
 import logging as python_logging
@@ -136,7 +137,8 @@ class Checkpoints:
     try:
       self.wait()
     finally:
-      self._manager.close()
+      with contextlib.suppress(OSError, ValueError, RuntimeError):  # a failed save that was told of already, once more
+        self._manager.close()
 
   def __enter__(self) -> Self:
     return self

@@ -1,6 +1,7 @@
 """The first steps of every kind of run, on as many devices as are asked for: `python devices_tiny.py DEVICES FOLDER` prints the losses."""
 
 import json
+import os
 import pathlib
 import sys
 
@@ -48,6 +49,7 @@ def losses(run, folder, first=0):
 
 if __name__ == "__main__":
   devices.use(int(sys.argv[1]))
+  assert sys.argv[1] == "1" or int(os.environ["PJRT_NPROC"]) >= 4 * int(sys.argv[1])  # threads enough for all that may wait at a time
   _run.use_compilation_cache(cache_flag().partition("=")[2] if jax.config.jax_compilation_cache_dir else "none")
   outcomes = {run: losses(run, sys.argv[2]) for run in RUNS}
   assert all(placed == {int(sys.argv[1])} for _, placed in outcomes.values()), outcomes

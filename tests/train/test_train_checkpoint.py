@@ -265,3 +265,18 @@ def test_on_the_way_out_the_first_error_is_the_news(tmp_path, monkeypatch, caplo
   assert [record.getMessage() for record in caplog.records] == ["no space."]
   with pytest.raises(InputError, match="no space"), Checkpoints(tmp_path) as checkpoints:
     monkeypatch.setattr(checkpoints, "wait", fail)
+
+
+def test_a_failure_that_was_told_of_is_not_told_of_again_at_the_end(tmp_path, monkeypatch):
+  """Orbax raises the error of its background thread once more when it is closed."""
+
+  def fail():
+    raise OSError(27, "File too large")
+
+  with pytest.raises(KeyError), Checkpoints(tmp_path) as checkpoints:
+    monkeypatch.setattr(checkpoints._manager, "close", fail)
+    raise KeyError
+  with Checkpoints(tmp_path) as checkpoints:
+    monkeypatch.setattr(checkpoints._manager, "close", fail)
+    checkpoints.save(1, everything(1), {})
+  assert checkpoints.latest == 1
