@@ -3,6 +3,7 @@
 Axes: E edges, B batch, H height, W width, C channels in, D channels out. Every block maps a stack of edges [E, B, H, W, C].
 """
 
+import functools
 from typing import Any
 
 import jax
@@ -60,10 +61,10 @@ class BatchNorm(nnx.Module):
 # Compiled functions of their own, so that all layers of one shape are traced and differentiated once.
 
 
-@jax.jit
+@functools.partial(jax.jit, static_argnums=3)
 def _moved(running: tuple[jax.Array, jax.Array], mean: jax.Array, variance: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
   """Returns the running mean and variance after a batch of `count` values, without gradient."""
-  batch = jax.lax.stop_gradient((mean, variance * (count / jnp.maximum(count - 1, 1))))
+  batch = jax.lax.stop_gradient((mean, variance * (count / max(count - 1, 1))))
   return jax.tree.map(lambda old, new: BATCH_NORM_MOMENTUM * old + (1 - BATCH_NORM_MOMENTUM) * new, running, batch)
 
 

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dnas.cells.blocks import BATCH_NORM_EPSILON
+from dnas.cells.blocks import BATCH_NORM_EPSILON, on_device
 from dnas.cells.precision import product
 from dnas.cells.registries import SPACES
 from dnas.core.space import CellSpace
@@ -158,7 +158,7 @@ class RecurrentCell(nnx.Module):
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> nnx.Param:
   """Returns a weight drawn from U(-0.04, 0.04), on the host."""
-  return nnx.Param(jnp.asarray(rng.uniform(-INIT_RANGE, INIT_RANGE, shape), jnp.float32))
+  return nnx.Param(on_device(rng.uniform(-INIT_RANGE, INIT_RANGE, shape)))
 
 
 def _masked(x: jax.Array, masks: Masks | None) -> jax.Array:

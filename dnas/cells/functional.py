@@ -67,7 +67,11 @@ def apply(network: Network, variables: Variables, *args: Any, **kwargs: Any) -> 
   return output, nnx.to_pure_dict(stats)
 
 
-def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: bool = False, function: Function | None = None) -> Any:
+def _itself(module: nnx.Module, *args: Any, train: bool) -> Any:
+  return module(*args, train=train)
+
+
+def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: bool = False, function: Function = _itself) -> Any:
   """Calls a module as a segment of the program that is traced (`core.segments`), so that modules which are alike are compiled once.
 
   Args:
@@ -81,7 +85,6 @@ def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: boo
   Returns:
     The output, a tree of arrays.
   """
-  function = function or _itself
   if rectifier.recording():
     return function(module, *args, train=train)
   graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
@@ -123,10 +126,6 @@ def call_stack(
   if train:
     nnx.update(module, _put_together(moved))
   return outputs
-
-
-def _itself(module: nnx.Module, *args: Any, train: bool) -> Any:
-  return module(*args, train=train)
 
 
 def _evaluated(

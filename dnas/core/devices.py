@@ -29,6 +29,7 @@ _AXIS = "batch"
 _mesh: Mesh | None = None
 _last_words: subprocess.Popen | None = None
 
+_THREADS_PER_DEVICE = 8  # of a CPU
 _HEARTBEAT = 20
 """Seconds after which a process that gives no sign of life is given up."""
 
@@ -127,9 +128,6 @@ def _give_threads() -> None:
   divided = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
   if divided:
     os.environ.setdefault("PJRT_NPROC", str(_THREADS_PER_DEVICE * int(divided[1])))
-
-
-_THREADS_PER_DEVICE = 8
 
 
 def check_batch(field: str, batch_size: int) -> None:
