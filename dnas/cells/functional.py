@@ -6,7 +6,7 @@ copied, so that no algorithm can change a module behind its back.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -71,6 +71,20 @@ def _itself(module: nnx.Module, *args: Any, train: bool) -> Any:
   return module(*args, train=train)
 
 
+def call_traced_once(module: nnx.Module, *args: Any, train: bool) -> Any:
+  """Calls a module so that modules which are alike are traced once; to a compiler it is as if the module were called.
+
+  Args:
+    module: a module whose attributes are hashable, modules and arrays aside.
+    *args: arrays, or trees of them.
+    train: passed on by name; whether the module's batch statistics move.
+
+  Returns:
+    The output, a tree of arrays.
+  """
+  return _called(functools.partial(_traced_once, segments.traced_in_segments()), module, *args, train=train)
+
+
 def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: bool = False, function: Function = _itself) -> Any:
   """Calls a module as a segment of the program that is traced (`core.segments`), so that modules which are alike are compiled once.
 
@@ -85,18 +99,11 @@ def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: boo
   Returns:
     The output, a tree of arrays.
   """
-  if rectifier.recording():
-    return function(module, *args, train=train)
-  graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
-  kept = _KEEPS_RESIDUALS if segments.traced_in_segments() else _PLAIN
-  output, stats = (_KEEPS_NOTHING if rematerialize else kept)(function, graphdef, train, weights, stats, args)
-  if train:
-    nnx.update(module, stats)
-  return output
+  return _called(_segment(rematerialize), module, *args, train=train, function=function)
 
 
 def call_stack(
-  module: nnx.Module, num: int, stacked: Tree, *args: Any, train: bool, rematerialize: bool = False, function: Function
+  module: nnx.Module, owned: Sequence[Tree], *args: Any, train: bool, rematerialize: bool = False, function: Function
 ) -> list[Any]:
   """Calls a module that is a stack of equal parts, as a segment, or where functions are compiled in segments every part as one.
 
@@ -104,28 +111,35 @@ def call_stack(
 
   Args:
     module: a module all of whose arrays begin with an axis that the parts share equally.
-    num: how many parts there are.
-    stacked: arrays, or a tree of them, that begin with such an axis too.
+    owned: for every part an array, or a tree of them, that begins with such an axis too.
     *args: what all parts are given, as in `call_segment`.
     train: see `call_segment`.
     rematerialize: see `call_segment`.
-    function: called with a stack, what is stacked, and the other arguments; it returns a list of one output per part.
+    function: called with a stack, what its parts own as a stack too, and the other arguments; it returns a list of one output per part.
 
   Returns:
     The output of every part.
   """
-  options = {"train": train, "rematerialize": rematerialize, "function": function}
-  if num == 1 or rectifier.recording() or not segments.traced_in_segments():
-    return call_segment(module, stacked, *args, **options)
+  call = _segment(rematerialize)
+  if len(owned) == 1 or rectifier.recording() or not segments.traced_in_segments():
+    return _called(call, module, _stacked(owned), *args, train=train, function=function)
   graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
-  outputs, moved = [], []
-  for (own_weights, own_stats), own in zip(_taken_apart((weights, stats), num), _taken_apart(stacked, num), strict=True):
-    part = nnx.merge(graphdef, own_weights, own_stats)
-    outputs += call_segment(part, own, *args, **options)
-    moved.append(nnx.split(part, nnx.BatchStat, ...)[1])
+  parts = zip(_taken_apart((weights, stats), len(owned)), owned, strict=True)
+  outputs, moved = zip(*(call(function, graphdef, train, *arrays, (own, *args)) for arrays, own in parts), strict=True)
   if train:
     nnx.update(module, _put_together(moved))
-  return outputs
+  return [output for part in outputs for output in part]
+
+
+def _called(call: Callable[..., Any], module: nnx.Module, *args: Any, train: bool, function: Function = _itself) -> Any:
+  """Calls a module by a function of its arrays, like `_evaluated`."""
+  if rectifier.recording():
+    return function(module, *args, train=train)
+  graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+  output, stats = call(function, graphdef, train, weights, stats, args)
+  if train:
+    nnx.update(module, stats)
+  return output
 
 
 def _evaluated(
@@ -139,6 +153,12 @@ def _evaluated(
 _STATIC = (0, 1, 2)
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
+def _traced_once(in_segments: bool, *args: Any) -> tuple[Any, nnx.State]:
+  del in_segments  # what is traced depends on it
+  return _evaluated(*args)
+
+
 def _checkpointed(**options: Any) -> Callable[..., Any]:
   return segments.segment(functools.wraps(_evaluated)(jax.checkpoint(_evaluated, static_argnums=_STATIC, **options)), _STATIC)
 
@@ -149,12 +169,21 @@ _KEEPS_NOTHING = _checkpointed()
 _KEEPS_RESIDUALS = _checkpointed(policy=POLICY, prevent_cse=False)
 
 
+def _segment(rematerialize: bool) -> Callable[..., Any]:
+  """Returns `_evaluated` as a segment."""
+  if rematerialize:
+    return _KEEPS_NOTHING
+  return _KEEPS_RESIDUALS if segments.traced_in_segments() else _PLAIN
+
+
 @functools.partial(segments.segment, static_argnums=(1,))
 def _taken_apart(tree: Tree, num: int) -> list[Tree]:
   leaves, structure = jax.tree.flatten(tree)
   return [structure.unflatten(parts) for parts in zip(*(jnp.split(leaf, num) for leaf in leaves), strict=True)]
 
 
-@segments.segment
-def _put_together(trees: list[Tree]) -> Tree:
+def _stacked(trees: Sequence[Tree]) -> Tree:
   return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
+
+
+_put_together = segments.segment(_stacked)

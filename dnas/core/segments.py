@@ -10,6 +10,7 @@ To `jax.jit`, what is marked is a function like any other.
 """
 
 import abc
+import collections
 import concurrent.futures
 import contextlib
 import contextvars
@@ -78,15 +79,22 @@ class Sequenced(abc.ABC):
   def __init__(self, function: Callable[..., Any]):
     self._function, self._traced = function, jax.jit(function)
     self._made: dict[Any, tuple[_Sequence, Any]] = {}
-    self._compiled: dict[Any, tuple[_Sequence, Any]] = {}
+    self._called: set[Any] = set()
 
   def __call__(self, *args: Any) -> Any:
     """Calls the programs one after the other. Within a function that is being traced it is a function like any other."""
     leaves, structure = jax.tree.flatten(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
       return self._traced(*args)
-    sequence, out = self._ready(leaves, structure)
-    return jax.tree.unflatten(out, sequence(leaves))
+    key = structure, tuple(map(jax.typeof, leaves))
+    if key in self._called:
+      sequence, out = self._made[key]
+      return jax.tree.unflatten(out, sequence(leaves))
+    with _no_garbage_collection():
+      sequence, out = self.made(leaves, structure)
+      results = sequence.first(leaves) if _on_one_device(leaves) else sequence(leaves)
+    self._called.add(key)
+    return jax.tree.unflatten(out, results)
 
   def costs(self, *args: Any) -> dict[str, float]:
     """Returns floating-point operations ('flops') and bytes ('bytes accessed') of a call, by XLA's count, and its memory.
@@ -94,21 +102,11 @@ class Sequenced(abc.ABC):
     'memory' is the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the program that
     runs then has for itself, in bytes.
     """
-    return self._ready(*jax.tree.flatten(args))[0].costs()
+    return self.made(*jax.tree.flatten(args))[0].costs()
 
   def _cache_size(self) -> int:
     """Returns with how many kinds of arguments it was called, as a function of `jax.jit` does."""
-    return len(self._compiled)
-
-  def _ready(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
-    key = structure, tuple(map(jax.typeof, leaves))
-    if key not in self._compiled:
-      with _no_garbage_collection():
-        sequence, out = self.made(leaves, structure)
-        if _on_one_device(leaves):
-          sequence.compile()
-      self._compiled[key] = sequence, out
-    return self._compiled[key]
+    return len(self._called)
 
   def made(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
     """Returns the programs for arguments of this kind, which may not be compiled yet, and the structure of the results."""
@@ -234,28 +232,50 @@ class _Sequence:
     return _Sequence(calls[::-1], results, self._consts, self._avals, self._num_given, self._waits)
 
   def __call__(self, leaves: list[Any]) -> list[Any]:
+    """Calls the programs one after the other."""
+    values = self._given(leaves)
+    for call in self._calls:
+      self._call(call, values)
+    return self._returned(values)
+
+  def first(self, leaves: list[Any]) -> list[Any]:
+    """Compiles the programs, several at a time, and calls each as soon as it is there and those before it have been called."""
+    values, compiled, waiting = self._given(leaves), {}, collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+      for call in self._calls:
+        if call.program not in compiled:
+          compiled[call.program] = pool.submit(self._lowered(call).compile)
+        waiting.append(call)
+        while waiting and compiled[waiting[0].program].done():
+          self._call(waiting.popleft(), values)
+      for call in waiting:
+        compiled[call.program].result()
+        self._call(call, values)
+    return self._returned(values)
+
+  def _given(self, leaves: list[Any]) -> list[Any]:
     values = [*self._consts, *leaves]
-    values += [None] * (len(self._avals) - len(values))
-    for program, inputs, outputs, dead in self._calls:
-      made = program(*[values[number] for number in inputs])
-      if self._waits:
-        jax.block_until_ready(made)
-      for number, value in zip(outputs, made, strict=True):
-        values[number] = value
-      for number in dead:
-        values[number] = None
+    return values + [None] * (len(self._avals) - len(values))
+
+  def _call(self, call: _Call, values: list[Any]) -> None:
+    made = call.program(*[values[number] for number in call.inputs])
+    if self._waits:
+      jax.block_until_ready(made)
+    for number, value in zip(call.outputs, made, strict=True):
+      values[number] = value
+    for number in call.dead:
+      values[number] = None
+
+  def _returned(self, values: list[Any]) -> list[Any]:
     return [values[result] if isinstance(result, int) else result for result in self._results]
 
-  def compile(self) -> dict[Any, Any]:
-    """Compiles the programs, several at a time, and returns what each is compiled to; calls find them so."""
-    shapes = {call.program: [_shape(self._avals[number]) for number in call.inputs] for call in self._calls}
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      compiled = {program: pool.submit(program.lower(*inputs).compile) for program, inputs in shapes.items()}
-    return {program: future.result() for program, future in compiled.items()}
+  def _lowered(self, call: _Call) -> Any:
+    return call.program.lower(*[_shape(self._avals[number]) for number in call.inputs])
 
   def costs(self) -> dict[str, float]:
     """See `Sequenced.costs`."""
-    compiled, total = self.compile(), {"flops": 0.0, "bytes accessed": 0.0}
+    calls, total = {call.program: call for call in self._calls}, {"flops": 0.0, "bytes accessed": 0.0}
+    compiled = {program: self._lowered(call).compile() for program, call in calls.items()}
     sizes = [int(np.prod(aval.shape, dtype=np.int64)) * aval.dtype.itemsize for aval in self._avals]
     live = peak = sum(sizes[: self._num_given])
     for program, _, outputs, dead in self._calls:
@@ -311,28 +331,33 @@ def _opened(closed: jex.ClosedJaxpr) -> jex.ClosedJaxpr:
 
 def _taken_apart(closed: jex.ClosedJaxpr, opens: Callable[[jex.JaxprEqn], bool]) -> jex.ClosedJaxpr:
   """Returns a function with the equations of the calls that are to be opened, and of those in them, in their place."""
+  jaxpr, eqns, constants = closed.jaxpr, [], dict(zip(closed.jaxpr.constvars, closed.consts, strict=True))
 
-  def evaluate(jaxpr: jex.Jaxpr, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+  def copy(jaxpr: jex.Jaxpr, names: dict[Any, Any]) -> list[Any]:
+    """Adds the equations of a function, whose arguments and constants have these names, and returns those of its results."""
 
-    def read(atoms: Sequence[Any]) -> list[Any]:
-      return [atom.val if isinstance(atom, jex.Literal) else values[atom] for atom in atoms]
+    def named(atoms: Sequence[Any]) -> list[Any]:
+      return [atom if isinstance(atom, jex.Literal) else names[atom] for atom in atoms]
 
     for eqn in jaxpr.eqns:
       if opens(eqn):
-        inner = eqn.params["jaxpr"]  # closed if it is that of a `jit`
-        is_closed = isinstance(inner, jex.ClosedJaxpr)
-        outputs = evaluate(inner.jaxpr if is_closed else inner, inner.consts if is_closed else [], read(eqn.invars))
+        inner, consts = eqn.params["jaxpr"], []
+        if isinstance(inner, jex.ClosedJaxpr):  # it is that of a `jit`
+          inner, consts = inner.jaxpr, [jex.Var(v.aval) for v in inner.jaxpr.constvars]
+          constants.update(zip(consts, eqn.params["jaxpr"].consts, strict=True))
+        given = zip([*inner.constvars, *inner.invars], [*consts, *named(eqn.invars)], strict=True)
+        outputs = copy(inner, dict(given))
       else:
-        inputs = list(dict.fromkeys(_variables(eqn.invars)))
-        outputs = jex.jaxpr_as_fun(jex.ClosedJaxpr(_body(jaxpr, inputs, eqn.outvars, [eqn]), []))(*read(inputs))
-      values |= zip(eqn.outvars, outputs, strict=True)
-    return read(jaxpr.outvars)
+        outputs = [jex.Var(v.aval) for v in eqn.outvars]
+        eqns.append(eqn.replace(invars=named(eqn.invars), outvars=outputs))
+      names.update(zip(eqn.outvars, outputs, strict=True))
+    return named(jaxpr.outvars)
 
-  if not any(map(opens, closed.jaxpr.eqns)):
+  if not any(map(opens, jaxpr.eqns)):
     return closed
-  function = functools.partial(evaluate, closed.jaxpr, closed.consts)
-  return jax.make_jaxpr(lambda *args: function(args))(*(_shape(v.aval) for v in closed.jaxpr.invars))
+  results = copy(jaxpr, {v: v for v in [*jaxpr.constvars, *jaxpr.invars]})
+  debug_info = jaxpr.debug_info.with_unknown_names()
+  return jex.ClosedJaxpr(jex.Jaxpr(list(constants), jaxpr.invars, results, eqns, debug_info=debug_info), list(constants.values()))
 
 
 class _Piece(NamedTuple):

@@ -4,7 +4,7 @@ Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 2; partial channels
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -44,8 +44,8 @@ class MixedEdges(nnx.Module):
     self.pools = OperationStack(pools, 1, *sizes, space.pool_norm) if self.targets and pools else None
     self.operations = OperationStack(others, len(self.targets), *sizes) if self.targets else None
 
-  def __call__(self, x: jax.Array, mixture: jax.Array, train: bool) -> Mapping[int, jax.Array]:
-    """Maps a state, [B, H, W, C], and the weights of its outgoing edges, [edges, operations], to what each target receives.
+  def __call__(self, x: jax.Array, mixtures: Sequence[jax.Array], train: bool) -> Mapping[int, jax.Array]:
+    """Maps a state, [B, H, W, C], and the weights of each of its outgoing edges, [1, operations], to what each target receives.
 
     The operation `none` would add zero, so only its share of the weights matters.
     """
@@ -54,7 +54,7 @@ class MixedEdges(nnx.Module):
     options = {"train": train, "rematerialize": self.rematerialize}
     seen = x if self.mixing.groups == 1 else x[..., : self.mixing.seen]
     pooled = {} if self.pools is None else functional.call_segment(self.pools, seen, **options)
-    edges = functional.call_stack(self.operations, len(self.targets), mixture, x, pooled, function=self.mixing, **options)
+    edges = functional.call_stack(self.operations, mixtures, x, pooled, function=self.mixing, **options)
     return dict(zip(self.targets, edges, strict=True))
 
 
@@ -106,9 +106,9 @@ def _max_pool_2x2(x: jax.Array) -> jax.Array:
   return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).max((2, 4))
 
 
-def outgoing_rows(space: CellSpace, source: int) -> np.ndarray:
+def outgoing_rows(space: CellSpace, source: int) -> tuple[int, ...]:
   """Returns which rows of the architecture parameters belong to the edges that leave a state."""
-  return np.array([row for row, (origin, _) in enumerate(space.edges) if origin == source], np.int32)
+  return tuple(row for row, (origin, _) in enumerate(space.edges) if origin == source)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -55,7 +56,7 @@ class ImageSupernet(nnx.Module):
 
     self.precision = config.precision
     wirings = {cell_type: space for cell_type in space.cells}
-    self.rows = tuple(tuple(outgoing_rows(space, source).tolist()) for source in range(space.num_inputs + space.num_nodes))
+    self.rows = tuple(outgoing_rows(space, source) for source in range(space.num_inputs + space.num_nodes))
     sizes = image_channels, config.channels, config.cells, config.stem_multiplier
     try:
       self.stack = STACKS[space.name](wirings, make_edges, *sizes, affine=False, rng=rng)
@@ -72,8 +73,10 @@ class ImageSupernet(nnx.Module):
       train: whether batch statistics are used and moved.
     """
 
-    def contexts(index: int, cell_type: str) -> list[jax.Array]:
-      return [mixture[cell_type][np.array(rows, np.int32)] for rows in self.rows]
+    of_edges = {cell_type: jnp.split(weights, len(weights)) for cell_type, weights in mixture.items()}
+
+    def contexts(index: int, cell_type: str) -> list[list[jax.Array]]:
+      return [[of_edges[cell_type][row] for row in rows] for rows in self.rows]
 
     features = self.stack(lower(images, self.precision), contexts, train)[-1]
     return self.classifier(features.astype(images.dtype).mean((1, 2)))

@@ -81,7 +81,7 @@ class Edges(nnx.Module):
     self.edges = edges
 
   def __call__(self, x: jax.Array, factors: jax.Array, train: bool) -> jax.Array:
-    outputs = functional.call_stack(self.operations, self.edges, factors, x, train=train, function=scaled)
+    outputs = functional.call_stack(self.operations, jnp.split(factors, self.edges), x, train=train, function=scaled)
     assert len(outputs) == self.edges
     return sum((1 + edge) * output for edge, output in enumerate(outputs))
 

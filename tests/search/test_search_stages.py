@@ -36,7 +36,7 @@ def test_widened_operations_do_the_same_where_channels_repeat():
   graph, new = functional.split(wide)
   variables = functional.Variables(widen(old.weights, new.weights), widen(old.stats, new.stats))
   half = np.random.default_rng(1).normal(size=(2, 4, 4, 4)).astype(np.float32)
-  x, mixture = np.concatenate([half, half], -1), np.array([[0.0, 0.3, 0.3, 0.4]], np.float32)
+  x, mixture = np.concatenate([half, half], -1), [np.array([[0.0, 0.3, 0.3, 0.4]], np.float32)]
   out, _ = functional.apply(graph, variables, x, mixture, train=True)
   partial, _ = functional.apply(network, old, x, mixture, train=True)
   seen = np.asarray(partial[2])[..., 0::2]  # the shuffle interleaves what was seen with what passed by

@@ -112,7 +112,7 @@ def test_bad_sizes_are_refused():
 
 
 def test_rows_of_a_state():
-  assert [outgoing_rows(SPACE, source).tolist() for source in range(6)] == [[0, 2, 5, 9], [1, 3, 6, 10], [4, 7, 11], [8, 12], [13], []]
+  assert [list(outgoing_rows(SPACE, source)) for source in range(6)] == [[0, 2, 5, 9], [1, 3, 6, 10], [4, 7, 11], [8, 12], [13], []]
 
 
 # A supernet whose mixture is one-hot computes what the derived network computes with the same weights.

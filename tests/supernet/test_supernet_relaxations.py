@@ -217,7 +217,7 @@ def test_partial_channels_pass_by_the_operations_and_are_shuffled(stride):
   x = rng.normal(size=(2, 5, 5, 8)).astype(np.float32)
   mixture = np.zeros((2, 4), np.float32)
   mixture[0, 0], mixture[1, 2] = 0.75, 0.5  # none on the first edge, max pooling on the second
-  out, _ = functional.apply(graph, variables, x, mixture, train=True)
+  out, _ = functional.apply(graph, variables, x, np.split(mixture, 2), train=True)
   side = 5 if stride == 1 else 3
   padded = np.full((2, 6, 6, 8), -np.inf, np.float32)
   padded[:, :5, :5] = x
