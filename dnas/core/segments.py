@@ -27,6 +27,9 @@ import numpy as np
 from jax.extend import core as jex
 from jax.extend.core import primitives
 
+from dnas.core import executables
+from dnas.core.descriptions import Describer
+
 Tree = Any
 
 _SEGMENT, _EVALUATION = "segment_", "evaluation_"
@@ -86,14 +89,14 @@ class Sequenced(abc.ABC):
     leaves, structure = jax.tree.flatten(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
       return self._traced(*args)
-    key = structure, tuple(map(jax.typeof, leaves))
-    if key in self._called:
-      sequence, out = self._made[key]
-      return jax.tree.unflatten(out, sequence(leaves))
+    kind, on_first = (structure, tuple(map(jax.typeof, leaves))), _devices(leaves) <= set(jax.local_devices()[:1])
+    if (kind, on_first) in self._called:
+      sequence, out = self._made[kind]
+      return jax.tree.unflatten(out, sequence(leaves, prepared=on_first))
     with _no_garbage_collection():
       sequence, out = self.made(leaves, structure)
-      results = sequence.first(leaves) if _on_one_device(leaves) else sequence(leaves)
-    self._called.add(key)
+      results = sequence.first(leaves) if on_first else sequence(leaves, prepared=False)
+    self._called.add((kind, on_first))
     return jax.tree.unflatten(out, results)
 
   def costs(self, *args: Any) -> dict[str, float]:
@@ -152,7 +155,7 @@ class Segmented(Sequenced):
     out, mark = jax.tree.structure(shapes), _SEGMENT if self._fine else _EVALUATION
     chosen = jax.tree.leaves(self._choose(_numbered(out))) if self._choose else ()
     # Devices of a CPU are threads: programs that wait for each other can take all of them, so there they run one after the other.
-    waits = not _on_one_device(leaves) and jax.default_backend() == "cpu"
+    waits = len(_devices(leaves)) > 1 and jax.default_backend() == "cpu"
     return _build(_inlined(closed) if self._fine else closed, self._options, mark, waits, chosen), out
 
 
@@ -173,8 +176,8 @@ def _numbered(structure: Any) -> Tree:
   return jax.tree.unflatten(structure, range(structure.num_leaves))
 
 
-def _on_one_device(leaves: list[Any]) -> bool:
-  return all(len(leaf.sharding.device_set) == 1 for leaf in leaves if isinstance(leaf, jax.Array))
+def _devices(leaves: list[Any]) -> set[jax.Device]:
+  return set().union(*(sharding.device_set for sharding in {leaf.sharding for leaf in leaves if isinstance(leaf, jax.Array)}))
 
 
 @contextlib.contextmanager
@@ -193,7 +196,7 @@ def _no_garbage_collection() -> Iterator[None]:
 class _Call(NamedTuple):
   """One call of a program: which values it takes, which it makes, and which nobody needs after it."""
 
-  program: Any
+  program: "_Program"
   inputs: tuple[int, ...]
   outputs: tuple[int, ...]
   dead: tuple[int, ...] = ()
@@ -231,34 +234,32 @@ class _Sequence:
         needed.update(call.inputs)
     return _Sequence(calls[::-1], results, self._consts, self._avals, self._num_given, self._waits)
 
-  def __call__(self, leaves: list[Any]) -> list[Any]:
-    """Calls the programs one after the other."""
+  def __call__(self, leaves: list[Any], prepared: bool) -> list[Any]:
+    """Calls the programs one after the other; `prepared` says whether `first` was called, and with arguments on the same device."""
     values = self._given(leaves)
     for call in self._calls:
-      self._call(call, values)
+      self._call(call, values, prepared)
     return self._returned(values)
 
   def first(self, leaves: list[Any]) -> list[Any]:
-    """Compiles the programs, several at a time, and calls each as soon as it is there and those before it have been called."""
-    values, compiled, waiting = self._given(leaves), {}, collections.deque()
+    """Prepares the programs, several at a time, and calls each as soon as it is ready and those before it have been called."""
+    values, ready, waiting = self._given(leaves), {}, collections.deque()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       for call in self._calls:
-        if call.program not in compiled:
-          compiled[call.program] = pool.submit(self._lowered(call).compile)
+        if call.program not in ready:
+          ready[call.program] = call.program.prepare(pool)
         waiting.append(call)
-        while waiting and compiled[waiting[0].program].done():
-          self._call(waiting.popleft(), values)
-      for call in waiting:
-        compiled[call.program].result()
-        self._call(call, values)
+        while waiting and (ready[waiting[0].program].done() or call is self._calls[-1]):
+          ready[waiting[0].program].result()
+          self._call(waiting.popleft(), values, prepared=True)
     return self._returned(values)
 
   def _given(self, leaves: list[Any]) -> list[Any]:
     values = [*self._consts, *leaves]
     return values + [None] * (len(self._avals) - len(values))
 
-  def _call(self, call: _Call, values: list[Any]) -> None:
-    made = call.program(*[values[number] for number in call.inputs])
+  def _call(self, call: _Call, values: list[Any], prepared: bool) -> None:
+    made = call.program([values[number] for number in call.inputs], prepared)
     if self._waits:
       jax.block_until_ready(made)
     for number, value in zip(call.outputs, made, strict=True):
@@ -269,13 +270,10 @@ class _Sequence:
   def _returned(self, values: list[Any]) -> list[Any]:
     return [values[result] if isinstance(result, int) else result for result in self._results]
 
-  def _lowered(self, call: _Call) -> Any:
-    return call.program.lower(*[_shape(self._avals[number]) for number in call.inputs])
-
   def costs(self) -> dict[str, float]:
     """See `Sequenced.costs`."""
-    calls, total = {call.program: call for call in self._calls}, {"flops": 0.0, "bytes accessed": 0.0}
-    compiled = {program: self._lowered(call).compile() for program, call in calls.items()}
+    programs, total = {call.program for call in self._calls}, {"flops": 0.0, "bytes accessed": 0.0}
+    compiled = {program: program.lower().compile() for program in programs}
     sizes = [int(np.prod(aval.shape, dtype=np.int64)) * aval.dtype.itemsize for aval in self._avals]
     live = peak = sum(sizes[: self._num_given])
     for program, _, outputs, dead in self._calls:
@@ -289,7 +287,7 @@ class _Sequence:
 
 def _build(closed: jex.ClosedJaxpr, compiler_options: Mapping[str, Any], mark: str, waits: bool, chosen: Sequence[int]) -> _Sequence:
   """Returns the programs of a traced function, those for the results at the chosen places apart from the others."""
-  jaxpr, canonical, bodies = closed.jaxpr, _Canonical(), {}
+  jaxpr, describe, bodies = closed.jaxpr, Describer(), {}
   pieces = list(_pieces(jaxpr, mark, [jaxpr.outvars[place] for place in chosen]))
   last = {name: index for index, piece in enumerate(pieces) for name in piece.takes}
   last |= dict.fromkeys(_variables(jaxpr.outvars), len(pieces))
@@ -300,7 +298,7 @@ def _build(closed: jex.ClosedJaxpr, compiler_options: Mapping[str, Any], mark: s
     key = id(piece.eqns), *kept
     if key not in bodies:
       bodies[key] = _body(jaxpr, piece.inputs, [piece.outputs[place] for place in kept], piece.eqns)
-    program = _program(piece.name, bodies[key], compiler_options, canonical)
+    program = _program(piece.name, bodies[key], compiler_options, describe)
     inputs = tuple(numbers[name] for name in piece.takes)
     outputs = tuple(range(len(avals), len(avals) + len(kept)))
     numbers |= zip([piece.makes[place] for place in kept], outputs, strict=True)
@@ -537,85 +535,54 @@ def forget() -> None:
   _PROGRAMS.clear()
 
 
-def _program(name: str, body: jex.Jaxpr, compiler_options: Mapping[str, Any], canonical: "_Canonical") -> Any:
-  """Returns the compiled function that computes `body`; one of this name is made only if there is none."""
-  if compiler_options and all(_is_of(_MOVES, eqn) for eqn in body.eqns):
-    compiler_options = {**compiler_options, **_TO_MOVE}
-  key = canonical.of(body), tuple(compiler_options.items()), jax.default_backend()
-  program = _PROGRAMS.get(key)
-  if program is None:
+class _Program:
+  """A compiled function; if it was not prepared, it is one of `jax.jit`.
+
+  Attributes:
+    name: its name.
+  """
+
+  def __init__(self, name: str, body: jex.Jaxpr, compiler_options: Mapping[str, Any], description: str | None):
+    """Compiles nothing yet; the description is of function and options, if it holds in another process too."""
 
     def program(*args: Any) -> list[Any]:
       return jex.jaxpr_as_fun(jex.ClosedJaxpr(_without_barriers(body), []))(*args)
 
     program.__name__ = name
-    program = _PROGRAMS[key] = jax.jit(program, compiler_options=compiler_options or None)
+    self.name, self._description = name, description
+    self._jitted = jax.jit(program, compiler_options=dict(compiler_options) or None)
+    self._shapes = [_shape(v.aval) for v in body.invars]
+    self._compiled: Callable[..., Any] | None = None
+
+  def __call__(self, args: Sequence[Any], prepared: bool) -> list[Any]:
+    """Calls it; `prepared` says whether it was, and whether the arguments are all on the first device."""
+    return (self._compiled if prepared else self._jitted)(*args)
+
+  def prepare(self, pool: concurrent.futures.Executor) -> concurrent.futures.Future:
+    """Loads it from disk, or has it compiled for the first device; the future is done once it can be called so."""
+    if self._compiled is None and self._description is not None:
+      self._compiled = executables.load(self._description)
+    if self._compiled is None:
+      return pool.submit(self._compile, self.lower())
+    ready: concurrent.futures.Future = concurrent.futures.Future()
+    ready.set_result(None)
+    return ready
+
+  def lower(self) -> Any:
+    """Returns what a compiler takes."""
+    return self._jitted.lower(*self._shapes)
+
+  def _compile(self, lowered: Any) -> None:
+    self._compiled = lowered.compile() if self._description is None else executables.compiled(lowered, self._description)
+
+
+def _program(name: str, body: jex.Jaxpr, compiler_options: Mapping[str, Any], describe: Describer) -> _Program:
+  """Returns the compiled function that computes `body`; one of this name is made only if there is none."""
+  if compiler_options and all(_is_of(_MOVES, eqn) for eqn in body.eqns):
+    compiler_options = {**compiler_options, **_TO_MOVE}
+  key = describe(body), tuple(compiler_options.items()), jax.default_backend()
+  program = _PROGRAMS.get(key)
+  if program is None:
+    lasting = None if key[0].objects else repr((key[0].digest, sorted(compiler_options.items())))
+    program = _PROGRAMS[key] = _Program(name, body, compiler_options, lasting)
   return program
-
-
-class _Canonical:
-  """Keys of traced functions, equal only where the functions compute the same."""
-
-  def __init__(self):
-    self._known: dict[int, tuple[Any, _Key]] = {}  # by identity, with the function, which so is kept
-
-  def of(self, function: jex.Jaxpr | jex.ClosedJaxpr) -> "_Key":
-    """Returns the key of a function; it is hashable."""
-    if id(function) not in self._known:
-      self._known[id(function)] = function, _Key(self._of(function))
-    return self._known[id(function)][1]
-
-  def _of(self, function: jex.Jaxpr | jex.ClosedJaxpr) -> Any:
-    if isinstance(function, jex.ClosedJaxpr):
-      return self.of(function.jaxpr), *map(self._value, function.consts)
-    numbers: dict[Any, int] = {}
-
-    def name(atom: Any) -> Any:
-      return atom.aval, self._value(atom.val) if isinstance(atom, jex.Literal) else numbers.setdefault(atom, len(numbers))
-
-    inputs = *map(name, function.constvars), None, *map(name, function.invars)
-    equations = tuple(
-      (eqn.primitive, tuple(map(name, eqn.invars)), tuple(map(name, eqn.outvars)), self._value(eqn.params)) for eqn in function.eqns
-    )
-    return inputs, equations, tuple(map(name, function.outvars))
-
-  def _value(self, value: Any) -> Any:
-    if isinstance(value, jex.Jaxpr | jex.ClosedJaxpr):
-      return self.of(value)
-    if isinstance(value, dict):
-      return tuple((name, self._value(part)) for name, part in sorted(value.items()))
-    if isinstance(value, tuple | list):
-      return type(value), *map(self._value, value)
-    if isinstance(value, np.ndarray | np.generic | float):
-      return type(value), np.asarray(value).dtype, np.shape(value), np.asarray(value).tobytes()
-    try:
-      hash(value)
-    except TypeError:
-      return _Itself(value)
-    return type(value), value
-
-
-class _Key:
-  """A key whose hash is computed once, since keys are nested."""
-
-  def __init__(self, value: Any):
-    self._value, self._hash = value, hash(value)
-
-  def __hash__(self) -> int:
-    return self._hash
-
-  def __eq__(self, other: object) -> bool:
-    return self is other or (isinstance(other, _Key) and self._hash == other._hash and self._value == other._value)
-
-
-class _Itself:
-  """Equal to nothing but another of the same object, such as an array."""
-
-  def __init__(self, value: Any):
-    self._value = value
-
-  def __hash__(self) -> int:
-    return id(self._value)
-
-  def __eq__(self, other: object) -> bool:
-    return isinstance(other, _Itself) and self._value is other._value

@@ -66,7 +66,7 @@ def test_a_gradient_in_segments_keeps_less_than_one_of_the_whole():
   parts, arguments = gradient_of(True)
   sequence, _ = parts.made(*jax.tree.flatten(arguments))
   images = 3 * IMAGE * IMAGE * CHANNELS
-  forward = next(call for call in sequence._calls if call.program.__name__.startswith("segment"))
+  forward = next(call for call in sequence._calls if call.program.name.startswith("segment"))
   kept = [sequence._avals[number].size for number in forward.outputs]
   # Two layers, each with what is convolved and what is multiplied, of both edges; and the output.
   assert sorted(size // (EDGES * images) for size in kept if size >= images) == [1] * 5
@@ -113,7 +113,7 @@ def test_a_stack_edge_by_edge_is_the_stack_and_all_heights_share_their_programs(
     segmented = Segmented(gradient)
     close(segmented(*arguments), jax.jit(gradient)(*arguments))
     ((sequence, _),) = segmented._made.values()
-    found.append([call.program for call in sequence._calls if call.program.__name__ == "segment__evaluated"])
+    found.append([call.program for call in sequence._calls if call.program.name == "segment__evaluated"])
     assert len(found[-1]) == 2 * edges  # each edge forward and backward
   assert {*found[0]} == {*found[1]} and len({*found[0]}) == 2
 
