@@ -91,6 +91,8 @@ class Describer:
     name = type(value).__qualname__
     if isinstance(value, tuple | list):
       return name, *(self._value(part, objects) for part in value)
+    if isinstance(value, frozenset):
+      return name, sorted(repr(self._value(part, objects)) for part in value)
     if isinstance(value, dict):
       return name, *((key, self._value(part, objects)) for key, part in sorted(value.items()))
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
