@@ -1,7 +1,8 @@
 """Compiled programs on disk, found by what they compute.
 
 JAX's persistent cache finds a program by its lowered form, and to lower the programs of a network takes several times as long as to load
-them. Here they are found by a description of the traced function, in the same folder, so that a warm start loads and calls.
+them. Here they are found by a description of the traced function, in the same folder, so that a warm start loads and calls. They are not
+in JAX's cache too: XLA cannot write a program that it has read from there, as it then lacks its kernels.
 """
 
 import contextlib
@@ -12,14 +13,14 @@ import pathlib
 import pickle
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jaxlib
 from jax.experimental import serialize_executable
 
-_FOLDER = "programs"
+_FOLDER, _LEAST_TIME = "programs", "jax_persistent_cache_min_compile_time_secs"
 
 _NO_MATTER = "cache", "log", "dump", "traceback"
 """Words in the names of JAX's settings that change no program."""
@@ -56,11 +57,22 @@ def compiled(lowered: jax.stages.Lowered, description: str) -> jax.stages.Compil
   return program
 
 
+@contextlib.contextmanager
+def instead_of_jax() -> Iterator[None]:
+  """Within it JAX's persistent cache takes in nothing."""
+  before = jax.config.jax_persistent_cache_min_compile_time_secs
+  jax.config.update(_LEAST_TIME, float("inf") if jax.default_backend() == "cpu" else before)
+  try:
+    yield
+  finally:
+    jax.config.update(_LEAST_TIME, before)
+
+
 _FOUND = threading.local()
 
 
 def _hits() -> int:
-  """Returns how often JAX's persistent cache had what this thread compiled. XLA cannot write what it has read: it lacks its kernels."""
+  """Returns how often JAX's persistent cache had what this thread compiled."""
   return getattr(_FOUND, "hits", 0)
 
 

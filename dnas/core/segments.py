@@ -244,7 +244,7 @@ class _Sequence:
   def first(self, leaves: list[Any]) -> list[Any]:
     """Prepares the programs, several at a time, and calls each as soon as it is ready and those before it have been called."""
     values, ready, waiting = self._given(leaves), {}, collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with _compiling() as pool:
       for call in self._calls:
         if call.program not in ready:
           ready[call.program] = call.program.prepare(pool)
@@ -272,17 +272,26 @@ class _Sequence:
 
   def costs(self) -> dict[str, float]:
     """See `Sequenced.costs`."""
-    programs, total = {call.program for call in self._calls}, {"flops": 0.0, "bytes accessed": 0.0}
-    compiled = {program: program.lower().compile() for program in programs}
+    total = {"flops": 0.0, "bytes accessed": 0.0}
+    with _compiling() as pool:
+      for ready in [program.prepare(pool) for program in {call.program for call in self._calls}]:
+        ready.result()
     sizes = [int(np.prod(aval.shape, dtype=np.int64)) * aval.dtype.itemsize for aval in self._avals]
     live = peak = sum(sizes[: self._num_given])
     for program, _, outputs, dead in self._calls:
-      costs, memory = compiled[program].cost_analysis() or {}, compiled[program].memory_analysis()
+      costs, memory = program.costs()
       total = {name: value + costs.get(name, 0.0) for name, value in total.items()}
       live += sum(sizes[number] for number in outputs)
-      peak = max(peak, live + (memory.temp_size_in_bytes if memory else 0))
+      peak = max(peak, live + memory)
       live -= sum(sizes[number] for number in dead if number >= self._num_given)
     return total | {"memory": float(peak)}
+
+
+@contextlib.contextmanager
+def _compiling() -> Iterator[concurrent.futures.Executor]:
+  """Programs that are prepared within it are compiled several at a time, and kept by `executables`."""
+  with executables.instead_of_jax(), concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    yield pool
 
 
 def _build(closed: jex.ClosedJaxpr, compiler_options: Mapping[str, Any], mark: str, waits: bool, chosen: Sequence[int]) -> _Sequence:
@@ -567,6 +576,11 @@ class _Program:
     ready: concurrent.futures.Future = concurrent.futures.Future()
     ready.set_result(None)
     return ready
+
+  def costs(self) -> tuple[Mapping[str, float], int]:
+    """Returns XLA's counts, once it is prepared, and the bytes that it has for itself."""
+    memory = self._compiled.memory_analysis()
+    return self._compiled.cost_analysis() or {}, memory.temp_size_in_bytes if memory else 0
 
   def lower(self) -> Any:
     """Returns what a compiler takes."""
