@@ -89,14 +89,14 @@ class Sequenced(abc.ABC):
     leaves, structure = jax.tree.flatten(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
       return self._traced(*args)
-    kind, on_first = (structure, tuple(map(jax.typeof, leaves))), _devices(leaves) <= set(jax.local_devices()[:1])
-    if (kind, on_first) in self._called:
+    kind, prepares = (structure, tuple(map(jax.typeof, leaves))), _prepares(leaves)
+    if (kind, prepares) in self._called:
       sequence, out = self._made[kind]
-      return jax.tree.unflatten(out, sequence(leaves, prepared=on_first))
+      return jax.tree.unflatten(out, sequence(leaves, prepares))
     with _no_garbage_collection():
       sequence, out = self.made(leaves, structure)
-      results = sequence.first(leaves) if on_first else sequence(leaves, prepared=False)
-    self._called.add((kind, on_first))
+      results = sequence.first(leaves) if prepares else sequence(leaves, prepared=False)
+    self._called.add((kind, prepares))
     return jax.tree.unflatten(out, results)
 
   def costs(self, *args: Any) -> dict[str, float]:
@@ -174,6 +174,11 @@ class _Chosen(Sequenced):
 
 def _numbered(structure: Any) -> Tree:
   return jax.tree.unflatten(structure, range(structure.num_leaves))
+
+
+def _prepares(leaves: list[Any]) -> bool:
+  """Returns whether programs are prepared for such arguments: on the first device, unless JAX looks for NaN, where it takes one apart."""
+  return _devices(leaves) <= set(jax.local_devices()[:1]) and not (jax.config.jax_debug_nans or jax.config.jax_debug_infs)
 
 
 def _devices(leaves: list[Any]) -> set[jax.Device]:

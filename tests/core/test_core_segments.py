@@ -223,3 +223,18 @@ def test_costs():
   assert costs["flops"] >= 3 * 2 * 4 * N * N
   # Both arguments stay, and of the states that which is read and that which is written.
   assert 4 * (N * N + 4 * N + 2 * 4 * N) <= costs["memory"] <= 4 * (N * N + 4 * N + 2 * 4 * N) + 1024
+
+
+def test_where_jax_looks_for_nan_it_tells_the_segment():
+  @segment
+  def logarithm(x: jax.Array) -> jax.Array:
+    return jnp.log(x)
+
+  function = Segmented(lambda x: 2 * logarithm(x))
+  assert np.isnan(function(jnp.float32([-1])))
+  jax.config.update("jax_debug_nans", True)
+  try:
+    with pytest.raises(FloatingPointError, match="segment_logarithm"):
+      function(jnp.float32([-1]))
+  finally:
+    jax.config.update("jax_debug_nans", False)
