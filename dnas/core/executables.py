@@ -20,7 +20,7 @@ import jax
 import jaxlib
 from jax.experimental import serialize_executable
 
-_FOLDER, _LEAST_TIME = "programs", "jax_persistent_cache_min_compile_time_secs"
+_LEAST_TIME = "jax_persistent_cache_min_compile_time_secs"
 
 _NO_MATTER = "cache", "log", "dump", "traceback"
 """Words in the names of JAX's settings that change no program."""
@@ -34,9 +34,7 @@ def load(description: str) -> Callable[..., Any] | None:
   try:
     content = pickle.loads(path.read_bytes())
     return serialize_executable.deserialize_and_load(*content, execution_devices=jax.local_devices()[:1])
-  except FileNotFoundError:
-    return None
-  except Exception:  # whatever a file that was cut short or is not ours makes `pickle` or XLA raise: the program is compiled anew
+  except Exception:  # there is no file, or one that was cut short, of which `pickle` and XLA raise whatever they like
     return None
 
 
@@ -50,10 +48,10 @@ def compiled(lowered: jax.stages.Lowered, description: str) -> jax.stages.Compil
   with contextlib.suppress(ValueError, NotImplementedError, jax.errors.JaxRuntimeError, OSError):
     content = pickle.dumps(serialize_executable.serialize(program))
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "wb") as file:
-      file.write(content)
-    os.replace(name, path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as whole_or_not_at_all:
+      written = pathlib.Path(whole_or_not_at_all) / path.name
+      written.write_bytes(content)
+      written.replace(path)
   return program
 
 
@@ -61,7 +59,7 @@ def compiled(lowered: jax.stages.Lowered, description: str) -> jax.stages.Compil
 def instead_of_jax() -> Iterator[None]:
   """Within it JAX's persistent cache takes in nothing."""
   before = jax.config.jax_persistent_cache_min_compile_time_secs
-  jax.config.update(_LEAST_TIME, float("inf") if jax.default_backend() == "cpu" else before)
+  jax.config.update(_LEAST_TIME, float("inf") if _folder() else before)
   try:
     yield
   finally:
@@ -84,21 +82,28 @@ def _listen(event: str, **_: Any) -> None:
 jax.monitoring.register_event_listener(_listen)
 
 
+def _folder() -> pathlib.Path | None:
+  """Returns where programs are kept; nowhere on an accelerator, where it was not tried, and for several processes."""
+  folder = jax.config.jax_compilation_cache_dir if jax.config.jax_enable_compilation_cache else None
+  return pathlib.Path(folder) / "programs" if folder and jax.default_backend() == "cpu" and jax.process_count() == 1 else None
+
+
 def _path(description: str) -> pathlib.Path | None:
-  folder = jax.config.jax_compilation_cache_dir
-  if not folder or not jax.config.jax_enable_compilation_cache or jax.default_backend() != "cpu":
+  folder = _folder()
+  if folder is None:
     return None
   settings = sorted((name, repr(value)) for name, value in jax.config.values.items() if not any(word in name for word in _NO_MATTER))
   about = description, _environment(), settings
-  return pathlib.Path(folder) / _FOLDER / hashlib.sha256(repr(about).encode()).hexdigest()
+  return folder / hashlib.sha256(repr(about).encode()).hexdigest()
 
 
 @functools.cache
 def _environment() -> tuple[str, ...]:
-  """Returns what a compiled program depends on beside its function: versions, flags, and the processor."""
+  """Returns what a compiled program depends on beside its function: versions, flags, and the processor and its cores."""
   versions = jax.__version__, jaxlib.__version__, jax.devices()[0].client.platform_version
+  flags = [os.environ.get(name, "") for name in ("XLA_FLAGS", "PJRT_NPROC")]
   processor = ""
   with contextlib.suppress(OSError):
     lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
     processor = next((line for line in lines if line.startswith(("flags", "Features"))), "")
-  return *versions, os.environ.get("XLA_FLAGS", ""), os.uname().machine, processor
+  return *versions, *flags, os.uname().machine, processor, str(os.cpu_count())
