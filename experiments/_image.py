@@ -12,9 +12,10 @@ from dnas.core.errors import FieldError, InputError
 from dnas.core.genotype import Genotype
 from dnas.data import batches, datasets
 from dnas.data.base import Split
-from dnas.report.runs import load_run
-from dnas.search.darts import DartsTask
+from dnas.report.runs import Run, load_run
+from dnas.search.darts import DartsTask, State
 from dnas.search.image_workload import ImageWorkload
+from dnas.search.seeds import SeedsTask
 from dnas.search.stages import Start, start_from
 from dnas.supernet.relaxations import to_numpy
 from dnas.train import images
@@ -52,13 +53,22 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
       raise FieldError("start_from", config.start_from, f"its {field} is {getattr(before, field)}; give this search the same")
   old = search_parts(before)
   task = DartsTask(before.darts, old.workload, before.make_hypergradient(), jax.random.key(0), before.make_method(), before.remedies)
-  with Checkpoints(run.folder / "checkpoints") as checkpoints:
-    found = checkpoints.restore(task.init())
-  if found is None:
+  state = _end_of(task, before, run)
+  if state is None:
     raise FieldError("start_from", config.start_from, "it holds no checkpoint; give a folder that was not cleaned")
-  search = found.state.search
-  mixture = to_numpy(task.mixture(found.state))
+  search, mixture = state.search, to_numpy(task.mixture(state))
   return start_from(workload.space, Variables(search.weights, search.stats), mixture, workload.initial, config.keep_operations)
+
+
+def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | None:
+  """Returns the last state of a search; the checkpoint of one that ran beside others is above its folder."""
+  alone = config.num_seeds == 1
+  whole = task if alone else SeedsTask([task] * config.num_seeds)
+  with Checkpoints((run.folder if alone else run.folder.parent) / "checkpoints") as checkpoints:
+    found = checkpoints.restore(whole.init())
+  if found is None or alone:
+    return found and found.state
+  return whole.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
 
 
 def train_parts(config: ImageTrainConfig, genotype: Genotype) -> TrainParts:

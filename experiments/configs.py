@@ -104,7 +104,7 @@ class ImageSearchConfig(SearchConfig):
 
   Attributes:
     start_from: folder of a finished search with the same space and supernet, whose weights this one begins with, as a later stage; its
-      operations may have seen a smaller part of the channels. Empty begins anew.
+      operations may have seen a smaller part of the channels. Of several searches at once, one of the folders seed_.... Empty begins anew.
     keep_operations: how many operations of an edge, the strongest ones of that search, go on; 0 keeps all.
   """
 

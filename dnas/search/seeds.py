@@ -43,6 +43,10 @@ class SeedsTask:
     """See `loop.Task`."""
     return _stack([task.init() for task in self.tasks])
 
+  def alone(self, state: State, index: int) -> State:
+    """Returns the state of one of the searches."""
+    return _take(state, np.int32(index))
+
   def end_of_epoch(self, epoch: int) -> int:
     """See `loop.Task`."""
     while len(self._ends) <= epoch:
@@ -77,8 +81,8 @@ class SeedsTask:
     for index, task in enumerate(self.tasks):
       prefix, share = f"{index}/", max(lengths) / lengths[index]
       own = {name.removeprefix(prefix): share * value for name, value in means.items() if name.startswith(prefix)}
-      alone, record = task.end_epoch(_take(state, np.int32(index)), epoch, own)
-      states.append(alone)
+      after, record = task.end_epoch(self.alone(state, index), epoch, own)
+      states.append(after)
       records.append({"epoch": epoch, "step": task.end_of_epoch(epoch), **record})
     metrics = {name: float(np.mean([record["metrics"][name] for record in records])) for name in records[0]["metrics"]}
     return _stack(states), {"metrics": metrics, "seeds": records}

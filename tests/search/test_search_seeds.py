@@ -16,7 +16,7 @@ from dnas.search.darts import Config, DartsTask
 from dnas.search.image_workload import ImageWorkload
 from dnas.search.language_workload import LanguageWorkload
 from dnas.search.remedies import Remedies
-from dnas.search.seeds import SeedsTask, _take
+from dnas.search.seeds import SeedsTask
 from dnas.supernet import image_supernet
 from dnas.supernet.hypergradients import FiniteDifference, FirstOrder
 from dnas.train import loop
@@ -64,7 +64,7 @@ def test_searches_on_text_are_those_of_their_seeds_alone():
   assert len(lengths) > 1  # so some wait for others
   for index, seed in enumerate(SEEDS):
     alone = whole_run(text_task(seed))
-    close(_take(position.state, index), alone.state, atol=3e-4)  # after all steps of two epochs
+    close(together().alone(position.state, index), alone.state, atol=3e-4)  # after all steps of two epochs
     ours = together().history(index, position.history)
     assert [(record["epoch"], record["step"]) for record in ours] == [(record["epoch"], record["step"]) for record in alone.history]
     for one, other in zip(ours, alone.history, strict=True):
@@ -112,9 +112,9 @@ def test_a_second_order_step_on_text():
   step = task.end_of_epoch(1)  # after the warm-up, so the architecture moves
   after, metrics = task.step(state, step)
   for index, seed in enumerate(SEEDS):
-    alone, own = text_task(seed, FiniteDifference()).step(_take(state, index), text_task(seed).end_of_epoch(1))
+    alone, own = text_task(seed, FiniteDifference()).step(task.alone(state, index), text_task(seed).end_of_epoch(1))
     # The finite difference divides rounding by its radius.
-    close(_take(after, index).search.arch, alone.search.arch, atol=2e-3)
+    close(task.alone(after, index).search.arch, alone.search.arch, atol=2e-3)
     assert float(metrics[f"{index}/loss"]) == pytest.approx(float(own["loss"]), rel=1e-5)
 
 
@@ -134,7 +134,7 @@ def test_a_step_on_images():
   state, metrics = task.step(task.init(), 0)
   for index, single in enumerate(task.tasks):
     alone, own = single.step(single.init(), 0)
-    close(_take(state, index).search, alone.search)
+    close(task.alone(state, index).search, alone.search)
     assert float(metrics[f"{index}/loss"]) == pytest.approx(float(own["loss"]), rel=1e-5)
 
 
