@@ -22,7 +22,7 @@ from jax.experimental import serialize_executable
 
 _LEAST_TIME = "jax_persistent_cache_min_compile_time_secs"
 
-_NO_MATTER = "cache", "log", "dump", "traceback"
+_NO_MATTER = "cache", "log", "dump", "platform", "traceback"
 """Words in the names of JAX's settings that change no program."""
 
 
