@@ -71,20 +71,6 @@ def _itself(module: nnx.Module, *args: Any, train: bool) -> Any:
   return module(*args, train=train)
 
 
-def call_traced_once(module: nnx.Module, *args: Any, train: bool) -> Any:
-  """Calls a module so that modules which are alike are traced once; to a compiler it is as if the module were called.
-
-  Args:
-    module: a module whose attributes are hashable, modules and arrays aside.
-    *args: arrays, or trees of them.
-    train: passed on by name; whether the module's batch statistics move.
-
-  Returns:
-    The output, a tree of arrays.
-  """
-  return _called(functools.partial(_traced_once, segments.traced_in_segments()), module, *args, train=train)
-
-
 def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: bool = False, function: Function = _itself) -> Any:
   """Calls a module as a segment of the program that is traced (`core.segments`), so that modules which are alike are compiled once.
 
@@ -99,7 +85,13 @@ def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: boo
   Returns:
     The output, a tree of arrays.
   """
-  return _called(_segment(rematerialize), module, *args, train=train, function=function)
+  if rectifier.recording():
+    return function(module, *args, train=train)
+  graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+  output, stats = _segment(rematerialize)(function, graphdef, train, weights, stats, args)
+  if train:
+    nnx.update(module, stats)
+  return output
 
 
 def call_stack(
@@ -120,26 +112,14 @@ def call_stack(
   Returns:
     The output of every part.
   """
-  call = _segment(rematerialize)
   if len(owned) == 1 or rectifier.recording() or not segments.traced_in_segments():
-    return _called(call, module, _stacked(owned), *args, train=train, function=function)
-  graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+    return call_segment(module, _stacked(owned), *args, train=train, rematerialize=rematerialize, function=function)
+  call, (graphdef, weights, stats) = _segment(rematerialize), nnx.split(module, nnx.Param, nnx.BatchStat)
   parts = zip(_taken_apart((weights, stats), len(owned)), owned, strict=True)
   outputs, moved = zip(*(call(function, graphdef, train, *arrays, (own, *args)) for arrays, own in parts), strict=True)
   if train:
     nnx.update(module, _put_together(moved))
   return [output for part in outputs for output in part]
-
-
-def _called(call: Callable[..., Any], module: nnx.Module, *args: Any, train: bool, function: Function = _itself) -> Any:
-  """Calls a module by a function of its arrays, like `_evaluated`."""
-  if rectifier.recording():
-    return function(module, *args, train=train)
-  graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
-  output, stats = call(function, graphdef, train, weights, stats, args)
-  if train:
-    nnx.update(module, stats)
-  return output
 
 
 def _evaluated(
@@ -151,12 +131,6 @@ def _evaluated(
 
 
 _STATIC = (0, 1, 2)
-
-
-@functools.partial(jax.jit, static_argnums=(0, 1, 2, 3))
-def _traced_once(in_segments: bool, *args: Any) -> tuple[Any, nnx.State]:
-  del in_segments  # what is traced depends on it
-  return _evaluated(*args)
 
 
 def _checkpointed(**options: Any) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from dnas.cells import darts_conv, functional, nasnet
+from dnas.cells import darts_conv, nasnet
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import Cell, EdgeFactory
 from dnas.cells.registries import STACKS
@@ -84,5 +84,5 @@ class ImageStack(nnx.Module):
     stem = self.stem_norm(self.stem(images)[None], train)[0]
     states = [stem, stem]
     for index, cell in enumerate(self.cells):
-      states.append(functional.call_traced_once(cell, states[-2], states[-1], contexts(index, self.cell_types[index]), train=train))
+      states.append(cell(states[-2], states[-1], contexts(index, self.cell_types[index]), train))
     return states[2:]
