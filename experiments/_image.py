@@ -66,9 +66,9 @@ def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | Non
   whole = task if alone else SeedsTask([task] * config.num_seeds)
   with Checkpoints((run.folder if alone else run.folder.parent) / "checkpoints") as checkpoints:
     found = checkpoints.restore(whole.init())
-  if found is None or alone:
-    return found and found.state
-  return whole.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
+  if found is None:
+    return None
+  return found.state if alone else whole.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
 
 
 def train_parts(config: ImageTrainConfig, genotype: Genotype) -> TrainParts:

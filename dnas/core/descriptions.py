@@ -3,7 +3,7 @@
 import dataclasses
 import enum
 import hashlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +13,8 @@ _FOR_DERIVATIVES = frozenset(("jvp_jaxpr_fun", "fwd_jaxpr_thunk", "bwd", "policy
 """Parameters of equations that say how to differentiate, and so nothing to a compiler."""
 
 
-class Description(NamedTuple):
+@dataclasses.dataclass(frozen=True)
+class Description:
   """What a function computes.
 
   Attributes:
@@ -22,13 +23,7 @@ class Description(NamedTuple):
   """
 
   digest: str
-  objects: tuple[Any, ...]
-
-  def __hash__(self) -> int:
-    return hash(self.digest)
-
-  def __eq__(self, other: object) -> bool:
-    return isinstance(other, Description) and self.digest == other.digest
+  objects: tuple[Any, ...] = dataclasses.field(compare=False)
 
 
 class Describer:

@@ -26,8 +26,8 @@ _NO_MATTER = "cache", "log", "dump", "platform", "traceback"
 """Words in the names of JAX's settings that change no program."""
 
 
-def load(description: str) -> Callable[..., Any] | None:
-  """Returns the program of this description, compiled for the first device; None if there is none that can be read."""
+def load(description: str | None) -> Callable[..., Any] | None:
+  """Returns the program of this description, compiled for the first device; None if there is none, or none that can be read."""
   path = _path(description)
   if path is None:
     return None
@@ -38,8 +38,8 @@ def load(description: str) -> Callable[..., Any] | None:
     return None
 
 
-def compiled(lowered: jax.stages.Lowered, description: str) -> jax.stages.Compiled:
-  """Compiles a program and writes it, if there is a folder for it; one that cannot be written is compiled again next time."""
+def compiled(lowered: jax.stages.Lowered, description: str | None) -> jax.stages.Compiled:
+  """Compiles a program and writes it, if it has a description and there is a folder; what is not there is compiled again next time."""
   before = _hits()
   program = lowered.compile()
   path = _path(description)
@@ -88,9 +88,9 @@ def _folder() -> pathlib.Path | None:
   return pathlib.Path(folder) / "programs" if folder and jax.default_backend() == "cpu" and jax.process_count() == 1 else None
 
 
-def _path(description: str) -> pathlib.Path | None:
+def _path(description: str | None) -> pathlib.Path | None:
   folder = _folder()
-  if folder is None:
+  if folder is None or description is None:
     return None
   settings = sorted((name, repr(value)) for name, value in jax.config.values.items() if not any(word in name for word in _NO_MATTER))
   about = description, _environment(), settings

@@ -89,7 +89,7 @@ class Sequenced(abc.ABC):
     leaves, structure = jax.tree.flatten(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
       return self._traced(*args)
-    kind, prepares = (structure, tuple(map(jax.typeof, leaves))), _prepares(leaves)
+    kind, prepares = _kind(leaves, structure), _prepares(leaves)
     if (kind, prepares) in self._called:
       sequence, out = self._made[kind]
       return jax.tree.unflatten(out, sequence(leaves, prepares))
@@ -113,10 +113,10 @@ class Sequenced(abc.ABC):
 
   def made(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]:
     """Returns the programs for arguments of this kind, which may not be compiled yet, and the structure of the results."""
-    key = structure, tuple(map(jax.typeof, leaves))
-    if key not in self._made:
-      self._made[key] = self._make(leaves, structure)
-    return self._made[key]
+    kind = _kind(leaves, structure)
+    if kind not in self._made:
+      self._made[kind] = self._make(leaves, structure)
+    return self._made[kind]
 
   @abc.abstractmethod
   def _make(self, leaves: list[Any], structure: Any) -> tuple["_Sequence", Any]: ...
@@ -174,6 +174,10 @@ class _Chosen(Sequenced):
 
 def _numbered(structure: Any) -> Tree:
   return jax.tree.unflatten(structure, range(structure.num_leaves))
+
+
+def _kind(leaves: list[Any], structure: Any) -> tuple[Any, ...]:
+  return structure, tuple(map(jax.typeof, leaves))
 
 
 def _prepares(leaves: list[Any]) -> bool:
@@ -574,8 +578,7 @@ class _Program:
 
   def prepare(self, pool: concurrent.futures.Executor) -> concurrent.futures.Future:
     """Loads it from disk, or has it compiled for the first device; the future is done once it can be called so."""
-    if self._compiled is None and self._description is not None:
-      self._compiled = executables.load(self._description)
+    self._compiled = self._compiled or executables.load(self._description)
     if self._compiled is None:
       return pool.submit(self._compile, self.lower())
     ready: concurrent.futures.Future = concurrent.futures.Future()
@@ -592,7 +595,7 @@ class _Program:
     return self._jitted.lower(*self._shapes)
 
   def _compile(self, lowered: Any) -> None:
-    self._compiled = lowered.compile() if self._description is None else executables.compiled(lowered, self._description)
+    self._compiled = executables.compiled(lowered, self._description)
 
 
 def _program(name: str, body: jex.Jaxpr, compiler_options: Mapping[str, Any], describe: Describer) -> _Program:

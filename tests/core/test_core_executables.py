@@ -52,6 +52,11 @@ def folder(tmp_path):
   jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
 
 
+def same(ours: list[np.ndarray], theirs: list[np.ndarray]):
+  for one, other in zip(ours, theirs, strict=True):
+    np.testing.assert_array_equal(one, other)
+
+
 def files(folder: pathlib.Path) -> dict[str, bytes]:
   return {path.name: path.read_bytes() for path in (folder / "programs").glob("*")}
 
@@ -62,8 +67,7 @@ def test_what_was_compiled_is_loaded_and_is_the_same(folder, compilations):
   with compilations() as compiled:
     second = called()
   assert compiled == [] and files(folder) == written
-  for ours, theirs in zip(second, first, strict=True):
-    np.testing.assert_array_equal(ours, theirs)
+  same(second, first)
 
 
 @pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[: len(content) // 2], lambda content: b"no pickle"])
@@ -71,8 +75,7 @@ def test_damaged_files_are_replaced(folder, damage):
   first, written = called(), files(folder)
   for name, content in written.items():
     (folder / "programs" / name).write_bytes(damage(content))
-  for ours, theirs in zip(called(), first, strict=True):
-    np.testing.assert_array_equal(ours, theirs)
+  same(called(), first)
   assert set(files(folder)) == set(written) and all(len(content) > 100 for content in files(folder).values())
 
 
@@ -87,8 +90,7 @@ def test_what_jax_has_read_is_not_written(folder, monkeypatch):
   assert [path for path in folder.iterdir() if "segment_layer" in path.name]
   shutil.rmtree(folder / "programs")
   for _ in range(2):
-    for ours, theirs in zip(called(), first, strict=True):
-      np.testing.assert_array_equal(ours, theirs)
+    same(called(), first)
   assert written and not files(folder)
 
 
