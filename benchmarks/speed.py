@@ -38,7 +38,8 @@ from dnas.cells.darts_recurrent import SPACE as RECURRENT
 from dnas.cells.language_model import Config as LanguageConfig
 from dnas.cells.precision import PRECISIONS
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
-from dnas.core import compilation, devices, segments
+from dnas.compiler import derivatives
+from dnas.core import devices
 from dnas.core.config import check, check_name, check_not_negative, check_positive
 from dnas.data import base, text
 from dnas.data.datasets import text_from_config
@@ -251,7 +252,7 @@ def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
     row |= {"step": seconds, "to_first": float(np.median(rounds[:, index] / rounds[:, 0])), "examples_per_second": job.examples / seconds}
     inputs = [_seconds(lambda job=job, index=index: jax.block_until_ready(job.inputs(states[index]))) for _ in range(config.steps + 2)]
     row |= {"dispatch": float(np.median(dispatches[:, index])), "input": float(np.median(inputs[2:])) / seconds}
-    costs = [(count, compilation.costs(function, *arguments)) for function, arguments, count in job.programs(states[index])]
+    costs = [(count, function.costs(*arguments)) for function, arguments, count in job.programs(states[index])]
     row |= {name: sum(count * cost[key] for count, cost in costs) for name, key in (("flops", "flops"), ("bytes", "bytes accessed"))}
     row["memory"] = max(cost["memory"] for _, cost in costs)
     row["device"] = jax.devices()[0].device_kind
@@ -269,10 +270,10 @@ def _compile_times(config: SpeedConfig, size: Size, name: str, root: str) -> dic
   with _compilation_cache(f"{root}/{name}"):
     for kind in ("cold", "warm") if config.warm else ("cold",):
       jax.clear_caches()
-      segments.forget()
+      derivatives.forget()
       times[kind], _ = _first_step(JOBS[name](config, size))
   jax.clear_caches()
-  segments.forget()
+  derivatives.forget()
   return times
 
 

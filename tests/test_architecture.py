@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-STOREYS = [("core",), ("cells", "data"), ("supernet", "nets"), ("train",), ("evaluate",), ("search",), ("report", "tune")]
+STOREYS = [("core",), ("compiler",), ("cells", "data"), ("supernet", "nets"), ("train",), ("evaluate",), ("search",), ("report", "tune")]
 STOREY = {package: storey for storey, packages in enumerate(STOREYS) for package in packages}
 CORE_ONLY = ("report", "tune")
 

@@ -15,7 +15,7 @@ from flax import nnx
 
 from dnas.cells import rectifier
 from dnas.cells.residuals import POLICY
-from dnas.core import segments
+from dnas.compiler import marks
 
 Tree = Any
 Function = Callable[..., Any]
@@ -72,14 +72,14 @@ def _itself(module: nnx.Module, *args: Any, train: bool) -> Any:
 
 
 def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: bool = False, function: Function = _itself) -> Any:
-  """Calls a module as a segment of the program that is traced (`core.segments`), so that modules which are alike are compiled once.
+  """Calls a module as a part of its own (`compiler.marks`), so that modules which are alike are compiled once.
 
   Args:
     module: a module whose attributes are hashable, modules and arrays aside.
     *args: arrays, or trees of them.
     train: passed on by name; whether the module's batch statistics move.
     rematerialize: whether a gradient computes anew all that lies between the arguments and the output; otherwise, where functions are
-      compiled in segments, what is cheap (`residuals`).
+      cut at the marks, what is cheap (`residuals`).
     function: what is called with the module and the arguments; by default the module itself.
 
   Returns:
@@ -97,7 +97,7 @@ def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: boo
 def call_stack(
   module: nnx.Module, owned: Sequence[Tree], *args: Any, train: bool, rematerialize: bool = False, function: Function
 ) -> list[Any]:
-  """Calls a module that is a stack of equal parts, as a segment, or where functions are compiled in segments every part as one.
+  """Calls a module that is a stack of equal parts, as a segment, or where functions are cut at the marks every part as one.
 
   A part alone fits the caches of a CPU, and parts are alike whatever the height of the stack; an accelerator wants large arrays.
 
@@ -112,11 +112,11 @@ def call_stack(
   Returns:
     The output of every part.
   """
-  if len(owned) == 1 or rectifier.recording() or not segments.traced_in_segments():
+  if len(owned) == 1 or rectifier.recording() or not marks.cutting():
     return call_segment(module, _stacked(owned), *args, train=train, rematerialize=rematerialize, function=function)
   call, (graphdef, weights, stats) = _segment(rematerialize), nnx.split(module, nnx.Param, nnx.BatchStat)
-  parts = zip(_taken_apart((weights, stats), len(owned)), owned, strict=True)
-  outputs, moved = zip(*(call(function, graphdef, train, *arrays, (own, *args)) for arrays, own in parts), strict=True)
+  parts = zip(_taken_apart(weights, len(owned)), _taken_apart(stats, len(owned)), owned, strict=True)
+  outputs, moved = zip(*(call(function, graphdef, train, *arrays, (own, *args)) for *arrays, own in parts), strict=True)
   if train:
     nnx.update(module, _put_together(moved))
   return [output for part in outputs for output in part]
@@ -134,10 +134,10 @@ _STATIC = (0, 1, 2)
 
 
 def _checkpointed(**options: Any) -> Callable[..., Any]:
-  return segments.segment(functools.wraps(_evaluated)(jax.checkpoint(_evaluated, static_argnums=_STATIC, **options)), _STATIC)
+  return marks.segment(functools.wraps(_evaluated)(jax.checkpoint(_evaluated, static_argnums=_STATIC, **options)), _STATIC)
 
 
-_PLAIN = segments.segment(_evaluated, _STATIC)
+_PLAIN = marks.segment(_evaluated, _STATIC)
 _KEEPS_NOTHING = _checkpointed()
 # As programs of their own, an evaluation and its gradient have no common results that a compiler could find.
 _KEEPS_RESIDUALS = _checkpointed(policy=POLICY, prevent_cse=False)
@@ -147,10 +147,10 @@ def _segment(rematerialize: bool) -> Callable[..., Any]:
   """Returns `_evaluated` as a segment."""
   if rematerialize:
     return _KEEPS_NOTHING
-  return _KEEPS_RESIDUALS if segments.traced_in_segments() else _PLAIN
+  return _KEEPS_RESIDUALS if marks.cutting() else _PLAIN
 
 
-@functools.partial(segments.segment, static_argnums=(1,))
+@functools.partial(marks.segment, static_argnums=(1,))
 def _taken_apart(tree: Tree, num: int) -> list[Tree]:
   leaves, structure = jax.tree.flatten(tree)
   return [structure.unflatten(parts) for parts in zip(*(jnp.split(leaf, num) for leaf in leaves), strict=True)]
@@ -160,4 +160,4 @@ def _stacked(trees: Sequence[Tree]) -> Tree:
   return jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *trees)
 
 
-_put_together = segments.segment(_stacked)
+_put_together = marks.segment(_stacked)

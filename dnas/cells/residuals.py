@@ -1,7 +1,7 @@
 """What the gradient of a segment keeps of its evaluation: what products, convolutions and sums over the batch made, and no more.
 
 All else is cheap to make of that: a normalized or rectified array takes as long to read as to compute anew, and would have to be written
-first. Between the programs of `core.segments` this halves what a step moves. Within one program the compiler decides for itself.
+first. Between the programs of a function that is cut (`compiler`) this halves what a step moves. Within one program XLA decides for itself.
 """
 
 import jax

@@ -14,14 +14,15 @@ import numpy as np
 
 from dnas.cells import functional
 from dnas.cells.blocks import BATCH_NORM_MOMENTUM
+from dnas.compiler.functions import Loss, assembled, compiled
 from dnas.core import tree
-from dnas.core.compilation import network_jit
 from dnas.core.config import check_fraction, check_not_negative, check_positive
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.data import base, batches
 from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
+from dnas.supernet.hypergradients import optimizer_step
 from dnas.train import loop, optimizers
 from dnas.train.images import Pipeline, TrainState, make_evaluate
 from dnas.train.loop import EpochRecord, step_key
@@ -89,7 +90,8 @@ class SharedWeightsTask:
     self.network, self.initial = functional.split(module)
     rates = {"momentum": config.momentum, "weight_decay": config.weight_decay, "gradient_clip": config.gradient_clip}
     self._optimizer = optimizers.sgd(**rates)
-    self._step, self._statistics = network_jit(self._take_step), network_jit(self._move_statistics)
+    self._gradient = Loss(self._loss, (0,)).gradient((0,))
+    self._step, self._statistics = assembled(self._take_step), compiled(self._move_statistics)
     self._evaluate = make_evaluate(self._predict, dataset, data)
 
   def init(self) -> TrainState:
@@ -128,20 +130,19 @@ class SharedWeightsTask:
   def _learning_rate(self, epoch: int) -> float:
     return optimizers.cosine(self.config.learning_rate, self.config.final_learning_rate, epoch, self.epochs)
 
+  def _loss(self, weights: Tree, stats: Tree, batch: tuple[jax.Array, jax.Array], path: Tree) -> tuple[jax.Array, Any]:
+    images, labels = batch
+    logits, stats = functional.apply(self.network, functional.Variables(weights, stats), images, path, train=True)
+    loss = cross_entropy(logits, labels).mean()
+    return loss, (stats, {"loss": loss, "accuracy": correct(logits, labels).mean()})
+
   def _take_step(
     self, state: TrainState, batch: tuple[jax.Array, jax.Array], path: Tree, learning_rate: jax.Array
   ) -> tuple[TrainState, dict[str, jax.Array]]:
-    images, labels = batch
-
-    def loss_of(weights: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
-      logits, stats = functional.apply(self.network, functional.Variables(weights, state.stats), images, path, train=True)
-      return cross_entropy(logits, labels).mean(), (logits, stats)
-
-    (loss, (logits, stats)), gradient = jax.value_and_grad(loss_of, has_aux=True)(state.weights)
+    (_, (stats, metrics)), (gradient,) = self._gradient(state.weights, state.stats, batch, path)
     opt_state = optimizers.with_learning_rate(state.opt_state, learning_rate)
-    updates, opt_state = self._optimizer.update(gradient, opt_state, state.weights)
-    weights = tree.add_scaled(state.weights, 1.0, updates)
-    return TrainState(weights, stats, opt_state, state.key), {"loss": loss, "accuracy": correct(logits, labels).mean()}
+    weights, opt_state = optimizer_step(self._optimizer, gradient, opt_state, state.weights)
+    return TrainState(weights, stats, opt_state, state.key), metrics
 
   def _move_statistics(self, weights: Tree, stats: Tree, images: jax.Array, path: Tree) -> Tree:
     return functional.apply(self.network, functional.Variables(weights, stats), images, path, train=True)[1]

@@ -13,8 +13,8 @@ import numpy as np
 
 from dnas.cells import functional
 from dnas.cells.rectifier import recorded
+from dnas.compiler.functions import Loss, compiled
 from dnas.core import tree
-from dnas.core.compilation import network_jit
 from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.registry import Registry
@@ -41,23 +41,23 @@ def synflow(network: functional.Network, variables: functional.Variables, images
   """
   weights = jax.tree.map(jnp.abs, variables.weights)
 
-  def flow(weights: object) -> jax.Array:
-    return functional.apply(network, functional.Variables(weights, variables.stats), jnp.ones_like(images[:1]), train=False)[0][0].sum()
+  def flow(weights: object) -> tuple[jax.Array, None]:
+    inputs = jnp.ones_like(images[:1])
+    return functional.apply(network, functional.Variables(weights, variables.stats), inputs, train=False)[0][0].sum(), None
 
-  def total(weights: object) -> jax.Array:
-    return tree.dot(weights, jax.grad(flow)(weights))
-
-  return float(jnp.log(jnp.maximum(network_jit(total)(weights), jnp.finfo(jnp.float32).tiny)))
+  _, (gradient,) = Loss(flow, (0,)).gradient((0,))(weights)
+  return float(np.log(np.maximum(np.float32(tree.dot(weights, gradient)), np.finfo(np.float32).tiny)))
 
 
 @PROXIES.register("jacob_cov")
 def jacob_cov(network: functional.Network, variables: functional.Variables, images: jax.Array) -> float:
   """Returns -sum(log(v + k) + 1 / (v + k)) over the eigenvalues v of the correlation of the examples' Jacobians, with k = 1e-5."""
 
-  def total(images: jax.Array) -> jax.Array:
-    return functional.apply(network, variables, images, train=True)[0][0].sum()
+  def total(images: jax.Array) -> tuple[jax.Array, None]:
+    return functional.apply(network, variables, images, train=True)[0][0].sum(), None
 
-  jacobian = np.asarray(network_jit(jax.grad(total))(images), np.float64).reshape(len(images), -1)
+  _, (gradient,) = Loss(total, (0,)).gradient((0,))(images)
+  jacobian = np.asarray(gradient, np.float64).reshape(len(images), -1)
   if not np.ptp(jacobian, axis=1).all():
     return -np.inf  # an output that does not depend on the image has no correlation
   values = np.linalg.eigvalsh(np.corrcoef(jacobian))
@@ -79,7 +79,7 @@ def naswot(network: functional.Network, variables: functional.Variables, images:
       total += on @ on.T + (1 - on) @ (1 - on).T
     return total
 
-  sign, logarithm = np.linalg.slogdet(np.asarray(network_jit(kernel)(images), np.float64))
+  sign, logarithm = np.linalg.slogdet(np.asarray(compiled(kernel)(images), np.float64))
   return float(logarithm) if sign else -np.inf
 
 

@@ -160,7 +160,7 @@ class DartsTask:
     )
     relaxation = remedy.relaxation(method.relaxation(self.space), self.space)
     self._method = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
-    self._programs = bilevel.compiled(self._loss, workload.jit)
+    self._programs = bilevel.compiled(self._loss)
     self._mean = jax.jit(lambda arch, allowed: relaxations.restrict(relaxation.mean(arch), allowed))
     seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
     self._decisions = remedies.decisions(self.space, seed) if remedy.projection else ()

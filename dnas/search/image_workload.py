@@ -8,7 +8,6 @@ import jax
 import numpy as np
 
 from dnas.cells import functional
-from dnas.core.compilation import network_jit
 from dnas.core.space import CellSpace
 from dnas.data import base, batches
 from dnas.search.workload import Mixture, Tree
@@ -27,7 +26,6 @@ class ImageWorkload:
 
   carry = ()
   shared_masks = True
-  jit = staticmethod(network_jit)
 
   def __init__(
     self,

@@ -27,8 +27,6 @@ class LanguageWorkload:
     network: the static part of the supernet.
   """
 
-  jit = staticmethod(jax.jit)
-
   def __init__(
     self,
     config: language_model.Config,

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dnas.core.compilation import composed_jit
+from dnas.compiler.functions import composed
 from dnas.core.records import SearchResult
 from dnas.search.darts import DartsTask, State, StepInputs
 from dnas.train import loop
@@ -34,7 +34,7 @@ class SeedsTask:
     """Builds the task; all but the first of `tasks` come from its `reseeded`."""
     self.tasks, self.epochs, self._ends = tuple(tasks), tasks[0].epochs, [0]
     self._moves = {
-      (move_arch, waits): composed_jit(functools.partial(self._move, move_arch, waits), tasks[0].workload.jit)
+      (move_arch, waits): composed(functools.partial(self._move, move_arch, waits))
       for move_arch in (False, True)
       for waits in (False, True)
     }

@@ -1,6 +1,6 @@
 """What a differentiable search works on: a supernet, its data, and how both are evaluated."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import jax
@@ -21,14 +21,12 @@ class Workload(Protocol):
     initial: the supernet's weights and batch statistics before the first step.
     carry: what one step hands to the next beside them, before the first step: a tree of arrays, such as hidden states; () for nothing.
     shared_masks: whether all evaluations of a step see the same random masks.
-    jit: how its programs are compiled: `core.compilation.network_jit`, or `jax.jit`.
   """
 
   space: CellSpace
   initial: Variables
   carry: Tree
   shared_masks: bool
-  jit: Callable[[Callable[..., Any]], Any]
 
   def end_of_epoch(self, epoch: int) -> int:
     """Return how many steps `epoch` complete epochs have; see `train.loop.Task`."""

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import optax
 
-from dnas.core import devices, segments, tree
-from dnas.core.compilation import jit_with_choice, network_jit
+from dnas.compiler.functions import Compiled, Loss
+from dnas.core import devices, tree
 from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem, optimizer_step
 from dnas.supernet.perturbations import Perturbation, Unperturbed
 from dnas.supernet.relaxations import Arch, Relaxation
@@ -82,7 +82,7 @@ class Evaluation(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Programs:
-  """The network-sized programs of a step, each compiled once; from `compiled`.
+  """The network-sized functions of a step, each compiled once; from `compiled`.
 
   Attributes:
     gradient: (weights, arch, stats, batch, key) to an `Evaluation`.
@@ -90,33 +90,38 @@ class Programs:
     hvp: (weights, arch, stats, batch, key, direction) to the derivative of both gradients along a direction in the weights.
   """
 
-  gradient: Any
-  arch_gradient: Any
-  hvp: Any
+  gradient: Callable[..., Evaluation]
+  arch_gradient: Callable[..., Evaluation]
+  hvp: Callable[..., tuple[Tree, Tree]]
 
 
-def compiled(loss: LossFunction, jit: Callable[[Callable[..., Any]], Any] = network_jit) -> Programs:
-  """Returns the compiled programs of a loss function. Call it once per loss: every call compiles anew.
+def compiled(loss: LossFunction) -> Programs:
+  """Returns the compiled programs of a loss function. Call it once per loss: every call compiles anew."""
 
-  Args:
-    loss: the loss function.
-    jit: how to compile; plain `jax.jit` suits loops, such as recurrent cells.
+  @functools.wraps(loss)
+  def whole(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
+    weights, arch = devices.replicate((weights, arch))  # and so are their gradients
+    return devices.replicate(loss(weights, arch, stats, batch, key))
+
+  derivatives = Loss(whole, (0, 1))
+  return Programs(Gradient(derivatives.gradient((0, 1))), Gradient(derivatives.gradient((1,))), derivatives.hessian_product(along=0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Gradient:
+  """Evaluates a loss with its gradients.
+
+  Attributes:
+    program: (weights, arch, stats, batch, key) to the loss, what else it returns, and the gradient in weights and architecture, or in the
+      architecture alone.
   """
 
-  def gradient(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> Evaluation:
-    (value, (new_stats, metrics)), (by_weights, by_arch) = jax.value_and_grad(loss, (0, 1), has_aux=True)(weights, arch, stats, batch, key)
-    return devices.replicate(Evaluation(Gradients(value, by_weights, by_arch), new_stats, metrics))
+  program: Compiled
 
-  def without_weights(evaluation: Evaluation) -> Evaluation:
-    return evaluation._replace(gradients=evaluation.gradients._replace(weights=None))
-
-  def hvp(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array, direction: Tree) -> tuple[Tree, Tree]:
-    def both(weights: Tree) -> tuple[Tree, Tree]:
-      return jax.grad(lambda w, a: loss(w, a, stats, batch, key)[0], (0, 1))(weights, arch)
-
-    return devices.replicate(jax.jvp(both, (weights,), (direction,))[1])
-
-  return Programs(*jit_with_choice(segments.evaluation(gradient), without_weights, jit), jit(segments.evaluation(hvp)))
+  def __call__(self, weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> Evaluation:
+    """Returns the evaluation; a gradient that the program does not compute is None."""
+    (loss, (stats, metrics)), (*in_weights, in_arch) = self.program(weights, arch, stats, batch, key)
+    return Evaluation(Gradients(loss, in_weights[0] if in_weights else None, in_arch), stats, metrics)
 
 
 def bilevel_step(

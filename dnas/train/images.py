@@ -13,8 +13,8 @@ import numpy as np
 import optax
 
 from dnas.cells import functional
-from dnas.core import devices
-from dnas.core.compilation import network_jit
+from dnas.compiler.functions import Compiled, Loss, assembled, compiled
+from dnas.core import devices, tree
 from dnas.core.config import check, check_fraction, check_name, check_not_negative, check_positive
 from dnas.core.genotype import Genotype
 from dnas.data import augment, base, batches
@@ -103,7 +103,7 @@ def make_evaluate(
 
   devices.check_batch("data.eval_batch_size", config.eval_batch_size)
 
-  @network_jit
+  @compiled
   def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
     images, labels, weights = devices.split(batches.padded_batch(split, index, config.eval_batch_size))
     logits = predict(network, augment.normalize(images, dataset.mean, dataset.std))
@@ -206,7 +206,8 @@ class RetrainTask:
       network_config, genotype, dataset.train.images.shape[1:], dataset.num_classes, np.random.default_rng(seed)
     )
     self.network, self._initial = functional.split(module)
-    self._step = network_jit(functools.partial(train_step, network=self.network, config=config, auxiliary=network_config.auxiliary))
+    loss = functools.partial(training_loss, network=self.network, drops=config.drop_path > 0, auxiliary=network_config.auxiliary)
+    self._step = assembled(functools.partial(train_step, gradient=Loss(loss, (0,)).gradient((0,)), config=config))
 
     def predict(variables: functional.Variables, images: jax.Array) -> jax.Array:
       return functional.apply(self.network, variables, images, train=False)[0][0]
@@ -281,7 +282,7 @@ class Rates(NamedTuple):
   auxiliary_weight: jax.Array
 
 
-def _optimizer(config: Config, rates: Rates) -> optax.GradientTransformation:
+def _optimizer(config: Config, rates: Rates) -> tree.Flattened:
   """Returns the optimizer at some rates; the configuration says which of its parts there are."""
   return optimizers.sgd(
     momentum=rates.momentum if config.momentum else 0.0,
@@ -291,15 +292,44 @@ def _optimizer(config: Config, rates: Rates) -> optax.GradientTransformation:
   )
 
 
-def train_step(
-  state: TrainState,
+def training_loss(
+  weights: Tree,
+  stats: Tree,
   batch: tuple[jax.Array, jax.Array],
   key: jax.Array,
   rates: Rates,
   *,
   network: functional.Network,
-  config: Config,
+  drops: bool,
   auxiliary: bool,
+) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
+  """Computes what a training minimizes.
+
+  Args:
+    weights: of the network.
+    stats: its running batch statistics.
+    batch: images float32 [B, H, W, C] and labels [B].
+    key: typed random key of the step.
+    rates: what the step goes by.
+    network: the static part of the network.
+    drops: whether edges are dropped.
+    auxiliary: whether the network has an auxiliary head.
+
+  Returns:
+    The loss with that of the auxiliary head, in nats; the batch statistics after it; and loss (without the auxiliary one) and accuracy.
+  """
+  images, labels = batch
+  variables = functional.Variables(devices.replicate(weights), stats)  # and so is the gradient
+  dropping = DropPath(jax.random.fold_in(key, 1), rates.drop_path) if drops else None
+  (logits, side), stats = functional.apply(network, variables, images, train=True, drop_path=dropping)
+  main = total = cross_entropy(logits, labels).mean()
+  if auxiliary:
+    total = total + rates.auxiliary_weight * cross_entropy(side, labels).mean()
+  return devices.replicate((total, (stats, {"loss": main, "accuracy": correct(logits, labels).mean()})))
+
+
+def train_step(
+  state: TrainState, batch: tuple[jax.Array, jax.Array], key: jax.Array, rates: Rates, *, gradient: Compiled, config: Config
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Takes one step of the optimizer.
 
@@ -308,27 +338,20 @@ def train_step(
     batch: images float32 [B, H, W, C] and labels [B].
     key: typed random key of the step.
     rates: what the step goes by.
-    network: the static part of the network.
-    config: says whether edges are dropped, gradients clipped, and so on; the numbers are in the rates.
-    auxiliary: whether the network has an auxiliary head.
+    gradient: of `training_loss`, in the weights.
+    config: says whether gradients are clipped, and so on; the numbers are in the rates.
 
   Returns:
     The new state, and loss (without the auxiliary one) and accuracy on the batch.
   """
-  images, labels = batch
+  (_, (stats, metrics)), (by_weights,) = gradient(state.weights, state.stats, batch, key, rates)
+  moved, opt_state = _moved(config, tree.ravel(by_weights), state.opt_state, tree.ravel(state.weights), rates)
+  return TrainState(tree.unravel(moved, state.weights), stats, opt_state, state.key), metrics
 
-  def loss(weights: Tree) -> tuple[jax.Array, tuple[Tree, jax.Array, jax.Array]]:
-    dropping = DropPath(jax.random.fold_in(key, 1), rates.drop_path) if config.drop_path else None
-    variables = functional.Variables(weights, state.stats)
-    (logits, side), stats = functional.apply(network, variables, images, train=True, drop_path=dropping)
-    main = total = cross_entropy(logits, labels).mean()
-    if auxiliary:
-      total = total + rates.auxiliary_weight * cross_entropy(side, labels).mean()
-    return total, (stats, main, logits)
 
-  (_, (stats, main, logits)), gradient = jax.value_and_grad(loss, has_aux=True)(state.weights)
-  opt_state = optimizers.with_learning_rate(state.opt_state, rates.learning_rate)
-  updates, opt_state = _optimizer(config, rates).update(gradient, opt_state, state.weights)
-  weights = optax.apply_updates(state.weights, updates)
-  metrics = {"loss": main, "accuracy": correct(logits, labels).mean()}
-  return devices.replicate((TrainState(weights, stats, opt_state, state.key), metrics))
+@functools.partial(jax.jit, static_argnums=0)
+def _moved(config: Config, gradient: jax.Array, opt_state: Tree, weights: jax.Array, rates: Rates) -> tuple[jax.Array, Tree]:
+  """Returns the weights, a vector, and the state of the optimizer after a step."""
+  opt_state = optimizers.with_learning_rate(opt_state, rates.learning_rate)
+  updates, opt_state = _optimizer(config, rates).inner.update(gradient, opt_state, weights)
+  return devices.replicate((optax.apply_updates(weights, updates), opt_state))

@@ -12,7 +12,7 @@ from dnas.core import tree
 
 def sgd(
   *, momentum: float | jax.Array, weight_decay: float | jax.Array, gradient_clip: float | jax.Array, nesterov: bool = False
-) -> optax.GradientTransformation:
+) -> tree.Flattened:
   """Stochastic gradient descent: clip, then add the L2 penalty, then momentum, then the learning rate.
 
   The learning rate is in the state, zero at first: `with_learning_rate` sets it, so that it can follow the length of a sequence. The other

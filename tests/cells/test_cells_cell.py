@@ -21,7 +21,7 @@ SPACE = CellSpace("stub", ("normal", "reduce"), ("double", "third", "minus"), nu
 FACTORS = {"double": 2.0, "third": 1 / 3, "minus": -1.0}
 B, H, W, C = 2, 4, 6, 2
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 run = quick_jit(apply, static_argnums=0, static_argnames="train")
 
 

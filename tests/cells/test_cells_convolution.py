@@ -17,7 +17,7 @@ STACKS = [(3, True, (5, 6)), (2, False, (6, 6)), (1, True, (6, 5)), (3, False, (
 CASES = [(*case, *STACKS[index % 5]) for index, case in enumerate(GRID)]
 SECOND_ORDER = [CASES[0], CASES[3], CASES[6]]
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def windows_of(x: np.ndarray, k: int, stride: int, dilation: int):

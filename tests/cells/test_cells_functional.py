@@ -4,11 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from dnas.core.segments import Segmented
 from flax import nnx
 
 from dnas.cells import functional, rectifier
 from dnas.cells.operations import OperationStack
-from dnas.core.segments import Segmented
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CHANNELS, EDGES, IMAGE = 4, 2, 8

@@ -26,7 +26,7 @@ NO_DROPOUT = dict.fromkeys(RATES, 0.0)
 HALF = dict.fromkeys(RATES, 0.5)
 CELL = LANGUAGE_GENOTYPES["DARTS_V2"]
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 run = quick_jit(apply, static_argnums=0)
 
 

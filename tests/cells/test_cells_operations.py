@@ -24,7 +24,7 @@ NAMES = ("avg_pool_3x3", "sep_conv_3x3", "conv_7x1_1x7", "dil_conv_5x5", "skip_c
 NAMES += ("dil_conv_3x3", "sep_conv_5x5")
 ALONE = ("max_pool_3x3", "sep_conv_3x3", "dil_conv_3x3", "conv_7x1_1x7", "skip_connect")
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 run = quick_jit(apply, static_argnums=0, static_argnames="train")
 
 

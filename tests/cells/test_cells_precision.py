@@ -22,7 +22,7 @@ from dnas.train.metrics import cross_entropy
 
 BATCH, CLASSES, WORDS, UNITS = 4, 3, 11, 8
 SMALL = dataclasses.replace(SPACES["darts_conv"], num_nodes=2)
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def of_module(module, *inputs, **kwargs):

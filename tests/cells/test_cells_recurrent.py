@@ -28,7 +28,7 @@ WIRINGS = {"supernet": SPACE} | {name: LANGUAGE_GENOTYPES[name]["recurrent"] for
 
 every_wiring = pytest.mark.parametrize("wiring", WIRINGS.values(), ids=WIRINGS)
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 run = quick_jit(apply, static_argnums=0)
 
 

@@ -1,7 +1,6 @@
 """Evaluators that build networks: training from rung to rung, shared weights, zero-cost proxies."""
 
 import dataclasses
-import functools
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +14,6 @@ from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Proposal
 from dnas.core.trials import trial_id
 from dnas.data import base, datasets
-from dnas.evaluate import weight_sharing, zero_cost
 from dnas.evaluate.training import Training
 from dnas.evaluate.weight_sharing import Config, SharedWeightsTask, WeightSharing
 from dnas.evaluate.zero_cost import PROXIES, ZeroCost
@@ -24,23 +22,12 @@ from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
 from dnas.train import images, loop
 
-pytestmark = pytest.mark.xdist_group("evaluate_networks")
+pytestmark = [pytest.mark.xdist_group("evaluate_networks"), pytest.mark.usefixtures("quick_compilation")]
 NETWORK = derived_image.Config(channels=2, cells=3, stem_multiplier=1, auxiliary=False)
 DATA = base.Config(dataset="synthetic", train_portion=0.5, batch_size=32)
 CELL = from_string("|nor_conv_3x3~0|+|skip_connect~0|none~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|")
 OTHER = from_string("|skip_connect~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|")
 NOTHING = from_string("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
-
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def quick():
-  with pytest.MonkeyPatch.context() as patch:
-    for module in (images, weight_sharing, zero_cost):
-      patch.setattr(module, "network_jit", quick_jit)
-    yield
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +74,7 @@ def test_trainings_that_differ_in_their_rates_share_one_program(dataset):
     task = images.RetrainTask(config, NETWORK, DATA, dataset, CELL, 0)
     state = task.init()
     key = loop.step_key(state.key, np.int32(0))
-    return task._step.lower(state, task._pipeline.shuffled(0, key), key, task.rates(0)).as_text()
+    return jax.jit(task._step).lower(state, task._pipeline.shuffled(0, key), key, task.rates(0)).as_text()
 
   others = {"learning_rate": 0.3, "weight_decay": 0.1, "momentum": 0.5, "gradient_clip": 1.0, "drop_path": 0.4, "epochs": 7}
   assert program() == program(**others, schedule="linear") != program(nesterov=True)

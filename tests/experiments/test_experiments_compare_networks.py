@@ -1,7 +1,6 @@
 """Comparisons whose evaluators build networks, and differentiable methods in them, through the launcher on shrunken presets."""
 
 import dataclasses
-import functools
 import itertools
 import json
 import types
@@ -14,19 +13,15 @@ from dnas.evaluate import training, weight_sharing, zero_cost
 from dnas.evaluate.nasbench201_formats import write_npz
 from dnas.evaluate.synthetic_table import planted
 from dnas.report import comparison as comparisons
-from dnas.search import image_workload
-from dnas.supernet import bilevel
-from dnas.train import images
 from dnas.tune import executors
 from experiments import _flags, compare, report
 
-pytestmark = pytest.mark.xdist_group("evaluate_networks")
+pytestmark = [pytest.mark.xdist_group("evaluate_networks"), pytest.mark.usefixtures("quick_compilation")]
 DATA = {"data.dataset": "synthetic", "data.data_dir": "", "data.batch_size": 32, "data.crop_padding": 1}
 TINY = {
   "digits_demo": DATA | {"supernet.channels": 2, "supernet.cells": 3, "supernet.stem_multiplier": 1, "darts.epochs": 1},
   "digits_demo_retrain": DATA | {"network.channels": 2, "network.cells": 3, "network.stem_multiplier": 1, "train.epochs": 2},
 }
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
 
 
 @pytest.fixture(autouse=True)
@@ -37,14 +32,11 @@ def shrunken(monkeypatch):
     return config_lib.replace(load(name, launcher), TINY.get(name, {}))
 
   monkeypatch.setattr(_flags, "load_preset", tiny)
-  for module in (images, weight_sharing, zero_cost, bilevel):
-    monkeypatch.setattr(module, "network_jit", quick_jit)
   ticks = itertools.count(0, 100)
   for module in (weight_sharing, zero_cost):  # every evaluation takes 100 seconds
     monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: next(ticks)))
   evaluate = training.Training.__call__
   monkeypatch.setattr(training.Training, "__call__", lambda self, asked: dataclasses.replace(evaluate(self, asked), cost=100.0))
-  monkeypatch.setattr(image_workload.ImageWorkload, "jit", staticmethod(quick_jit))
 
 
 @pytest.fixture(scope="module")

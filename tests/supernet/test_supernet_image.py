@@ -221,8 +221,8 @@ def test_one_hot_supernet_is_the_derived_network(rig, genotype, request):
   np.testing.assert_allclose(loss, evaluation.gradients.loss, rtol=1e-4)
   expected, got = by_path(chosen(rig.space, evaluation.gradients.weights, module)), by_path(gradient)
   size = float(tree.norm(evaluation.gradients.weights))
-  for path, leaf in expected.items():
-    np.testing.assert_allclose(got[path], leaf, rtol=1e-3, atol=1e-4 * size, err_msg=path)
+  for path, leaf in expected.items():  # rounding: compiled with and without optimizations, either of the two moves by 2e-4
+    np.testing.assert_allclose(got[path], leaf, rtol=1e-3, atol=5e-4 * size, err_msg=path)
   np.testing.assert_allclose(tree.norm(expected), size, rtol=1e-5)  # the supernet has no gradient where nothing was chosen
   moved, unmoved = overlaid(derived.stats, by_path(chosen(rig.space, evaluation.stats, module)))
   assert not unmoved and size > 0.1
@@ -345,7 +345,7 @@ def test_batch_statistics_move_once_and_in_the_weight_step(some_operations, late
 def test_the_second_step_compiles_nothing_and_gives_the_same_bits(some_operations, later, hypergradient, caplog):
   programs = some_operations.programs
   once = step(some_operations, later, hypergradient, seed=9)
-  sizes = programs.gradient._cache_size(), programs.hvp._cache_size()
+  sizes = programs.gradient.program.num_kinds(), programs.hvp.num_kinds()
   with jax.log_compiles():
     jax.jit(lambda x: x + 1)(jnp.zeros(3))
     assert any("Compiling" in record.getMessage() for record in caplog.records)  # so the log would show it
@@ -354,5 +354,5 @@ def test_the_second_step_compiles_nothing_and_gives_the_same_bits(some_operation
     again = step(some_operations, later, hypergradient, seed=9)
     step(some_operations, again[0], hypergradient, seed=9)
   assert [record.getMessage() for record in caplog.records if "Compiling" in record.getMessage()] == []
-  assert (programs.gradient._cache_size(), programs.hvp._cache_size()) == sizes == (1, 1)
+  assert (programs.gradient.program.num_kinds(), programs.hvp.num_kinds()) == sizes == (1, 1)
   assert bits(once) == bits(again)

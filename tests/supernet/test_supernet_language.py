@@ -54,7 +54,7 @@ SMOOTH = dataclasses.replace(SPACE, num_nodes=3, operations=(NONE, "tanh", "sigm
 KEY = jax.random.key(0)
 RATE, CLIP, DECAY = 20.0, 0.25, 5e-7
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0, "xla_cpu_use_fusion_emitters": False})
+quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 @pytest.fixture
@@ -196,7 +196,7 @@ class Rig:
 
   def __init__(self, space, dtype=np.float32):
     self.network, variables = functional.split(language_supernet(CONFIG, space, V, np.random.default_rng(0)))
-    self.programs = bilevel.compiled(self.loss, quick_jit)
+    self.programs = bilevel.compiled(self.loss)
     rng = np.random.default_rng(1)
     arch = {"recurrent": rng.normal(size=space.arch_shape())}
     weights = jax.tree.map(lambda leaf: 5 * leaf, variables.weights)
