@@ -34,11 +34,12 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
+from benchmarks.costs import costs as costs_of
 from dnas.cells.darts_recurrent import SPACE as RECURRENT
 from dnas.cells.language_model import Config as LanguageConfig
 from dnas.cells.precision import PRECISIONS
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
-from dnas.compiler import derivatives
+from dnas.compiler.functions import Compiled
 from dnas.core import devices
 from dnas.core.config import check, check_name, check_not_negative, check_positive
 from dnas.data import base, text
@@ -46,7 +47,7 @@ from dnas.data.datasets import text_from_config
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.report.tables import Table
 from dnas.search.darts import Config as DartsConfig
-from dnas.search.darts import DartsTask
+from dnas.search.darts import DartsTask, StepInputs
 from dnas.search.image_workload import ImageWorkload
 from dnas.search.language_workload import LanguageWorkload
 from dnas.search.seeds import SeedsTask
@@ -182,23 +183,21 @@ def _language(config: SpeedConfig, size: Size) -> Job:
 
 
 def _job_of_search(task: DartsTask, size: Size, examples: int, calls: Mapping[str, int]) -> Job:
-  """`calls` says how often a step calls each of `bilevel.Programs`; with several seeds it is one program."""
-  if size.seeds == 1:
+  """`calls` says how often a step calls each of `bilevel.Programs`."""
+  together = SeedsTask([task, *map(task.reseeded, range(1, size.seeds))]) if size.seeds > 1 else None
+  compiled = {"gradient": task.programs.gradient.program, "arch_gradient": task.programs.arch_gradient.program, "hvp": task.programs.hvp}
 
-    def programs(state: Any) -> list[tuple[Any, tuple[Any, ...], int]]:
-      inputs, search = task.inputs(state.key, state.carry, 1), state.search
-      arguments = search.weights, search.arch, search.stats, (inputs.train_batch, inputs.progress, state.allowed), inputs.key
-      directions = {"hvp": (search.weights,)}
-      return [(getattr(task._programs, name), (*arguments, *directions.get(name, ())), count) for name, count in calls.items()]
+  def inputs(state: Any) -> StepInputs:
+    return together.inputs(state, 1) if together else task.inputs(state.key, state.carry, 1)
 
-    return Job(task, examples, programs, lambda state: task.inputs(state.key, state.carry, 1))
-  together = SeedsTask([task, *map(task.reseeded, range(1, size.seeds))])
-  return Job(
-    together,
-    size.seeds * examples,
-    lambda state: [(together.program(1), (state, *together.inputs(state, 1)), 1)],
-    lambda state: together.inputs(state, 1),
-  )
+  def programs(state: Any) -> list[tuple[Compiled, tuple[Any, ...], int]]:
+    given, search = inputs(state), state.search
+    arguments = search.weights, search.arch, search.stats, (given.train_batch, given.progress, state.allowed), given.key
+    directions = {"hvp": (search.weights,)}
+    functions = {name: compiled[name].wider() if together else compiled[name] for name in calls}
+    return [(functions[name], (*arguments, *directions.get(name, ())), count) for name, count in calls.items()]
+
+  return Job(together or task, size.seeds * examples, programs, inputs)
 
 
 def _retrain(config: SpeedConfig, size: Size) -> Job:
@@ -211,7 +210,10 @@ def _retrain(config: SpeedConfig, size: Size) -> Job:
     key = loop.step_key(state.key, np.int32(1))
     return task._pipeline.shuffled(1, key), key
 
-  return Job(task, size.batch, lambda state: [(task._step, (state, *inputs(state), task.rates(0)), 1)], inputs)
+  def programs(state: images.TrainState) -> list[tuple[Compiled, tuple[Any, ...], int]]:
+    return [(task.gradient, (state.weights, state.stats, *inputs(state), task.rates(0)), 1)]
+
+  return Job(task, size.batch, programs, inputs)
 
 
 FIRST_ORDER = {"gradient": 1, "arch_gradient": 1}
@@ -252,7 +254,7 @@ def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
     row |= {"step": seconds, "to_first": float(np.median(rounds[:, index] / rounds[:, 0])), "examples_per_second": job.examples / seconds}
     inputs = [_seconds(lambda job=job, index=index: jax.block_until_ready(job.inputs(states[index]))) for _ in range(config.steps + 2)]
     row |= {"dispatch": float(np.median(dispatches[:, index])), "input": float(np.median(inputs[2:])) / seconds}
-    costs = [(count, function.costs(*arguments)) for function, arguments, count in job.programs(states[index])]
+    costs = [(count, costs_of(function, *arguments)) for function, arguments, count in job.programs(states[index])]
     row |= {name: sum(count * cost[key] for count, cost in costs) for name, key in (("flops", "flops"), ("bytes", "bytes accessed"))}
     row["memory"] = max(cost["memory"] for _, cost in costs)
     row["device"] = jax.devices()[0].device_kind
@@ -270,10 +272,8 @@ def _compile_times(config: SpeedConfig, size: Size, name: str, root: str) -> dic
   with _compilation_cache(f"{root}/{name}"):
     for kind in ("cold", "warm") if config.warm else ("cold",):
       jax.clear_caches()
-      derivatives.forget()
       times[kind], _ = _first_step(JOBS[name](config, size))
   jax.clear_caches()
-  derivatives.forget()
   return times
 
 

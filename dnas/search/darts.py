@@ -124,6 +124,7 @@ class DartsTask:
   Attributes:
     space: the search space.
     workload: the supernet and its data.
+    programs: what is compiled for its steps.
     epochs: how many epochs there are, those of a projection included.
   """
 
@@ -160,7 +161,7 @@ class DartsTask:
     )
     relaxation = remedy.relaxation(method.relaxation(self.space), self.space)
     self._method = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
-    self._programs = bilevel.compiled(self._loss)
+    self.programs = bilevel.compiled(self._loss)
     self._mean = jax.jit(lambda arch, allowed: relaxations.restrict(relaxation.mean(arch), allowed))
     seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
     self._decisions = remedies.decisions(self.space, seed) if remedy.projection else ()
@@ -201,7 +202,7 @@ class DartsTask:
       (inputs.train_batch, inputs.progress, state.allowed),
       (inputs.valid_batch, inputs.progress, state.allowed),
       inputs.key,
-      programs=self._programs,
+      programs=self.programs,
       method=self._method,
       weight_optimizer=self._weight_optimizer,
       weight_decay=self._config.weight_decay,
@@ -283,7 +284,7 @@ class DartsTask:
     search, rest = state.search, ((batch, np.float32(1), state.allowed), jax.random.fold_in(key, 4))
 
     def gradient(arch: relaxations.Arch) -> relaxations.Arch:
-      return self._programs.arch_gradient(search.weights, arch, search.stats, *rest).gradients.arch
+      return self.programs.arch_gradient(search.weights, arch, search.stats, *rest).gradients.arch
 
     return diagnostics.dominant_eigenvalue(gradient, search.arch, jax.random.fold_in(key, 5))
 

@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dnas.compiler.functions import composed
 from dnas.core.records import SearchResult
 from dnas.search.darts import DartsTask, State, StepInputs
 from dnas.train import loop
@@ -33,11 +32,6 @@ class SeedsTask:
   def __init__(self, tasks: Sequence[DartsTask]):
     """Builds the task; all but the first of `tasks` come from its `reseeded`."""
     self.tasks, self.epochs, self._ends = tuple(tasks), tasks[0].epochs, [0]
-    self._moves = {
-      (move_arch, waits): composed(functools.partial(self._move, move_arch, waits))
-      for move_arch in (False, True)
-      for waits in (False, True)
-    }
 
   def init(self) -> State:
     """See `loop.Task`."""
@@ -55,18 +49,17 @@ class SeedsTask:
 
   def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
-    return self.program(step)(state, *self.inputs(state, step))
+    places, active = self._places(step)
+    move_arch = self.tasks[0].moves_arch(places[0])
+    # The host puts the step together here too: every function that it calls is compiled for all seeds at once.
+    after, metrics = jax.vmap(lambda state, inputs: self.tasks[0].move(state, inputs, move_arch))(state, self.inputs(state, step))
+    return after if active.all() else _chosen(active, after, state), _summarized(metrics, active)
 
-  def inputs(self, state: State, step: int) -> tuple[StepInputs, np.ndarray]:
-    """Returns what a step is given, with an axis of seeds in front, and which searches take it, bool (seeds,)."""
+  def inputs(self, state: State, step: int) -> StepInputs:
+    """Returns what a step is given, with an axis of seeds in front."""
     given = [_take((state.key, state.carry), np.int32(index)) for index in range(len(self.tasks))]
-    places, active = self._places(step)
-    return _stack([task.inputs(*one, place) for task, one, place in zip(self.tasks, given, places, strict=True)]), active
-
-  def program(self, step: int) -> Any:
-    """Returns the compiled function of a step, (state, inputs, active) to the state after it and its metrics."""
-    places, active = self._places(step)
-    return self._moves[self.tasks[0].moves_arch(places[0]), not active.all()]
+    places, _ = self._places(step)
+    return _stack([task.inputs(*one, place) for task, one, place in zip(self.tasks, given, places, strict=True)])
 
   def _places(self, step: int) -> tuple[list[int], np.ndarray]:
     """Returns the step that each search is at, and which of them do not wait for the others."""
@@ -107,16 +100,19 @@ class SeedsTask:
   def _lengths(self, epoch: int) -> list[int]:
     return [task.end_of_epoch(epoch + 1) - task.end_of_epoch(epoch) for task in self.tasks]
 
-  def _move(
-    self, move_arch: bool, waits: bool, states: State, inputs: StepInputs, active: jax.Array
-  ) -> tuple[State, Mapping[str, jax.Array]]:
-    after, metrics = jax.vmap(lambda state, inputs: self.tasks[0].move(state, inputs, move_arch))(states, inputs)
-    if waits:
-      choose = jax.vmap(lambda go, new, old: jax.tree.map(functools.partial(jnp.where, go), new, old))
-      after = choose(active, after, states)
-    metrics = {name: jnp.where(active, values, 0) for name, values in metrics.items()}
-    each = {f"{index}/{name}": values[index] for name, values in metrics.items() for index in range(len(self.tasks))}
-    return after, {"loss": metrics["loss"].sum() / active.sum(), **each}
+
+@jax.jit
+def _chosen(active: jax.Array, after: State, before: State) -> State:
+  """Returns the states after a step of the searches that took it, and before it of those that wait."""
+  return jax.vmap(lambda go, new, old: jax.tree.map(functools.partial(jnp.where, go), new, old))(active, after, before)
+
+
+@jax.jit
+def _summarized(metrics: Mapping[str, jax.Array], active: jax.Array) -> dict[str, jax.Array]:
+  """Returns the mean loss of the searches that took a step, and the metrics of each."""
+  metrics = {name: jnp.where(active, values, 0) for name, values in metrics.items()}
+  each = {f"{index}/{name}": values[index] for name, values in metrics.items() for index in range(len(active))}
+  return {"loss": metrics["loss"].sum() / active.sum(), **each}
 
 
 @jax.jit

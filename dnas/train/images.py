@@ -173,6 +173,7 @@ class RetrainTask:
 
   Attributes:
     network: the static part of the network.
+    gradient: of `training_loss` in the weights.
     evaluate: ((weights, stats), split on the device) to loss and accuracy, in evaluation mode.
   """
 
@@ -207,7 +208,8 @@ class RetrainTask:
     )
     self.network, self._initial = functional.split(module)
     loss = functools.partial(training_loss, network=self.network, drops=config.drop_path > 0, auxiliary=network_config.auxiliary)
-    self._step = assembled(functools.partial(train_step, gradient=Loss(loss, (0,)).gradient((0,)), config=config))
+    self.gradient = Loss(loss, (0,)).gradient((0,))
+    self._step = assembled(functools.partial(train_step, gradient=self.gradient, config=config))
 
     def predict(variables: functional.Variables, images: jax.Array) -> jax.Array:
       return functional.apply(self.network, variables, images, train=False)[0][0]

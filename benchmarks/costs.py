@@ -1,0 +1,43 @@
+"""What a compiled function costs, by XLA's own count."""
+
+import math
+from typing import Any
+
+import jax
+
+from dnas.compiler.functions import Compiled
+
+
+def costs(function: Compiled, *args: Any) -> dict[str, float]:
+  """Returns what a call of a function costs that was called with such arguments: 'flops', 'bytes accessed', and 'memory' in bytes.
+
+  'memory' is the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the program that runs
+  then has for itself.
+  """
+  leaves, structure = jax.tree.flatten(args)
+  found = function.chains[structure, tuple(map(jax.typeof, leaves)), True]
+  if found is None:
+    program = function.whole.lower(*args).compile()
+    memory = program.memory_analysis()
+    peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes if memory else float("nan")
+    return _counts(program) | {"memory": float(peak)}
+  chain, total = found[0], {"flops": 0.0, "bytes accessed": 0.0}
+  sizes = dict(enumerate(map(_size, [*map(jax.typeof, chain.consts), *map(jax.typeof, leaves)])))
+  live = peak = sum(sizes.values())
+  for program, _, writes, dead in chain.calls:
+    sizes.update(zip(writes, map(_size, program.made), strict=True))
+    memory = program.compiled.memory_analysis()
+    total = {name: value + total[name] for name, value in _counts(program.compiled).items()}
+    live += sum(sizes[slot] for slot in writes)
+    peak = max(peak, live + (memory.temp_size_in_bytes if memory else 0))
+    live -= sum(sizes[slot] for slot in dead if slot >= chain.given)
+  return total | {"memory": float(peak)}
+
+
+def _counts(program: jax.stages.Compiled) -> dict[str, float]:
+  counted = program.cost_analysis() or {}
+  return {name: counted.get(name, float("nan")) for name in ("flops", "bytes accessed")}
+
+
+def _size(x: Any) -> int:
+  return math.prod(x.shape) * x.dtype.itemsize

@@ -1,0 +1,124 @@
+"""Chains of compiled programs, which the host calls one after the other; it waits for none of them."""
+
+import collections
+import concurrent.futures
+import os
+import weakref
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dnas.compiler.pieces import trace
+
+
+class Program:
+  """A compiled function of arrays. Results that are arguments it leaves to the caller, since XLA would copy them.
+
+  Attributes:
+    shapes: types of its arguments.
+    function: what is compiled, to the list of what it makes.
+    made: types of that.
+    gives: for every result whether it is an argument (0) or made (1), and its place among those.
+    out: the tree of the types of the results.
+  """
+
+  def __init__(self, name: str, function: Callable[..., Any], arguments: Any):
+    """Traces a function of a tuple of trees; compiles nothing yet."""
+    self.shapes, structure = jax.tree.flatten(arguments)
+    traced = trace(lambda *leaves: function(*jax.tree.unflatten(structure, leaves)), self.shapes)
+    given = {id(v): (0, place) for place, v in enumerate(traced.inputs)}
+    made = {id(v): v for v in traced.results if id(v) not in given}
+    places = given | {key: (1, place) for place, key in enumerate(made)}
+    self.gives, self.made, self.out = [places[id(v)] for v in traced.results], list(map(shape_of, made.values())), traced.out
+    self.function = traced.part(traced.inputs, traced.eqns, list(made.values()))
+    program = lambda *args: self.function(*args)  # noqa: E731
+    program.__name__ = name
+    self.jitted, self.compiled = jax.jit(program), None
+
+  def prepare(self, pool: concurrent.futures.Executor) -> concurrent.futures.Future:
+    """Has it compiled for the first device, if it is not; the future is done once it is."""
+    return pool.submit(self._compile, None if self.compiled else self.jitted.lower(*self.shapes))
+
+  def _compile(self, lowered: jax.stages.Lowered | None) -> None:
+    self.compiled = lowered.compile() if lowered else self.compiled
+
+
+def shape_of(x: Any) -> jax.ShapeDtypeStruct:
+  """Returns the type of a variable as `jax.jit` takes it."""
+  return jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype, weak_type=x.aval.weak_type)
+
+
+_PROGRAMS: weakref.WeakValueDictionary[Hashable, Program] = weakref.WeakValueDictionary()
+
+
+def kept(key: Hashable, name: str, function: Callable[..., Any], arguments: Any) -> Program:
+  """Returns the program of this key, which is made if there is none; it is kept as long as something that calls it lives."""
+  program = _PROGRAMS.get(key)
+  if program is None:
+    program = _PROGRAMS[key] = Program(name, function, arguments)
+  return program
+
+
+class Call(NamedTuple):
+  """A call of a program: the slots of values that it reads and writes, and those that nobody needs after it."""
+
+  program: Program
+  reads: list[int]
+  writes: range
+  dead: list[int]
+
+
+class Chain:
+  """Calls of programs; it is put together with slots in the place of arrays."""
+
+  def __init__(self, consts: Sequence[Any], num_inputs: int, waits: bool):
+    """Begins with slots for constants and then inputs. `waits` says whether programs wait for those before them."""
+    self.consts, self.calls, self.results, self.waits = consts, [], [], waits
+    self.given = self.size = len(consts) + num_inputs
+
+  def add(self, program: Program, slots: Any) -> Any:
+    """Calls a program with a tree of slots, and returns that of the results."""
+    reads, writes = jax.tree.leaves(slots), range(self.size, self.size + len(program.made))
+    self.size = writes.stop
+    self.calls.append(Call(program, reads, writes, []))
+    return jax.tree.unflatten(jax.tree.structure(program.out), [(reads, writes)[kind][place] for kind, place in program.gives])
+
+  def end(self, results: list[Any]) -> "Chain":
+    """Says what is returned, slots or values, and drops what that does not need."""
+    self.results, calls = results, []
+    needed = {slot for slot in results if isinstance(slot, int)}
+    for call in reversed(self.calls):
+      if not needed.isdisjoint(call.writes):
+        calls.append(call._replace(dead=[slot for slot in {*call.reads, *call.writes} if slot not in needed]))
+        needed.update(call.reads)
+    self.calls = calls[::-1]
+    return self
+
+  def __call__(self, leaves: Sequence[Any], prepared: bool = True, first: bool = False) -> list[Any]:
+    """Returns the results for some inputs. The `first` time programs are prepared, several at a time, while those before them run.
+
+    They are for the first device; if they are not `prepared`, `jax.jit` compiles them for whatever it is given.
+    """
+    values = [*self.consts, *leaves, *[None] * (self.size - self.given)]
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+      ready, waiting = {}, collections.deque()
+      for call in self.calls:
+        if first:
+          ready[call.program] = ready.get(call.program) or call.program.prepare(pool)
+        waiting.append(call)
+        while waiting and (not first or ready[waiting[0].program].done() or call is self.calls[-1]):
+          if first:
+            ready[waiting[0].program].result()
+          self._run(waiting.popleft(), values, prepared)
+    return [values[slot] if isinstance(slot, int) else jnp.asarray(slot) for slot in self.results]
+
+  def _run(self, call: Call, values: list[Any], prepared: bool) -> None:
+    made = (call.program.compiled if prepared else call.program.jitted)(*(values[slot] for slot in call.reads))
+    if self.waits:
+      jax.block_until_ready(made)
+    for slot, value in zip(call.writes, made, strict=True):
+      values[slot] = value
+    for slot in call.dead:
+      values[slot] = None
