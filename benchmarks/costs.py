@@ -20,23 +20,23 @@ def costs(function: Compiled, *args: Any) -> dict[str, float]:
     program = function.whole.lower(*args).compile()
     memory = program.memory_analysis()
     peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes if memory else float("nan")
-    return _counts(program) | {"memory": float(peak)}
+    return _counts(program, float("nan")) | {"memory": float(peak)}
   chain, total = found[0], {"flops": 0.0, "bytes accessed": 0.0}
   sizes = dict(enumerate(map(_size, [*map(jax.typeof, chain.consts), *map(jax.typeof, leaves)])))
   live = peak = sum(sizes.values())
   for program, _, writes, dead in chain.calls:
     sizes.update(zip(writes, map(_size, program.made), strict=True))
     memory = program.compiled.memory_analysis()
-    total = {name: value + total[name] for name, value in _counts(program.compiled).items()}
+    total = {name: value + total[name] for name, value in _counts(program.compiled, 0.0).items()}  # what only copies is not counted
     live += sum(sizes[slot] for slot in writes)
     peak = max(peak, live + (memory.temp_size_in_bytes if memory else 0))
     live -= sum(sizes[slot] for slot in dead if slot >= chain.given)
   return total | {"memory": float(peak)}
 
 
-def _counts(program: jax.stages.Compiled) -> dict[str, float]:
+def _counts(program: jax.stages.Compiled, unknown: float) -> dict[str, float]:
   counted = program.cost_analysis() or {}
-  return {name: counted.get(name, float("nan")) for name in ("flops", "bytes accessed")}
+  return {name: counted.get(name, unknown) for name in ("flops", "bytes accessed")}
 
 
 def _size(x: Any) -> int:

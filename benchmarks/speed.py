@@ -40,7 +40,7 @@ from dnas.cells.language_model import Config as LanguageConfig
 from dnas.cells.precision import PRECISIONS
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
 from dnas.compiler.functions import Compiled
-from dnas.core import devices
+from dnas.core import devices, program_cache
 from dnas.core.config import check, check_name, check_not_negative, check_positive
 from dnas.data import base, text
 from dnas.data.datasets import text_from_config
@@ -311,7 +311,7 @@ def _compilation_cache(folder: str) -> Iterator[None]:
   """Keeps compiled programs in a folder, and those of before elsewhere."""
   before = jax.config.jax_compilation_cache_dir
   compilation_cache.reset_cache()
-  _run.use_compilation_cache(folder)
+  program_cache.use(folder, float("inf"))
   try:
     yield
   finally:

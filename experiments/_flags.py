@@ -39,6 +39,7 @@ class Options:
     save_every_steps: steps between checkpoints within an epoch; 0 saves at the ends of epochs alone.
     keep_checkpoints: how many checkpoints to keep.
     compilation_cache: folder in which compiled programs are kept between runs; 'none' keeps none.
+    compilation_cache_gb: how many gigabytes the programs in it may have; those go that were not used for longest.
     devices: how many devices of this machine share every batch, 0 for all; a run may go on with another number, but for rounding.
     coordinator: host:port of process 0, where several processes share every batch, on one machine or more; start the same command in
       each, with its --process_id, on a --workdir that all of them see. Empty for one process.
@@ -53,6 +54,7 @@ class Options:
   save_every_steps: int = 200
   keep_checkpoints: int = 2
   compilation_cache: str = "~/.cache/dnas/compilation"
+  compilation_cache_gb: float = 2.0
   devices: int = 1
   coordinator: str = ""
   num_processes: int = 1
@@ -61,7 +63,7 @@ class Options:
 
   def __post_init__(self):
     config_lib.check_not_negative(save_every_steps=self.save_every_steps, devices=self.devices)
-    config_lib.check_positive(keep_checkpoints=self.keep_checkpoints)
+    config_lib.check_positive(keep_checkpoints=self.keep_checkpoints, compilation_cache_gb=self.compilation_cache_gb)
     config_lib.check_positive(num_processes=self.num_processes)
     given = bool(self.coordinator)
     mend = "give --coordinator=host:port of the first of them" if not given else "it needs none with one process, so give --num_processes"

@@ -7,14 +7,10 @@ import os
 import pathlib
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import jax
-
-from dnas.core import devices
-from dnas.core.errors import InputError
+from dnas.core import devices, program_cache
 from dnas.data.base import Dataset
 from dnas.search.stages import Start
 from dnas.search.workload import Workload
@@ -68,22 +64,6 @@ class TrainParts:
   about: str = ""
 
 
-def use_compilation_cache(folder: str) -> None:
-  """Keeps compiled programs between runs in a folder; 'none' keeps none. Raises InputError if the folder cannot be made."""
-  if folder == "none":
-    jax.config.update("jax_compilation_cache_dir", None)
-    return
-  path = pathlib.Path(folder).expanduser()
-  try:
-    path.mkdir(parents=True, exist_ok=True)
-  except OSError as e:
-    raise InputError(f"--compilation_cache={folder} cannot be made ({os.strerror(e.errno)}); give another folder, or 'none'.") from None
-  jax.config.update("jax_compilation_cache_dir", str(path))
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-  # JAX writes a program in place: while another run does so, or after one was killed there, it is read in part, and then compiled anew.
-  warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
-
-
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of malloc.h
 
 
@@ -101,7 +81,7 @@ def keep_freed_memory() -> None:
 def prepare(options: Options) -> None:
   """Sets up what compiles and computes, before anything does. Raises InputError for a folder, devices or processes that cannot be had."""
   keep_freed_memory()
-  use_compilation_cache(options.compilation_cache)
+  program_cache.use(options.compilation_cache, 1e9 * options.compilation_cache_gb)
   if options.num_processes > 1:
     devices.connect(options.coordinator, options.num_processes, options.process_id)
     if not devices.is_first():

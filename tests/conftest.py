@@ -2,7 +2,7 @@
 
 import contextlib
 import logging
-import pathlib
+import os
 import tempfile
 
 import jax
@@ -10,10 +10,12 @@ import jax.numpy as jnp
 import matplotlib
 import pytest
 
+from dnas.core import program_cache
+
 matplotlib.use("Agg")
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-jax.config.update("jax_compilation_cache_dir", str(pathlib.Path(tempfile.gettempdir()) / "dnas-test-compilation-cache"))
+program_cache.use(f"{tempfile.gettempdir()}/dnas-test-compilation-cache-{os.geteuid()}", 2e9)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

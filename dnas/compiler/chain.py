@@ -4,7 +4,7 @@ import collections
 import concurrent.futures
 import os
 import weakref
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -32,8 +32,8 @@ class Program:
     made = {id(v): v for v in traced.results if id(v) not in given}
     places = given | {key: (1, place) for place, key in enumerate(made)}
     self.gives, self.made, self.out = [places[id(v)] for v in traced.results], list(map(shape_of, made.values())), traced.out
-    self.function = traced.part(traced.inputs, traced.eqns, list(made.values()))
-    program = lambda *args: self.function(*args)  # noqa: E731
+    self.function = part = traced.part(traced.inputs, traced.eqns, list(made.values()))
+    program = lambda *args: part(*args)  # noqa: E731
     program.__name__ = name
     self.jitted, self.compiled = jax.jit(program), None
 
@@ -96,29 +96,26 @@ class Chain:
     self.calls = calls[::-1]
     return self
 
-  def __call__(self, leaves: Sequence[Any], prepared: bool = True, first: bool = False) -> list[Any]:
-    """Returns the results for some inputs. The `first` time programs are prepared, several at a time, while those before them run.
-
-    They are for the first device; if they are not `prepared`, `jax.jit` compiles them for whatever it is given.
-    """
+  def __call__(self, leaves: Sequence[Any], prepared: bool, first: bool = False) -> list[Any]:
+    """Returns the results. The `first` time programs are compiled, for the first device; where they are not `prepared`, by `jax.jit`."""
     values = [*self.consts, *leaves, *[None] * (self.size - self.given)]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-      ready, waiting = {}, collections.deque()
-      for call in self.calls:
-        if first:
-          ready[call.program] = ready.get(call.program) or call.program.prepare(pool)
-        waiting.append(call)
-        while waiting and (not first or ready[waiting[0].program].done() or call is self.calls[-1]):
-          if first:
-            ready[waiting[0].program].result()
-          self._run(waiting.popleft(), values, prepared)
+    for call in self._prepared() if first else self.calls:
+      made = (call.program.compiled if prepared else call.program.jitted)(*(values[slot] for slot in call.reads))
+      if self.waits:
+        jax.block_until_ready(made)
+      for slot, value in zip(call.writes, made, strict=True):
+        values[slot] = value
+      for slot in call.dead:
+        values[slot] = None
     return [values[slot] if isinstance(slot, int) else jnp.asarray(slot) for slot in self.results]
 
-  def _run(self, call: Call, values: list[Any], prepared: bool) -> None:
-    made = (call.program.compiled if prepared else call.program.jitted)(*(values[slot] for slot in call.reads))
-    if self.waits:
-      jax.block_until_ready(made)
-    for slot, value in zip(call.writes, made, strict=True):
-      values[slot] = value
-    for slot in call.dead:
-      values[slot] = None
+  def _prepared(self) -> Iterator[Call]:
+    """Yields the calls, each as soon as its program is ready, while later programs are being prepared, several at a time."""
+    ready, waiting = {}, collections.deque()
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+      for call in self.calls:
+        ready[call.program] = ready.get(call.program) or call.program.prepare(pool)
+        waiting.append(call)
+        while waiting and (ready[waiting[0].program].done() or call is self.calls[-1]):
+          ready[waiting[0].program].result()
+          yield waiting.popleft()

@@ -45,11 +45,11 @@ def gradient(traced: Traced, cut: Sequence[Piece], ever: Collection[Variable], w
   for (piece, mask, live, program, pull_back), reached in zip(reversed(tape), reversed(_reached(cut, wanted)), strict=True):
     if any(live) and any(reached):
       made, keeps = _chosen(piece.outputs, live), tuple(_chosen(reached, mask))
-      arguments = program.out[1], list(map(shape_of, made))
-      backward = kept(("backward", program, keeps), f"{piece.name}_backward", lambda pull, g, keeps=keeps: _chosen(pull(g)[0], keeps), arguments)
+      shapes = program.out[1], list(map(shape_of, made))
+      backward = kept(("backward", program, keeps), f"{piece.name}_backward", functools.partial(_backward, keeps), shapes)
       for v, slot in zip(_chosen(piece.inputs, reached), chain.add(backward, (pull_back, list(map(total, made)))), strict=True):
         parts.setdefault(v, []).append(slot)
-  chain.end([*(slots[v] if variables([v]) else v.val for v in traced.results), *map(total, wanted)])
+  chain.end([*(slots[v] if variables([v]) else np.asarray(v.val, v.aval.dtype) for v in traced.results), *map(total, wanted)])
   return chain
 
 
@@ -69,7 +69,8 @@ def along(chain: Chain, moving: Sequence[int], wanted: Sequence[Variable]) -> Ch
     slots.update(zip(writes, made, strict=True))
     tangents.update((slot, tangent) for slot, tangent in zip(writes, changes, strict=True) if tangent is not None)
   gradients = chain.results[len(chain.results) - len(wanted) :]
-  return other.end([tangents[slot] if isinstance(slot, int) and slot in tangents else np.zeros(v.aval.shape, v.aval.dtype) for slot, v in zip(gradients, wanted, strict=True)])
+  nothing = [np.zeros(v.aval.shape, v.aval.dtype) for v in wanted]
+  return other.end([tangents.get(slot, zeros) if isinstance(slot, int) else zeros for slot, zeros in zip(gradients, nothing, strict=True)])
 
 
 def _reached(cut: Sequence[Piece], start: Collection[Variable]) -> list[Mask]:
@@ -113,6 +114,10 @@ def _forward(piece: Piece, mask: Mask, live: Mask) -> Callable[..., tuple[list[j
     return outputs, pull_back
 
   return forward
+
+
+def _backward(keeps: Mask, pull_back: Callable[..., Any], cotangents: list[jax.Array]) -> list[jax.Array]:
+  return _chosen(pull_back(cotangents)[0], keeps)
 
 
 def _moved(function: Callable[..., list[jax.Array]], mask: Mask) -> Callable[..., tuple[list[jax.Array], list[jax.Array | None]]]:

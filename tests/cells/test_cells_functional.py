@@ -4,11 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from dnas.core.segments import Segmented
 from flax import nnx
 
+from benchmarks.costs import costs
 from dnas.cells import functional, rectifier
 from dnas.cells.operations import OperationStack
+from dnas.compiler import functions
+from dnas.compiler.functions import Loss
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CHANNELS, EDGES, IMAGE = 4, 2, 8
@@ -34,14 +36,11 @@ def gradient_of(segments: bool, rematerialize: bool = False):
   network, variables = functional.split(Chain(segments, rematerialize))
   x = jnp.asarray(np.random.default_rng(1).normal(size=(3, IMAGE, IMAGE, CHANNELS)), jnp.float32)
 
-  def gradient(weights, stats, x):
-    def loss(weights):
-      out, new = functional.apply(network, functional.Variables(weights, stats), x, train=True)
-      return jnp.square(out).mean() + out[0, 0, 0, 0], new
+  def loss(weights, stats, x):
+    out, new = functional.apply(network, functional.Variables(weights, stats), x, train=True)
+    return jnp.square(out).mean() + out[0, 0, 0, 0], new
 
-    return jax.value_and_grad(loss, has_aux=True)(weights)
-
-  return Segmented(gradient), (variables.weights, variables.stats, x)
+  return Loss(loss, (0,)).gradient((0,)), (variables.weights, variables.stats, x)
 
 
 def close(ours, theirs):
@@ -57,19 +56,25 @@ def test_values_gradients_and_statistics_are_those_of_the_module(rematerialize):
 
 def test_rematerialization_takes_less_memory_and_more_arithmetic():
   (kept, arguments), (anew, _) = gradient_of(True), gradient_of(True, rematerialize=True)
-  before, after = kept.costs(*arguments), anew.costs(*arguments)
+  kept(*arguments), anew(*arguments)
+  before, after = costs(kept, *arguments), costs(anew, *arguments)
   assert after["memory"] < before["memory"] and after["flops"] > before["flops"]
 
 
 def test_a_gradient_in_segments_keeps_less_than_one_of_the_whole():
   """Where every operation is a segment, only what products and convolutions made, and the sums of the batch, is kept between programs."""
   parts, arguments = gradient_of(True)
-  sequence, _ = parts.made(*jax.tree.flatten(arguments))
+  parts(*arguments)
   images = 3 * IMAGE * IMAGE * CHANNELS
-  forward = next(call for call in sequence._calls if call.program.name.startswith("segment"))
-  kept = [sequence._avals[number].size for number in forward.outputs]
+  forward = programs_of(parts, "segment__evaluated")[0]
   # Two layers, each with what is convolved and what is multiplied, of both edges; and the output.
-  assert sorted(size // (EDGES * images) for size in kept if size >= images) == [1] * 5
+  assert sorted(v.size // (EDGES * images) for v in forward.made if v.size >= images) == [1] * 5
+
+
+def programs_of(function, name: str):
+  """Returns the programs of this name that a function calls which was called with one kind of arguments."""
+  (found,) = function.chains.values()
+  return [call.program for call in found[0].calls if call.program.jitted.__name__ == name]
 
 
 class Edges(nnx.Module):
@@ -96,26 +101,21 @@ def gradient_of_edges(edges: int):
   network, variables = functional.split(Edges(edges))
   x = jnp.asarray(np.random.default_rng(1).normal(size=(2, IMAGE, IMAGE, CHANNELS)), jnp.float32)
 
-  def gradient(weights, stats, x, factors):
-    def loss(weights, factors):
-      out, new = functional.apply(network, functional.Variables(weights, stats), x, factors, train=True)
-      return jnp.square(out).mean() + out[0, 0, 0, 0], new
+  def loss(weights, factors, stats, x):
+    out, new = functional.apply(network, functional.Variables(weights, stats), x, factors, train=True)
+    return jnp.square(out).mean() + out[0, 0, 0, 0], new
 
-    return jax.value_and_grad(loss, (0, 1), has_aux=True)(weights, factors)
-
-  return gradient, (variables.weights, variables.stats, x, jnp.arange(1.0, edges + 1))
+  return Loss(loss, (0, 1)).gradient((0, 1)), (variables.weights, jnp.arange(1.0, edges + 1), variables.stats, x)
 
 
-def test_a_stack_edge_by_edge_is_the_stack_and_all_heights_share_their_programs():
-  found = []
-  for edges in (3, 2):
-    gradient, arguments = gradient_of_edges(edges)
-    segmented = Segmented(gradient)
-    close(segmented(*arguments), jax.jit(gradient)(*arguments))
-    ((sequence, _),) = segmented._made.values()
-    found.append([call.program for call in sequence._calls if call.program.name == "segment__evaluated"])
-    assert len(found[-1]) == 2 * edges  # each edge forward and backward
-  assert {*found[0]} == {*found[1]} and len({*found[0]}) == 2
+def test_a_stack_edge_by_edge_is_the_stack_and_all_heights_share_their_programs(monkeypatch):
+  monkeypatch.setattr(functions, "LEAST_REPETITION", 0)
+  cut = [gradient_of_edges(edges) for edges in (3, 2)]
+  for function, arguments in cut:
+    close(function(*arguments), function.whole(*arguments))
+  for name in ("segment__evaluated", "segment__evaluated_backward"):
+    many, few = (programs_of(function, name) for function, _ in cut)
+    assert (len(many), len(few)) == (3, 2) and len({*many, *few}) == 1  # each edge
 
 
 def test_statistics_stay_in_evaluation():

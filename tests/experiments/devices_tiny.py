@@ -8,11 +8,11 @@ import sys
 import jax
 from tiny_runs import TEXT_TRAIN, cache_flag
 
-from dnas.core import devices
+from dnas.core import devices, program_cache
 from dnas.search import darts
 from dnas.train import loop
 from dnas.train.checkpoint import Checkpoints
-from experiments import _image, _language, _run, search, train
+from experiments import _image, _language, search, train
 
 SPACE = ("--space=nasbench201", "--data.dataset=synthetic", "--data.batch_size=32")
 CELL = "|skip_connect~0|+|nor_conv_1x1~0|none~1|+|none~0|avg_pool_3x3~1|skip_connect~2|"
@@ -50,7 +50,7 @@ def losses(run, folder, first=0):
 if __name__ == "__main__":
   devices.use(int(sys.argv[1]))
   assert sys.argv[1] == "1" or int(os.environ["PJRT_NPROC"]) >= 4 * int(sys.argv[1])  # threads enough for all that may wait at a time
-  _run.use_compilation_cache(cache_flag().partition("=")[2] if jax.config.jax_compilation_cache_dir else "none")
+  program_cache.use(cache_flag().partition("=")[2] if jax.config.jax_compilation_cache_dir else "none", 2e9)
   outcomes = {run: losses(run, sys.argv[2]) for run in RUNS}
   assert all(placed == {int(sys.argv[1])} for _, placed in outcomes.values()), outcomes
   pipeline = task_of("train")._pipeline

@@ -376,7 +376,7 @@ def test_the_demo_searches_once_and_retrains_all_cells_alike(tmp_path, monkeypat
   found = str(tmp_path / "demo" / "search")
   assert searches == [(PRESETS[preset].CONFIG, found)]
   assert sorted(flags["genotype"] for flags in trainings) == sorted([found, "random:0", "random:1"])
-  assert {tuple(sorted(set(flags) - {"genotype", "workdir"})) for flags in trainings} == {("compilation_cache",)}
+  assert {tuple(sorted(set(flags) - {"genotype", "workdir"})) for flags in trainings} == {("compilation_cache", "compilation_cache_gb")}
   assert len({flags["workdir"] for flags in trainings}) == 3
   out = capsys.readouterr().out
   assert said in out and "better than 2 of 2" in out
