@@ -1,32 +1,48 @@
 # `make demo` and `make test` do all their own set-up; a machine needs Python 3.11 to 3.13 and the network for the first run.
+# They install the versions that were tested with this Python; `make try-newest` installs the newest of everything.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+VERSION := $(shell $(PYTHON) -c "import sys; print('%d.%d' % sys.version_info[:2])")
+CONSTRAINTS ?= constraints/python$(VERSION).txt
+READY := $(VENV)/ready-$(VERSION)-$(notdir $(CONSTRAINTS))
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: demo demo-text test lint clean
+.PHONY: demo demo-text test test-small try-newest lint clean
 
-demo: $(VENV)/ready
+demo: $(READY)
 	$(BIN)/python -m experiments.demo --workdir=runs/demo
 
-demo-text: $(VENV)/ready
+demo-text: $(READY)
 	$(BIN)/python -m experiments.demo --search=text_demo --workdir=runs/demo_text
 
-test: $(VENV)/ready-dev lint
+test: $(READY)-dev lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-lint: $(VENV)/ready-dev
+# What every supported version passes; older versions may warn.
+test-small: $(READY)-dev
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m versions -W default
+
+# The newest of everything, whatever was tested; what it installed is in .venv-newest/installed.txt.
+try-newest:
+	rm -rf .venv-newest
+	$(MAKE) .venv-newest/ready-$(VERSION)-null-dev VENV=.venv-newest CONSTRAINTS=/dev/null
+	.venv-newest/bin/python -m pip freeze --exclude-editable > .venv-newest/installed.txt
+	$(MAKE) test VENV=.venv-newest CONSTRAINTS=/dev/null
+
+lint: $(READY)-dev
 	$(BIN)/ruff check .
 
-$(VENV)/ready: pyproject.toml requirements.txt
-	$(PYTHON) -c "import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else 'dnas needs Python 3.11 to 3.13; set PYTHON=python3.12, say')"
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+$(READY): pyproject.toml requirements.txt $(wildcard $(CONSTRAINTS))
+	$(PYTHON) -c "import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else 'dnas needs Python 3.11 to 3.13; set PYTHON=python3.13, say')"
+	$(PYTHON) -m venv --clear $(VENV)
+	$(PIP) -r requirements.txt
 	touch $@
 
-$(VENV)/ready-dev: $(VENV)/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+$(READY)-dev: $(READY)
+	$(PIP) -e ".[dev]"
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs build *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-lowest runs build *.egg-info

@@ -149,6 +149,7 @@ def test_the_project_keeps_its_rules():
   assert violations(ROOT) == []
 
 
+@pytest.mark.versions
 def test_every_module_imports_alone():
   assert import_failures(ROOT) == {}
 

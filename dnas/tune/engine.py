@@ -31,7 +31,6 @@ class Assignment(NamedTuple):
     address: of the study.
     config: of the study.
     number: of the trial.
-    trial_id: of the trial in its storage.
     point: what it tries.
     folder: of its training.
     resumed: after how many epochs another trial has left that training; 0 for a new one.
@@ -40,7 +39,6 @@ class Assignment(NamedTuple):
   address: studies.Address
   config: studies.Config
   number: int
-  trial_id: int
   point: Point
   folder: str
   resumed: int
@@ -72,21 +70,22 @@ class Reports:
   def __init__(self, assignment: Assignment):
     """Opens the study."""
     self._assignment, self._seen = assignment, 0
-    self._study = assignment.address.load(assignment.config)
-    self._storage = self._study._storage
-    self.pruned_at = self._storage.get_trial(assignment.trial_id).user_attrs.get("pruned_at", 0)
+    self._database = assignment.address.open()
+    self._study = assignment.address.load(assignment.config, self._database)
+    self._trial_id = studies.trial_id(self._study, self._database, assignment.number)
+    self.pruned_at = self._database.get_trial(self._trial_id).user_attrs.get("pruned_at", 0)
 
   def ends(self, values: list[float]) -> bool:
     """Reports the values of the epochs so far, each once, and returns whether the trial ends here."""
-    trial_id = self._assignment.trial_id
+    trial_id = self._trial_id
     if len(self._study.directions) > 1 or self._assignment.config.pruner == "none":
       return False
     for epoch in range(self._seen + 1, len(values) + 1):
-      self._storage.set_trial_intermediate_value(trial_id, epoch, values[epoch - 1])
-      ended = self._study.pruner.prune(self._study, self._storage.get_trial(trial_id))
+      self._database.set_trial_intermediate_value(trial_id, epoch, values[epoch - 1])
+      ended = self._study.pruner.prune(self._study, self._database.get_trial(trial_id))
       if ended and epoch > self._assignment.resumed and not self.pruned_at:
         self.pruned_at = epoch
-        self._storage.set_trial_user_attr(trial_id, "pruned_at", epoch)
+        self._database.set_trial_user_attr(trial_id, "pruned_at", epoch)
       self._seen = epoch
     return bool(self.pruned_at)
 
@@ -157,6 +156,7 @@ class Driver:
   def __post_init__(self):
     self._active: dict[int, Assignment] = {}  # by job
     self._deaths: dict[int, int] = {}
+    self._database = self.address.open()
 
   def run(self) -> None:
     """Runs what is missing.
@@ -210,7 +210,7 @@ class Driver:
   def _assignment(self, trial: FrozenTrial) -> Assignment:
     attrs = trial.user_attrs
     folder, resumed = attrs["folder"], attrs.get("resumed", 0)
-    return Assignment(self.address, self.config, trial.number, trial._trial_id, point_of(trial), folder, resumed)
+    return Assignment(self.address, self.config, trial.number, point_of(trial), folder, resumed)
 
   def _end(self, done: Done) -> None:
     assignment = self._active.pop(done.job)
@@ -246,4 +246,4 @@ class Driver:
 
   def _note(self, assignment: Assignment, **notes: Any) -> None:
     for name, value in notes.items():
-      self.study._storage.set_trial_user_attr(assignment.trial_id, name, value)
+      self._database.set_trial_user_attr(studies.trial_id(self.study, self._database, assignment.number), name, value)

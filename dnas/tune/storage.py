@@ -58,7 +58,8 @@ def open_storage(url: str, patience: float) -> BaseStorage:
     form = "sqlite:////FOLDER/study.db, journal:////FOLDER/study.log or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
     raise InputError(f"--storage={url} is no address of a data base; write {form}.") from None
   local = parsed.get_backend_name() == "sqlite"
-  options: dict[str, Any] = {"connect_args": {"timeout": 60}} if local else {"pool_pre_ping": True}
+  # A file is opened for every access and then closed, since nobody else would ever close it.
+  options: dict[str, Any] = {"connect_args": {"timeout": 60}, "poolclass": sqlalchemy.NullPool} if local else {"pool_pre_ping": True}
   if parsed.get_backend_name() == "postgresql":
     options["connect_args"] = {"connect_timeout": 5}
   try:

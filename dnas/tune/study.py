@@ -16,6 +16,7 @@ import numpy as np
 import optuna
 from optuna.pruners import BasePruner, HyperbandPruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, GPSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from dnas import __version__
@@ -124,9 +125,12 @@ class Address:
   name: str
   patience: float = 3600.0
 
-  def load(self, config: Config) -> optuna.Study:
+  def open(self) -> BaseStorage:
+    """Opens the storage, which was there before, and waits for it."""
+    return wait_for_storage(self.url, self.patience)
+
+  def load(self, config: Config, storage: BaseStorage) -> optuna.Study:
     """Opens the study for a worker, which reports and prunes, and asks for nothing."""
-    storage = wait_for_storage(self.url, self.patience)
     return optuna.load_study(study_name=self.name, storage=storage, sampler=RandomSampler(), pruner=config.make_pruner())
 
 
@@ -169,6 +173,11 @@ def _of_another(address: Address, name: str, known: Any, value: Any) -> InputErr
     changed = [field for field in value if known.get(field) != value[field]]
     mend = f"was begun with another {', '.join(changed)}; give the study another name, or the same flags"
   return InputError(f"the study '{address.name}' in {address.url} {mend}.")
+
+
+def trial_id(study: optuna.Study, storage: BaseStorage, number: int) -> int:
+  """Returns by what a storage knows the trial of this number."""
+  return storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(study.study_name), number)
 
 
 def decided_by(config: Config) -> dict[str, Any]:

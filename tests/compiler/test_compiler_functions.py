@@ -18,6 +18,7 @@ from dnas.compiler import chain, derivatives, functions, pieces
 from dnas.compiler.functions import Compiled, Loss, compiled
 from dnas.compiler.marks import cutting, segment
 
+pytestmark = pytest.mark.versions
 N = 5
 
 

@@ -16,6 +16,7 @@ import dnas.cells  # noqa: F401  (it registers the operations)
 from dnas.cells.functional import Network, Variables, apply, split
 from dnas.cells.operations import OPERATIONS, OperationStack
 
+pytestmark = pytest.mark.versions
 E, B, H, W, C = 2, 2, 5, 6, 3
 IMAGES = np.random.default_rng(0).normal(size=(2, B, H, W, C)).astype(np.float32)
 

@@ -2,6 +2,7 @@
 
 import collections
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,9 +22,8 @@ def _split(count: int) -> batches.DeviceSplit:
 
 def _epoch(split: batches.DeviceSplit, key: jax.Array, epoch: int, batch_size: int) -> list[np.ndarray]:
   order = batches.epoch_permutation(key, epoch, len(split))
-  step = jax.jit(lambda split, order, index: batches.shuffled_batch(split, order, index, batch_size))
+  step = jax.jit(chex.assert_max_traces(lambda split, order, index: batches.shuffled_batch(split, order, index, batch_size), n=1))
   labels = [np.asarray(step(split, order, index)[1]) for index in range(batches.num_batches(len(split), batch_size))]
-  assert step._cache_size() == 1
   return labels
 
 
@@ -67,11 +67,10 @@ def test_images_belong_to_their_labels():
 
 @pytest.mark.parametrize(("count", "batch_size"), [(6, 3), (64, 64), (5, 1)])
 def test_random_batches_hold_different_examples(count: int, batch_size: int):
-  step = jax.jit(lambda split, key: batches.random_batch(split, key, batch_size)[1])
+  step = jax.jit(chex.assert_max_traces(lambda split, key: batches.random_batch(split, key, batch_size)[1], n=1))
   for seed in range(20):
     labels = np.asarray(step(_split(count), jax.random.key(seed)))
     assert len(set(labels.tolist())) == batch_size and labels.min() >= 0 and labels.max() < count
-  assert step._cache_size() == 1
 
 
 def test_random_batches_are_uniform_over_all_subsets():
@@ -86,14 +85,13 @@ def test_random_batches_are_uniform_over_all_subsets():
 @pytest.mark.parametrize(("count", "batch_size"), [(20, 8), (16, 8), (3, 8)])
 def test_an_evaluation_counts_every_example_once(count: int, batch_size: int):
   split = _split(count)
-  step = jax.jit(lambda split, index: batches.padded_batch(split, index, batch_size))
+  step = jax.jit(chex.assert_max_traces(lambda split, index: batches.padded_batch(split, index, batch_size), n=1))
   seen = np.zeros(count)
   for index in range(batches.num_batches(count, batch_size)):
     _, labels, weights = step(split, index)
     assert labels.shape == weights.shape == (batch_size,) and weights.dtype == jnp.float32
     np.add.at(seen, np.asarray(labels), np.asarray(weights))
   np.testing.assert_array_equal(seen, np.ones(count))
-  assert step._cache_size() == 1
 
 
 def test_a_training_batch_larger_than_the_split_names_the_flag():

@@ -77,6 +77,7 @@ def stop_after(run, workdir, steps):
   return saved(workdir)
 
 
+@pytest.mark.versions
 def test_a_search_that_is_killed_and_stopped_ends_in_the_bits_of_the_unbroken_one(unbroken, tmp_path):
   rng, workdir = random.Random(3), tmp_path / "run"
   process = start("search", workdir)
@@ -93,6 +94,7 @@ def test_a_search_that_is_killed_and_stopped_ends_in_the_bits_of_the_unbroken_on
   assert final_bits(workdir) == wanted[1] and wanted[1][0] == 2 * STEPS
 
 
+@pytest.mark.versions
 def test_a_retraining_that_is_killed_ends_in_the_bits_of_the_unbroken_one(unbroken, tmp_path):
   rng, workdir = random.Random(4), tmp_path / "run"
   assert kill_all_along("train", workdir, (rng.randrange(4),), rng) == 1 and saved(workdir)

@@ -49,6 +49,13 @@ def values_of(folder):
   return [(trial["number"], trial["state"], trial["values"], trial["point"]) for trial in trials]
 
 
+@pytest.mark.versions
+def test_a_tuning_of_two_trials(tmp_path):
+  assert launch(tmp_path / "two", "--study.trials=2", "--study.sampler=tpe", "--seeds=0") == 0
+  trials = json.loads((tmp_path / "two" / "trials.json").read_text())
+  assert len(trials) == 2 and all(0 <= trial["values"][0] <= 1 for trial in trials)
+
+
 def test_every_trial_is_a_run_that_was_not_tested(tuned):
   trials = json.loads((tuned / "trials.json").read_text())
   assert len(trials) == 4 and trials[0]["point"][0]["train.learning_rate"] == 0.025  # the configuration itself
@@ -105,8 +112,8 @@ def test_a_trial_cannot_reach_the_test_set(tmp_path, monkeypatch):
   address = study.Address(f"sqlite:///{tmp_path}/study.db", "tune")
   space = tune.spaces.parse("train.learning_rate = log(0.01, 0.3)", training)
   opened = study.open_study(address, study.Config(trials=1), space)
-  trial = opened.ask()
-  assignment = tune.engine.Assignment(address, study.Config(trials=1), 0, trial._trial_id, point, str(tmp_path / "trial"), 0)
+  opened.ask()
+  assignment = tune.engine.Assignment(address, study.Config(trials=1), 0, point, str(tmp_path / "trial"), 0)
   options = _flags.Options(compilation_cache=cache_flag().partition("=")[2])
   result = _trial.run_trial(assignment, _trial.Payload(training, options))
   assert 0 <= result.values[0] <= 1 and result.epochs == 2
