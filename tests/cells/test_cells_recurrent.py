@@ -246,6 +246,7 @@ def test_a_node_may_go_unread_and_read_a_state_twice(x64):
 def test_all_is_float32_and_nothing_compiles_twice(norm):
   network, variables = split(cell_of(SPACE, norm))
   variables, inputs, hidden, masks = drawn(variables, True, np.float32)
+  chex.clear_trace_counter()
 
   @quick_jit
   @chex.assert_max_traces(n=1)

@@ -22,6 +22,7 @@ def _split(count: int) -> batches.DeviceSplit:
 
 def _epoch(split: batches.DeviceSplit, key: jax.Array, epoch: int, batch_size: int) -> list[np.ndarray]:
   order = batches.epoch_permutation(key, epoch, len(split))
+  chex.clear_trace_counter()
   step = jax.jit(chex.assert_max_traces(lambda split, order, index: batches.shuffled_batch(split, order, index, batch_size), n=1))
   labels = [np.asarray(step(split, order, index)[1]) for index in range(batches.num_batches(len(split), batch_size))]
   return labels
@@ -67,6 +68,7 @@ def test_images_belong_to_their_labels():
 
 @pytest.mark.parametrize(("count", "batch_size"), [(6, 3), (64, 64), (5, 1)])
 def test_random_batches_hold_different_examples(count: int, batch_size: int):
+  chex.clear_trace_counter()
   step = jax.jit(chex.assert_max_traces(lambda split, key: batches.random_batch(split, key, batch_size)[1], n=1))
   for seed in range(20):
     labels = np.asarray(step(_split(count), jax.random.key(seed)))
@@ -85,6 +87,7 @@ def test_random_batches_are_uniform_over_all_subsets():
 @pytest.mark.parametrize(("count", "batch_size"), [(20, 8), (16, 8), (3, 8)])
 def test_an_evaluation_counts_every_example_once(count: int, batch_size: int):
   split = _split(count)
+  chex.clear_trace_counter()
   step = jax.jit(chex.assert_max_traces(lambda split, index: batches.padded_batch(split, index, batch_size), n=1))
   seen = np.zeros(count)
   for index in range(batches.num_batches(count, batch_size)):

@@ -13,7 +13,7 @@ FLAGS = {
   "search": ("search", *SEARCH),
   "train": ("train", *TRAIN, "--genotype=DARTS_V2"),
   "text_search": ("search", *TEXT_SEARCH, "--data.tokens=1200"),
-  "text_train": ("train", *TEXT_TRAIN, "--data.tokens=1200", "--train.learning_rate=60", "--genotype=DARTS_V2"),
+  "text_train": ("train", *TEXT_TRAIN, "--data.tokens=1200", "--train.learning_rate=120", "--genotype=DARTS_V2"),
 }
 """Name of a run to its launcher and flags."""
 PATIENCE = 240
