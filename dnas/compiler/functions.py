@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from dnas.compiler import derivatives, marks, pieces
 from dnas.compiler.chain import Chain
+from dnas.core.errors import first_line
 
 TESTED = "0.10.2 to 0.12.0.1"
 LEAST_REPETITION = 2.0
@@ -52,22 +53,23 @@ class Compiled:
     return self.whole(*args) if found is None else jax.tree.unflatten(found[1], found[0](leaves, kind[-1]))
 
   def _first(self, kind: Any, args: tuple[Any, ...], leaves: list[Any], waits: bool) -> Any:
-    problem, collects = "", gc.isenabled()
+    found, problem, collects = None, None, gc.isenabled()
     gc.disable()  # tracing makes so many objects, and so little garbage, that a quarter of its time went into looking for it
     try:
-      self.chains[kind] = found = self._build(waits, args)
-      if found is not None:
-        return jax.tree.unflatten(found[1], found[0](leaves, kind[-1], first=kind[-1]))
+      found = self._build(waits, args)
+      results = found and jax.tree.unflatten(found[1], found[0](leaves, kind[-1], first=kind[-1]))
     except (FloatingPointError, jax.errors.JaxRuntimeError):  # of what was computed
       raise
     except Exception as e:
-      self.chains[kind], problem = None, f"{type(e).__name__}: {e}"
+      found, problem = None, e
     finally:
       if collects:
         gc.enable()
-    results = self.whole(*args)
-    if problem:
-      _warn(problem)
+    if found is None:
+      results = self.whole(*args)
+    if problem is not None:
+      _warn_once(problem)
+    self.chains[kind] = found
     return results
 
   def _vectorized(self, size: int, has_axis: Any, *args: Any) -> tuple[Any, Any]:
@@ -76,13 +78,15 @@ class Compiled:
     return results, jax.tree.map(lambda _: True, results)
 
 
-@functools.cache
-def _warn(problem: str) -> None:
-  warnings.warn(
-    f"JAX {jax.__version__} does not let networks be cut into small programs ({problem}), so they compile as a whole: it takes longer, and "
-    f"the results are the same. dnas was tested with JAX {TESTED}.",
-    stacklevel=4,
-  )
+_problems: list[Exception] = []
+
+
+def _warn_once(problem: Exception) -> None:
+  _problems.append(problem)
+  if len(_problems) == 1:
+    why = f"{type(problem).__name__}: {first_line(problem)}"
+    words = f"JAX {jax.__version__} does not let a network be cut into small programs ({why}), so networks compile as a whole: it takes "
+    warnings.warn(words + f"longer, and the results are the same. dnas was tested with JAX {TESTED}.", stacklevel=4)
 
 
 def compiled(function: Callable[..., Any]) -> Compiled:

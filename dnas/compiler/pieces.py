@@ -47,7 +47,7 @@ def trace(function: Callable[..., Any], shapes: Sequence[Any]) -> Traced:
   closed, out = jax.make_jaxpr(function, return_shape=True)(*shapes)
   jaxpr = getattr(closed, "jaxpr", closed)  # a class of its own up to JAX 0.10
   if jaxpr.effects:
-    raise NotImplementedError("it has effects")
+    raise NotImplementedError("it has effects, such as printing, whose order would be lost")
   consts = dict(zip(jaxpr.constvars, closed.consts, strict=True))
   return Traced(consts, jaxpr.invars, jaxpr.eqns, jaxpr.outvars, out, jaxpr.debug_info.with_unknown_names())
 

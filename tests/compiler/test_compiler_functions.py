@@ -297,6 +297,32 @@ def test_where_jax_looks_for_nan_it_tells_the_part():
     jax.config.update("jax_debug_nans", False)
 
 
+def test_a_first_call_that_is_broken_off_is_made_again(monkeypatch):
+  function = compiled(loss)
+  with monkeypatch.context() as patch:
+    patch.setattr(chain.Program, "_compile", broken_off)
+    with pytest.raises(jax.errors.JaxRuntimeError, match="out of memory"):
+      function(*draw())
+  close(function(*draw()), function.whole(*draw()))
+  assert None not in function.chains.values()
+
+
+def broken_off(*_):
+  raise jax.errors.JaxRuntimeError("out of memory")
+
+
+def test_effects_are_left_in_their_order_with_a_warning(monkeypatch, capfd):
+  def printing(x):
+    jax.debug.print("now")
+    return layer(1, jnp.eye(N), layer(1, jnp.eye(N), x, jnp.float32(1)), jnp.float32(1))
+
+  monkeypatch.setattr(functions, "_problems", [])
+  with pytest.warns(UserWarning, match="it has effects, such as printing"):
+    close(compiled(printing)(draw()[2]), jax.jit(printing)(draw()[2]))
+  jax.effects_barrier()
+  assert capfd.readouterr().out == "now\nnow\n"
+
+
 def test_a_mistake_of_the_function_is_the_persons_and_no_warning():
   function = compiled(lambda x: layer(1, x, layer(1, x, x, jnp.float32(1)), jnp.float32(1)))
   with pytest.raises(TypeError, match="dot_general"):
@@ -330,16 +356,15 @@ NEWER = {
 def test_a_newer_jax_degrades_with_one_warning_and_does_not_break(what, name, monkeypatch, no_programs):
   if what == "the pulled-back function" and name == "value":
     pytest.skip("a value needs no pulled-back function")
-  functions._warn.cache_clear()
+  monkeypatch.setattr(functions, "_problems", [])
   monkeypatch.setattr(jax, "__version__", "0.99")
   NEWER[what](monkeypatch)
   function, arguments = DERIVATIVES[name](Loss(loss, (0, 1))), arguments_of(name)
-  with pytest.warns(UserWarning, match="JAX 0.99 does not let networks be cut .* dnas was tested with JAX") as said:
+  with pytest.warns(UserWarning, match="JAX 0.99 does not let a network be cut .* dnas was tested with JAX") as said:
     for _ in range(2):
       close(function(*arguments), function.whole(*arguments))
     close(DERIVATIVES[name](Loss(loss, (0, 1)))(*arguments), function.whole(*arguments))
   assert len(said) == 1 and list(function.chains.values()) == [None]
-  functions._warn.cache_clear()
 
 
 DEVICES = """
