@@ -20,6 +20,14 @@ jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 
 
+@pytest.fixture(autouse=True)
+def cache_folder():
+  """A launcher chooses a folder for compiled programs, or none, for the rest of the process; the next test has the suite's again."""
+  before = jax.config.jax_compilation_cache_dir
+  yield
+  jax.config.update("jax_compilation_cache_dir", before)
+
+
 @pytest.fixture
 def compilations(caplog):
   """A context manager: the list of what is compiled inside it, complete when it is left."""
