@@ -38,7 +38,8 @@ def gradient(traced: Traced, cut: Sequence[Piece], ever: Collection[Variable], w
     return parts[v][0] if v in parts else np.zeros(v.aval.shape, v.aval.dtype)
 
   for piece, mask, live in zip(cut, masks, _carrying(cut, masks, loss), strict=True):
-    program = kept(("forward", piece.key, mask, live), piece.name, _forward(piece, mask, live), (list(map(shape_of, piece.inputs)),))
+    forward, shapes = functools.partial(_forward, piece, mask, live), list(map(shape_of, piece.inputs))
+    program = kept(("forward", piece.key, mask, live), piece.name, forward, (shapes,))
     outputs, pull_back = chain.add(program, [slots[v] for v in piece.inputs])
     slots.update(zip(piece.outputs, outputs, strict=True))
     tape.append((piece, mask, live, program, pull_back))
@@ -49,8 +50,7 @@ def gradient(traced: Traced, cut: Sequence[Piece], ever: Collection[Variable], w
       backward = kept(("backward", program, keeps), f"{piece.name}_backward", functools.partial(_backward, keeps), shapes)
       for v, slot in zip(_chosen(piece.inputs, reached), chain.add(backward, (pull_back, list(map(total, made)))), strict=True):
         parts.setdefault(v, []).append(slot)
-  chain.end([*(slots[v] if variables([v]) else np.asarray(v.val, v.aval.dtype) for v in traced.results), *map(total, wanted)])
-  return chain
+  return chain.end([*(slots[v] if variables([v]) else np.asarray(v.val, v.aval.dtype) for v in traced.results), *map(total, wanted)])
 
 
 def along(chain: Chain, moving: Sequence[int], wanted: Sequence[Variable]) -> Chain:
@@ -64,7 +64,7 @@ def along(chain: Chain, moving: Sequence[int], wanted: Sequence[Variable]) -> Ch
   for program, reads, writes, _ in chain.calls:
     mask = tuple(slot in tangents for slot in reads)
     arguments = program.shapes, _chosen(program.shapes, mask)
-    moved = kept(("along", program, mask), program.jitted.__name__, _moved(program.function, mask), arguments)
+    moved = kept(("along", program, mask), program.jitted.__name__, functools.partial(_moved, program.function, mask), arguments)
     made, changes = other.add(moved, ([slots[slot] for slot in reads], [tangents[slot] for slot in reads if slot in tangents]))
     slots.update(zip(writes, made, strict=True))
     tangents.update((slot, tangent) for slot, tangent in zip(writes, changes, strict=True) if tangent is not None)
@@ -100,34 +100,30 @@ def _replaced(values: Sequence[Any], mask: Mask, others: Sequence[Any]) -> list[
   return [next(rest) if on else value for value, on in zip(values, mask, strict=True)]
 
 
-def _forward(piece: Piece, mask: Mask, live: Mask) -> Callable[..., tuple[list[jax.Array], Any]]:
-  """Returns the function (inputs) to outputs and the pulled-back function, which is a tree of arrays."""
+def _forward(piece: Piece, mask: Mask, live: Mask, inputs: list[jax.Array]) -> tuple[list[jax.Array], Any]:
+  """Returns the outputs of a piece and the pulled-back function, which is a tree of arrays."""
 
-  def forward(inputs: list[jax.Array]) -> tuple[list[jax.Array], Any]:
-    def differentiable(chosen: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
-      outputs = piece.call(*_replaced(inputs, mask, chosen))
-      return _chosen(outputs, live), outputs
+  def differentiable(chosen: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
+    outputs = piece.call(*_replaced(inputs, mask, chosen))
+    return _chosen(outputs, live), outputs
 
-    if not any(live):
-      return piece.call(*inputs), None
-    _, pull_back, outputs = jax.vjp(differentiable, _chosen(inputs, mask), has_aux=True)
-    return outputs, pull_back
-
-  return forward
+  if not any(live):
+    return piece.call(*inputs), None
+  _, pull_back, outputs = jax.vjp(differentiable, _chosen(inputs, mask), has_aux=True)
+  return outputs, pull_back
 
 
 def _backward(keeps: Mask, pull_back: Callable[..., Any], cotangents: list[jax.Array]) -> list[jax.Array]:
+  """Returns some of the cotangents of what a piece is differentiated in."""
   return _chosen(pull_back(cotangents)[0], keeps)
 
 
-def _moved(function: Callable[..., list[jax.Array]], mask: Mask) -> Callable[..., tuple[list[jax.Array], list[jax.Array | None]]]:
-  """Returns the function (arguments, tangents of those that move) to results and their tangents, None where there can be none."""
-
-  def moved(arguments: list[jax.Array], tangents: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array | None]]:
-    if not tangents:
-      made = function(*arguments)
-      return made, [None] * len(made)
-    made, changed = jax.jvp(lambda *moving: function(*_replaced(arguments, mask, moving)), _chosen(arguments, mask), tangents)
-    return made, [None if tangent.dtype == jax.dtypes.float0 else tangent for tangent in changed]
-
-  return moved
+def _moved(
+  function: Callable[..., list[jax.Array]], mask: Mask, arguments: list[jax.Array], tangents: list[jax.Array]
+) -> tuple[list[jax.Array], list[jax.Array | None]]:
+  """Returns the results of a function and their tangents, None where there can be none; `tangents` are of the arguments that move."""
+  if not tangents:
+    made = function(*arguments)
+    return made, [None] * len(made)
+  made, changed = jax.jvp(lambda *moving: function(*_replaced(arguments, mask, moving)), _chosen(arguments, mask), tangents)
+  return made, [None if tangent.dtype == jax.dtypes.float0 else tangent for tangent in changed]
