@@ -20,9 +20,9 @@ demo-text: $(READY)
 test: $(READY)-dev lint
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
-# What every supported version passes; older versions may warn.
+# What every supported version passes.
 test-small: $(READY)-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m versions -W default
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m versions
 
 # The newest of everything, whatever was tested; what it installed is in .venv-newest/installed.txt.
 try-newest:
@@ -36,7 +36,9 @@ lint: $(READY)-dev
 
 $(READY): pyproject.toml requirements.txt $(wildcard $(CONSTRAINTS))
 	$(PYTHON) -c "import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else 'dnas needs Python 3.11 to 3.13; set PYTHON=python3.13, say')"
-	$(PYTHON) -m venv --clear $(VENV)
+	test ! -e $(VENV)/made-by-make || rm -rf $(VENV)  # another Python or other constraints make it anew, but not one that a person made
+	$(PYTHON) -m venv $(VENV)
+	touch $(VENV)/made-by-make
 	$(PIP) -r requirements.txt
 	touch $@
 

@@ -2,7 +2,7 @@
 
   python -m benchmarks.speed --workdir=runs/speed
   python -m benchmarks.speed --jobs=search_first_order,search_second_order,search_unrolled --batch=16,64 --workdir=runs/speed
-  python -m benchmarks.speed --jobs=search_first_order --peer --workdir=runs/speed_peer
+  python -m benchmarks.speed --jobs=search_first_order --peer=python3.11 --workdir=runs/speed_peer
   sh benchmarks/accelerator.sh runs/speed_accelerator
 
 Every job is measured at every combination of cells, channels, batch, seeds and precision. 'Cold' is the time from a built network to the
@@ -14,16 +14,19 @@ or given, 'roofline' is the time that they would take at best, divided by the st
 WORKDIR/speed.json.
 
 With --peer every step of a first-order search is followed by one of the same supernet in PyTorch, in both of its memory formats, without
-augmentation; 'to peer' is the median over rounds of our time, divided by that of the faster format.
+augmentation; 'to peer' is the median over rounds of our time, divided by that of the faster format. PyTorch runs in a process of its own,
+by the Python that --peer names, which needs PyTorch and NumPy and nothing of ours. Measure it on a machine that does nothing else: where
+other programs want the cores, PyTorch's threads wait for each other, and its steps take many times as long while ours take little longer.
 """
 
 import contextlib
 import dataclasses
 import functools
-import importlib.util
+import gc
 import itertools
 import json
 import pathlib
+import platform
 import sys
 import tempfile
 import time
@@ -35,6 +38,7 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 from benchmarks.costs import costs as costs_of
+from benchmarks.peers import process
 from dnas.cells.darts_recurrent import SPACE as RECURRENT
 from dnas.cells.language_model import Config as LanguageConfig
 from dnas.cells.precision import PRECISIONS
@@ -76,7 +80,7 @@ class SpeedConfig:
     limit: seconds after which no further size is begun; 0 for no limit.
     peak_gflops: billions of operations a second that the device can do at best, 0 for what is known of it.
     peak_gbytes: billions of bytes a second that its memory moves at best, 0 for what is known of it.
-    peer: whether first-order searches on darts_conv are timed against PyTorch, which must be installed.
+    peer: the Python with PyTorch against which first-order searches on darts_conv are timed, such as python3.11 or a path; empty for none.
   """
 
   jobs: str = "search_first_order,search_second_order,retrain"
@@ -93,7 +97,7 @@ class SpeedConfig:
   limit: float = 0.0
   peak_gflops: float = 0.0
   peak_gbytes: float = 0.0
-  peer: bool = False
+  peer: str = ""
 
   def __post_init__(self):
     for job in self.jobs.split(","):
@@ -109,9 +113,10 @@ class SpeedConfig:
     several = max(self.seeds, default=1) > 1
     check(not (several and "retrain" in self.jobs), "seeds", ",".join(map(str, self.seeds)), "a retraining has one seed, so leave it out")
     if self.peer:
-      fits = self.jobs == "search_first_order" and self.space == "darts_conv" and not several
-      check(fits, "peer", True, "the peer is a first-order search, so give --jobs=search_first_order, --space=darts_conv and one seed")
-      check(importlib.util.find_spec("torch") is not None, "peer", True, "it needs PyTorch: pip install torch")
+      fits = (self.jobs, self.space, self.precision) == ("search_first_order", "darts_conv", "float32") and not several
+      mend = "the peer is one search, so give --jobs=search_first_order, --space=darts_conv, --precision=float32 and one seed"
+      check(fits, "peer", self.peer, mend)
+      process.check_python(self.peer)
 
 
 class Size(NamedTuple):
@@ -235,19 +240,19 @@ def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
       with _compilation_cache(f"{root}/{row['job']}"):
         jobs.append(JOBS[row["job"]](config, size))
         states.append(_first_step(jobs[-1])[1])
-  peers = _peer_steps(config, size, states[0]) if config.peer else ()
   rounds, peer_rounds, dispatches = [], [], []
-  for step in range(1, config.steps + 3):
-    times, returns = [], []
-    for index, job in enumerate(jobs):
-      began = time.perf_counter()
-      states[index], metrics = job.task.step(states[index], step)
-      returns.append(time.perf_counter() - began)
-      jax.block_until_ready((states[index], metrics))
-      times.append(time.perf_counter() - began)
-    rounds.append(times)
-    dispatches.append(returns)
-    peer_rounds.append([_seconds(peer) for peer in peers])
+  with _peer(config, size, states[0]) if config.peer else contextlib.nullcontext() as peer:
+    for step in range(1, config.steps + 3):
+      times, returns = [], []
+      for index, job in enumerate(jobs):
+        began = time.perf_counter()
+        states[index], metrics = job.task.step(states[index], step)
+        returns.append(time.perf_counter() - began)
+        jax.block_until_ready((states[index], metrics))
+        times.append(time.perf_counter() - began)
+      rounds.append(times)
+      dispatches.append(returns)
+      peer_rounds.append(peer.step() if peer else [])
   rounds, dispatches = np.array(rounds[2:]), np.array(dispatches[2:])
   for index, (row, job) in enumerate(zip(rows, jobs, strict=True)):
     seconds = float(np.median(rounds[:, index]))
@@ -257,12 +262,13 @@ def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
     costs = [(count, costs_of(function, *arguments)) for function, arguments, count in job.programs(states[index])]
     row |= {name: sum(count * cost[key] for count, cost in costs) for name, key in (("flops", "flops"), ("bytes", "bytes accessed"))}
     row["memory"] = max(cost["memory"] for _, cost in costs)
-    row["device"] = jax.devices()[0].device_kind
+    row |= {"device": jax.devices()[0].device_kind, "python": platform.python_version(), "jax": jax.__version__}
     row["roofline"] = _roofline(config, row)
-  if config.peer:
+  if peer:
     plain, channels_last = np.median(peer_rounds[2:], 0)
     ratio = np.median(rounds[:, 0] / np.array(peer_rounds[2:])[:, int(channels_last < plain)])
     rows[0] |= {"peer_step": float(plain), "peer_step_channels_last": float(channels_last), "ratio_to_peer": float(ratio)}
+    rows[0] |= {f"peer_{name}": value for name, value in peer.about.items()}
   return rows
 
 
@@ -271,10 +277,16 @@ def _compile_times(config: SpeedConfig, size: Size, name: str, root: str) -> dic
   times = {}
   with _compilation_cache(f"{root}/{name}"):
     for kind in ("cold", "warm") if config.warm else ("cold",):
-      jax.clear_caches()
+      _forget()
       times[kind], _ = _first_step(JOBS[name](config, size))
-  jax.clear_caches()
+  _forget()
   return times
+
+
+def _forget() -> None:
+  """Drops all that was traced and compiled in this process."""
+  gc.collect()  # compiled functions are in cycles, and the programs that they share stay as long as they do
+  jax.clear_caches()
 
 
 def _roofline(config: SpeedConfig, row: dict[str, Any]) -> float | None:
@@ -291,19 +303,12 @@ def _seconds(function: Callable[[], Any]) -> float:
   return time.perf_counter() - began
 
 
-def _peer_steps(config: SpeedConfig, size: Size, state: Any) -> list[Callable[[], float]]:
-  """Returns steps of the same search in PyTorch, with our weights, channels first and channels last."""
-  import torch
-
-  from benchmarks.peers import darts_torch
-
-  def batch() -> tuple[Any, Any]:
-    return torch.randn(size.batch, 3, config.image_size, config.image_size), torch.randint(0, 10, (size.batch,))
-
-  weights = jax.tree.map(np.asarray, state.search.weights)
-  supernets = [darts_torch.Supernet(weights, size.channels, size.cells) for _ in range(2)]
-  searches = [darts_torch.FirstOrderSearch(*pair) for pair in zip(supernets, (False, True), strict=True)]
-  return [functools.partial(search.step, batch(), batch()) for search in searches]
+def _peer(config: SpeedConfig, size: Size, state: Any) -> contextlib.AbstractContextManager[process.Peer]:
+  """Returns the same search in PyTorch, with our weights."""
+  problem = process.search_problem(
+    SPACES[config.space], state.search.weights, size.channels, size.cells, batch=size.batch, image_size=config.image_size
+  )
+  return process.running(config.peer, problem)
 
 
 @contextlib.contextmanager
@@ -338,7 +343,10 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
     line += [f"{100 * row['input']:.1f}", f"{1e3 * row['dispatch']:.0f}", f"{row['flops'] / 1e9:.2f}", f"{row['bytes'] / 1e9:.2f}"]
     line += ["–" if row["roofline"] is None else f"{100 * row['roofline']:.0f}", f"{row['memory'] / 1e6:,.0f}"]
     lines.append((*line, *([f"{row['ratio_to_peer']:.2f}"] if "ratio_to_peer" in row else [])))
-  return Table(f"speed on {rows[0]['device']}, jax {jax.__version__}", tuple(header), tuple(lines))
+  caption = f"speed on {rows[0]['device']}, Python {rows[0]['python']}, jax {rows[0]['jax']}"
+  if "ratio_to_peer" in rows[0]:
+    caption += "; the peer: Python {peer_python}, PyTorch {peer_torch}, {peer_threads} threads".format_map(rows[0])
+  return Table(caption, tuple(header), tuple(lines))
 
 
 def growth_of(rows: list[dict[str, Any]]) -> list[str]:
@@ -366,6 +374,8 @@ def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
   _flags.require_workdir(options)
   _run.keep_freed_memory()
   devices.use(options.devices)
+  fits = not config.peer or jax.default_backend() == "cpu"
+  check(fits, "peer", config.peer, "the peer computes on the CPU, so set JAX_PLATFORMS=cpu as well")
   folder = pathlib.Path(options.workdir).expanduser()
   folder.mkdir(parents=True, exist_ok=True)
   rows, began = [], time.monotonic()

@@ -1,1 +1,1 @@
-"""The same work in another framework, to compare with; no part of dnas imports them."""
+"""The same work in another framework, to compare with; no part of dnas imports it, and it runs in a process of its own."""

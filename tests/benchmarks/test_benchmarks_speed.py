@@ -1,6 +1,8 @@
 """The benchmark of speed, through its main, on the smallest sizes; no time is judged."""
 
+import collections
 import json
+import sys
 
 import jax
 import pytest
@@ -41,6 +43,50 @@ def test_seeds_and_growth(tmp_path, capsys):
   assert "language_search: seeds 1 to 2: a step grows to the power" in out
 
 
+def test_cold_compiles_everything_and_warm_reads_it(tmp_path, monkeypatch):
+  events, seen, first_step = collections.Counter(), [], speed._first_step
+
+  def count(name, **_):
+    events[name.rpartition("/")[2]] += 1
+
+  def counted(job):
+    events.clear()
+    result = first_step(job)
+    seen.append((events["cache_misses"], events["cache_hits"]))
+    return result
+
+  monkeypatch.setattr(speed, "_first_step", counted)
+  jax.monitoring.register_event_listener(count)
+  try:
+    config = speed.SpeedConfig("search_first_order", image_size=8)
+    speed._compile_times(config, speed.Size(1, 2, 4, 1, "float32"), config.jobs, str(tmp_path))
+  finally:
+    jax.monitoring.unregister_event_listener(count)
+  (compiled, _), (missed, read) = seen
+  assert missed == 0 and read == sum(seen[0]) and compiled > 30
+
+
+PEER = """#!{python}
+import sys
+if "-c" in sys.argv:
+  print("[]")
+else:
+  print('{{"python": "3.10.0", "torch": "2.0", "threads": 2}}', flush=True)
+  for line in sys.stdin:
+    print("[2.0, 1.0]", flush=True)
+"""
+
+
+def test_a_peer_takes_its_steps_in_turn(tmp_path, capsys):
+  peer = tmp_path / "python"
+  peer.write_text(PEER.format(python=sys.executable))
+  peer.chmod(0o755)
+  (row,) = rows_of(tmp_path, "--jobs=search_first_order", "--warm=false", f"--peer={peer}")
+  assert (row["peer_step"], row["peer_step_channels_last"], row["jax"]) == (2, 1, jax.__version__)
+  assert row["ratio_to_peer"] == pytest.approx(row["step"])
+  assert "the peer: Python 3.10.0, PyTorch 2.0, 2 threads" in capsys.readouterr().out
+
+
 def test_growth():
   row = {"job": "retrain", "cells": 2, "channels": 4, "batch": 8, "seeds": 1, "precision": "float32", "step": 1.0, "cold": 10.0}
   other = {**row, "cells": 8, "step": 4.0, "cold": 20.0}
@@ -56,7 +102,11 @@ def test_growth():
     (("--jobs=serch",), "--jobs is serch; "),
     (("--cells=3,x",), "--cells"),
     (("--batch=0",), "--batch is 0; give numbers above zero"),
-    (("--peer",), "--peer is True; the peer is a first-order search, so give --jobs=search_first_order"),
+    (("--peer=python3",), "--peer is python3; the peer is one search, so give --jobs=search_first_order"),
+    (("--peer=python3", "--jobs=search_first_order", "--seeds=2"), "--peer is python3; the peer is one search"),
+    (("--peer=python3", "--jobs=search_first_order", "--space=nasbench201"), "--peer is python3; the peer is one search"),
+    (("--peer=python3", "--jobs=search_first_order", "--precision=bfloat16"), "--peer is python3; the peer is one search"),
+    (("--peer=no_such_python", "--jobs=search_first_order"), "--peer is no_such_python; there is no such program"),
     (("--seeds=1,2",), "--seeds is 1,2; a retraining has one seed"),
     (("--precision=float16",), "--precision is float16"),
     (("--space=darts_recurrent",), "--space is darts_recurrent"),

@@ -1,0 +1,119 @@
+"""Runs a peer in a process of its own: by another Python, whose packages and ours need not fit together.
+
+The peer is a script. It is given a file with arrays, prints a line about itself, and then answers every line 'step' with one line, how many
+seconds the step took in each of its forms. Both are JSON. It ends when its input does, and so with this process, however that ends.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from dnas.cells.image_stack import reduction_indices
+from dnas.cells.operations import OPERATIONS, Separable
+from dnas.core.config import check
+from dnas.core.errors import FieldError
+from dnas.core.space import CellSpace
+
+DARTS_TORCH = pathlib.Path(__file__).with_name("darts_torch.py")
+
+_NEEDS = """
+import importlib.util, json, sys
+missing = [] if sys.version_info >= (3, 10) else ["Python 3.10 or newer"]
+print(json.dumps(missing + [name for name in ("numpy", "torch") if importlib.util.find_spec(name) is None]))
+"""
+_MEND = "give a Python that has PyTorch and NumPy, such as --peer=python3.11 or the path of one"
+
+
+def check_python(python: str) -> None:
+  """Raises FieldError if there is no such program, if it is no Python, or if it lacks what the peer needs."""
+  check(shutil.which(os.path.expanduser(python)) is not None, "peer", python, f"there is no such program, so {_MEND}")
+  said = b""
+  try:
+    run = subprocess.run([*_command(python), "-c", _NEEDS], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
+    said = run.stderr
+    missing = json.loads(run.stdout)
+  except (OSError, ValueError, subprocess.TimeoutExpired):
+    missing = None
+  check(isinstance(missing, list), "peer", python, f"it is no Python that runs (the last it said: {_last_line(said)}), so {_MEND}")
+  check(not missing, "peer", python, f"it lacks {' and '.join(map(str, missing or ()))}, so {_MEND}")
+
+
+def search_problem(space: CellSpace, weights: Any, channels: int, cells: int, batch: int, image_size: int) -> dict[str, np.ndarray]:
+  """Returns what `darts_torch` searches as arrays, without pickles: the weights by their paths, and all else as JSON."""
+  kinds = {name: OPERATIONS[name] for name in space.operations}
+  about = {
+    "operations": [(name, kind.layers if isinstance(kind, Separable) else ()) for name, kind in kinds.items()],
+    "edges": space.edges,
+    "num_nodes": space.num_nodes,
+    "concat": space.concat,
+    "reductions": reduction_indices(cells),
+    "cells": cells,
+    "channels": channels,
+    "batch": batch,
+    "image_size": image_size,
+  }
+  leaves = jax.tree_util.tree_leaves_with_path(weights)
+  named = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
+  return {"about": np.array(json.dumps(about)), **named}
+
+
+class Peer:
+  """A peer that runs.
+
+  Attributes:
+    about: what it says of itself, its versions and its number of threads.
+  """
+
+  def __init__(self, python: str, process: subprocess.Popen, errors: pathlib.Path):
+    """Waits until the peer is ready; `errors` is the file of what it says beside its answers."""
+    self._python, self._process, self._errors = python, process, errors
+    self.about: dict[str, Any] = self._answer()
+
+  def step(self) -> list[float]:
+    """Has it take a step in each of its forms, and returns their seconds. Raises FieldError if it dies."""
+    with contextlib.suppress(BrokenPipeError):  # then there is no answer either
+      self._process.stdin.write(b"step\n")
+    return self._answer()
+
+  def _answer(self) -> Any:
+    line = self._process.stdout.readline()
+    if line.endswith(b"\n"):
+      return json.loads(line)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+      self._process.wait(10)
+    last = _last_line(self._errors.read_bytes())
+    raise FieldError("peer", self._python, f"its process ended with status {self._process.returncode} (the last it said: {last})")
+
+
+@contextlib.contextmanager
+def running(python: str, problem: Mapping[str, np.ndarray], script: pathlib.Path = DARTS_TORCH) -> Iterator[Peer]:
+  """Runs a script with a problem as long as the context lasts. Raises FieldError if it dies."""
+  with tempfile.TemporaryDirectory() as root:
+    folder = pathlib.Path(root)
+    np.savez(folder / "problem.npz", **problem)
+    command = [*_command(python), str(script), str(folder / "problem.npz")]
+    with open(folder / "errors", "wb") as errors:
+      process = subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
+    with process:
+      try:
+        yield Peer(python, process, folder / "errors")
+      finally:
+        process.kill()
+
+
+def _last_line(said: bytes) -> str:
+  lines = said.decode(errors="replace").strip().splitlines()
+  return lines[-1].strip()[:200] if lines else "nothing"
+
+
+def _command(python: str) -> list[str]:
+  return [os.path.expanduser(python), "-E"]  # our PYTHONPATH is not for it
