@@ -345,7 +345,7 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
     lines.append((*line, *([f"{row['ratio_to_peer']:.2f}"] if "ratio_to_peer" in row else [])))
   caption = f"speed on {rows[0]['device']}, Python {rows[0]['python']}, jax {rows[0]['jax']}"
   if "ratio_to_peer" in rows[0]:
-    caption += "; the peer: Python {peer_python}, PyTorch {peer_torch}, {peer_threads} threads".format_map(rows[0])
+    caption += "; the peer: Python {peer_python}, PyTorch {peer_torch}, threads: {peer_threads}".format_map(rows[0])
   return Table(caption, tuple(header), tuple(lines))
 
 

@@ -84,7 +84,7 @@ def test_a_peer_takes_its_steps_in_turn(tmp_path, capsys):
   (row,) = rows_of(tmp_path, "--jobs=search_first_order", "--warm=false", f"--peer={peer}")
   assert (row["peer_step"], row["peer_step_channels_last"], row["jax"]) == (2, 1, jax.__version__)
   assert row["ratio_to_peer"] == pytest.approx(row["step"])
-  assert "the peer: Python 3.10.0, PyTorch 2.0, 2 threads" in capsys.readouterr().out
+  assert "the peer: Python 3.10.0, PyTorch 2.0, threads: 2" in capsys.readouterr().out
 
 
 def test_growth():
