@@ -1,5 +1,6 @@
-# `make demo` and `make test` do all their own set-up; a machine needs Python 3.11 to 3.13 and the network for the first run.
-# They install the versions that were tested with this Python; `make try-newest` installs the newest of everything.
+# `make demo` and `make test` do all their own set-up; a machine needs Python 3.11 to 3.13 and, the first time, the network.
+# They install the versions that were tested with this Python, in .venv, which another Python or other constraints make anew.
+# `make try-newest` installs the newest of everything.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -35,7 +36,7 @@ lint: $(READY)-dev
 	$(BIN)/ruff check .
 
 $(READY): pyproject.toml requirements.txt $(wildcard $(CONSTRAINTS))
-	$(PYTHON) -c "import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else 'dnas needs Python 3.11 to 3.13; set PYTHON=python3.13, say')"
+	@$(PYTHON) -c "import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit('dnas needs Python 3.11 to 3.13, and this is $(VERSION); give for example PYTHON=python3.13')"
 	test ! -e $(VENV)/made-by-make || rm -rf $(VENV)  # another Python or other constraints make it anew, but not one that a person made
 	$(PYTHON) -m venv $(VENV)
 	touch $(VENV)/made-by-make
@@ -47,4 +48,4 @@ $(READY)-dev: $(READY)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-lowest runs build *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-lowest build *.egg-info

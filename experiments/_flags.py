@@ -39,7 +39,7 @@ class Options:
     save_every_steps: steps between checkpoints within an epoch; 0 saves at the ends of epochs alone.
     keep_checkpoints: how many checkpoints to keep.
     compilation_cache: folder in which compiled programs are kept between runs; 'none' keeps none.
-    compilation_cache_gb: how many gigabytes the programs in it may have; those go that were not used for longest.
+    compilation_cache_gb: limit of that folder in gigabytes; the least recently used programs are deleted when a run begins and ends.
     devices: how many devices of this machine share every batch, 0 for all; a run may go on with another number, but for rounding.
     coordinator: host:port of process 0, where several processes share every batch, on one machine or more; start the same command in
       each, with its --process_id, on a --workdir that all of them see. Empty for one process.

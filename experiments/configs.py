@@ -44,7 +44,7 @@ class SearchConfig:
     hypergradient: estimator of the hypergradient: single_level, first_order, finite_difference, unrolled, implicit_cg or implicit_neumann;
       empty for the one of the method's paper, first_order or for snas single_level.
     seed: of initial weights and architecture, order or division of the data, augmentation and dropout.
-    num_seeds: how many searches run at once, with this seed and those after it, as one program; a folder seed_SEED for each.
+    num_seeds: how many searches run at once, with this seed and those after it, each program for all of them; a folder seed_SEED for each.
   """
 
   space: str = "darts_conv"

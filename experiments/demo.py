@@ -47,7 +47,7 @@ def run(config: DemoConfig, options: _flags.Options, given: set[str]) -> None:
   root = pathlib.Path(options.workdir).expanduser()
   preset = _flags.load_preset(config.search, "search")
   print(f"1. Search: the DARTS supernet on {preset.data.dataset}, {preset.hypergradient_name} ({config.search})\n", flush=True)
-  search.run(preset, dataclasses.replace(options, workdir=str(root / "search")), set())
+  search.run(preset, dataclasses.replace(options, preset=config.search, workdir=str(root / "search")), set())
   print(f"\n2. Retraining: the found and {config.random_cells} random cells, two at a time ({config.search}_retrain)\n", flush=True)
   contestants = {"found": str(root / "search")} | {f"random {seed}": f"random:{seed}" for seed in range(config.random_cells)}
   with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:

@@ -1,7 +1,7 @@
-"""Nothing stands on a private name of a dependency: a search of the whole source, and the proof that a planted one is seen.
+"""Nothing uses a private name of a dependency: a search of the whole source, and the proof that a planted one is seen.
 
-A name is private if it begins with one underscore. Of an attribute nobody can tell what it belongs to, so one that is defined nowhere in
-our own source is taken for a dependency's.
+A name is private if it begins with one underscore. The owner of an attribute is unknown here, so a private one that our own source defines
+nowhere counts as a dependency's.
 """
 
 import ast

@@ -1,4 +1,4 @@
-"""Chains of compiled programs, which the host calls one after the other; it waits for none of them."""
+"""Chains of compiled programs, which the host calls one after the other, and waits for none of them on one device."""
 
 import collections
 import concurrent.futures
@@ -14,12 +14,12 @@ from dnas.compiler.pieces import trace
 
 
 class Program:
-  """A compiled function of arrays. Results that are arguments it leaves to the caller, since XLA would copy them.
+  """A compiled function of arrays. Results that are merely arguments are not returned, since XLA would copy them; `gives` tells which.
 
   Attributes:
-    shapes: types of its arguments.
+    shapes: shapes and types of its arguments.
     function: what is compiled, to the list of what it makes.
-    made: types of that.
+    made: shapes and types of what it makes.
     gives: for every result whether it is an argument (0) or made (1), and its place among those.
     out: the tree of the types of the results.
   """
@@ -38,7 +38,7 @@ class Program:
     self.jitted, self.compiled = jax.jit(program), None
 
   def prepare(self, pool: concurrent.futures.Executor) -> concurrent.futures.Future:
-    """Has it compiled for the first device, if it is not; the future is done once it is."""
+    """Compiles it for the first device, unless that was done, and returns a future."""
     return pool.submit(self._compile, None if self.compiled else self.jitted.lower(*self.shapes))
 
   def _compile(self, lowered: jax.stages.Lowered | None) -> None:
@@ -71,7 +71,7 @@ class Call(NamedTuple):
 
 
 class Chain:
-  """Calls of programs; it is put together with slots in the place of arrays."""
+  """A sequence of program calls. While it is built, numbered slots stand for arrays."""
 
   def __init__(self, consts: Sequence[Any], num_inputs: int, waits: bool):
     """Begins with slots for constants and then inputs. `waits` says whether programs wait for those before them."""

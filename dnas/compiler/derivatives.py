@@ -1,4 +1,4 @@
-"""Chains of a function that was cut, of gradients of its first result, the loss, and of what a chain changes by along a direction."""
+"""Builds chains for a cut function: its results, the gradients of its first result, and derivatives of a chain along a direction."""
 
 import functools
 from collections.abc import Callable, Collection, Sequence
@@ -21,8 +21,8 @@ def gradient(traced: Traced, cut: Sequence[Piece], ever: Collection[Variable], w
   Args:
     traced: the function.
     cut: its pieces.
-    ever: in what it is differentiated in any chain; forward programs are made for that, and so shared.
-    wanted: in what it is differentiated in this one.
+    ever: all variables in which any chain differentiates it; forward programs are made for them, and so shared.
+    wanted: the variables in which this chain differentiates it.
     waits: see `Chain`.
   """
   loss, given = traced.results[0], [*traced.consts, "one", *traced.inputs]
@@ -54,7 +54,7 @@ def gradient(traced: Traced, cut: Sequence[Piece], ever: Collection[Variable], w
 
 
 def along(chain: Chain, moving: Sequence[int], wanted: Sequence[Variable]) -> Chain:
-  """Returns the chain of what the gradients of another, in `wanted`, change by along a direction.
+  """Returns the chain of the directional derivative of another chain's gradients in `wanted`.
 
   `moving` are numbers of the inputs that move; the direction's arrays are inputs after the others.
   """
@@ -83,7 +83,7 @@ def _reached(cut: Sequence[Piece], start: Collection[Variable]) -> list[Mask]:
 
 
 def _carrying(cut: Sequence[Piece], masks: Sequence[Mask], loss: Variable) -> list[Mask]:
-  """Returns for every piece through which of its outputs the loss depends on what its mask says."""
+  """Returns for every piece which of its outputs lie on a path from its masked inputs to the loss."""
   carrying, found = {loss}, []
   for piece, mask in zip(reversed(cut), reversed(masks), strict=True):
     found.append(tuple(any(mask) and v in carrying for v in piece.outputs))
@@ -101,7 +101,7 @@ def _replaced(values: Sequence[Any], mask: Mask, others: Sequence[Any]) -> list[
 
 
 def _forward(piece: Piece, mask: Mask, live: Mask, inputs: list[jax.Array]) -> tuple[list[jax.Array], Any]:
-  """Returns the outputs of a piece and the pulled-back function, which is a tree of arrays."""
+  """Returns the outputs of a piece and its pullback, the function from `jax.vjp`, which is a tree of arrays."""
 
   def differentiable(chosen: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
     outputs = piece.call(*_replaced(inputs, mask, chosen))

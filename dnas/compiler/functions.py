@@ -2,7 +2,7 @@
 
 On a CPU a function whose marked parts repeat is cut at the marks, and the host calls one small program after the other: in one program XLA
 would compile every repetition anew, and that is most of what a search waits for. Elsewhere it is `jax.jit`, and so it is where a version of
-JAX does not let itself be cut.
+JAX does not let a function be cut.
 """
 
 import functools
@@ -20,7 +20,7 @@ from dnas.core.errors import first_line
 
 TESTED = "0.10.2 to 0.12.0.1"
 LEAST_REPETITION = 2.0
-"""A function is cut where its marked parts occur so often on average. Where they do not, one program compiles sooner, and runs faster."""
+"""A function is cut where its marked parts occur at least this often on average. Else one program compiles sooner, and runs faster."""
 
 
 class Compiled:
@@ -28,7 +28,7 @@ class Compiled:
 
   Attributes:
     whole: the function from `jax.jit`.
-    chains: kinds of arguments that it was called with, to its chain and the tree of its results, or to None where it was left whole.
+    chains: for every kind of arguments seen its chain and the tree of its results, or None where it was left whole.
     wider: returns the function for arguments that all have one more axis in front.
   """
 
@@ -85,8 +85,8 @@ def _warn_once(problem: Exception) -> None:
   _problems.append(problem)
   if len(_problems) == 1:
     why = f"{type(problem).__name__}: {first_line(problem)}"
-    words = f"JAX {jax.__version__} does not let a network be cut into small programs ({why}), so networks compile as a whole: it takes "
-    warnings.warn(words + f"longer, and the results are the same. dnas was tested with JAX {TESTED}.", stacklevel=4)
+    words = f"With JAX {jax.__version__} a network could not be cut into small programs ({why}). It is compiled as a whole, which takes "
+    warnings.warn(words + f"longer and gives the same results. dnas was tested with JAX {TESTED}.", stacklevel=4)
 
 
 def compiled(function: Callable[..., Any]) -> Compiled:

@@ -1,4 +1,4 @@
-"""A traced function as pieces: every marked part is one, and what lies between them is cut into as few as there must be."""
+"""A traced function as pieces: every marked part is one, and what lies between them is cut into as few pieces as possible."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -43,7 +43,9 @@ class Traced(NamedTuple):
 
 
 def trace(function: Callable[..., Any], shapes: Sequence[Any]) -> Traced:
-  """Traces a function of arrays. Raises NotImplementedError if it has effects, whose order would be lost."""
+  """Traces a function of arrays. Raises NotImplementedError if it cannot be cut."""
+  if jex is None:
+    raise NotImplementedError("jax.extend.core is missing")
   closed, out = jax.make_jaxpr(function, return_shape=True)(*shapes)
   jaxpr = getattr(closed, "jaxpr", closed)  # a class of its own up to JAX 0.10
   if jaxpr.effects:
@@ -70,7 +72,7 @@ def cut(traced: Traced) -> list[Piece]:
 
 
 def _groups(traced: Traced) -> Iterator[tuple[str, list[Equation]]]:
-  """Yields every marked equation that is needed by itself, and before it what it needs of the others, as late as possible."""
+  """Yields every needed marked equation on its own, and before it, as late as possible, the others that it depends on."""
   pending: list[Equation] = []
   for eqn in [*_needed(traced.eqns, traced.results), None]:
     name = str(eqn.params.get("name", "")) if eqn else ""
@@ -93,7 +95,7 @@ def _needed(eqns: Sequence[Equation], results: Iterable[Any]) -> list[Equation]:
 
 
 def _key(eqns: Sequence[Equation], inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Any:
-  """Tells equations by primitives, parameters, types and wiring, and functions in them by themselves."""
+  """Identifies equations by primitives, parameters, types and wiring, and functions inside them by identity."""
   numbers: dict[Any, int] = {v: number for number, v in enumerate(inputs)}
 
   def name(atom: Any) -> Any:

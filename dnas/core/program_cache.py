@@ -1,45 +1,53 @@
-"""The folder in which JAX keeps compiled programs between runs: nobody else may put something there, and it does not grow for ever.
+"""The folder in which JAX keeps compiled programs between runs: nobody else may write there, and it does not grow forever.
 
-Whoever may write to the folder decides what this user's runs compute. So it is judged as `ssh` judges its keys.
+Whoever may write to the folder decides what this user's runs compute. So it is judged as `sshd` judges `~/.ssh`.
 """
 
 import atexit
 import contextlib
 import os
 import pathlib
+import re
 import stat
+import tempfile
 import warnings
 
 import jax
 
 from dnas.core.errors import InputError
 
-_SUFFIX = "-cache"  # of the files that JAX writes
+_OF_JAX = re.compile(r".+-[0-9a-f]{64}-cache")
+"""Names of the files that JAX writes; no other file is ever deleted."""
 
 
 def use(folder: str, limit: float) -> None:
-  """Has compiled programs kept in a folder, which is made, for this user alone, if there is none.
+  """Makes JAX keep compiled programs in a folder. A missing one is made, for this user alone.
 
   Where another user owns the folder or may write to it, nothing is kept, and a warning says so.
 
   Args:
     folder: the folder; 'none' keeps nothing.
-    limit: how many bytes the programs may have together; when this process begins and ends, those go that were not used for longest.
+    limit: of all programs, in bytes. The least recently used are deleted, now and when this process ends.
 
   Raises:
-    InputError: if the folder cannot be made.
+    InputError: if no folder is named, or it cannot be made or written to.
   """
   jax.config.update("jax_compilation_cache_dir", None)
   if folder == "none":
     return
+  if not folder.strip():
+    raise InputError("--compilation_cache is empty; give a folder, or 'none'.")
   path = pathlib.Path(os.path.expanduser(folder)).absolute()
   try:
     _make(path)
     why = _distrusted(path.stat())
+    with contextlib.nullcontext() if why else tempfile.TemporaryFile(dir=path):
+      pass
   except OSError as e:
-    raise InputError(f"--compilation_cache={folder} cannot be made ({os.strerror(e.errno)}); give another folder, or 'none'.") from None
+    wrong = f"cannot be made or written to ({os.strerror(e.errno)})"
+    raise InputError(f"--compilation_cache={folder} {wrong}; give another folder, or 'none'.") from None
   if why:
-    mend = "mend that with chown and chmod, or give another folder"
+    mend = "delete the folder, which is then made anew, or give another; until then every start compiles everything"
     warnings.warn(f"--compilation_cache={folder} is not used, since {why}; {mend}.", stacklevel=2)
     return
   jax.config.update("jax_compilation_cache_dir", str(path))
@@ -52,9 +60,9 @@ def use(folder: str, limit: float) -> None:
 
 
 def trim(path: pathlib.Path, limit: float) -> None:
-  """Deletes programs in a folder, those that were not used for longest first, until the others have at most `limit` bytes together."""
+  """Deletes programs in a folder, the least recently used first, until the others have at most `limit` bytes together."""
   found = []
-  for file in path.glob(f"*{_SUFFIX}"):
+  for file in filter(lambda file: _OF_JAX.fullmatch(file.name), path.glob("*-cache")):
     with contextlib.suppress(OSError):  # another process deletes too
       about = file.stat()
       found.append((max(about.st_atime, about.st_mtime), about.st_size, file))

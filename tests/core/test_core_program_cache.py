@@ -71,9 +71,11 @@ def test_none_keeps_nothing():
 
 def test_what_is_no_folder_is_refused(tmp_path):
   (tmp_path / "file").write_text("")
-  for path in (tmp_path / "file", tmp_path / "file" / "under"):
-    with pytest.raises(InputError, match=f"--compilation_cache={path} cannot be made"):
+  for path in (tmp_path / "file", tmp_path / "file" / "under", "/proc"):
+    with pytest.raises(InputError, match=f"--compilation_cache={path} cannot be made or written to"):
       program_cache.use(str(path), 1e9)
+  with pytest.raises(InputError, match="--compilation_cache is empty; give a folder, or 'none'."):
+    program_cache.use("", 1e9)
 
 
 def written(folder: pathlib.Path, name: str, size: int, used: float) -> pathlib.Path:
@@ -84,17 +86,17 @@ def written(folder: pathlib.Path, name: str, size: int, used: float) -> pathlib.
 
 
 def test_programs_that_were_not_used_for_longest_go_first_and_nothing_else_goes(tmp_path):
-  old, read, new = (written(tmp_path, f"jit_f-{name}-cache", 100, used) for name, used in (("old", 1e9), ("read", 2e9), ("new", 3e9)))
+  old, read, new = (written(tmp_path, f"jit_f-{64 * name}-cache", 100, used) for name, used in (("a", 1e9), ("b", 2e9), ("c", 3e9)))
   os.utime(read, (4e9, 2e9))  # it was read last of all
-  other = written(tmp_path, "a_persons.txt", 1000, 1.0)
+  others = [written(tmp_path, name, 1000, 1.0) for name in ("a_persons.txt", "a-persons-cache")]
   program_cache.trim(tmp_path, 300)
-  assert all(path.exists() for path in (old, read, new, other))
+  assert all(path.exists() for path in (old, read, new, *others))
   program_cache.trim(tmp_path, 299)
   assert not old.exists() and read.exists() and new.exists()
   program_cache.trim(tmp_path, 150)
   assert read.exists() and not new.exists()
   program_cache.trim(tmp_path, 0)
-  assert list(tmp_path.iterdir()) == [other]
+  assert sorted(tmp_path.iterdir()) == sorted(others)
 
 
 PROGRAM = """

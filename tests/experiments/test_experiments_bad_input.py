@@ -191,7 +191,7 @@ def test_folders_that_cannot_be_used(tmp_path, capsys, launcher):
 
 def test_a_folder_for_compiled_programs_that_cannot_be_made(workdir, capsys):
   said = refused(capsys, "search", workdir, "--compilation_cache=/proc/dnas")
-  assert said.startswith("--compilation_cache=/proc/dnas cannot be made (") and "give another folder, or 'none'." in said
+  assert said.startswith("--compilation_cache=/proc/dnas cannot be made or written to (") and "give another folder, or 'none'." in said
 
 
 def test_no_folder_at_all(capsys):
