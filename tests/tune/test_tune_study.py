@@ -8,8 +8,8 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
+import tempfile
 import threading
 import time
 
@@ -138,25 +138,20 @@ def test_a_driver_that_is_killed_is_followed_by_another(tmp_path):
   assert_each_once(run.study, tmp_path, WHOLE.trials)
 
 
-def free_port():
-  with socket.socket() as probe:
-    probe.bind(("127.0.0.1", 0))
-    return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
-def postgres(folder, port):
-  """A server of its own; yields functions that stop and start it."""
+def postgres(folder, sockets):
+  """A server of its own at a socket, since another process may take its port while it is away; yields functions that start and stop it."""
   user = ["runuser", "-u", "postgres", "--"] if os.getuid() == 0 else []
   folder.mkdir()
   if user:
     shutil.chown(folder, "postgres")
+    shutil.chown(sockets, "postgres")
     for parent in folder.parents:
       if parent != pathlib.Path("/") and parent.stat().st_uid == os.getuid() and parent.stat().st_mode & 0o001 == 0:
         parent.chmod(parent.stat().st_mode | 0o011)
   quiet = {"check": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "cwd": folder}
   subprocess.run([*user, "initdb", "-D", str(folder / "data"), "-U", "dnas", "-A", "trust"], **quiet)
-  control = [*user, "pg_ctl", "-D", str(folder / "data"), "-w", "-o", f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"]
+  control = [*user, "pg_ctl", "-D", str(folder / "data"), "-w", "-l", str(folder / "log"), "-o", f"-k {sockets} -c listen_addresses="]
   start = lambda: subprocess.run([*control, "start"], **quiet)  # noqa: E731
   stop = lambda: subprocess.run([*control, "-m", "immediate", "stop"], **quiet)  # noqa: E731
   start()
@@ -172,9 +167,8 @@ needs_postgres = pytest.mark.skipif(shutil.which("initdb") is None or shutil.whi
 @needs_postgres
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # connections that died with the server
 def test_eight_workers_on_postgresql_that_goes_away_for_a_while(tmp_path):
-  port = free_port()
-  with postgres(tmp_path / "server", port) as (start, stop):
-    address = study.Address(f"postgresql+psycopg://dnas@127.0.0.1:{port}/postgres", "tune", 120.0)
+  with tempfile.TemporaryDirectory(dir="/tmp") as sockets, postgres(tmp_path / "server", sockets) as (start, stop):  # their paths are short
+    address = study.Address(f"postgresql+psycopg://dnas@/postgres?host={sockets}", "tune", 120.0)
     config = study.Config(trials=24, sampler="random", pruner="successive_halving", min_epochs=1, eta=3)
     away = threading.Timer(3.0, lambda: (stop(), time.sleep(AWAY), start()))
     with executors.Local(8) as pool:
