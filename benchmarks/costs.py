@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 
-from dnas.compiler.functions import Compiled
+from dnas.compiler.functions import Compiled, kind_of
 
 
 def costs(function: Compiled, *args: Any) -> dict[str, float]:
@@ -14,15 +14,14 @@ def costs(function: Compiled, *args: Any) -> dict[str, float]:
   'memory' is the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the program that runs
   then has for itself.
   """
-  leaves, structure = jax.tree.flatten(args)
-  found = function.chains[structure, tuple(map(jax.typeof, leaves)), True]
+  found = function.chains[*kind_of(*args), True]
   if found is None:
     program = function.whole.lower(*args).compile()
     memory = program.memory_analysis()
     peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes if memory else float("nan")
     return _counts(program, float("nan")) | {"memory": float(peak)}
   chain, total = found[0], {"flops": 0.0, "bytes accessed": 0.0}
-  sizes = dict(enumerate(map(_size, [*map(jax.typeof, chain.consts), *map(jax.typeof, leaves)])))
+  sizes = dict(enumerate(map(_size, [*map(jax.typeof, chain.consts), *map(jax.typeof, jax.tree.leaves(args))])))
   live = peak = sum(sizes.values())
   for program, _, writes, dead in chain.calls:
     sizes.update(zip(writes, map(_size, program.made), strict=True))

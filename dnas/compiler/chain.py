@@ -107,7 +107,8 @@ class Chain:
         values[slot] = value
       for slot in call.dead:
         values[slot] = None
-    return [values[slot] if isinstance(slot, int) else jnp.asarray(slot) for slot in self.results]
+    results = (values[slot] if isinstance(slot, int) else slot for slot in self.results)
+    return [value if isinstance(value, jax.Array) else jnp.array(value) for value in results]
 
   def _prepared(self) -> Iterator[Call]:
     """Yields the calls, each as soon as its program is ready, while later programs are being prepared, several at a time."""

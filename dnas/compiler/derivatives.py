@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from dnas.compiler.chain import Chain, kept, shape_of
-from dnas.compiler.pieces import Piece, Traced, Variable, variables
+from dnas.compiler.pieces import Piece, Traced, Variable, reached, variables
 
 Mask = tuple[bool, ...]
 
@@ -25,30 +25,33 @@ def gradient(traced: Traced, cut: Sequence[Piece], ever: Collection[Variable], w
     wanted: the variables in which this chain differentiates it.
     waits: see `Chain`.
   """
-  loss, given = traced.results[0], [*traced.consts, "one", *traced.inputs]
-  chain = Chain([*traced.consts.values(), np.ones(loss.aval.shape, loss.aval.dtype)], len(traced.inputs), waits)
+  loss, given = traced.results[0], [*traced.consts, *traced.inputs]
+  chain = Chain(list(traced.consts.values()), len(traced.inputs), waits)
   slots: dict[Any, int] = dict(zip(given, range(len(given)), strict=True))
-  parts, tape, masks = {loss: [slots["one"]]} if wanted else {}, [], _reached(cut, ever)
+  parts: dict[Any, list[int]] = {loss: [_filled(chain, loss, 1)]} if wanted else {}
+  tape = []
 
-  def total(v: Variable) -> Any:
+  def total(v: Variable) -> int:
     """Returns the slot of the sum of what was found of the gradient in a variable, zeros if there is nothing."""
     if len(parts.get(v, ())) > 1:
       program = kept(("sum", len(parts[v]), v.aval), "sum", lambda x: functools.reduce(lax.add, x), ([shape_of(v)] * len(parts[v]),))
       parts[v] = [chain.add(program, parts[v])]
-    return parts[v][0] if v in parts else np.zeros(v.aval.shape, v.aval.dtype)
+    return parts[v][0] if v in parts else _filled(chain, v, 0)
 
-  for piece, mask, live in zip(cut, masks, _carrying(cut, masks, loss), strict=True):
+  for piece, (mask, live) in zip(cut, _masks(cut, ever, loss), strict=True):
     forward, shapes = functools.partial(_forward, piece, mask, live), list(map(shape_of, piece.inputs))
     program = kept(("forward", piece.key, mask, live), piece.name, forward, (shapes,))
     outputs, pull_back = chain.add(program, [slots[v] for v in piece.inputs])
     slots.update(zip(piece.outputs, outputs, strict=True))
     tape.append((piece, mask, live, program, pull_back))
-  for (piece, mask, live, program, pull_back), reached in zip(reversed(tape), reversed(_reached(cut, wanted)), strict=True):
-    if any(live) and any(reached):
-      made, keeps = _chosen(piece.outputs, live), tuple(_chosen(reached, mask))
+  known = _known(cut, wanted)
+  for piece, mask, live, program, pull_back in reversed(tape):
+    receivers = [v for v in _chosen(piece.inputs, mask) if v in known]
+    if receivers:
+      made, keeps = _chosen(piece.outputs, live), tuple(v in known for v in _chosen(piece.inputs, mask))
       shapes = program.out[1], list(map(shape_of, made))
       backward = kept(("backward", program, keeps), f"{piece.name}_backward", functools.partial(_backward, keeps), shapes)
-      for v, slot in zip(_chosen(piece.inputs, reached), chain.add(backward, (pull_back, list(map(total, made)))), strict=True):
+      for v, slot in zip(receivers, chain.add(backward, (pull_back, list(map(total, made)))), strict=True):
         parts.setdefault(v, []).append(slot)
   return chain.end([*(slots[v] if variables([v]) else np.asarray(v.val, v.aval.dtype) for v in traced.results), *map(total, wanted)])
 
@@ -69,26 +72,32 @@ def along(chain: Chain, moving: Sequence[int], wanted: Sequence[Variable]) -> Ch
     slots.update(zip(writes, made, strict=True))
     tangents.update((slot, tangent) for slot, tangent in zip(writes, changes, strict=True) if tangent is not None)
   gradients = chain.results[len(chain.results) - len(wanted) :]
-  nothing = [np.zeros(v.aval.shape, v.aval.dtype) for v in wanted]
-  return other.end([tangents.get(slot, zeros) if isinstance(slot, int) else zeros for slot, zeros in zip(gradients, nothing, strict=True)])
+  return other.end([tangents[slot] if slot in tangents else _filled(other, v, 0) for slot, v in zip(gradients, wanted, strict=True)])
 
 
-def _reached(cut: Sequence[Piece], start: Collection[Variable]) -> list[Mask]:
-  """Returns for every piece which of its inputs depend on some variables."""
-  known, masks = set(start), []
+def _filled(chain: Chain, v: Variable, value: float) -> int:
+  """Returns a slot of an array like a variable, full of one value."""
+  program = kept((value, v.aval), "full", lambda: jnp.full(v.aval.shape, value, v.aval.dtype), ())
+  return chain.add(program, ())
+
+
+def _known(cut: Sequence[Piece], start: Collection[Variable]) -> set[Variable]:
+  """Returns the variables that have a derivative in some variables."""
+  known = set(start)
   for piece in cut:
-    masks.append(tuple(v in known for v in piece.inputs))
-    known.update(v for v in piece.outputs if any(masks[-1]) and jnp.issubdtype(v.aval.dtype, jnp.inexact))
-  return masks
+    known |= reached(piece.eqns, known.intersection(piece.inputs))
+  return known
 
 
-def _carrying(cut: Sequence[Piece], masks: Sequence[Mask], loss: Variable) -> list[Mask]:
-  """Returns for every piece which of its outputs lie on a path from its masked inputs to the loss."""
-  carrying, found = {loss}, []
-  for piece, mask in zip(reversed(cut), reversed(masks), strict=True):
-    found.append(tuple(any(mask) and v in carrying for v in piece.outputs))
-    carrying.update(v for v in _chosen(piece.inputs, mask) if any(found[-1]))
-  return found[::-1]
+def _masks(cut: Sequence[Piece], ever: Collection[Variable], loss: Variable) -> list[tuple[Mask, Mask]]:
+  """Returns for every piece which of its inputs and outputs lie on a path of derivatives from some variables to the loss."""
+  known, carrying, masks = _known(cut, ever), {loss}, []
+  for piece in reversed(cut):
+    live = [v for v in piece.outputs if v in carrying and v in known]
+    passing = known.intersection(reached(piece.eqns, live, backward=True), piece.inputs)
+    carrying |= passing
+    masks.append((tuple(v in passing for v in piece.inputs), tuple(v in live for v in piece.outputs)))
+  return masks[::-1]
 
 
 def _chosen(values: Sequence[Any], mask: Mask) -> list[Any]:

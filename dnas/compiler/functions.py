@@ -23,6 +23,15 @@ LEAST_REPETITION = 2.0
 """A function is cut where its marked parts occur at least this often on average. Else one program compiles sooner, and runs faster."""
 
 
+_SETTINGS = "jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl", "jax_threefry_partitionable"
+
+
+def kind_of(*args: Any) -> tuple[Any, ...]:
+  """Returns what decides how a function is traced: the tree of arguments, their types, and settings of JAX."""
+  leaves, structure = jax.tree.flatten(args)
+  return structure, tuple(map(jax.typeof, leaves)), tuple(getattr(jax.config, name) for name in _SETTINGS)
+
+
 class Compiled:
   """A compiled function of trees of arrays.
 
@@ -41,12 +50,15 @@ class Compiled:
 
   def __call__(self, *args: Any) -> Any:
     """Calls the function; within one that is being traced, or vectorized, as well."""
-    leaves, structure = jax.tree.flatten(args)
+    leaves = jax.tree.leaves(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
       return self._traced(*args)
+    if jax.config.jax_disable_jit:
+      return self.whole(*args)
     devices = set().union(*(leaf.sharding.device_set for leaf in leaves if isinstance(leaf, jax.Array)))
+    devices |= {jax.config.jax_default_device} - {None}
     looks = jax.config.jax_debug_nans or jax.config.jax_debug_infs  # for what `jax.jit` can find, and a compiled program cannot
-    kind = structure, tuple(map(jax.typeof, leaves)), devices <= set(jax.local_devices()[:1]) and not looks
+    kind = *kind_of(*args), devices <= set(jax.local_devices()[:1]) and not looks
     if kind not in self.chains:
       return self._first(kind, args, leaves, waits=len(devices) > 1)
     found = self.chains[kind]
@@ -73,18 +85,18 @@ class Compiled:
     return results
 
   def _vectorized(self, size: int, has_axis: Any, *args: Any) -> tuple[Any, Any]:
-    wide = jax.tree.map(lambda x, has: x if has else jnp.broadcast_to(x, (size, *x.shape)), args, tuple(has_axis))
+    wide = jax.tree.map(lambda x, has: x if has else jnp.broadcast_to(x, (size, *jnp.shape(x))), args, tuple(has_axis))
     results = self.wider()(*wide)
     return results, jax.tree.map(lambda _: True, results)
 
 
-_problems: list[Exception] = []
+_problems: list[str] = []
 
 
 def _warn_once(problem: Exception) -> None:
-  _problems.append(problem)
+  why = f"{type(problem).__name__}: {first_line(problem)}"
+  _problems.append(why)
   if len(_problems) == 1:
-    why = f"{type(problem).__name__}: {first_line(problem)}"
     words = f"With JAX {jax.__version__} a network could not be cut into small programs ({why}). It is compiled as a whole, which takes "
     warnings.warn(words + f"longer and gives the same results. dnas was tested with JAX {TESTED}.", stacklevel=4)
 
@@ -135,7 +147,7 @@ class Loss:
 
   def _chain(self, argnums: Sequence[int], along: int | None, waits: bool, args: tuple[Any, ...]) -> tuple[Chain, Any] | None:
     args = args if along is None else args[:-1]
-    kind = jax.tree.structure(args), tuple(map(jax.typeof, jax.tree.leaves(args)))
+    kind = kind_of(*args)
     if kind not in self._cuts:
       self._cuts[kind] = _cut(self._each(self._loss), args)
     if self._cuts[kind] is None:
@@ -143,6 +155,10 @@ class Loss:
     traced, cut = self._cuts[kind]
     numbers = jax.tree.unflatten(kind[0], range(len(traced.inputs)))
     ever, wanted = ([traced.inputs[i] for i in jax.tree.leaves([numbers[n] for n in of])] for of in (self._argnums, argnums))
+    if not all(jnp.issubdtype(v.aval.dtype, jnp.floating) for v in [traced.results[0], *ever]) or traced.results[0].aval.ndim != self._axes:
+      return None  # `jax.grad` says what is wrong
+    if not pieces.variables(traced.results[:1]):
+      return None  # a constant
     chain, gradients = derivatives.gradient(traced, cut, ever, wanted, waits), tuple(args[number] for number in argnums)
     if along is None:
       return chain, jax.tree.structure((traced.out, gradients))

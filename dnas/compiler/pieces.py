@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dnas.compiler.marks import is_marked
@@ -24,6 +25,7 @@ class Piece(NamedTuple):
   call: Callable[..., list[jax.Array]]
   inputs: list[Variable]
   outputs: list[Variable]
+  eqns: list[Equation]
 
 
 class Traced(NamedTuple):
@@ -59,6 +61,30 @@ def variables(atoms: Iterable[Any]) -> list[Variable]:
   return [atom for atom in atoms if not isinstance(atom, jex.Literal)]
 
 
+_FLAT = frozenset("stop_gradient floor ceil round sign".split())
+"""Names of primitives whose derivative is zero everywhere."""
+
+
+def reached(eqns: Sequence[Equation], start: Iterable[Any], backward: bool = False) -> set[Variable]:
+  """Returns the variables with a derivative in some of those in `start`, these included; or the variables in which those have one."""
+  found = set(variables(start))
+  for eqn in reversed(eqns) if backward else eqns:
+    ends = (eqn.outvars, eqn.invars) if backward else (eqn.invars, eqn.outvars)
+    inner = eqn.params.get("jaxpr") if eqn.primitive.name == "jit" else None
+    if eqn.primitive.name in _FLAT or not any(v in found for v in variables(ends[0])):
+      continue
+    if inner is not None:
+      jaxpr = getattr(inner, "jaxpr", inner)
+      within = (jaxpr.outvars, jaxpr.invars) if backward else (jaxpr.invars, jaxpr.outvars)
+      given = [v for v, outer in zip(within[0], ends[0], strict=True) if variables([outer]) and outer in found]
+      known = reached(jaxpr.eqns, given, backward)
+      made = [outer for v, outer in zip(within[1], ends[1], strict=True) if variables([v]) and v in known]
+    else:
+      made = ends[1]
+    found.update(v for v in variables(made) if jnp.issubdtype(v.aval.dtype, jnp.inexact))
+  return found
+
+
 def cut(traced: Traced) -> list[Piece]:
   """Cuts a function at the marks."""
   wanted, pieces = set(variables(traced.results)), []
@@ -67,7 +93,8 @@ def cut(traced: Traced) -> list[Piece]:
     inputs = [v for v in dict.fromkeys(v for eqn in eqns for v in variables(eqn.invars)) if v not in made]
     outputs = [v for v in made if v in wanted]
     wanted.update(inputs)
-    pieces.append(Piece(name, _key(eqns, inputs, outputs), traced._replace(consts={}).part(inputs, eqns, outputs), inputs, outputs))
+    call = traced._replace(consts={}).part(inputs, eqns, outputs)
+    pieces.append(Piece(name, _key(eqns, inputs, outputs), call, inputs, outputs, eqns))
   return pieces[::-1]
 
 

@@ -13,6 +13,7 @@ import tempfile
 import warnings
 
 import jax
+from jax.experimental.compilation_cache import compilation_cache
 
 from dnas.core.errors import InputError
 
@@ -32,7 +33,9 @@ def use(folder: str, limit: float) -> None:
   Raises:
     InputError: if no folder is named, or it cannot be made or written to.
   """
+  compilation_cache.reset_cache()  # JAX does not look at its settings again before
   jax.config.update("jax_compilation_cache_dir", None)
+  atexit.unregister(trim)
   if folder == "none":
     return
   if not folder.strip():
@@ -43,8 +46,8 @@ def use(folder: str, limit: float) -> None:
     why = _distrusted(path.stat())
     with contextlib.nullcontext() if why else tempfile.TemporaryFile(dir=path):
       pass
-  except OSError as e:
-    wrong = f"cannot be made or written to ({os.strerror(e.errno)})"
+  except (OSError, ValueError) as e:
+    wrong = f"cannot be made or written to ({getattr(e, 'strerror', None) or e})"
     raise InputError(f"--compilation_cache={folder} {wrong}; give another folder, or 'none'.") from None
   if why:
     mend = "delete the folder, which is then made anew, or give another; until then every start compiles everything"
@@ -55,7 +58,6 @@ def use(folder: str, limit: float) -> None:
   # JAX writes a program in place: while another run does so, or after one was killed there, it is read in part, and then compiled anew.
   warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
   trim(path, limit)
-  atexit.unregister(trim)
   atexit.register(trim, path, limit)
 
 
@@ -78,8 +80,8 @@ def trim(path: pathlib.Path, limit: float) -> None:
 def _make(path: pathlib.Path) -> None:
   path.parent.mkdir(parents=True, exist_ok=True)
   with contextlib.suppress(FileExistsError):
-    path.mkdir()
-    path.chmod(0o700)  # `mkdir` heeds the umask
+    path.mkdir(mode=0o700)
+    path.chmod(0o700)  # the umask may have taken some of it away
   if not path.is_dir():
     raise NotADirectoryError(20, os.strerror(20))
 

@@ -311,6 +311,64 @@ def broken_off(*_):
   raise jax.errors.JaxRuntimeError("out of memory")
 
 
+@pytest.mark.parametrize("flat", [jax.lax.stop_gradient, jnp.floor, jnp.sign], ids=lambda flat: flat.__name__)
+def test_what_has_no_derivative_is_not_differentiated(flat):
+  """Behind it is the root of zero, whose derivative is infinite: zero times that would be NaN."""
+
+  @segment
+  def root(x):
+    return jnp.sqrt(x)
+
+  @segment
+  def flattened(x):
+    return flat(root(x))
+
+  x = jnp.float32([0, 1, 2])
+  for of in (
+    lambda x: (x + flat(root(root(x)) - x)).sum(),
+    lambda x: flat(root(root(x))).sum() + x.sum(),
+    lambda x: flattened(flattened(x)).sum() + x.sum(),
+  ):
+    made = Loss(lambda x, of=of: (of(x), root(root(x))), (0,))
+    close(made.gradient((0,))(x), made.gradient((0,)).whole(x))
+    product = made.hessian_product(along=0)
+    close(product(x, jnp.ones(3)), product.whole(x, jnp.ones(3)))
+
+
+def test_results_are_arrays_of_their_own():
+  function = Loss(lambda b, x: (rooted(rooted(x)).sum() + b, (b, 2)), (0, 1)).gradient((0, 1))
+  arguments = np.float32(1), np.float32([1, 2])
+  for _ in range(2):
+    ours, theirs = function(*arguments), function.whole(*arguments)
+    close(ours, theirs)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(ours))
+
+
+def test_a_function_is_traced_anew_under_other_settings():
+  function = compiled(lambda x: (rooted(rooted(x)), jax.random.normal(jax.random.key(0), (3,))))
+  x = jnp.ones(2)
+  close(function(x), function.whole(x))
+  with jax.threefry_partitionable(False):
+    close(function(x), function.whole(x))
+  with jax.disable_jit():
+    close(function(x), function.whole(x))
+
+
+def test_what_jax_refuses_is_refused():
+  x = jnp.ones(3)
+  for wrong, given in ((lambda x: (rooted(rooted(x)), None), x), (lambda x: (rooted(rooted(1.0 * x)).sum(), None), jnp.arange(3))):
+    with pytest.raises(TypeError, match="grad"):
+      Loss(wrong, (0,)).gradient((0,))(given)
+  constant = Loss(lambda x: (1.5, rooted(rooted(x))), (0,)).gradient((0,))
+  close(constant(x), constant.whole(x))
+
+
+def test_a_number_is_shared_by_all_that_is_vectorized():
+  function = compiled(lambda x, factor: factor * rooted(rooted(x)))
+  xs = jnp.ones((4, 2))
+  close(jax.vmap(function, (0, None))(xs, 2.0), jax.vmap(function.whole, (0, None))(xs, 2.0))
+
+
 def test_effects_are_left_in_their_order_with_a_warning(monkeypatch, capfd):
   def printing(x):
     jax.debug.print("now")

@@ -64,14 +64,20 @@ def test_a_folder_of_another_user_is_refused(tmp_path, monkeypatch):
   assert jax.config.jax_compilation_cache_dir is None
 
 
-def test_none_keeps_nothing():
-  program_cache.use("none", 1e9)
-  assert jax.config.jax_compilation_cache_dir is None
+def test_none_keeps_nothing_and_another_folder_takes_the_place_of_the_first(tmp_path):
+  def kept(folder: str) -> set[str]:
+    program_cache.use(folder, 1e9)
+    jax.jit(lambda x: jnp.cos(x) + len(folder))(jnp.ones(2))
+    return {path.parent.name for path in tmp_path.glob("*/*-cache") if "lambda" in path.name}
+
+  assert kept(str(tmp_path / "first")) == {"first"} and kept(str(tmp_path / "another")) == {"first", "another"}
+  before = sorted(tmp_path.glob("*/*"))
+  assert kept("none") == {"first", "another"} and sorted(tmp_path.glob("*/*")) == before and jax.config.jax_compilation_cache_dir is None
 
 
 def test_what_is_no_folder_is_refused(tmp_path):
   (tmp_path / "file").write_text("")
-  for path in (tmp_path / "file", tmp_path / "file" / "under", "/proc"):
+  for path in (tmp_path / "file", tmp_path / "file" / "under", "/proc", "a\0b"):
     with pytest.raises(InputError, match=f"--compilation_cache={path} cannot be made or written to"):
       program_cache.use(str(path), 1e9)
   with pytest.raises(InputError, match="--compilation_cache is empty; give a folder, or 'none'."):
