@@ -64,9 +64,11 @@ def open_storage(url: str, patience: float) -> BaseStorage:
     options["connect_args"] = {"connect_timeout": 5}
   try:
     trial = sqlalchemy.create_engine(url, **options)
-    with contextlib.closing(trial.connect()):
-      pass
-    trial.dispose()
+    try:
+      with contextlib.closing(trial.connect()):
+        pass
+    finally:
+      trial.dispose()
     return _PatientStorage(url, options, patience)
   except (ImportError, sqlalchemy.exc.NoSuchModuleError) as e:
     mend = "install it, for PostgreSQL: pip install 'psycopg[binary]'"

@@ -11,7 +11,6 @@ import sys
 import time
 
 import numpy as np
-import optuna
 import pytest
 from tiny_runs import cache_flag
 
@@ -155,7 +154,8 @@ def test_a_tuning_that_is_killed_goes_on(tuned, tmp_path):
   process.send_signal(signal.SIGKILL)
   process.wait()
   assert launch(folder) == 0
-  opened = optuna.load_study(study_name="tune", storage=f"sqlite:///{folder}/study.db")
+  address = study.Address(f"sqlite:///{folder}/study.db", "tune")
+  opened = address.load(study.Config(), address.open())
   assert all(trial.state.is_finished() for trial in opened.trials)
   assert values_of(folder) == values_of(tuned)[:4]
 
