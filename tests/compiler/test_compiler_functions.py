@@ -357,7 +357,7 @@ def test_a_function_is_traced_anew_under_other_settings():
 def test_what_jax_refuses_is_refused():
   x = jnp.ones(3)
   for wrong, given in ((lambda x: (rooted(rooted(x)), None), x), (lambda x: (rooted(rooted(1.0 * x)).sum(), None), jnp.arange(3))):
-    with pytest.raises(TypeError, match="grad"):
+    with pytest.raises(TypeError, match="(?i)grad"):
       Loss(wrong, (0,)).gradient((0,))(given)
   constant = Loss(lambda x: (1.5, rooted(rooted(x))), (0,)).gradient((0,))
   close(constant(x), constant.whole(x))
