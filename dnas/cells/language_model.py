@@ -17,6 +17,7 @@ from flax import nnx
 
 from dnas.cells.darts_recurrent import IncomingEdges, Masks, RecurrentCell, uniform
 from dnas.cells.precision import PRECISIONS, product
+from dnas.core import keys
 from dnas.core.config import check_fraction, check_name, check_not_negative, check_positive
 
 
@@ -97,12 +98,13 @@ class LanguageModel(nnx.Module):
     embedding, masks, output_mask = self.embedding[...], None, None
     words = embedding[tokens]
     if key is not None:
-      keys = jax.random.split(key, 5)
-      words = words * _mask(keys[0], config.dropout_words, (len(embedding), 1))[tokens]
-      words = words * _mask(keys[1], config.dropout_embedding, (1, batch, config.units))
+      words = words * _mask(keys.derive(key, "words"), config.dropout_words, (len(embedding), 1))[tokens]
+      words = words * _mask(keys.derive(key, "embedding"), config.dropout_embedding, (1, batch, config.units))
       shape = (batch, config.units)
-      masks = Masks(_mask(keys[2], config.dropout_inputs, shape), _mask(keys[3], config.dropout_hidden, shape))
-      output_mask = _mask(keys[4], config.dropout_output, (1, *shape))
+      masks = Masks(
+        _mask(keys.derive(key, "inputs"), config.dropout_inputs, shape), _mask(keys.derive(key, "hidden"), config.dropout_hidden, shape)
+      )
+      output_mask = _mask(keys.derive(key, "output"), config.dropout_output, (1, *shape))
     outputs, hidden = self.cell(words, hidden, length, masks, context)
     dropped = outputs if output_mask is None else outputs * output_mask
     logits = product(dropped, embedding.T, config.precision) + self.bias[...][None, None]

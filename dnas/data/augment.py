@@ -11,6 +11,8 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from dnas.core import keys
+
 
 @functools.partial(jax.jit, static_argnames=("mean", "std", "crop_padding", "flip", "cutout_length"))
 def augment(
@@ -37,13 +39,12 @@ def augment(
   Returns:
     float32 of the same shape.
   """
-  crop_key, flip_key, cutout_key = jax.random.split(key, 3)
   if crop_padding:
-    images_BHWC = random_crop(crop_key, images_BHWC, crop_padding)
+    images_BHWC = random_crop(keys.derive(key, "crop"), images_BHWC, crop_padding)
   if flip:
-    images_BHWC = random_flip(flip_key, images_BHWC)
+    images_BHWC = random_flip(keys.derive(key, "flip"), images_BHWC)
   x_BHWC = normalize(images_BHWC, mean, std)
-  return cutout(cutout_key, x_BHWC, cutout_length) if cutout_length else x_BHWC
+  return cutout(keys.derive(key, "cutout"), x_BHWC, cutout_length) if cutout_length else x_BHWC
 
 
 @functools.partial(jax.jit, static_argnames=("mean", "std"))

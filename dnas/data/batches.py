@@ -10,7 +10,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from dnas.core import devices
+from dnas.core import devices, keys
 from dnas.core.errors import FieldError
 from dnas.data.base import Split
 
@@ -54,7 +54,7 @@ def epoch_permutation(key: jax.Array, epoch: jax.Array | int, num_examples: int)
     epoch: number of the epoch; it may be traced.
     num_examples: length of the split.
   """
-  return jax.random.permutation(jax.random.fold_in(key, epoch), num_examples).astype(jnp.int32)
+  return jax.random.permutation(keys.derive(key, epoch), num_examples).astype(jnp.int32)
 
 
 def shuffled_batch(split: DeviceSplit, permutation: jax.Array, index: jax.Array | int, batch_size: int) -> tuple[jax.Array, jax.Array]:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dnas.core import devices
+from dnas.core import devices, keys
 from dnas.core.config import check
 from dnas.data.text import Config
 
@@ -140,7 +140,7 @@ class TrainingWindows:
 
   def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns start and length of all windows of an epoch."""
-    config, rng = self._config, np.random.default_rng((self._seed, epoch))
+    config, rng = self._config, keys.generator(self._seed, "windows", epoch)
     size = self._columns.rows // min(SHORTEST, config.sequence_length // 2) + 1  # enough, were all of them as short as can be
     base = np.where(rng.random(size) < config.short_probability, config.sequence_length / 2, config.sequence_length)
     lengths = base.astype(np.int64)

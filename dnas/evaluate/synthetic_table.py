@@ -11,6 +11,7 @@ import functools
 import numpy as np
 
 from dnas.cells import nasbench201
+from dnas.core import keys
 from dnas.core.config import check, check_not_negative
 from dnas.evaluate.tabular import Table, all_genotypes
 
@@ -44,7 +45,7 @@ class Config:
 
 def planted(config: Config = Config()) -> Table:  # noqa: B008  (frozen)
   """Returns the table. Row k is the k-th of `nasbench201.genotypes`; `optimum` names the best one, which every number of epochs shows."""
-  rng = np.random.default_rng((config.seed, 1))
+  rng = keys.generator(config.seed, "noise of the table")
   operations = _operations()
   quality = _quality(config, operations)
   best = int(quality.argmax())
@@ -73,7 +74,7 @@ def _operations() -> np.ndarray:
 
 def _quality(config: Config, operations_RE: np.ndarray) -> np.ndarray:
   """Returns what an architecture is worth, [rows], in [0, 1]; 1 at the optimum alone."""
-  rng = np.random.default_rng((config.seed, 0))
+  rng = keys.generator(config.seed, "quality of the table")
   num_edges, num_operations = len(nasbench201.SPACE.edges), len(nasbench201.SPACE.choices)
   best = rng.integers(num_operations, size=num_edges)
   effects = rng.uniform(0, 0.8, size=(num_edges, num_operations))

@@ -15,7 +15,7 @@ import numpy as np
 from dnas.cells import functional
 from dnas.cells.blocks import BATCH_NORM_MOMENTUM
 from dnas.compiler.functions import Loss, assembled, compiled
-from dnas.core import tree
+from dnas.core import keys, tree
 from dnas.core.config import check_fraction, check_not_negative, check_positive
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
@@ -55,9 +55,7 @@ class Config:
 
   def __post_init__(self):
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate, statistics_batches=self.statistics_batches)
-    check_not_negative(
-      final_learning_rate=self.final_learning_rate, weight_decay=self.weight_decay, gradient_clip=self.gradient_clip
-    )
+    check_not_negative(final_learning_rate=self.final_learning_rate, weight_decay=self.weight_decay, gradient_clip=self.gradient_clip)
     check_fraction(momentum=self.momentum)
 
 
@@ -83,10 +81,10 @@ class SharedWeightsTask:
     train, valid = base.search_split(dataset, data.train_portion)
     self.space, self.config, self.epochs, self._seed = space, config, config.epochs, seed
     self._key = jax.random.key(seed)
-    self._pipeline = Pipeline(train, dataset, data, jax.random.fold_in(self._key, 0))
+    self._pipeline = Pipeline(train, dataset, data, keys.derive(self._key, "order"))
     self._valid_split = batches.to_device(valid)
     channels = dataset.train.images.shape[-1]
-    module = image_supernet.ImageSupernet(supernet, space, channels, dataset.num_classes, np.random.default_rng(seed))
+    module = image_supernet.ImageSupernet(supernet, space, channels, dataset.num_classes, keys.generator(seed, "weights"))
     self.network, self.initial = functional.split(module)
     rates = {"momentum": config.momentum, "weight_decay": config.weight_decay, "gradient_clip": config.gradient_clip}
     self._optimizer = optimizers.sgd(**rates)
@@ -105,7 +103,7 @@ class SharedWeightsTask:
 
   def step(self, state: TrainState, step: int) -> tuple[TrainState, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
-    path = one_hot(self.space, self.space.sample(np.random.default_rng((self._seed, step))))
+    path = one_hot(self.space, self.space.sample(keys.generator(self._seed, "paths", step)))
     rate = self._learning_rate(loop.epoch_of(self, step))
     return self._step(state, self._pipeline.shuffled(step, step_key(state.key, np.int32(step))), path, np.float32(rate))
 
@@ -118,7 +116,7 @@ class SharedWeightsTask:
     """Returns the batch statistics of one path, from training batches alone; they are the same at every call."""
     stats = tree.zeros_like(self.initial.stats)
     for index in range(self.config.statistics_batches):
-      key = jax.random.fold_in(jax.random.fold_in(self._key, 1), index)
+      key = keys.derive(self._key, "statistics", index)
       stats = self._statistics(weights, stats, self._pipeline.drawn(key)[0], path)
     return jax.tree.map(lambda moved: moved / (1 - BATCH_NORM_MOMENTUM**self.config.statistics_batches), stats)
 

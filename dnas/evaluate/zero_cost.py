@@ -14,7 +14,7 @@ import numpy as np
 from dnas.cells import functional
 from dnas.cells.rectifier import recorded
 from dnas.compiler.functions import Loss, compiled
-from dnas.core import tree
+from dnas.core import keys, tree
 from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.registry import Registry
@@ -109,7 +109,7 @@ class ZeroCost:
     """Scores a network at its initial weights. A budget has no meaning here and is not looked at."""
     began = time.monotonic()
     shape, classes = self._dataset.train.images.shape[1:], self._dataset.num_classes
-    rng = np.random.default_rng(self._seed)
+    rng = keys.generator(self._seed, "weights")
     network, variables = functional.split(derived_image.DerivedImageNetwork(self._config, proposal.genotype, shape, classes, rng))
     score = self._proxy(network, variables, self._images)
     return Evaluation(score, time.monotonic() - began, {})

@@ -15,6 +15,7 @@ from dnas.cells.blocks import BatchNorm, Conv, Linear
 from dnas.cells.image_stack import ImageStack, reduction_indices
 from dnas.cells.precision import PRECISIONS, lower
 from dnas.cells.registries import STACKS
+from dnas.core import keys
 from dnas.core.config import check, check_name, check_positive
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
@@ -109,8 +110,7 @@ class DerivedImageNetwork(nnx.Module):
       states = range(self.num_states[cell_type])
       if drop_path is None:
         return [None for _ in states]
-      cell_key = jax.random.fold_in(drop_path.key, index)
-      return [DropPath(jax.random.fold_in(cell_key, state), drop_path.rate) for state in states]
+      return [DropPath(keys.derive(drop_path.key, index, state), drop_path.rate) for state in states]
 
     outputs = self.stack(lower(images, self.precision), contexts, train)
     auxiliary = None

@@ -15,6 +15,7 @@ from flax import nnx
 from dnas.cells import functional
 from dnas.cells.activations import ACTIVATIONS
 from dnas.cells.operations import OperationStack
+from dnas.core import keys
 from dnas.core.genotype import CellGenotype
 from dnas.core.space import NONE
 
@@ -33,7 +34,7 @@ class DropPath(NamedTuple):
   def __call__(self, index: int, x: jax.Array) -> jax.Array:
     """Drops examples of [E, B, H, W, C]; `index` tells operations of one state apart."""
     keep = 1 - self.rate
-    mask = jax.random.bernoulli(jax.random.fold_in(self.key, index), keep, (*x.shape[:2], 1, 1, 1))
+    mask = jax.random.bernoulli(keys.derive(self.key, index), keep, (*x.shape[:2], 1, 1, 1))
     return jnp.where(mask, x / keep, 0).astype(x.dtype)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from dnas.core import keys
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.registry import Registry
@@ -52,7 +53,7 @@ STRATEGIES: Registry[type[Settings]] = Registry("strategy")
 
 def generator(seed: int, draw: int) -> np.random.Generator:
   """Returns the source of the randomness of one draw: independent streams for all (seed, draw), both not negative."""
-  return np.random.default_rng((seed, draw))
+  return keys.generator(seed, "strategy", draw)
 
 
 def score_of(evaluation: Evaluation) -> float:

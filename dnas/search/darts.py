@@ -13,6 +13,7 @@ import numpy as np
 
 from dnas.cells import functional
 from dnas.core import genotype as genotypes
+from dnas.core import keys
 from dnas.core.config import check, check_fraction, check_not_negative, check_positive
 from dnas.core.errors import FieldError
 from dnas.core.records import Progress, SearchResult
@@ -156,9 +157,7 @@ class DartsTask:
     self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
     self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
     _check_remedies(config, remedy)
-    self._weight_optimizer = optimizers.sgd(
-      momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip
-    )
+    self._weight_optimizer = optimizers.sgd(momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip)
     relaxation = remedy.relaxation(method.relaxation(self.space), self.space)
     self._method = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
     self.programs = bilevel.compiled(self._loss)
@@ -169,7 +168,7 @@ class DartsTask:
 
   def init(self) -> State:
     """See `loop.Task`."""
-    arch = self._method.relax.init(self.space, jax.random.fold_in(self._key, 1), self._config.arch_init_scale)
+    arch = self._method.relax.init(self.space, keys.derive(self._key, "arch"), self._config.arch_init_scale)
     weights, stats = self._start.variables.weights, self._start.variables.stats
     search = bilevel.SearchState(weights, stats, arch, self._weight_optimizer.init(weights), self._method.arch_optimizer.init(arch))
     return State(search, self.workload.carry, self._start.allowed, jax.random.key_data(self._key))
@@ -184,8 +183,8 @@ class DartsTask:
 
   def inputs(self, key: jax.Array, carry: Tree, step: int) -> StepInputs:
     """Returns what a step is given; `key` and `carry` are those of its state."""
-    *keys, key_masks = _split_three(step_key(key, np.int32(step)))
-    train_batch, valid_batch = self.workload.batches(step, tuple(keys), carry)
+    *of_batches, key_masks = _keys_of_step(step_key(key, np.int32(step)))
+    train_batch, valid_batch = self.workload.batches(step, tuple(of_batches), carry)
     rate = self.workload.learning_rate_factor(step) * self._learning_rate(loop.epoch_of(self, step))
     progress = min(step / self.end_of_epoch(self._config.epochs), 1.0)
     return StepInputs(train_batch, valid_batch, key_masks, np.float32(rate), np.float32(progress))
@@ -279,14 +278,15 @@ class DartsTask:
     return decide(decision, self.space, jax.tree.map(np.asarray, dict(state.allowed)), loss)
 
   def _eigenvalue(self, state: State) -> float:
-    key = jax.random.wrap_key_data(state.key)
-    _, batch = self.workload.batches(0, (jax.random.fold_in(key, 2), jax.random.fold_in(key, 3)), state.carry)
-    search, rest = state.search, ((batch, np.float32(1), state.allowed), jax.random.fold_in(key, 4))
+    key = keys.derive(jax.random.wrap_key_data(state.key), "eigenvalue")
+    *of_batches, key_masks = _keys_of_step(key)
+    _, batch = self.workload.batches(0, tuple(of_batches), state.carry)
+    search, rest = state.search, ((batch, np.float32(1), state.allowed), key_masks)
 
     def gradient(arch: relaxations.Arch) -> relaxations.Arch:
       return self.programs.arch_gradient(search.weights, arch, search.stats, *rest).gradients.arch
 
-    return diagnostics.dominant_eigenvalue(gradient, search.arch, jax.random.fold_in(key, 5))
+    return diagnostics.dominant_eigenvalue(gradient, search.arch, keys.derive(key, "direction"))
 
   def _learning_rate(self, epoch: int) -> float:
     rates = self._config.learning_rate, self._config.final_learning_rate
@@ -296,8 +296,8 @@ class DartsTask:
     self, weights: Tree, arch: relaxations.Arch, stats: Tree, batch: Tree, key: jax.Array
   ) -> tuple[jax.Array, tuple[Tree, Mapping[str, Any]]]:
     batch, progress, allowed = batch
-    mixture = relaxations.restrict(self._method.relax(arch, key, progress), allowed)
-    return self.workload.loss(weights, mixture, stats, batch, key)
+    mixture = relaxations.restrict(self._method.relax(arch, keys.derive(key, "relaxation"), progress), allowed)
+    return self.workload.loss(weights, mixture, stats, batch, keys.derive(key, "network"))
 
 
 def _check_remedies(config: Config, remedy: Remedies) -> None:
@@ -311,8 +311,9 @@ def _check_remedies(config: Config, remedy: Remedies) -> None:
 
 
 @jax.jit
-def _split_three(key: jax.Array) -> tuple[jax.Array, ...]:
-  return tuple(jax.random.split(key, 3))
+def _keys_of_step(key: jax.Array) -> tuple[jax.Array, ...]:
+  """Returns the keys of the training batch, of the validation batch, and of the relaxation and of masks."""
+  return tuple(keys.derive(key, name) for name in ("train_batch", "valid_batch", "masks"))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dnas.core import tree
+from dnas.core import keys, tree
 from dnas.core.genotype import Genotype
 from dnas.core.space import NONE, CellSpace
 from dnas.supernet.discretize import skips_of
@@ -42,8 +42,7 @@ def dominant_eigenvalue(gradient: Callable[[Arch], Arch], arch: Arch, key: jax.A
     iterations: steps of the iteration, two gradients each.
     radius: length of the difference, in architecture parameters.
   """
-  keys = dict(zip(arch, jax.random.split(key, len(arch)), strict=True))
-  direction = _unit({name: jax.random.normal(keys[name], point.shape, point.dtype) for name, point in arch.items()})
+  direction = _unit({name: jax.random.normal(keys.derive(key, name), point.shape, point.dtype) for name, point in arch.items()})
   value = jnp.float32(0)
   for _ in range(iterations):
     above, below = (gradient(tree.add_scaled(arch, sign * radius, direction)) for sign in (1, -1))

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from dnas.cells import functional
+from dnas.core import keys
 from dnas.core.space import CellSpace
 from dnas.data import base, batches
 from dnas.search.workload import Mixture, Tree
@@ -52,7 +52,7 @@ class ImageWorkload:
     self._valid_split = batches.to_device(valid)
     self.space = space
     sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
-    self._make = lambda seed: image_supernet.ImageSupernet(*sizes, np.random.default_rng(seed), partial_channels)
+    self._make = lambda seed: image_supernet.ImageSupernet(*sizes, keys.generator(seed, "weights"), partial_channels)
     self.network, self.initial = functional.split(self._make(seed))
     self._evaluate = make_evaluate(self._predict, dataset, data_config)
 
@@ -101,4 +101,5 @@ class ImageWorkload:
 
 def _order_keys(seed: int) -> tuple[jax.Array, ...]:
   """Returns typed random keys of the order of both halves of the data."""
-  return tuple(jax.random.split(jax.random.fold_in(jax.random.key(seed), 0)))
+  key = jax.random.key(seed)
+  return keys.derive(key, "order", 0), keys.derive(key, "order", 1)

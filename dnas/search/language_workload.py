@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dnas.cells import functional, language_model
+from dnas.core import keys
 from dnas.core.config import check
 from dnas.core.space import CellSpace
 from dnas.data import text, windows
@@ -54,7 +55,7 @@ class LanguageWorkload:
       check(value >= 2, f"data.{name}", value, "the supernet normalizes over the batch, so it must be at least 2")
     self.space, self.shared_masks = space, shared_masks
     self._train = windows.TrainingWindows(dataset.train, data_config, seed)
-    self._make = lambda seed: language_supernet(config, space, len(dataset.vocabulary), np.random.default_rng(seed))
+    self._make = lambda seed: language_supernet(config, space, len(dataset.vocabulary), keys.generator(seed, "weights"))
     self._valid = windows.ValidationWindows(dataset.valid, data_config)
     self._base_length = data_config.sequence_length
     self.network, self.initial = functional.split(self._make(seed))

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from dnas.core import keys
 from dnas.core.config import check, check_fraction, check_name, check_not_negative, check_positive
 from dnas.core.space import CellSpace
 from dnas.supernet.perturbations import Adversarial, Perturbation, UniformNoise, Unperturbed
@@ -108,7 +109,7 @@ def decisions(space: CellSpace, seed: int) -> tuple[Decision, ...]:
 
   Source: Wang et al., "Rethinking Architecture Selection in Differentiable NAS" (DARTS-PT), ICLR 2021, algorithms 1 and 2.
   """
-  rng = np.random.default_rng(seed)
+  rng = keys.generator(seed, "decisions")
   edges = [Decision(cell, (row,), True) for cell in space.cells for row in range(len(space.edges))]
   targets = range(space.num_inputs, space.num_inputs + space.num_nodes)
   entering = [tuple(row for row, (_, target) in enumerate(space.edges) if target == node) for node in targets]

@@ -17,7 +17,7 @@ import jax
 import optax
 
 from dnas.compiler.functions import Compiled, Loss
-from dnas.core import devices, tree
+from dnas.core import devices, keys, tree
 from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem, optimizer_step
 from dnas.supernet.perturbations import Perturbation, Unperturbed
 from dnas.supernet.relaxations import Arch, Relaxation
@@ -166,7 +166,7 @@ def bilevel_step(
     arch, arch_state = optimizer_step(method.arch_optimizer, total, arch_state, arch)
   near = method.perturbation(
     arch,
-    jax.random.fold_in(key, 1),
+    keys.derive(key, "perturbation"),
     progress,
     lambda arch: programs.arch_gradient(state.weights, arch, state.stats, train_batch, key).gradients.arch,
   )
@@ -191,7 +191,7 @@ def _hypergradient(
   masks, valid_evaluations = itertools.count(), []
 
   def key_of_evaluation() -> jax.Array:
-    return key if shared_masks else jax.random.fold_in(key, next(masks))
+    return key if shared_masks else keys.derive(key, "evaluation", next(masks))
 
   def train(program: Any, weights: Tree, arch: Arch) -> Gradients:
     return program(weights, arch, state.stats, train_batch, key_of_evaluation()).gradients

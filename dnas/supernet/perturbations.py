@@ -11,6 +11,7 @@ from typing import Protocol
 import jax
 import jax.numpy as jnp
 
+from dnas.core import keys
 from dnas.supernet.relaxations import Arch
 
 ArchGradient = Callable[[Arch], Arch]
@@ -71,8 +72,7 @@ class Adversarial:
 
 @jax.jit
 def _add_noise(arch: Arch, key: jax.Array, radius: jax.Array) -> Arch:
-  keys = dict(zip(arch, jax.random.split(key, len(arch)), strict=True))
-  return {name: point + radius * jax.random.uniform(keys[name], point.shape, point.dtype, -1, 1) for name, point in arch.items()}
+  return {name: x + radius * jax.random.uniform(keys.derive(key, name), x.shape, x.dtype, -1, 1) for name, x in arch.items()}
 
 
 @jax.jit

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dnas.core import keys
 from dnas.core.space import NONE, SKIPS, CellSpace
 
 Arch = Mapping[str, jax.Array]
@@ -35,8 +36,7 @@ class Relaxation:
 
   def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
     """Draws initial parameters from scale * N(0, 1); the scale of DARTS is 0.001."""
-    keys = jax.random.split(key, len(space.cells))
-    return {cell: scale * jax.random.normal(k, space.arch_shape(), jnp.float32) for cell, k in zip(space.cells, keys, strict=True)}
+    return {cell: scale * jax.random.normal(keys.derive(key, cell), space.arch_shape(), jnp.float32) for cell in space.cells}
 
   def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
     """Maps parameters to the weights of one step.
@@ -108,7 +108,7 @@ class Dirichlet(Relaxation):
 
   def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
     """See `Relaxation`."""
-    return {cell: jax.random.dirichlet(k, _concentration(arch[cell])) for cell, k in _keys(arch, key).items()}
+    return {cell: jax.random.dirichlet(keys.derive(key, cell), _concentration(p)) for cell, p in arch.items()}
 
   def mean(self, arch: Arch) -> Mixture:
     """Returns the mean of the distribution."""
@@ -172,9 +172,9 @@ class EdgeNormalized(Relaxation):
 
   def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
     """Draws the parameters of operations and edges alike."""
-    arch = dict(self.operations.init(space, key, scale))
-    for index, cell in enumerate(space.cells):
-      noise = scale * jax.random.normal(jax.random.fold_in(key, index), (len(space.edges),), jnp.float32)
+    arch = dict(self.operations.init(space, keys.derive(key, "operations"), scale))
+    for cell in space.cells:
+      noise = scale * jax.random.normal(keys.derive(key, "edges", cell), (len(space.edges),), jnp.float32)
       arch[cell + EDGES] = self._edge_weights(noise) if isinstance(self.operations, Simplex) else noise
     return arch
 
@@ -225,11 +225,11 @@ class SkipDropout(Relaxation):
 
   def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
     """See `Relaxation`."""
-    key_inner, key_drop = jax.random.split(key)
     keep = 1 - self.rate * (1 - progress)
-    mixture = self.inner(arch, key_inner, progress)
+    mixture = self.inner(arch, keys.derive(key, "inner"), progress)
     is_skip = np.array([name in SKIPS for name in self.space.operations])
-    factors = {cell: jax.random.bernoulli(k, keep, (len(self.space.edges), 1)) / keep for cell, k in _keys(mixture, key_drop).items()}
+    key, shape = keys.derive(key, "skip_dropout"), (len(self.space.edges), 1)
+    factors = {cell: jax.random.bernoulli(keys.derive(key, cell), keep, shape) / keep for cell in mixture}
     return {cell: jnp.where(is_skip[None], factors[cell] * weights, weights) for cell, weights in mixture.items()}
 
   def mean(self, arch: Arch) -> Mixture:
@@ -275,10 +275,5 @@ def _concentration(parameters: jax.Array) -> jax.Array:
   return jax.nn.elu(parameters) + 1
 
 
-def _keys(arch: Arch, key: jax.Array) -> dict[str, jax.Array]:
-  return dict(zip(arch, jax.random.split(key, len(arch)), strict=True))
-
-
 def _gumbel_softmax(arch: Arch, key: jax.Array, temperature: jax.Array) -> Mixture:
-  keys = _keys(arch, key)
-  return {cell: jax.nn.softmax((p + jax.random.gumbel(keys[cell], p.shape)) / temperature, -1) for cell, p in arch.items()}
+  return {cell: jax.nn.softmax((p + jax.random.gumbel(keys.derive(key, cell), p.shape)) / temperature, -1) for cell, p in arch.items()}

@@ -14,7 +14,7 @@ import optax
 
 from dnas.cells import functional
 from dnas.compiler.functions import Compiled, Loss, assembled, compiled
-from dnas.core import devices, tree
+from dnas.core import devices, keys, tree
 from dnas.core.config import check, check_fraction, check_name, check_not_negative, check_positive
 from dnas.core.genotype import Genotype
 from dnas.data import augment, base, batches
@@ -63,7 +63,7 @@ class Pipeline:
 
     @jax.jit
     def drawn(split: batches.DeviceSplit, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-      key_draw, key_augment = jax.random.split(key)
+      key_draw, key_augment = keys.derive(key, "draw"), keys.derive(key, "augment")
       images, labels = devices.split(batches.random_batch(split, key_draw, config.batch_size))
       return prepare(key_augment, images), labels
 
@@ -199,12 +199,12 @@ class RetrainTask:
     whole = data_config.train_portion == 1
     train, valid = (dataset.train, None) if whole else base.search_split(dataset, data_config.train_portion)
     self._init_key = jax.random.key(seed)
-    self._pipeline = Pipeline(train, dataset, data_config, jax.random.fold_in(self._init_key, 0))
+    self._pipeline = Pipeline(train, dataset, data_config, keys.derive(self._init_key, "order"))
     self._valid = None if valid is None else batches.to_device(valid)
     self._eval_batch_size = data_config.eval_batch_size
     self.epochs, self._config, self._steps_per_epoch = config.epochs, config, self._pipeline.steps_per_epoch
     module = derived_image.DerivedImageNetwork(
-      network_config, genotype, dataset.train.images.shape[1:], dataset.num_classes, np.random.default_rng(seed)
+      network_config, genotype, dataset.train.images.shape[1:], dataset.num_classes, keys.generator(seed, "weights")
     )
     self.network, self._initial = functional.split(module)
     loss = functools.partial(training_loss, network=self.network, drops=config.drop_path > 0, auxiliary=network_config.auxiliary)
@@ -322,7 +322,7 @@ def training_loss(
   """
   images, labels = batch
   variables = functional.Variables(devices.replicate(weights), stats)  # and so is the gradient
-  dropping = DropPath(jax.random.fold_in(key, 1), rates.drop_path) if drops else None
+  dropping = DropPath(keys.derive(key, "drop_path"), rates.drop_path) if drops else None
   (logits, side), stats = functional.apply(network, variables, images, train=True, drop_path=dropping)
   main = total = cross_entropy(logits, labels).mean()
   if auxiliary:

@@ -17,7 +17,7 @@ import optax
 from absl import logging
 
 from dnas.cells import functional, language_model
-from dnas.core import devices, tree
+from dnas.core import devices, keys, tree
 from dnas.core.config import check_not_negative, check_positive
 from dnas.core.genotype import Genotype
 from dnas.data import text, windows
@@ -177,7 +177,7 @@ class RetrainTask:
     self.epochs, self._config, self._data_config = config.epochs, config, data_config
     self._init_key = jax.random.key(seed)
     self._windows = windows.TrainingWindows(dataset.train, data_config, seed)
-    module = derived_language_model(network_config, genotype, len(dataset.vocabulary), np.random.default_rng(seed))
+    module = derived_language_model(network_config, genotype, len(dataset.vocabulary), keys.generator(seed, "weights"))
     self.network, initial = functional.split(module)
     self._weights = initial.weights
     self._hidden = jnp.zeros((data_config.batch_size, network_config.units))

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dnas.core import devices
+from dnas.core import devices, keys
 from dnas.core.errors import InputError
 from dnas.train.checkpoint import Checkpoints, State
 from dnas.train.stop import StopRequest
@@ -53,7 +53,7 @@ class Task(Protocol):
   """What to train; write one per kind of run.
 
   All that changes from step to step belongs into the state that you return, and all randomness derives from it and the step number
-  (`jax.random.fold_in(key, step)`): the loop restores nothing else.
+  (`step_key`): the loop restores nothing else.
 
   Attributes:
     epochs: how many epochs the run has.
@@ -194,7 +194,7 @@ def epoch_of(task: Task, step: int) -> int:
 @jax.jit
 def step_key(key_data: jax.Array, step: jax.Array) -> jax.Array:
   """Returns the typed random key of a step, from the raw key of the run."""
-  return jax.random.fold_in(jax.random.wrap_key_data(key_data), step)
+  return keys.derive(jax.random.wrap_key_data(key_data), "step", step)
 
 
 class _Loop:
