@@ -264,7 +264,7 @@ def _windows_kernel_gradient(g: jax.Array, x: jax.Array, kernel_shape: tuple[int
 
   offsets = [[index * dilation for index in place] for place in itertools.product(range(k), repeat=2)]
   places = [(row % stride * stride + column % stride, row // stride, column // stride) for row, column in offsets]
-  _, gradient = lax.scan(tap_gradient, None, jnp.asarray(places, jnp.int32))
+  _, gradient = lax.scan(tap_gradient, None, jnp.asarray(places))
   return jnp.moveaxis(gradient, 0, 1).reshape(kernel_shape).astype(g.dtype)
 
 
@@ -303,41 +303,40 @@ def _to_phases(x: jax.Array, k: int, stride: int, dilation: int) -> jax.Array:
 _ROWS_AND_COLUMNS = 2, 3
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def max_pool(x: jax.Array, stride: int) -> jax.Array:
   """Maximum over 3 x 3 windows padded with minus infinity: [E, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C].
 
-  Where the largest of three neighbours are equal, they share the gradient equally.
+  Where the largest of three neighbours are equal, the first has the gradient, as in PyTorch. The gradient goes by their places and compares
+  no values: a compiler may compute an array twice, and not to the same bits.
   """
-  return _max_pool_forward(x, stride)[0]
+  return _max_pool(x, stride, x.shape[2:4])
 
 
-@functools.partial(jax.jit, static_argnums=1)
-def _max_pool_forward(x: jax.Array, stride: int) -> tuple[jax.Array, jax.Array]:
-  given = x
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _max_pool(x: jax.Array, stride: int, sizes: tuple[int, int]) -> jax.Array:
+  return _max_pool_forward(x, stride, sizes)[0]
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2))
+def _max_pool_forward(x: jax.Array, stride: int, sizes: tuple[int, int]) -> tuple[jax.Array, list[jax.Array]]:
+  places = []
   for axis in _ROWS_AND_COLUMNS:
-    x = _largest_neighbours(x, axis, stride)
-  return x, given
+    first, middle, last = _neighbours(x, axis, stride, -jnp.inf)
+    place = jnp.where(middle >= last, 1, 2)
+    places.append(jnp.where((first >= middle) & (first >= last), 0, place).astype(jnp.int8))
+    x = lax.max(first, lax.max(middle, last))
+  return x, places
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _max_pool_backward(stride: int, x: jax.Array, g: jax.Array) -> tuple[jax.Array]:
-  inputs = [x]
-  for axis in _ROWS_AND_COLUMNS:
-    inputs.append(_largest_neighbours(inputs[-1], axis, stride))
-  for axis in reversed(_ROWS_AND_COLUMNS):
-    largest, x = inputs.pop(), inputs[-1]
-    equal = sum((one == largest).astype(g.dtype) for one in _neighbours(x, axis, stride, -jnp.inf))
-    shares, largest = (_windows_of(array, axis, stride, x.shape[axis]) for array in (g / equal, largest))
-    g = sum(jnp.where(x == most, share, 0) for share, most in zip(shares, largest, strict=True))
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _max_pool_backward(stride: int, sizes: tuple[int, int], places: list[jax.Array], g: jax.Array) -> tuple[jax.Array]:
+  for axis, size, place in zip(_ROWS_AND_COLUMNS[::-1], sizes[::-1], places[::-1], strict=True):
+    windows = zip((2, 1, 0), _windows_of(place, axis, stride, size), _windows_of(g, axis, stride, size), strict=True)
+    g = sum(jnp.where(place == own, share, 0) for own, place, share in windows)
   return (g,)
 
 
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
-
-
-def _largest_neighbours(x: jax.Array, axis: int, stride: int) -> jax.Array:
-  return functools.reduce(lax.max, _neighbours(x, axis, stride, -jnp.inf))
+_max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def avg_pool(x: jax.Array, stride: int) -> jax.Array:
