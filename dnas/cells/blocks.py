@@ -29,8 +29,8 @@ def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> nn
 
 
 def on_device(x: np.ndarray) -> jax.Array:
-  """Returns an array in float32. `jnp.asarray` would compile a program for every shape."""
-  return jax.device_put(x.astype(np.float32), may_alias=False)
+  """Returns an array in float32, or float64 where JAX is told to use it. `jnp.asarray` would compile a program for every shape."""
+  return jax.device_put(x.astype(jax.dtypes.canonicalize_dtype(float)), may_alias=False)
 
 
 class BatchNorm(nnx.Module):
@@ -72,8 +72,8 @@ def _moved(running: tuple[jax.Array, jax.Array], mean: jax.Array, variance: jax.
 def _normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> jax.Array:
   factor = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
   factor = factor if scale is None else factor * scale
-  offset = -mean * factor if bias is None else bias - mean * factor
-  return (x * _wide(factor) + _wide(offset)).astype(x.dtype)
+  centered = (x - _wide(mean)) * _wide(factor)
+  return (centered if bias is None else centered + _wide(bias)).astype(x.dtype)
 
 
 @jax.custom_vjp
@@ -85,8 +85,11 @@ def _normalize_by_batch(x: jax.Array, scale: jax.Array | None, bias: jax.Array |
 @jax.jit
 def _by_batch_forward(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> tuple[Any, Any]:
   wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # squares of short floats lose their mean
-  mean = keep(wide.mean((1, 2, 3)))
-  variance = keep(jnp.maximum(jnp.square(wide).mean((1, 2, 3)) - jnp.square(mean), 0))
+  shift = wide[:, 0, 0, 0]  # near the mean, so that the squares are not much larger than the variance, which is their difference
+  shifted = wide - _wide(shift)
+  difference = shifted.mean((1, 2, 3))
+  mean = keep(shift + difference)
+  variance = keep(jnp.maximum(jnp.square(shifted).mean((1, 2, 3)) - jnp.square(difference), 0))
   return (_normalize(x, mean, variance, scale, bias), mean, variance), (x, mean, variance, scale)
 
 

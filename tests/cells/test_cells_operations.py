@@ -3,6 +3,7 @@
 Axes: E edges, B batch, H height, W width, C channels. All sizes differ, and the height and the channels are odd.
 """
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -293,6 +294,20 @@ def test_dense_convolution_of_stems():
     network, variables = split(blocks.Conv(C, 4, kernel, np.random.default_rng(0), stride, padding))
     output, _ = run(network, variables, x)
     close(output, correlated(x.astype(np.float64), np.asarray(variables.weights["kernel"], np.float64), (stride, stride)))
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e3, 1e4])
+def test_batch_norm_far_from_zero(offset: float):
+  """PyTorch errs by 1e-3 at a mean of 1,000 deviations in its one memory format, and by 4e-5 in the other; here 3e-5."""
+  network, variables = split(blocks.BatchNorm(1, C, False))
+  x = draw((1, 16, 8, 8, C)) + np.float32(offset)
+  output, stats = run(network, variables, x, train=True)
+  wide = x.astype(np.float64)
+  mean, variance = wide.mean((0, 1, 2, 3)), wide.var((0, 1, 2, 3))
+  np.testing.assert_allclose(output, (wide - mean) / np.sqrt(variance + 1e-5), atol=1e-5 + 1e-7 * offset)
+  np.testing.assert_allclose(stats["variance"][0], 0.9 + 0.1 * variance * 1024 / 1023, rtol=1e-4)
+  of_batch = dataclasses.replace(variables, stats={"mean": mean[None].astype(np.float32), "variance": variance[None].astype(np.float32)})
+  np.testing.assert_allclose(run(network, of_batch, x, train=False)[0], output, atol=1e-4 + 1e-7 * offset)
 
 
 def test_batch_norm_of_one_number_keeps_a_finite_variance():
