@@ -5,7 +5,7 @@ import pathlib
 import jax
 
 from dnas.cells.functional import Variables
-from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
+from dnas.cells.registries import IMAGE_GENOTYPES
 from dnas.core import config as config_lib
 from dnas.core import tree
 from dnas.core.errors import FieldError, InputError
@@ -29,8 +29,8 @@ GENOTYPES = IMAGE_GENOTYPES
 def search_parts(config: ImageSearchConfig) -> SearchParts:
   """Builds the workload of a search. Raises InputError for values that do not fit the data."""
   dataset = datasets.from_config(config.data)
-  space, parts = SPACES[config.space], config.make_method().partial_channels
-  workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, parts)
+  space, edges = config.searched_space(), config.make_method().edges
+  workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, edges)
   if not config.start_from:
     return SearchParts(workload, {})
   return SearchParts(
@@ -48,7 +48,7 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
     before = config_lib.replace(before, {path: run.config[path] for path in config_lib.flatten(before)})
   except (KeyError, InputError):
     raise FieldError("start_from", config.start_from, "it holds a search of another version of this program; begin anew") from None
-  for field in ("space", "supernet"):
+  for field in ("space", "without", "supernet"):
     if getattr(before, field) != getattr(config, field):
       raise FieldError("start_from", config.start_from, f"its {field} is {getattr(before, field)}; give this search the same")
   old = search_parts(before)

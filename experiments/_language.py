@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from dnas.cells.registries import LANGUAGE_GENOTYPES, SPACES
+from dnas.cells.registries import LANGUAGE_GENOTYPES
 from dnas.core import tree
 from dnas.core.genotype import Genotype
 from dnas.data import datasets
@@ -20,7 +20,8 @@ GENOTYPES = LANGUAGE_GENOTYPES
 def search_parts(config: LanguageSearchConfig) -> SearchParts:
   """Builds the workload of a search. Raises InputError for values that do not fit the text."""
   dataset = datasets.text_from_config(config.data)
-  workload = LanguageWorkload(config.supernet, config.data, SPACES[config.space], dataset, config.seed, config.shared_masks)
+  space, edges = config.searched_space(), config.make_method().edges
+  workload = LanguageWorkload(config.supernet, config.data, space, dataset, config.seed, config.shared_masks, edges)
   return SearchParts(workload, _kept(dataset), _described(dataset, config.data.tokens))
 
 

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dnas.cells.language_model import Config as LanguageModelConfig
 from dnas.cells.registries import SPACES
 from dnas.core.config import check, check_name, check_positive
+from dnas.core.errors import FieldError, InputError
+from dnas.core.space import CellSpace
 from dnas.data import datasets
 from dnas.data.base import Config as DataConfig
 from dnas.data.text import TEXTS
@@ -43,6 +45,7 @@ class SearchConfig:
     method: the differentiable method: darts, pc_darts, gdas, drnas, gaea, snas or fair_darts.
     hypergradient: estimator of the hypergradient: single_level, first_order, finite_difference, unrolled, implicit_cg or implicit_neumann;
       empty for the one of the method's paper, first_order or for snas single_level.
+    without: names of operations of the space that take no part, with commas between them, such as none.
     seed: of initial weights and architecture, order or division of the data, augmentation and dropout.
     num_seeds: how many searches run at once, with this seed and those after it, each program for all of them; a folder seed_SEED for each.
   """
@@ -50,6 +53,7 @@ class SearchConfig:
   space: str = "darts_conv"
   method: str = "darts"
   hypergradient: str = ""
+  without: str = ""
   seed: int = 2
   num_seeds: int = 1
   pc_darts: PCDarts = dataclasses.field(default_factory=PCDarts)
@@ -71,6 +75,14 @@ class SearchConfig:
     check_name("method", self.method, METHODS)
     if self.hypergradient:
       check_name("hypergradient", self.hypergradient, HYPERGRADIENTS)
+
+  def searched_space(self) -> CellSpace:
+    """Returns the space with the operations that take part. Raises FieldError if one that is to be left out is not there."""
+    names = [name.strip() for name in self.without.split(",") if name.strip()]
+    try:
+      return SPACES[self.space].without(names)
+    except InputError as e:
+      raise FieldError("without", self.without, str(e).removesuffix(".")) from None
 
   def make_method(self) -> DifferentiableMethod:
     """Returns the chosen method with its settings."""
@@ -119,7 +131,7 @@ class ImageSearchConfig(SearchConfig):
     _check_space(self.space, IMAGE_SPACES, "images")
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     check_channels(self.make_method(), self.method, self.supernet.channels)
-    choices = len(SPACES[self.space].operations)
+    choices = len(self.searched_space().operations)
     check(0 <= self.keep_operations <= choices, "keep_operations", self.keep_operations, f"an edge has {choices} operations")
     idle = bool(self.keep_operations) and not self.start_from
     check(not idle, "keep_operations", self.keep_operations, "it does nothing without --start_from, so leave it out")
@@ -160,6 +172,7 @@ class LanguageSearchConfig(SearchConfig):
   def __post_init__(self):
     super().__post_init__()
     _check_space(self.space, TEXT_SPACES, "text")
+    self.searched_space()
     check_name("data.dataset", self.data.dataset, TEXTS)
     parts = self.make_method().partial_channels
     check(parts == 1, f"{self.method}.partial_channels", parts, "text has no channels to take a part of, so it must be 1")

@@ -81,6 +81,20 @@ class CellSpace:
     """Shape (edges, operations) of the architecture parameters of one cell."""
     return len(self.edges), len(self.operations)
 
+  def without(self, names: Sequence[str]) -> "CellSpace":
+    """Returns the space with fewer operations, under its own name: genotypes of it are genotypes of this one.
+
+    Raises:
+      InputError: for an operation that the space does not have, or if none other than `none` would be left.
+    """
+    for name in names:
+      if name not in self.operations:
+        raise InputError(unknown_name("operation", name, self.operations))
+    left = tuple(name for name in self.operations if name not in names)
+    if not set(left) - {NONE}:
+      raise InputError(f"space '{self.name}' has no operations but {', '.join(names)}, so leave one of them in.")
+    return dataclasses.replace(self, operations=left)
+
   def decode(self, decisions: Sequence[int]) -> Genotype:
     """Returns the architecture of a value for each of the `decisions`. Raises InputError if one is missing or has no such value."""
     if len(decisions) != len(self.decisions) or not all(0 <= value < size for value, size in zip(decisions, self.decisions, strict=True)):

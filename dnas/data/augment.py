@@ -56,8 +56,8 @@ def normalize(images_BHWC: jax.Array, mean: tuple[float, ...], std: tuple[float,
     mean: of every channel, of pixels scaled to [0, 1].
     std: as `mean`.
   """
-  mean_C, std_C = jnp.array(mean, jnp.float32), jnp.array(std, jnp.float32)
-  return (images_BHWC.astype(jnp.float32) / 255 - mean_C[None, None, None]) / std_C[None, None, None]
+  mean_C, std_C = jnp.array(mean, float), jnp.array(std, float)
+  return (images_BHWC.astype(float) / 255 - mean_C[None, None, None]) / std_C[None, None, None]
 
 
 def random_crop(key: jax.Array, images_BHWC: jax.Array, padding: int) -> jax.Array:

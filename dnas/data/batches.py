@@ -110,8 +110,8 @@ def random_batch(split: DeviceSplit, key: jax.Array, batch_size: int) -> tuple[j
 def padded_batch(split: DeviceSplit, index: jax.Array | int, batch_size: int) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns one evaluation batch, in the order of the split.
 
-  Over the `num_batches` batches every example has weight 1 exactly once; what fills up the last batch has weight 0. A mean over the
-  split is the sum of weighted values over the sum of weights.
+  Over the `num_batches` batches every example has weight 1 exactly once; the last batch is filled up with the first examples, of weight 0.
+  A mean over the split is the sum of weighted values over the sum of weights.
 
   Args:
     split: the examples, of any number.
@@ -122,7 +122,7 @@ def padded_batch(split: DeviceSplit, index: jax.Array | int, batch_size: int) ->
     Images uint8 [batch_size, H, W, C], labels int32 [batch_size] and weights float32 [batch_size].
   """
   positions = index * batch_size + jnp.arange(batch_size)
-  images, labels = _take(split, jnp.minimum(positions, len(split) - 1))
+  images, labels = _take(split, positions % len(split))
   return images, labels, (positions < len(split)).astype(jnp.float32)
 
 

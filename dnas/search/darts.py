@@ -25,7 +25,7 @@ from dnas.search.remedies import Remedies
 from dnas.search.stages import Start
 from dnas.search.workload import Workload
 from dnas.supernet import bilevel, relaxations
-from dnas.supernet.discretize import discretize, one_hot
+from dnas.supernet.discretize import discretize, edges_of, one_hot
 from dnas.supernet.hypergradients import Hypergradient
 from dnas.train import loop, optimizers
 from dnas.train.loop import step_key
@@ -157,11 +157,16 @@ class DartsTask:
     self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
     self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
     _check_remedies(config, remedy)
-    self._weight_optimizer = optimizers.sgd(momentum=config.momentum, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip)
+    rates = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+    self._weight_optimizer = self._unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=config.gradient_clip)
+    clipped, through_clip = getattr(hypergradient, "clipped", True), getattr(hypergradient, "through_clip", True)
+    if not (clipped and through_clip):
+      clip = config.gradient_clip if clipped else 0.0
+      self._unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=clip, through_clip=through_clip)
     relaxation = remedy.relaxation(method.relaxation(self.space), self.space)
     self._method = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
     self.programs = bilevel.compiled(self._loss)
-    self._mean = jax.jit(lambda arch, allowed: relaxations.restrict(relaxation.mean(arch), allowed))
+    self._mean = jax.jit(lambda arch, allowed: self._weights(relaxation.mean(arch), arch, allowed))
     seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
     self._decisions = remedies.decisions(self.space, seed) if remedy.projection else ()
     self.epochs = config.epochs + remedy.projection_epochs * max(len(self._decisions) - 1, 0)
@@ -204,6 +209,7 @@ class DartsTask:
       programs=self.programs,
       method=self._method,
       weight_optimizer=self._weight_optimizer,
+      unrolled_optimizer=self._unrolled_optimizer,
       weight_decay=self._config.weight_decay,
       shared_masks=self.workload.shared_masks,
       move_arch=move_arch,
@@ -240,19 +246,25 @@ class DartsTask:
     metrics |= diagnostics.of_genotype(self.space, genotype, on_host)
     every = self._config.diagnose_every
     if every and (epoch % every == 0 or epoch == self.epochs):
-      alone = self.workload.evaluate(self._variables(state), one_hot(self.space, genotype))
+      chosen = one_hot(self.space, genotype)
+      chosen = relaxations.with_edges(self.space, chosen, edges_of(self.space, chosen), relaxations.everything(self.space))
+      alone = self.workload.evaluate(self._variables(state), chosen, batch_statistics=True)
       metrics |= {f"discretized/{name}": value for name, value in alone.items()}
       metrics["eigenvalue"] = self._eigenvalue(state)
     record: loop.EpochRecord = {
       "metrics": metrics,
       "genotype": genotype.to_json(),
-      "mixture": {cell: weights.tolist() for cell, weights in on_host.items()},
+      "mixture": {cell: on_host[cell].tolist() for cell in self.space.cells},
     }
     return state, record
 
   def mixture(self, state: State) -> relaxations.Mixture:
-    """Returns the weights of the mixed operations without noise, cell type to [edges, operations]."""
+    """Returns the weights of the mixed operations, cell type to [edges, operations], and of the edges, without noise."""
     return self._mean(state.search.arch, state.allowed)
+
+  def _weights(self, mixture: relaxations.Mixture, arch: relaxations.Arch, allowed: relaxations.Allowed) -> relaxations.Mixture:
+    """Returns what the supernet is given."""
+    return relaxations.with_edges(self.space, relaxations.restrict(mixture, allowed), self._method.relax.edges(arch), allowed)
 
   def stops(self, history: list[loop.EpochRecord]) -> bool:
     """Returns whether the search ends after these epochs, early, because the dominant eigenvalue has grown (`remedies.stops`)."""
@@ -273,7 +285,7 @@ class DartsTask:
 
   def _decided(self, state: State, decision: remedies.Decision) -> relaxations.Allowed:
     def loss(allowed: relaxations.Allowed) -> float:
-      return self.workload.evaluate(self._variables(state), self._mean(state.search.arch, allowed))["loss"]
+      return self.workload.evaluate(self._variables(state), self._mean(state.search.arch, allowed), batch_statistics=True)["loss"]
 
     return decide(decision, self.space, jax.tree.map(np.asarray, dict(state.allowed)), loss)
 
@@ -296,7 +308,7 @@ class DartsTask:
     self, weights: Tree, arch: relaxations.Arch, stats: Tree, batch: Tree, key: jax.Array
   ) -> tuple[jax.Array, tuple[Tree, Mapping[str, Any]]]:
     batch, progress, allowed = batch
-    mixture = relaxations.restrict(self._method.relax(arch, keys.derive(key, "relaxation"), progress), allowed)
+    mixture = self._weights(self._method.relax(arch, keys.derive(key, "relaxation"), progress), arch, allowed)
     return self.workload.loss(weights, mixture, stats, batch, keys.derive(key, "network"))
 
 

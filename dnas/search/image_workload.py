@@ -1,6 +1,8 @@
 """Search on images: the convolutional supernet."""
 
 import copy
+import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +14,7 @@ from dnas.core.space import CellSpace
 from dnas.data import base, batches
 from dnas.search.workload import Mixture, Tree
 from dnas.supernet import image_supernet
+from dnas.supernet.edges import EdgeOptions
 from dnas.train.images import Pipeline, make_evaluate
 from dnas.train.metrics import correct, cross_entropy
 
@@ -34,7 +37,7 @@ class ImageWorkload:
     space: CellSpace,
     dataset: base.ImageDataset,
     seed: int,
-    partial_channels: int = 1,
+    edges: EdgeOptions = EdgeOptions(),  # noqa: B008  (frozen)
   ):
     """Builds the workload.
 
@@ -44,7 +47,7 @@ class ImageWorkload:
       space: the search space.
       dataset: the data set.
       seed: of the initial weights and the order of the data.
-      partial_channels: K, where the operations of an edge see a K-th of the channels (PC-DARTS); it divides `config.channels`.
+      edges: what the method chooses of the edges; its partial channels divide `config.channels`.
     """
     train, valid = base.search_split(dataset, data_config.train_portion)
     key_train, key_valid = _order_keys(seed)
@@ -52,9 +55,11 @@ class ImageWorkload:
     self._valid_split = batches.to_device(valid)
     self.space = space
     sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
-    self._make = lambda seed: image_supernet.ImageSupernet(*sizes, keys.generator(seed, "weights"), partial_channels)
+    self._make = lambda seed: image_supernet.ImageSupernet(*sizes, keys.generator(seed, "weights"), edges)
     self.network, self.initial = functional.split(self._make(seed))
-    self._evaluate = make_evaluate(self._predict, dataset, data_config)
+    self._evaluate = make_evaluate(functools.partial(self._predict, train=False), dataset, data_config)
+    of_training = dataclasses.replace(data_config, eval_batch_size=data_config.batch_size)
+    self._evaluate_by_batch = make_evaluate(functools.partial(self._predict, train=True), dataset, of_training)
 
   def reseeded(self, seed: int) -> "ImageWorkload":
     """See `Workload`; the data are on the device once for all."""
@@ -90,13 +95,14 @@ class ImageWorkload:
     """See `Workload`."""
     return {"loss": means["loss"], "accuracy": means["accuracy"]}
 
-  def evaluate(self, variables: functional.Variables, mixture: Mixture) -> dict[str, float]:
-    """Returns loss (nats) and accuracy (a fraction)."""
-    return self._evaluate((variables, mixture), self._valid_split)
+  def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
+    """Returns loss (nats) and accuracy (a fraction); statistics of the batch are those of batches as large as in training."""
+    evaluate = self._evaluate_by_batch if batch_statistics else self._evaluate
+    return evaluate((variables, mixture), self._valid_split)
 
-  def _predict(self, network: tuple[functional.Variables, Mixture], images: jax.Array) -> jax.Array:
+  def _predict(self, network: tuple[functional.Variables, Mixture], images: jax.Array, train: bool) -> jax.Array:
     variables, mixture = network
-    return functional.apply(self.network, variables, images, mixture, train=False)[0]
+    return functional.apply(self.network, variables, images, mixture, train=train)[0]
 
 
 def _order_keys(seed: int) -> tuple[jax.Array, ...]:

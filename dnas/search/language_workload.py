@@ -14,6 +14,7 @@ from dnas.core.config import check
 from dnas.core.space import CellSpace
 from dnas.data import text, windows
 from dnas.search.workload import Mixture, Tree
+from dnas.supernet.edges import EdgeOptions
 from dnas.supernet.language_supernet import language_supernet
 from dnas.train.language import Evaluate, language_loss, perplexity_of
 
@@ -36,6 +37,7 @@ class LanguageWorkload:
     dataset: text.TextDataset,
     seed: int,
     shared_masks: bool = True,
+    edges: EdgeOptions = EdgeOptions(),  # noqa: B008  (frozen)
   ):
     """Builds the workload.
 
@@ -46,6 +48,7 @@ class LanguageWorkload:
       dataset: the text.
       seed: of the initial weights and the lengths of windows.
       shared_masks: see `Workload`.
+      edges: what the method chooses of the edges.
 
     Raises:
       FieldError: if a batch has one column, or is too large for its text.
@@ -55,7 +58,7 @@ class LanguageWorkload:
       check(value >= 2, f"data.{name}", value, "the supernet normalizes over the batch, so it must be at least 2")
     self.space, self.shared_masks = space, shared_masks
     self._train = windows.TrainingWindows(dataset.train, data_config, seed)
-    self._make = lambda seed: language_supernet(config, space, len(dataset.vocabulary), keys.generator(seed, "weights"))
+    self._make = lambda seed: language_supernet(config, space, len(dataset.vocabulary), keys.generator(seed, "weights"), edges)
     self._valid = windows.ValidationWindows(dataset.valid, data_config)
     self._base_length = data_config.sequence_length
     self.network, self.initial = functional.split(self._make(seed))
@@ -85,7 +88,7 @@ class LanguageWorkload:
   def loss(self, weights: Tree, mixture: Mixture, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
     """See `Workload`."""
     window, hidden, penalized = batch
-    (mixture,) = mixture.values()
+    mixture = mixture[self.space.cells[0]]
     variables = functional.Variables(weights, stats)
     loss, penalty, hidden = language_loss(self.network, variables, window, hidden, mixture, key)
     words = window.length.astype(jnp.float32)
@@ -100,13 +103,13 @@ class LanguageWorkload:
     """Returns loss (nats a word, without penalties) and perplexity."""
     return perplexity_of(means["nats"] / means["words"])
 
-  def evaluate(self, variables: functional.Variables, mixture: Mixture) -> dict[str, float]:
-    """Returns loss (nats a word) and perplexity, of states normalized over the columns of the evaluation."""
+  def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
+    """Returns loss (nats a word) and perplexity, of states normalized over the columns of the evaluation, which are the batch, always."""
     return self._evaluate((variables, mixture), self._valid_text)
 
   def _predict(self, network: tuple[functional.Variables, Mixture], tokens: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
     variables, mixture = network
-    (mixture,) = mixture.values()
+    mixture = mixture[self.space.cells[0]]
     length = np.int32(len(tokens))
     (logits, hidden, _), _ = functional.apply(self.network, variables, tokens, hidden, length, mixture)
     return logits, hidden

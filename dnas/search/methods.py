@@ -13,6 +13,7 @@ from dnas.core.config import check, check_not_negative, check_positive
 from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 from dnas.supernet.arch_optimizers import exponentiated_gradient
+from dnas.supernet.edges import EdgeOptions
 from dnas.supernet.relaxations import Concrete, Dirichlet, EdgeNormalized, GumbelOneHot, Relaxation, Sigmoid, Simplex
 from dnas.train import optimizers
 
@@ -35,6 +36,11 @@ class DifferentiableMethod:
 
   partial_channels: ClassVar[int] = 1
   """K, where the operations of an edge see a K-th of the channels; a setting of the methods that have it."""
+
+  @property
+  def edges(self) -> EdgeOptions:
+    """What the method chooses of the edges of the supernet."""
+    return EdgeOptions(self.partial_channels)
 
   def relaxation(self, space: CellSpace) -> Relaxation:
     """Returns the relaxation on a space."""
@@ -83,10 +89,13 @@ class Gdas(DifferentiableMethod):
   Attributes:
     start_temperature: of the Gumbel softmax at the beginning of the search.
     end_temperature: at its end; it falls along a line.
+    ones_for_undrawn: whether the gradient in the weight of an operation that was not drawn takes its output to be ones, as the published
+      code does, which does not compute it.
   """
 
   start_temperature: float = 10.0
   end_temperature: float = 0.1
+  ones_for_undrawn: bool = False
 
   def __post_init__(self):
     check_positive(start_temperature=self.start_temperature, end_temperature=self.end_temperature)
@@ -94,6 +103,11 @@ class Gdas(DifferentiableMethod):
   def relaxation(self, space: CellSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
     return GumbelOneHot(self.start_temperature, self.end_temperature)
+
+  @property
+  def edges(self) -> EdgeOptions:
+    """See `DifferentiableMethod`."""
+    return EdgeOptions(ones_for_undrawn=self.ones_for_undrawn)
 
 
 @METHODS.register("drnas")
@@ -103,16 +117,19 @@ class DrNas(DifferentiableMethod):
 
   Attributes:
     partial_channels: K; the operations of an edge see one K-th of the channels; 1 is all of them, as on NAS-Bench-201.
+    softmax: whether the search is validated and discretized by the softmax of the parameters, as in the published code, and not by the mean
+      of the distribution.
   """
 
   partial_channels: int = 1  # type: ignore[misc]
+  softmax: bool = False
 
   def __post_init__(self):
     check_positive(partial_channels=self.partial_channels)
 
   def relaxation(self, space: CellSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
-    return Dirichlet()
+    return Dirichlet(self.softmax)
 
 
 @METHODS.register("gaea")
@@ -125,21 +142,27 @@ class Gaea(DifferentiableMethod):
   Attributes:
     partial_channels: K; 4 with edge_weights is GAEA PC-DARTS.
     edge_weights: whether edges have weights, on simplices of their own, as in PC-DARTS.
+    uniform_start: whether all weights are equal at first, as in the published code.
+    smallest: what no weight falls below, 0.00001 in the published code; 0 sets no bound.
   """
 
   partial_channels: int = 1  # type: ignore[misc]
   edge_weights: bool = False
+  uniform_start: bool = False
+  smallest: float = 0.0
 
   def __post_init__(self):
     check_positive(partial_channels=self.partial_channels)
+    check(0 <= self.smallest <= 0.01, "smallest", self.smallest, "it must be at least 0 and at most 0.01, far below an equal share")
 
   def relaxation(self, space: CellSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
-    return EdgeNormalized(Simplex(), space) if self.edge_weights else Simplex()
+    simplex = Simplex(self.uniform_start)
+    return EdgeNormalized(simplex, space) if self.edge_weights else simplex
 
   def arch_optimizer(self, rates: ArchRates, space: CellSpace) -> optax.GradientTransformation:
     """See `DifferentiableMethod`."""
-    return exponentiated_gradient(rates.arch_learning_rate, space)
+    return exponentiated_gradient(rates.arch_learning_rate, space, self.smallest)
 
 
 @METHODS.register("snas")

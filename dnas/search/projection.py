@@ -1,7 +1,8 @@
 """Projection: the operations and edges of a supernet decided one by one, by what it loses without them.
 
 Source: Wang et al., "Rethinking Architecture Selection in Differentiable NAS" (DARTS-PT), ICLR 2021, algorithms 1 and 2. The paper measures
-validation accuracy; here it is the validation loss, which has no ties.
+validation accuracy; here it is the validation loss, which has no ties. A supernet under a mask is another network than the one whose
+running statistics were gathered, so it is normalized with those of the batch.
 """
 
 from collections.abc import Callable

@@ -25,7 +25,8 @@ class Remedies:
     skip_dropout: probability, at the beginning, with which a skip connection is left out of a step; it falls to zero (P-DARTS).
     skip_cap: how many skip connections a cell of the result may have, 2 in P-DARTS; -1 sets no cap.
     perturbation: near which architectures the weights are trained: none, uniform (SDARTS-RS) or adversarial (SDARTS-ADV).
-    perturbation_radius: how far away, in architecture parameters, at the end of the search; it grows from zero.
+    perturbation_start: how far away, in architecture parameters, at the beginning of the search.
+    perturbation_radius: the same at its end; it grows along a line.
     perturbation_steps: gradient evaluations of the adversary.
     projection: whether edges are decided one by one at the end, by the loss of the supernet without each operation (DARTS-PT).
     projection_epochs: epochs of training before each of these decisions.
@@ -36,6 +37,7 @@ class Remedies:
   skip_dropout: float = 0.0
   skip_cap: int = -1
   perturbation: str = "none"
+  perturbation_start: float = 0.03
   perturbation_radius: float = 0.3
   perturbation_steps: int = 7
   projection: bool = False
@@ -44,7 +46,7 @@ class Remedies:
   def __post_init__(self):
     check_fraction(stop_ratio=self.stop_ratio, skip_dropout=self.skip_dropout)
     check_positive(stop_window=self.stop_window, perturbation_steps=self.perturbation_steps, projection_epochs=self.projection_epochs)
-    check_not_negative(perturbation_radius=self.perturbation_radius)
+    check_not_negative(perturbation_start=self.perturbation_start, perturbation_radius=self.perturbation_radius)
     check(self.skip_cap >= -1, "skip_cap", self.skip_cap, "it must be -1, for no cap, or a number of skip connections")
     check_name("perturbation", self.perturbation, PERTURBATIONS)
     stops_and_projects = bool(self.stop_ratio) and self.projection
@@ -57,8 +59,8 @@ class Remedies:
   def make_perturbation(self) -> Perturbation:
     """Returns the perturbation."""
     if self.perturbation == "adversarial":
-      return Adversarial(self.perturbation_radius, self.perturbation_steps)
-    return UniformNoise(self.perturbation_radius) if self.perturbation == "uniform" else Unperturbed()
+      return Adversarial(self.perturbation_radius, self.perturbation_start, self.perturbation_steps)
+    return UniformNoise(self.perturbation_radius, self.perturbation_start) if self.perturbation == "uniform" else Unperturbed()
 
   @property
   def cap(self) -> int | None:
@@ -68,6 +70,7 @@ class Remedies:
 
 IDLE = {
   "stop_window": lambda remedies: not remedies.stop_ratio,
+  "perturbation_start": lambda remedies: remedies.perturbation == "none",
   "perturbation_radius": lambda remedies: remedies.perturbation == "none",
   "perturbation_steps": lambda remedies: remedies.perturbation != "adversarial",
   "projection_epochs": lambda remedies: not remedies.projection,

@@ -10,7 +10,7 @@ from dnas.core.space import CellSpace
 
 Tree = Any
 Mixture = Mapping[str, jax.Array]
-"""Cell type to the weights of its mixed operations, [edges, operations]."""
+"""Cell type to the weights of its mixed operations, [edges, operations], and 'CELL edges' to those of the edges themselves, [edges]."""
 
 
 class Workload(Protocol):
@@ -60,6 +60,9 @@ class Workload(Protocol):
     """Return the same workload with other initial weights and another order of the data: that of this seed."""
     ...
 
-  def evaluate(self, variables: Variables, mixture: Mixture) -> dict[str, float]:
-    """Return loss (nats) and other metrics over the whole validation split, in evaluation mode; you may block."""
+  def evaluate(self, variables: Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
+    """Return loss (nats) and other metrics over the whole validation split, in evaluation mode; you may block.
+
+    With `batch_statistics` the supernet normalizes with those of the batch, for a mixture that its running ones do not fit.
+    """
     ...

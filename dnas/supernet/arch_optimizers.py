@@ -1,5 +1,7 @@
 """Optimizers of architecture parameters that Optax lacks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -8,7 +10,7 @@ from dnas.core.space import CellSpace
 from dnas.supernet.relaxations import EDGES, Arch, softmax_by_target
 
 
-def exponentiated_gradient(learning_rate: float, space: CellSpace) -> optax.GradientTransformation:
+def exponentiated_gradient(learning_rate: float, space: CellSpace, smallest: float = 0.0) -> optax.GradientTransformation:
   """The exponentiated gradient: p becomes p exp(-lr g), normalized, so that the parameters stay on their simplices.
 
   A row of [edges, operations] is a simplex, and so are the edges that enter one node. It is computed with logarithms, since the plain form
@@ -17,11 +19,14 @@ def exponentiated_gradient(learning_rate: float, space: CellSpace) -> optax.Grad
   Args:
     learning_rate: the learning rate.
     space: the space, for its edges.
+    smallest: what no weight falls below, 0.00001 in the published code; the others make room for it.
   """
 
   def step(name: str, gradient: jax.Array, point: jax.Array) -> jax.Array:
     logits = jnp.log(jnp.maximum(point, jnp.finfo(point.dtype).tiny)) - learning_rate * gradient
-    return (softmax_by_target(space, logits) if name.endswith(EDGES) else jax.nn.softmax(logits, -1)) - point
+    normalized = functools.partial(softmax_by_target, space) if name.endswith(EDGES) else functools.partial(jax.nn.softmax, axis=-1)
+    after = normalized(logits)
+    return (normalized(jnp.log(jnp.maximum(after, smallest))) if smallest else after) - point
 
   def update(gradients: Arch, arch: Arch | None) -> Arch:
     return {name: step(name, gradient, arch[name]) for name, gradient in gradients.items()}

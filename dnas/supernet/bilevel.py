@@ -133,6 +133,7 @@ def bilevel_step(
   programs: Programs,
   method: Method,
   weight_optimizer: optax.GradientTransformation,
+  unrolled_optimizer: optax.GradientTransformation | None = None,
   weight_decay: float,
   shared_masks: bool = True,
   move_arch: bool = True,
@@ -148,6 +149,7 @@ def bilevel_step(
     programs: from `compiled`.
     method: the search method.
     weight_optimizer: the optimizer of the weights.
+    unrolled_optimizer: what the hypergradient takes for it, with the same state; the same if not given.
     weight_decay: the coefficient of the L2 penalty in that optimizer.
     shared_masks: whether every evaluation in the step sees the same random masks. Otherwise each evaluation of the hypergradient draws its
       own, as in the published code for recurrent cells; a finite difference then divides the difference of the masks by its radius.
@@ -161,14 +163,15 @@ def bilevel_step(
   """
   arch, arch_state, metrics = state.arch, state.arch_state, {}
   if move_arch:
-    estimate, metrics = _hypergradient(state, train_batch, valid_batch, key, programs, method, weight_optimizer, weight_decay, shared_masks)
+    unrolled = unrolled_optimizer or weight_optimizer
+    estimate, metrics = _hypergradient(state, train_batch, valid_batch, key, programs, method, unrolled, weight_decay, shared_masks)
     total = tree.add_scaled(estimate, 1.0, _penalty_gradient(method.relax, arch))
     arch, arch_state = optimizer_step(method.arch_optimizer, total, arch_state, arch)
   near = method.perturbation(
     arch,
     keys.derive(key, "perturbation"),
     progress,
-    lambda arch: programs.arch_gradient(state.weights, arch, state.stats, train_batch, key).gradients.arch,
+    lambda arch: programs.arch_gradient(state.weights, arch, state.stats, train_batch, key).gradients[::2],
   )
   evaluation = programs.gradient(state.weights, near, state.stats, train_batch, key)
   weights, weight_state = optimizer_step(weight_optimizer, evaluation.gradients.weights, state.weight_state, state.weights)

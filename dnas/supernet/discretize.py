@@ -55,6 +55,12 @@ def _discretize_cell(space: CellSpace, weights: np.ndarray) -> CellGenotype:
   return CellGenotype(tuple(nodes), space.concat)
 
 
+def edges_of(space: CellSpace, chosen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+  """Returns how many operations other than `none` were chosen on each edge, cell type to [edges], from what `one_hot` returns."""
+  columns = [index for index, name in enumerate(space.operations) if name != NONE]
+  return {cell: weights[:, columns].sum(1) for cell, weights in chosen.items()}
+
+
 def one_hot(space: CellSpace, genotype: Genotype) -> dict[str, np.ndarray]:
   """Returns the mixture weights at which a supernet computes this genotype: 1 on its choices and on `none` of all other edges.
 

@@ -5,6 +5,7 @@ Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 2; partial channels
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +18,24 @@ from dnas.cells.operations import OPERATIONS, OperationStack, Pool
 from dnas.core.space import NONE, CellSpace
 
 
+@dataclasses.dataclass(frozen=True)
+class EdgeOptions:
+  """What a method chooses of the edges.
+
+  Attributes:
+    partial_channels: K, where the operations of an edge see a K-th of the channels (PC-DARTS).
+    ones_for_undrawn: whether the gradient in the weight of an operation that was not drawn takes its output to be ones (see `Gdas`).
+  """
+
+  partial_channels: int = 1
+  ones_for_undrawn: bool = False
+
+
 class MixedEdges(nnx.Module):
   """All edges that leave one state, each a mixture of all operations of the space; what they have in common runs once.
 
-  With partial channels the operations see the first part of the channels, and the others pass by, weighted with the sum of the edge's
-  weights (one, or what the weight of the edge itself is); channels are then shuffled, so that each has its turn in the next cell.
+  With partial channels the operations see the first part of the channels, and the others pass by, multiplied by the weight of the edge
+  itself; channels are then shuffled, so that each has its turn in the next cell.
   """
 
   def __init__(
@@ -31,31 +45,43 @@ class MixedEdges(nnx.Module):
     channels: int,
     stride: int,
     rng: np.random.Generator,
-    partial_channels: int = 1,
+    options: EdgeOptions = EdgeOptions(),  # noqa: B008  (frozen)
     rematerialize: bool = False,
   ):
     self.rematerialize = rematerialize
     self.targets = tuple(target for origin, target in space.edges if origin == source)
     columns = {name: column for column, name in enumerate(space.operations) if name != NONE}
-    self.mixing = Mixing(tuple(columns.items()), channels // partial_channels, stride, partial_channels)
+    self.mixing = Mixing(tuple(columns.items()), channels // options.partial_channels, stride, options)
     pools = [name for name in columns if isinstance(OPERATIONS[name], Pool)]
     others = [name for name in columns if name not in pools]
     sizes = self.mixing.seen, stride, False, rng
     self.pools = OperationStack(pools, 1, *sizes, space.pool_norm) if self.targets and pools else None
     self.operations = OperationStack(others, len(self.targets), *sizes) if self.targets else None
 
-  def __call__(self, x: jax.Array, mixtures: Sequence[jax.Array], train: bool) -> Mapping[int, jax.Array]:
-    """Maps a state, [B, H, W, C], and the weights of each of its outgoing edges, [1, operations], to what each target receives.
+  def __call__(self, x: jax.Array, weights: Sequence["EdgeWeights"], train: bool) -> Mapping[int, jax.Array]:
+    """Maps a state, [B, H, W, C], and the weights of each of its outgoing edges to what each target receives.
 
     The operation `none` would add zero, so only its share of the weights matters.
     """
     if not self.targets:
       return {}
     options = {"train": train, "rematerialize": self.rematerialize}
-    seen = x if self.mixing.groups == 1 else x[..., : self.mixing.seen]
+    seen = x[..., : self.mixing.seen]
     pooled = {} if self.pools is None else functional.call_segment(self.pools, seen, **options)
-    edges = functional.call_stack(self.operations, mixtures, x, pooled, function=self.mixing, **options)
+    edges = functional.call_stack(self.operations, weights, x, pooled, function=self.mixing, **options)
     return dict(zip(self.targets, edges, strict=True))
+
+
+class EdgeWeights(NamedTuple):
+  """The weights of a stack of edges.
+
+  Attributes:
+    operations: of the operations, [edges, operations].
+    edges: of the edges themselves, [edges]; None where all channels see the operations.
+  """
+
+  operations: jax.Array
+  edges: jax.Array | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,22 +92,22 @@ class Mixing:
     columns: names of the operations, and their columns among the weights.
     seen: how many channels the operations see.
     stride: 1 or 2.
-    groups: the number of partial channels, 1 if the operations see all of them.
+    options: what the method chooses.
   """
 
   columns: tuple[tuple[str, int], ...]
   seen: int
   stride: int
-  groups: int
+  options: EdgeOptions
 
   def __call__(
-    self, operations: OperationStack, mixture: jax.Array, x: jax.Array, pooled: Mapping[str, jax.Array], train: bool
+    self, operations: OperationStack, weights: EdgeWeights, x: jax.Array, pooled: Mapping[str, jax.Array], train: bool
   ) -> list[jax.Array]:
     """Mixes what the operations make of a state, and what is there already.
 
     Args:
       operations: those that every edge has for itself.
-      mixture: the weights, [edges, operations].
+      weights: of the edges.
       x: the state, [B, H, W, C].
       pooled: name of an operation that the edges share to its output, [1, B, H / stride, W / stride, seen].
       train: whether batch statistics are used and moved.
@@ -90,14 +116,28 @@ class Mixing:
       For every edge [B, H / stride, W / stride, C].
     """
     outputs = operations(x[..., : self.seen], train) | pooled
-    total = sum(mixture[:, column, None, None, None, None] * outputs[name] for name, column in self.columns).astype(x.dtype)
-    if self.groups > 1:
+    mixture, ones = _with_ones(weights.operations) if self.options.ones_for_undrawn else (weights.operations, None)
+    total = sum(mixture[:, column, None, None, None, None] * outputs[name] for name, column in self.columns)
+    total = (total if ones is None else total + ones[:, None, None, None, None]).astype(x.dtype)
+    groups = self.options.partial_channels
+    if groups > 1:
       rest = x[..., self.seen :]
       rest = rest if self.stride == 1 else _max_pool_2x2(rest)
-      passing = (mixture.sum(1)[:, None, None, None, None] * rest[None]).astype(x.dtype)
+      passing = (weights.edges[:, None, None, None, None] * rest[None]).astype(x.dtype)
       total = jnp.concatenate([total, passing], -1)
-      total = total.reshape(*total.shape[:-1], self.groups, self.seen).swapaxes(-1, -2).reshape(total.shape)
+      total = total.reshape(*total.shape[:-1], groups, self.seen).swapaxes(-1, -2).reshape(total.shape)
     return [edge[0] for edge in jnp.split(total, len(mixture))]
+
+
+def _with_ones(mixture: jax.Array) -> tuple[jax.Array, jax.Array]:
+  """Returns the weights of the outputs, and what is added to their sum: zero, whose derivative in each weight not drawn is one.
+
+  Args:
+    mixture: weights one for operations that were drawn, zero for others, [edges, operations].
+  """
+  constant = jax.lax.stop_gradient(mixture)
+  drawn = constant > 0.5
+  return jnp.where(drawn, mixture, constant), jnp.where(drawn, 0, mixture - constant).sum(1)
 
 
 def _max_pool_2x2(x: jax.Array) -> jax.Array:
@@ -117,9 +157,11 @@ class MixedActivations:
 
   Attributes:
     space: the space.
+    options: what the method chooses; there are no channels to take a part of.
   """
 
   space: CellSpace
+  options: EdgeOptions = EdgeOptions()
 
   def sources(self, node: int) -> tuple[int, ...]:
     """Returns all earlier states."""
@@ -130,5 +172,7 @@ class MixedActivations:
     first = self.space.edges.index((0, node))
     weights = mixture[first : first + node]
     columns = {name: column for column, name in enumerate(self.space.operations) if name != NONE}
-    activated = sum(weights[:, column, None, None] * ACTIVATIONS[name](x) for name, column in columns.items())
+    mixture, ones = _with_ones(weights) if self.options.ones_for_undrawn else (weights, None)
+    activated = sum(mixture[:, column, None, None] * ACTIVATIONS[name](x) for name, column in columns.items())
+    activated = activated if ones is None else activated + ones[:, None, None]
     return activated, weights[:, np.array(list(columns.values()))].sum(1)

@@ -12,7 +12,8 @@ where w*(a) minimizes L_train(w, a). The estimators here differ in what they put
 
 An estimator is a frozen dataclass, called as `hypergradient(problem, weights, arch, opt_state)`. It sees the losses only through the
 three functions of `Problem`, each of which is network-sized and compiled once by the caller; what it adds is linear algebra. It returns
-a gradient and changes nothing. "Step" always means the step that the weight optimizer really takes, with its momentum, decay and clipping.
+a gradient and changes nothing. "Step" means the step that the weight optimizer really takes, with its momentum, decay and clipping, unless
+a setting says otherwise.
 """
 
 import dataclasses
@@ -120,9 +121,13 @@ class FiniteDifference:
 
   Attributes:
     radius: length of the perturbation of the weights, 0.01 in DARTS (its footnote 2).
+    clipped: whether the unrolled step is clipped as the real one is; the published code on images leaves that out.
+    through_clip: whether the derivative goes through the factor of the clipping; the published code takes it for a constant.
   """
 
   radius: float = 0.01
+  clipped: bool = True
+  through_clip: bool = True
 
   def __post_init__(self):
     check_positive(radius=self.radius)
@@ -150,9 +155,13 @@ class Unrolled:
 
   Attributes:
     steps: K, how many steps of the weight optimizer are unrolled.
+    clipped: whether the unrolled steps are clipped as the real one is.
+    through_clip: whether the derivative goes through the factor of the clipping; else it is a constant.
   """
 
   steps: int = 1
+  clipped: bool = True
+  through_clip: bool = True
 
   def __post_init__(self):
     check_positive(steps=self.steps)

@@ -17,7 +17,8 @@ from dnas.cells.registries import STACKS
 from dnas.core.config import check_name, check_positive
 from dnas.core.errors import FieldError
 from dnas.core.space import CellSpace
-from dnas.supernet.edges import MixedEdges, outgoing_rows
+from dnas.supernet.edges import EdgeOptions, EdgeWeights, MixedEdges, outgoing_rows
+from dnas.supernet.relaxations import EDGES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +48,20 @@ class ImageSupernet(nnx.Module):
   """Stem, cells of mixed operations, global average pooling, linear classifier."""
 
   def __init__(
-    self, config: Config, space: CellSpace, image_channels: int, num_classes: int, rng: np.random.Generator, partial_channels: int = 1
+    self,
+    config: Config,
+    space: CellSpace,
+    image_channels: int,
+    num_classes: int,
+    rng: np.random.Generator,
+    options: EdgeOptions = EdgeOptions(),  # noqa: B008  (frozen)
   ):
     """Builds the supernet. Raises FieldError for a size that the space does not have."""
 
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> MixedEdges:
-      return MixedEdges(space, source, channels, stride, rng, partial_channels, config.rematerialize)
+      return MixedEdges(space, source, channels, stride, rng, options, config.rematerialize)
 
-    self.precision = config.precision
+    self.precision, self.options, self.cell_types = config.precision, options, space.cells
     wirings = {cell_type: space for cell_type in space.cells}
     self.rows = tuple(outgoing_rows(space, source) for source in range(space.num_inputs + space.num_nodes))
     sizes = image_channels, config.channels, config.cells, config.stem_multiplier
@@ -69,13 +76,20 @@ class ImageSupernet(nnx.Module):
 
     Args:
       images: float32 [B, H, W, C].
-      mixture: cell type to the weights of its mixed operations, [edges, operations].
+      mixture: cell type to the weights of its mixed operations, [edges, operations]; with partial channels also 'CELL edges' to the weights
+        of the edges, [edges].
       train: whether batch statistics are used and moved.
     """
 
-    of_edges = {cell_type: jnp.split(weights, len(weights)) for cell_type, weights in mixture.items()}
+    def weights_of(cell_type: str) -> list[EdgeWeights]:
+      parts = [jnp.split(mixture[cell_type], len(mixture[cell_type]))]
+      if self.options.partial_channels > 1:
+        parts.append(jnp.split(mixture[cell_type + EDGES], len(parts[0])))
+      return [EdgeWeights(*edge) for edge in zip(*parts, strict=True)]
 
-    def contexts(index: int, cell_type: str) -> list[list[jax.Array]]:
+    of_edges = {cell_type: weights_of(cell_type) for cell_type in self.cell_types}
+
+    def contexts(index: int, cell_type: str) -> list[list[EdgeWeights]]:
       return [[of_edges[cell_type][row] for row in rows] for rows in self.rows]
 
     features = self.stack(lower(images, self.precision), contexts, train)[-1]

@@ -8,12 +8,14 @@ import numpy as np
 
 from dnas.cells.language_model import Config, LanguageModel
 from dnas.core.space import CellSpace
-from dnas.supernet.edges import MixedActivations
+from dnas.supernet.edges import EdgeOptions, MixedActivations
 
 
-def language_supernet(config: Config, space: CellSpace, vocabulary_size: int, rng: np.random.Generator) -> LanguageModel:
+def language_supernet(
+  config: Config, space: CellSpace, vocabulary_size: int, rng: np.random.Generator, options: EdgeOptions = EdgeOptions()  # noqa: B008
+) -> LanguageModel:
   """Returns a language model whose cell mixes all activations of the space on all edges, with states normalized over the batch.
 
   Its context is the weights of the mixed operations, [edges, operations].
   """
-  return LanguageModel(config, MixedActivations(space), space.num_nodes, space.concat, vocabulary_size, norm=True, rng=rng)
+  return LanguageModel(config, MixedActivations(space, options), space.num_nodes, space.concat, vocabulary_size, norm=True, rng=rng)

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 from dnas.core import keys
 from dnas.supernet.relaxations import Arch
 
-ArchGradient = Callable[[Arch], Arch]
-"""The gradient of the training loss in the architecture, at fixed weights."""
+ArchGradient = Callable[[Arch], tuple[jax.Array, Arch]]
+"""The training loss and its gradient in the architecture, at fixed weights."""
 
 
 class Perturbation(Protocol):
@@ -39,40 +39,53 @@ class UniformNoise:
   """Random smoothing, SDARTS-RS (equation 4): noise, uniform in a cube.
 
   Attributes:
-    radius: half the edge of the cube at the end of the search; it grows from zero along a line.
+    radius: half the edge of the cube at the end of the search.
+    start: the same at its beginning; in between it grows along a line.
   """
 
   radius: float = 0.3
+  start: float = 0.03
 
   def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
     """See `Perturbation`."""
-    return _add_noise(arch, key, self.radius * progress)
+    return _add_noise(arch, key, self.start + (self.radius - self.start) * progress)
 
 
 @dataclasses.dataclass(frozen=True)
 class Adversarial:
   """The worst architecture of a cube, SDARTS-ADV (equation 5), by projected gradient ascent, one evaluation of the gradient a step.
 
+  An ascent at whose end the loss is lower than at the architecture itself is given up, and the weights are trained there. So there are two
+  evaluations more than steps.
+
   Attributes:
-    radius: half the edge of the cube at the end of the search; it grows from zero along a line.
-    steps: steps of the ascent, each 2.5 radius / steps long (Madry et al., 2018).
+    radius: half the edge of the cube at the end of the search.
+    start: the same at its beginning; in between it grows along a line.
+    steps: steps of the ascent, each 2 radius / steps long.
   """
 
   radius: float = 0.3
+  start: float = 0.03
   steps: int = 7
 
   def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
     """See `Perturbation`."""
-    radius = self.radius * progress
+    radius = self.start + (self.radius - self.start) * progress
     near = _add_noise(arch, key, radius)
     for _ in range(self.steps):
-      near = _ascend(arch, near, gradient(near), radius, 2.5 * radius / self.steps)
-    return near
+      near = _ascend(arch, near, gradient(near)[1], radius, 2 * radius / self.steps)
+    return _worse(arch, gradient(arch)[0], near, gradient(near)[0])
 
 
 @jax.jit
 def _add_noise(arch: Arch, key: jax.Array, radius: jax.Array) -> Arch:
   return {name: x + radius * jax.random.uniform(keys.derive(key, name), x.shape, x.dtype, -1, 1) for name, x in arch.items()}
+
+
+@jax.jit
+def _worse(arch: Arch, loss: jax.Array, near: Arch, loss_near: jax.Array) -> Arch:
+  """Returns the second of two architectures, unless its loss is lower."""
+  return jax.tree.map(lambda old, new: jnp.where(loss_near < loss, old, new), arch, near)
 
 
 @jax.jit

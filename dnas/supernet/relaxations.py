@@ -18,7 +18,7 @@ Arch = Mapping[str, jax.Array]
 """Cell type to its architecture parameters, float32 [edges, operations]; with `EdgeNormalized` also 'CELL edges' to float32 [edges]."""
 
 Mixture = Mapping[str, jax.Array]
-"""Cell type to the weights of its mixed operations, [edges, operations]."""
+"""Cell type to the weights of its mixed operations, [edges, operations]; for a supernet also 'CELL edges' to [edges], the edges' own."""
 
 Allowed = Mapping[str, jax.Array]
 """Cell type to a mask, float32 [edges, operations]: 1 where an operation still takes part in the search, 0 where it is out."""
@@ -36,7 +36,7 @@ class Relaxation:
 
   def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
     """Draws initial parameters from scale * N(0, 1); the scale of DARTS is 0.001."""
-    return {cell: scale * jax.random.normal(keys.derive(key, cell), space.arch_shape(), jnp.float32) for cell in space.cells}
+    return {cell: scale * jax.random.normal(keys.derive(key, cell), space.arch_shape()) for cell in space.cells}
 
   def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
     """Maps parameters to the weights of one step.
@@ -51,6 +51,10 @@ class Relaxation:
   def mean(self, arch: Arch) -> Mixture:
     """Maps parameters to the weights by which a search is validated and discretized: there is no noise in them."""
     return {cell: jax.nn.softmax(parameters, -1) for cell, parameters in arch.items()}
+
+  def edges(self, arch: Arch) -> Mapping[str, jax.Array]:
+    """Returns the weights of the edges themselves, cell type to [edges]; the weights of their operations contain them as a factor."""
+    return {cell: jnp.ones(len(parameters)) for cell, parameters in arch.items()}
 
   def penalty(self, arch: Arch) -> jax.Array:
     """Returns what is added to the loss whose gradient moves the architecture, a scalar."""
@@ -104,14 +108,21 @@ class Dirichlet(Relaxation):
 
   Source: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, section 2.2. The distance to the symmetric distribution
   that the paper adds to the loss is the L2 penalty of the architecture optimizer, since parameters of 0 are concentrations of 1.
+
+  Attributes:
+    softmax: whether a search is validated and discretized by the softmax of the parameters, as in the published code; else by the mean.
   """
+
+  softmax: bool = False
 
   def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
     """See `Relaxation`."""
     return {cell: jax.random.dirichlet(keys.derive(key, cell), _concentration(p)) for cell, p in arch.items()}
 
   def mean(self, arch: Arch) -> Mixture:
-    """Returns the mean of the distribution."""
+    """Returns the mean of the distribution, or the softmax of its parameters."""
+    if self.softmax:
+      return super().mean(arch)
     return {cell: _concentration(p) / _concentration(p).sum(-1, keepdims=True) for cell, p in arch.items()}
 
 
@@ -145,10 +156,16 @@ class Simplex(Relaxation):
   """The parameters are the weights themselves, points of the simplex; `arch_optimizers.exponentiated_gradient` keeps them there.
 
   Source: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search" (GAEA), ICLR 2021, section 3.
+
+  Attributes:
+    uniform_start: whether all weights are equal at first, as in the published code.
   """
+
+  uniform_start: bool = False
 
   def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
     """Returns the softmax of scale * N(0, 1)."""
+    scale = 0.0 if self.uniform_start else scale
     return Relaxation().mean(super().init(space, key, scale))
 
   def mean(self, arch: Arch) -> Mixture:
@@ -174,8 +191,10 @@ class EdgeNormalized(Relaxation):
     """Draws the parameters of operations and edges alike."""
     arch = dict(self.operations.init(space, keys.derive(key, "operations"), scale))
     for cell in space.cells:
-      noise = scale * jax.random.normal(keys.derive(key, "edges", cell), (len(space.edges),), jnp.float32)
-      arch[cell + EDGES] = self._edge_weights(noise) if isinstance(self.operations, Simplex) else noise
+      noise = scale * jax.random.normal(keys.derive(key, "edges", cell), (len(space.edges),))
+      if isinstance(self.operations, Simplex):
+        noise = self._edge_weights(0.0 * noise if self.operations.uniform_start else noise)
+      arch[cell + EDGES] = noise
     return arch
 
   def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
@@ -186,6 +205,11 @@ class EdgeNormalized(Relaxation):
     """Returns the products, without noise."""
     return self._times_edges(self.operations.mean(self._of_operations(arch)), arch)
 
+  def edges(self, arch: Arch) -> Mapping[str, jax.Array]:
+    """See `Relaxation`."""
+    on_simplex = isinstance(self.operations, Simplex)
+    return {cell: arch[cell + EDGES] if on_simplex else self._edge_weights(arch[cell + EDGES]) for cell in self.space.cells}
+
   def penalty(self, arch: Arch) -> jax.Array:
     """Returns that of the operations."""
     return self.operations.penalty(self._of_operations(arch))
@@ -194,8 +218,7 @@ class EdgeNormalized(Relaxation):
     return {cell: arch[cell] for cell in self.space.cells}
 
   def _times_edges(self, mixture: Mixture, arch: Arch) -> Mixture:
-    on_simplex = isinstance(self.operations, Simplex)
-    edges = {cell: arch[cell + EDGES] if on_simplex else self._edge_weights(arch[cell + EDGES]) for cell in mixture}
+    edges = self.edges(arch)
     return {cell: weights * edges[cell][:, None] for cell, weights in mixture.items()}
 
   def _edge_weights(self, parameters: jax.Array) -> jax.Array:
@@ -236,6 +259,10 @@ class SkipDropout(Relaxation):
     """See `Relaxation`."""
     return self.inner.mean(arch)
 
+  def edges(self, arch: Arch) -> Mapping[str, jax.Array]:
+    """See `Relaxation`."""
+    return self.inner.edges(arch)
+
   def penalty(self, arch: Arch) -> jax.Array:
     """See `Relaxation`."""
     return self.inner.penalty(arch)
@@ -251,6 +278,12 @@ def restrict(mixture: Mixture, allowed: Allowed) -> Mixture:
     whole = weights.sum(-1, keepdims=True)
     out[cell] = jnp.where(sums > 0, kept * (whole / jnp.where(sums > 0, sums, 1)), alone * whole)
   return out
+
+
+def with_edges(space: CellSpace, mixture: Mixture, edges: Mapping[str, jax.Array], allowed: Allowed) -> Mixture:
+  """Returns the weights of the operations with those of the edges, which are zero where nothing but `none` is left."""
+  columns = np.array([name != NONE for name in space.operations], np.float32)
+  return {**mixture, **{cell + EDGES: weights * ((allowed[cell] * columns[None]).sum(-1) > 0) for cell, weights in edges.items()}}
 
 
 def everything(space: CellSpace) -> Allowed:

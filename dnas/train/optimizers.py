@@ -11,7 +11,8 @@ from dnas.core import tree
 
 
 def sgd(
-  *, momentum: float | jax.Array, weight_decay: float | jax.Array, gradient_clip: float | jax.Array, nesterov: bool = False
+  *, momentum: float | jax.Array, weight_decay: float | jax.Array, gradient_clip: float | jax.Array, nesterov: bool = False,
+  through_clip: bool = True,
 ) -> tree.Flattened:
   """Stochastic gradient descent: clip, then add the L2 penalty, then momentum, then the learning rate.
 
@@ -23,8 +24,9 @@ def sgd(
     weight_decay: coefficient of the L2 penalty; it is not clipped.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
     nesterov: whether the momentum looks ahead.
+    through_clip: whether the derivative of a step goes through the factor of the clipping; else it is a constant.
   """
-  clip = optax.identity() if _is_zero(gradient_clip) else _clip_by_global_norm(gradient_clip)
+  clip = optax.identity() if _is_zero(gradient_clip) else _clip_by_global_norm(gradient_clip, through_clip)
   heavy_ball = optax.identity() if _is_zero(momentum) else optax.trace(momentum, nesterov)
   chain = optax.chain(clip, optax.add_decayed_weights(weight_decay), heavy_ball, _scale_by_given_learning_rate())
   return tree.flattened(chain)
@@ -52,13 +54,14 @@ def _scale_by_given_learning_rate() -> optax.GradientTransformation:
   return optax.GradientTransformation(lambda params: GivenLearningRate(jnp.zeros((), float)), update)
 
 
-def _clip_by_global_norm(largest: float | jax.Array) -> optax.GradientTransformation:
+def _clip_by_global_norm(largest: float | jax.Array, through: bool) -> optax.GradientTransformation:
   """Like `optax.clip_by_global_norm`, with a derivative at a gradient of zero too, which hypergradients through the step need."""
 
   def clip(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
     squared = sum(jnp.vdot(g, g) for g in jax.tree.leaves(updates))
     active = squared > largest**2
     factor = jnp.where(active, largest / jnp.sqrt(jnp.where(active, squared, 1.0)), 1.0)
+    factor = factor if through else jax.lax.stop_gradient(factor)
     return jax.tree.map(lambda g: factor.astype(g.dtype) * g, updates)
 
   return optax.stateless(clip)

@@ -8,7 +8,12 @@ Expected time: the paper reports 4 GPU-days for four searches on one GTX 1080 Ti
 
 import dataclasses
 
+from dnas.supernet.hypergradients import FiniteDifference
 from experiments.presets import darts_cifar10_first_order
 
 LAUNCHER = "search"
-CONFIG = dataclasses.replace(darts_cifar10_first_order.CONFIG, hypergradient="finite_difference")
+CONFIG = dataclasses.replace(
+  darts_cifar10_first_order.CONFIG,
+  hypergradient="finite_difference",
+  finite_difference=FiniteDifference(clipped=False, through_clip=False),  # as in the published code
+)

@@ -9,7 +9,12 @@ Expected time: the paper reports 1 GPU-day for four searches on one GTX 1080 Ti,
 
 import dataclasses
 
+from dnas.supernet.hypergradients import FiniteDifference
 from experiments.presets import darts_ptb_first_order
 
 LAUNCHER = "search"
-CONFIG = dataclasses.replace(darts_ptb_first_order.CONFIG, hypergradient="finite_difference")
+CONFIG = dataclasses.replace(
+  darts_ptb_first_order.CONFIG,
+  hypergradient="finite_difference",
+  finite_difference=FiniteDifference(through_clip=False),  # as in the published code
+)

@@ -15,7 +15,7 @@ CONFIG = ImageSearchConfig(
   method="gaea",
   hypergradient="first_order",
   seed=2,
-  gaea=Gaea(partial_channels=4, edge_weights=True),
+  gaea=Gaea(partial_channels=4, edge_weights=True, uniform_start=True, smallest=1e-5),
   data=DataConfig(dataset="cifar10", train_portion=0.5, batch_size=256, crop_padding=4, flip=True, cutout_length=0),
   supernet=SupernetConfig(channels=16, cells=8, stem_multiplier=3),
   darts=DartsConfig(

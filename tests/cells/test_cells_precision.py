@@ -18,6 +18,7 @@ from dnas.core.errors import FieldError
 from dnas.nets import derived_image
 from dnas.nets.edges import DropPath
 from dnas.supernet import image_supernet, language_supernet
+from dnas.supernet.edges import EdgeOptions
 from dnas.train.metrics import cross_entropy
 
 BATCH, CLASSES, WORDS, UNITS = 4, 3, 11, 8
@@ -50,8 +51,9 @@ def images(size):
 
 def supernet(precision, space=SMALL, parts=1, cells=1):
   config = image_supernet.Config(channels=4, cells=cells, stem_multiplier=1, precision=precision)
-  module = image_supernet.ImageSupernet(config, space, 3, CLASSES, np.random.default_rng(0), parts)
-  return of_module(module, images(8), mixture(space), train=True)
+  module = image_supernet.ImageSupernet(config, space, 3, CLASSES, np.random.default_rng(0), EdgeOptions(parts))
+  edges = {f"{cell} edges": np.ones(len(space.edges), np.float32) for cell in space.cells}
+  return of_module(module, images(8), mixture(space) | edges, train=True)
 
 
 def derived(precision, genotype="AmoebaNet", auxiliary=True):

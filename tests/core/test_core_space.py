@@ -137,3 +137,14 @@ def test_a_space_of_one_architecture_has_no_mutation():
   single = CellSpace("single", ("c",), ("o",), num_inputs=1, num_nodes=1, edges_per_node=1)
   with pytest.raises(InputError, match="single architecture"):
     single.mutate(single.sample(np.random.default_rng(0)), np.random.default_rng(0))
+
+
+def test_operations_are_left_out_of_a_space():
+  smaller = SPACE.without(["none", "sep_conv_3x3"])
+  assert smaller.operations == ("skip_connect", "max_pool_3x3") and smaller.name == SPACE.name and SPACE.without([]) == SPACE
+  genotype = smaller.sample(np.random.default_rng(0))
+  assert SPACE.validate(genotype) is genotype and SPACE.decode(SPACE.encode(genotype)) == smaller.decode(smaller.encode(genotype))
+  with pytest.raises(InputError, match="unknown operation 'sep_conv'. Did you mean"):
+    SPACE.without(["sep_conv"])
+  with pytest.raises(InputError, match="space 'conv' has no operations but skip_connect, sep_conv_3x3, max_pool_3x3"):
+    SPACE.without(["skip_connect", "sep_conv_3x3", "max_pool_3x3"])

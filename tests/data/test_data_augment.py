@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dnas.core import keys
 from dnas.data import augment
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
@@ -86,7 +87,7 @@ def test_cutout_erases_a_square_that_is_clipped_at_the_border():
 
 def test_augment_composes_crop_flip_normalize_cutout_in_this_order():
   key, images = jax.random.key(3), jnp.asarray(_images(64))
-  crop_key, flip_key, cutout_key = jax.random.split(key, 3)
+  crop_key, flip_key, cutout_key = (keys.derive(key, name) for name in ("crop", "flip", "cutout"))
   out = augment.augment(key, images, mean=MEAN, std=STD, crop_padding=2, flip=True, cutout_length=4)
   expected = augment.random_flip(flip_key, augment.random_crop(crop_key, images, 2))
   expected = augment.cutout(cutout_key, augment.normalize(expected, MEAN, STD), 4)

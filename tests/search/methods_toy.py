@@ -61,5 +61,5 @@ class ToyWorkload:
   def _compiled(self):
     return jax.jit(lambda weights, mixture: self._loss(weights, mixture, 1.0)[0])
 
-  def evaluate(self, variables, mixture):
+  def evaluate(self, variables, mixture, batch_statistics=False):
     return {"loss": float(self._compiled(variables.weights, jnp.asarray(mixture["normal"])))}

@@ -9,20 +9,23 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from methods_toy import ToyWorkload
 
 from dnas.cells import functional
 from dnas.cells.darts_recurrent import SPACE
 from dnas.cells.language_model import Config as NetworkConfig
 from dnas.cells.registries import SPACES
 from dnas.core import genotype as genotypes
+from dnas.core import keys
 from dnas.data import base, datasets, text
 from dnas.search import diagnostics
 from dnas.search.darts import Config, DartsSearch, DartsTask, progress_of
 from dnas.search.image_workload import ImageWorkload
 from dnas.search.language_workload import LanguageWorkload
+from dnas.search.remedies import Remedies
 from dnas.supernet import image_supernet, relaxations
 from dnas.supernet.hypergradients import FiniteDifference, FirstOrder
-from dnas.train import loop
+from dnas.train import loop, optimizers
 from dnas.train.checkpoint import Checkpoints
 
 pytestmark = [pytest.mark.xdist_group("search_darts"), pytest.mark.usefixtures("quick_compilation")]  # they share compiled programs
@@ -45,7 +48,7 @@ quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimizati
 
 @functools.cache
 def make_task(hypergradient):
-  workload = LanguageWorkload(NETWORK, DATA, SMALL, dataset(), seed=3)
+  workload = LanguageWorkload(NETWORK, DATA, SMALL, dataset(), seed=2)
   return DartsTask(CONFIG, workload, hypergradient, jax.random.key(1))
 
 
@@ -106,7 +109,7 @@ def test_hidden_states_are_carried_along_each_text(task, states):
     if step % 3 == 0:
       valid_hidden = np.zeros_like(valid_hidden)
     length = round(LENGTH * task.workload.learning_rate_factor(step))
-    *_, key = jax.random.split(loop.step_key(before.key, step), 3)
+    key = keys.derive(loop.step_key(before.key, step), "masks", "network")
     # The weight step comes after that of the architecture, which sees the architecture before.
     words = columns_of(dataset().train, below, length)
     train_hidden = hidden_after(network, before.search, after.search.arch, words, length, train_hidden, key)
@@ -250,7 +253,7 @@ def test_a_second_order_search_resumes_in_the_middle_of_an_epoch_to_the_same_bit
         list(loop.run(task, position, checkpoints, save_every_steps=2, on_step=kill_at))
       except Killed:
         pass
-  assert not moments and resumed_at == [0, 0, 2, 6, first + 1, first + 3]
+  assert first % 2 == 0 and not moments and resumed_at == [0, 0, 2, 6, first, first + 2]
   assert bits(position.state) == bits(whole.state) and without_seconds(position.history) == without_seconds(records)
 
 
@@ -276,7 +279,7 @@ def test_the_search_on_images_names_its_metrics(monkeypatch):
   task = DartsTask(Config(epochs=3, learning_rate=0.4, final_learning_rate=0.0), workload, FirstOrder(), jax.random.key(1))
   assert workload.carry == () and [task.end_of_epoch(epoch) for epoch in range(3)] == [0, 8, 16]
   assert all(workload.learning_rate_factor(step) == 1 for step in range(9))
-  monkeypatch.setattr(workload, "evaluate", lambda variables, mixture: {"loss": 2.0, "accuracy": 0.25})
+  monkeypatch.setattr(workload, "evaluate", lambda variables, mixture, batch_statistics=False: {"loss": 2.0, "accuracy": 0.25})
   state = task.init()
   means = {"loss": 3.0, "accuracy": 0.5, "valid_loss": 4.0, "valid_accuracy": 0.1}
   assert workload.after_step((), means) == ((), means)
@@ -284,3 +287,52 @@ def test_the_search_on_images_names_its_metrics(monkeypatch):
   expected = {"train/loss": 3.0, "train/accuracy": 0.5, "valid/loss": 2.0, "valid/accuracy": 0.25, "learning_rate": pytest.approx(0.3)}
   assert after is state and expected.items() <= record["metrics"].items()
   assert set(record["mixture"]) == {"normal", "reduce"}
+
+
+class RecordedWorkload(ToyWorkload):
+  """Writes down with which statistics it is evaluated."""
+
+  def __init__(self):
+    super().__init__()
+    self.calls = []
+
+  def evaluate(self, variables, mixture, batch_statistics=False):
+    self.calls.append((batch_statistics, np.asarray(mixture["normal"]).max(1).min() == 1))
+    return super().evaluate(variables, mixture)
+
+
+def test_what_running_statistics_do_not_fit_is_evaluated_with_those_of_the_batch():
+  toy = RecordedWorkload()
+  task = DartsTask(Config(epochs=1, diagnose_every=1), toy, FirstOrder(), jax.random.key(0), remedy=Remedies(projection=True))
+  task.end_epoch(task.init(), 1, {"loss": 1.0})
+  decisions, (mixture, discretized) = toy.calls[:-2], toy.calls[-2:]
+  assert len(decisions) == 4 and all(by_batch for by_batch, _ in decisions)
+  assert mixture[0] is False and discretized == (True, True)
+
+
+def test_batch_statistics_are_those_of_training_batches():
+  data = base.Config("synthetic", examples=60, batch_size=12)  # the last of three batches of the 30 is filled up
+  space = SPACES["nasbench201"]
+  workload = ImageWorkload(image_supernet.Config(2, 3, 1), data, space, datasets.from_config(data), seed=0)
+  mixture = {"cell": np.full(space.arch_shape(), 0.2, np.float32)}
+  weights, stats = workload.initial.weights, jax.tree.map(lambda leaf: leaf + 100, workload.initial.stats)
+  found = workload.evaluate(functional.Variables(weights, stats), mixture, batch_statistics=True)
+  assert found == workload.evaluate(workload.initial, mixture, batch_statistics=True) != workload.evaluate(workload.initial, mixture)
+  wider = dataclasses.replace(data, eval_batch_size=7)
+  other = ImageWorkload(image_supernet.Config(2, 3, 1), wider, space, datasets.from_config(data), seed=0)
+  assert found == pytest.approx(other.evaluate(other.initial, mixture, batch_statistics=True), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+  ("settings", "gradient"),
+  [({}, 0.0), ({"through_clip": False}, 0.5), ({"clipped": False}, 1.0), ({"clipped": False, "through_clip": False}, 1.0)],
+)
+def test_a_hypergradient_sees_the_clipping_as_it_says(settings, gradient):
+  """The derivative of a step of one weight, whose gradient of 2 is clipped to 1, in that gradient."""
+  config = Config(gradient_clip=1.0, momentum=0.0, weight_decay=0.0)
+  task = DartsTask(config, ToyWorkload(), FiniteDifference(**settings), jax.random.key(0))
+  seen = task._unrolled_optimizer
+  state = optimizers.with_learning_rate(task._weight_optimizer.init(jnp.zeros(1)), 1.0)
+  moved = jax.grad(lambda gradient: -seen.update(gradient, state, jnp.zeros(1))[0].sum())(jnp.full(1, 2.0))
+  assert float(moved[0]) == pytest.approx(gradient, abs=1e-6)
+  assert (seen is task._weight_optimizer) == (not settings)

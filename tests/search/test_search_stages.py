@@ -8,7 +8,7 @@ from dnas.cells import functional
 from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
 from dnas.search.stages import strongest, widen
-from dnas.supernet.edges import MixedEdges
+from dnas.supernet.edges import EdgeOptions, EdgeWeights, MixedEdges
 
 SPACE = CellSpace("small", ("normal",), ("none", "skip_connect", "max_pool_3x3", "sep_conv_3x3"), num_nodes=1)
 
@@ -31,12 +31,12 @@ def test_channels_are_repeated_and_inputs_divided():
 
 def test_widened_operations_do_the_same_where_channels_repeat():
   """A state whose second half of channels repeats the first, through operations on all channels, is one through those on half of them."""
-  narrow, wide = (MixedEdges(SPACE, 0, 8, 1, np.random.default_rng(0), partial_channels=parts) for parts in (2, 1))
+  narrow, wide = (MixedEdges(SPACE, 0, 8, 1, np.random.default_rng(0), EdgeOptions(parts)) for parts in (2, 1))
   network, old = functional.split(narrow)
   graph, new = functional.split(wide)
   variables = functional.Variables(widen(old.weights, new.weights), widen(old.stats, new.stats))
   half = np.random.default_rng(1).normal(size=(2, 4, 4, 4)).astype(np.float32)
-  x, mixture = np.concatenate([half, half], -1), [np.array([[0.0, 0.3, 0.3, 0.4]], np.float32)]
+  x, mixture = np.concatenate([half, half], -1), [EdgeWeights(np.array([[0.0, 0.3, 0.3, 0.4]], np.float32), np.ones(1, np.float32))]
   out, _ = functional.apply(graph, variables, x, mixture, train=True)
   partial, _ = functional.apply(network, old, x, mixture, train=True)
   seen = np.asarray(partial[2])[..., 0::2]  # the shuffle interleaves what was seen with what passed by

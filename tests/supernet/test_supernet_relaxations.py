@@ -7,10 +7,12 @@ import optax
 import pytest
 
 from dnas.cells import functional
+from dnas.core import keys
 from dnas.core.space import CellSpace
 from dnas.supernet import relaxations
 from dnas.supernet.arch_optimizers import exponentiated_gradient
-from dnas.supernet.edges import MixedEdges
+from dnas.supernet.discretize import edges_of, one_hot
+from dnas.supernet.edges import EdgeOptions, EdgeWeights, MixedActivations, MixedEdges
 from dnas.supernet.perturbations import Adversarial, UniformNoise, Unperturbed
 from dnas.supernet.relaxations import Concrete, Dirichlet, EdgeNormalized, GumbelOneHot, Relaxation, Sigmoid, Simplex, SkipDropout
 
@@ -86,7 +88,7 @@ def test_gumbel_draws_one_operation_with_the_probabilities_of_the_softmax():
 
 def test_the_gradient_of_gumbel_is_that_of_the_soft_sample():
   arch = {"normal": jnp.asarray([[0.3, -0.2, 0.1, 0.5]])}
-  noise = jax.random.gumbel(jax.random.split(KEY, 1)[0], (1, 4))
+  noise = jax.random.gumbel(keys.derive(KEY, "normal"), (1, 4))
   factors = jnp.asarray([[1.0, 2, 3, 4]])
   for progress, temperature in ((0.0, 10.0), (0.5, 5.05), (1.0, 0.1)):
     hard = jax.grad(lambda arch, p=progress: (factors * GumbelOneHot()(arch, KEY, jnp.float32(p))["normal"]).sum())(arch)
@@ -98,7 +100,7 @@ def test_the_concrete_distribution_hardens():
   arch = Relaxation().init(SPACE, KEY, 0.1)
   early, late = (many(Concrete(), arch, progress).max(-1).mean() for progress in (0.0, 1.0))
   assert early < 0.75 and late > 0.95
-  noise = jax.random.gumbel(jax.random.split(KEY, 2)[0], SPACE.arch_shape())
+  noise = jax.random.gumbel(keys.derive(KEY, "normal"), SPACE.arch_shape())
   expected = jax.nn.softmax((arch["normal"] + noise) / (0.03**0.5), -1)
   np.testing.assert_allclose(Concrete()(arch, KEY, jnp.float32(0.5))["normal"], expected, rtol=1e-4)
 
@@ -184,26 +186,33 @@ def test_perturbations_stay_in_their_cube_and_grow():
   arch = {"normal": jnp.zeros((5, 4)), "reduce": jnp.ones((5, 4))}
 
   def gradient(arch):
-    return {name: jnp.where(np.arange(4) % 2, 1.0, -1.0)[None] * jnp.ones_like(value) for name, value in arch.items()}
+    gradient = {name: jnp.where(np.arange(4) % 2, 1.0, -1.0)[None] * jnp.ones_like(value) for name, value in arch.items()}
+    return sum((gradient[name] * value).sum() for name, value in arch.items()), gradient
 
   assert Unperturbed()(arch, KEY, 1.0, gradient) is arch
   for progress in (0.0, 0.5, 1.0):
     noisy = UniformNoise(0.4)(arch, KEY, progress, None)
-    away = np.asarray(noisy["normal"])
-    assert np.abs(away).max() <= 0.4 * progress + 1e-6 and (progress == 0 or np.abs(away).max() > 0.3 * progress)
+    away, radius = np.asarray(noisy["normal"]), 0.03 + 0.37 * progress
+    assert 0.75 * radius < np.abs(away).max() <= radius + 1e-6
     worst = Adversarial(0.4, steps=3)(arch, KEY, progress, gradient)
-    np.testing.assert_allclose(worst["reduce"] - arch["reduce"], np.tile([-1, 1, -1, 1], (5, 1)) * 0.4 * progress, atol=1e-6)
+    np.testing.assert_allclose(worst["reduce"] - arch["reduce"], np.tile([-1, 1, -1, 1], (5, 1)) * radius, atol=1e-6)
 
 
-def test_the_adversary_evaluates_the_gradient_once_a_step():
+def test_the_adversary_evaluates_once_a_step_and_compares_its_end_with_the_beginning():
   calls = []
 
   def gradient(arch):
     calls.append(arch)
-    return arch
+    return arch["normal"].sum(), jax.tree.map(jnp.ones_like, arch)
 
   Adversarial(0.1, steps=7)({"normal": jnp.ones((2, 2))}, KEY, 1.0, gradient)
-  assert len(calls) == 7
+  assert len(calls) == 7 + 2
+
+
+def test_an_ascent_that_ends_lower_is_given_up():
+  arch = {"normal": jnp.ones((2, 2))}
+  near = Adversarial(0.1, steps=2)(arch, KEY, 1.0, lambda arch: (-arch["normal"].sum(), jax.tree.map(jnp.ones_like, arch)))
+  assert (near["normal"] == arch["normal"]).all()
 
 
 # Partial channels.
@@ -212,12 +221,13 @@ def test_the_adversary_evaluates_the_gradient_once_a_step():
 @pytest.mark.parametrize("stride", [1, 2])
 def test_partial_channels_pass_by_the_operations_and_are_shuffled(stride):
   rng = np.random.default_rng(0)
-  module = MixedEdges(SPACE, 0, 8, stride, rng, partial_channels=4)
+  module = MixedEdges(SPACE, 0, 8, stride, rng, EdgeOptions(partial_channels=4))
   graph, variables = functional.split(module)
   x = rng.normal(size=(2, 5, 5, 8)).astype(np.float32)
-  mixture = np.zeros((2, 4), np.float32)
-  mixture[0, 0], mixture[1, 2] = 0.75, 0.5  # none on the first edge, max pooling on the second
-  out, _ = functional.apply(graph, variables, x, np.split(mixture, 2), train=True)
+  mixture, edges = np.zeros((2, 4), np.float32), np.array([0.75, 0.5], np.float32)
+  mixture[0, 0], mixture[1, 2] = 0.75, 0.3  # none on the first edge, max pooling on the second, whose skip connection was dropped
+  weights = [EdgeWeights(mixture[row : row + 1], edges[row : row + 1]) for row in range(2)]
+  out, _ = functional.apply(graph, variables, x, weights, train=True)
   side = 5 if stride == 1 else 3
   padded = np.full((2, 6, 6, 8), -np.inf, np.float32)
   padded[:, :5, :5] = x
@@ -229,3 +239,104 @@ def test_partial_channels_pass_by_the_operations_and_are_shuffled(stride):
   np.testing.assert_allclose(np.asarray(out[3])[..., [1, 2, 3, 5, 6, 7]], 0.5 * rest[..., [2, 4, 6, 3, 5, 7]], rtol=1e-5)
   weights = jax.tree.leaves(variables.weights)
   assert {leaf.shape[-1] for leaf in weights if leaf.ndim > 2} <= {1, 2}  # the operations have a quarter of the channels
+
+
+@EVERY
+def test_weights_of_edges_are_a_factor_of_those_of_their_operations(kind):
+  relaxation = KINDS[kind]
+  arch = relaxation.init(SPACE, KEY, 0.5)
+  mixture, edges = relaxation(arch, KEY, jnp.float32(0.5)), relaxation.edges(arch)
+  for cell in SPACE.cells:
+    assert edges[cell].shape == (len(SPACE.edges),)
+    expected = [np.asarray(edges[cell])[TARGETS == target].sum() for target in (0, 1)]
+    np.testing.assert_allclose(expected, [1, 1] if kind.startswith("edges") else [2, 3], rtol=1e-6)
+    if kind not in ("sigmoid", "skip dropout"):  # whose operations do not sum to one
+      np.testing.assert_allclose(np.asarray(mixture[cell]).sum(1), edges[cell], rtol=1e-5)
+
+
+def test_channels_that_pass_by_do_not_know_of_dropped_skip_connections():
+  relaxation = SkipDropout(Relaxation(), SPACE, 0.9)
+  arch = relaxation.init(SPACE, KEY, 0.5)
+  mixture = relaxation(arch, KEY, jnp.float32(0))
+  whole = relaxations.with_edges(SPACE, mixture, relaxation.edges(arch), relaxations.everything(SPACE))
+  assert (whole["normal edges"] == 1).all() and np.abs(np.asarray(mixture["normal"]).sum(1) - 1).max() > 0.1
+
+
+def test_an_edge_without_an_operation_passes_nothing():
+  genotype = SPACE.sample(np.random.default_rng(0))
+  chosen = one_hot(SPACE, genotype)
+  whole = relaxations.with_edges(SPACE, chosen, edges_of(SPACE, chosen), relaxations.everything(SPACE))
+  for cell in SPACE.cells:
+    assert (whole[f"{cell} edges"] == 1 - chosen[cell][:, 0]).all() and 0 < whole[f"{cell} edges"].sum() < 5
+  allowed = relaxations.everything(SPACE)
+  allowed["normal"][1, 1:] = 0
+  allowed["normal"][2] = 0
+  ruled_out = relaxations.with_edges(SPACE, chosen, {"normal": np.full(5, 0.5)}, allowed)
+  assert ruled_out["normal edges"].tolist() == [0.5, 0, 0, 0.5, 0.5]
+
+
+# The gradient of operations that were not drawn, as the published code of GDAS has it.
+
+
+def drawn_weights(mixture, options, output):
+  """The gradient of the sum of what an edge gives in its weights, for a mixture [1, operations]."""
+  rng = np.random.default_rng(0)
+  graph, variables = functional.split(MixedEdges(SPACE, 2, 4, 1, rng, options))
+  x = rng.normal(size=(2, 4, 4, 4)).astype(np.float32)
+
+  def total(mixture):
+    out, _ = functional.apply(graph, variables, x, [EdgeWeights(mixture)], train=True)
+    return (out[3] * output).sum()
+
+  return jax.value_and_grad(total)(jnp.asarray(mixture))
+
+
+def test_ones_for_operations_that_were_not_drawn():
+  output = np.random.default_rng(1).normal(size=(2, 4, 4, 4)).astype(np.float32)
+  drawn = np.array([[0, 1, 0, 0]], np.float32)
+  value, ones = drawn_weights(drawn, EdgeOptions(ones_for_undrawn=True), output)
+  same, plain = drawn_weights(drawn, EdgeOptions(), output)
+  np.testing.assert_allclose(value, same, rtol=1e-6)
+  np.testing.assert_allclose(ones[0], [output.sum(), plain[0, 1], output.sum(), output.sum()], rtol=1e-5)
+  soft = np.array([[0.1, 0.2, 0.3, 0.4]], np.float32)  # a search is validated with all of them
+  values = [drawn_weights(soft, options, output)[0] for options in (EdgeOptions(ones_for_undrawn=True), EdgeOptions())]
+  np.testing.assert_allclose(*values, rtol=1e-5)
+
+
+def test_ones_for_activations_that_were_not_drawn():
+  space = CellSpace("rnn", ("recurrent",), ("none", "tanh", "relu"), num_inputs=1, num_nodes=1, edges_per_node=1)
+  x = np.random.default_rng(0).normal(size=(1, 2, 3)).astype(np.float32)
+
+  def total(mixture, options):
+    return MixedActivations(space, options)(1, x, mixture)[0].sum()
+
+  drawn = jnp.asarray([[0.0, 1.0, 0.0]])
+  (value, ones), (same, plain) = (jax.value_and_grad(total)(drawn, EdgeOptions(ones_for_undrawn=ones)) for ones in (True, False))
+  assert value == same
+  np.testing.assert_allclose(ones[0], [x.size, plain[0, 1], x.size], rtol=1e-6)
+
+
+# Other forms of the published code.
+
+
+def test_dirichlet_by_the_softmax_of_its_parameters():
+  arch = Dirichlet().init(SPACE, KEY, 1.0)
+  for cell in SPACE.cells:
+    np.testing.assert_allclose(Dirichlet(softmax=True).mean(arch)[cell], jax.nn.softmax(arch[cell], -1), rtol=1e-6)
+    assert (Dirichlet(softmax=True)(arch, KEY, 1.0)[cell] == Dirichlet()(arch, KEY, 1.0)[cell]).all()
+
+
+def test_a_simplex_that_begins_in_its_middle():
+  arch = EdgeNormalized(Simplex(uniform_start=True), SPACE).init(SPACE, KEY, 5.0)
+  for cell in SPACE.cells:
+    np.testing.assert_allclose(arch[cell], 0.25, rtol=1e-6)
+    np.testing.assert_allclose(arch[f"{cell} edges"], 1 / SIZES, rtol=1e-6)
+
+
+def test_exponentiated_gradient_with_a_smallest_weight():
+  arch = {"normal": jnp.asarray([[0.5, 0.25, 0.25, 0.0]]), "normal edges": jnp.asarray([1.0, 0.0, 0.5, 0.5, 0.0])}
+  gradient = {"normal": jnp.asarray([[-30.0, 0.0, 0.0, 0.0]]), "normal edges": jnp.zeros(5)}
+  optimizer = exponentiated_gradient(1.0, SPACE, smallest=1e-5)
+  after = optax.apply_updates(arch, optimizer.update(gradient, optimizer.init(arch), arch)[0])
+  np.testing.assert_allclose(after["normal"], [[1 - 3e-5, 1e-5, 1e-5, 1e-5]], rtol=1e-3)
+  np.testing.assert_allclose(after["normal edges"], [1 - 1e-5, 1e-5, 0.5, 0.5, 1e-5], rtol=1e-4)
