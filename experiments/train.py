@@ -101,7 +101,7 @@ def run(
   genotype = load_genotype(config.genotype, config.space)
   parts = (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype)
   flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}
-  with _run.open_folder(options, "train", flat, parts) as folder:
+  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config)) as folder:
     position = _run.run(parts.task, folder, options, early_stop)
     if len(position.history) < parts.task.epochs:
       return

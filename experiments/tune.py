@@ -232,8 +232,8 @@ def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, g
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   tuning = Tuning(config, options)
-  flat = config_lib.flatten(config)
-  with RunFolder.open(tuning.root, "tune", flat, _MAY_CHANGE) as folder, StopRequest(lambda text: print(text, flush=True)) as stop:
+  own = RunFolder.open(tuning.root, "tune", config_lib.flatten(config), _MAY_CHANGE, config_lib.defaults(config))
+  with own as folder, StopRequest(lambda text: print(text, flush=True)) as stop:
     try:
       with config.pool.open() as executor:
         _run(tuning, folder, executor, stop)
