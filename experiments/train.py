@@ -119,7 +119,10 @@ def run(
   if result is None:
     return
   measure, unit, value = outcome_of(result)
-  print(f"\n{measure} {value:.2f}{unit}  {measure.split()[0]} loss {loss_of(result):.4f}  weights {result['weights']:,}")
+  split = measure.split()[0]
+  balanced = result.get("test/balanced_accuracy", result.get("valid/balanced_accuracy"))
+  told = "" if balanced is None else f"  {split} balanced error {100 * (1 - balanced):.2f} %"
+  print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}")
   if draws:
     print(f"pictures: {folder.path / 'pictures'}")
 

@@ -242,7 +242,7 @@ class DartsTask:
     every = self._config.diagnose_every
     if every and (epoch % every == 0 or epoch == self.epochs):
       alone = self.workload.evaluate(self._variables(state), one_hot(self.space, genotype))
-      metrics |= {f"discretized/{name}": value for name, value in alone.items()}
+      metrics |= {f"discretized/{name}": value for name, value in alone.items() if "/" not in name}  # of the whole, not of its classes
       metrics["eigenvalue"] = self._eigenvalue(state)
     record: loop.EpochRecord = {
       "metrics": metrics,

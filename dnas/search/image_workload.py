@@ -46,7 +46,7 @@ class ImageWorkload:
       seed: of the initial weights and the order of the data.
       partial_channels: K, where the operations of an edge see a K-th of the channels (PC-DARTS); it divides `config.channels`.
     """
-    train, valid = base.search_split(dataset, data_config.train_portion)
+    train, valid = base.search_split(dataset, data_config)
     key_train, key_valid = _order_keys(seed)
     self._train, self._valid = Pipeline(train, dataset, data_config, key_train), Pipeline(valid, dataset, data_config, key_valid)
     self._valid_split = batches.to_device(valid)
@@ -54,7 +54,8 @@ class ImageWorkload:
     sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
     self._make = lambda seed: image_supernet.ImageSupernet(*sizes, np.random.default_rng(seed), partial_channels)
     self.network, self.initial = functional.split(self._make(seed))
-    self._evaluate = make_evaluate(self._predict, dataset, data_config)
+    self._class_weights = base.class_weights(train, dataset.num_classes, data_config.class_weights)
+    self._evaluate = make_evaluate(self._predict, dataset, data_config, self._class_weights)
 
   def reseeded(self, seed: int) -> "ImageWorkload":
     """See `Workload`; the data are on the device once for all."""
@@ -80,7 +81,8 @@ class ImageWorkload:
     """See `Workload`."""
     images, labels = batch
     logits, stats = functional.apply(self.network, functional.Variables(weights, stats), images, mixture, train=True)
-    return cross_entropy(logits, labels).mean(), (stats, {"accuracy": correct(logits, labels).mean()})
+    loss = cross_entropy(logits, labels, self._class_weights).mean()
+    return loss, (stats, {"accuracy": correct(logits, labels).mean()})
 
   def after_step(self, carry: Tree, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
     """See `Workload`."""
@@ -91,7 +93,7 @@ class ImageWorkload:
     return {"loss": means["loss"], "accuracy": means["accuracy"]}
 
   def evaluate(self, variables: functional.Variables, mixture: Mixture) -> dict[str, float]:
-    """Returns loss (nats) and accuracy (a fraction)."""
+    """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`)."""
     return self._evaluate((variables, mixture), self._valid_split)
 
   def _predict(self, network: tuple[functional.Variables, Mixture], images: jax.Array) -> jax.Array:
