@@ -43,7 +43,7 @@ class SearchConfig:
     method: the differentiable method: darts, pc_darts, gdas, drnas, gaea, snas or fair_darts.
     hypergradient: estimator of the hypergradient: single_level, first_order, finite_difference, unrolled, implicit_cg or implicit_neumann;
       empty for the one of the method's paper, first_order or for snas single_level.
-    seed: of initial weights and architecture, order or division of the data, augmentation and dropout.
+    seed: of initial weights and architecture, order of the data or lengths of its windows, augmentation and dropout.
     num_seeds: how many searches run at once, with this seed and those after it, each program for all of them; a folder seed_SEED for each.
   """
 
@@ -173,7 +173,7 @@ class TrainConfig:
     space: name of the search space, to which random:SEED and DARTS_V2 refer: darts_conv, nasnet or nasbench201 for images, darts_recurrent
       for text.
     genotype: a published name, the folder of a search, a file with a genotype, or random:SEED.
-    seed: of initial weights, order or division of the data, augmentation, drop-path and dropout.
+    seed: of initial weights, order of the data or lengths of its windows, augmentation, drop-path and dropout.
     test: whether the test set is opened after the last epoch; a trial of a tuning does not.
   """
 

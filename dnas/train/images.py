@@ -212,8 +212,8 @@ class RetrainTask:
     self.network, self._initial = functional.split(module)
     weights = base.class_weights(train, dataset.num_classes, data_config.class_weights)
     options = {"drops": config.drop_path > 0, "auxiliary": network_config.auxiliary, "class_weights": weights}
-    loss = functools.partial(training_loss, network=self.network, **options)
-    self.gradient = Loss(loss, (0,)).gradient((0,))
+    self._loss = functools.partial(training_loss, network=self.network, **options)
+    self.gradient = Loss(self._loss, (0,)).gradient((0,))
     self._step = assembled(functools.partial(train_step, gradient=self.gradient, config=config))
 
     def predict(variables: functional.Variables, images: jax.Array) -> jax.Array:
