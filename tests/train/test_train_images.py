@@ -104,10 +104,10 @@ def test_class_weights_are_in_every_loss(dataset, kind, monkeypatch):
   monkeypatch.setattr(functional, "apply", lambda *_, **__: (logits, {}))
   uneven = dataclasses.replace(dataset, train=dataset.train.where((dataset.train.labels > 0) | (np.arange(512) % 8 == 0)))
   config = base.Config(batch_size=16, split="stratified", class_weights="balanced")
-  each = np.asarray(metrics.cross_entropy(LOGITS, LABELS))
+  each = metrics.cross_entropy(LOGITS, LABELS)
   class_weights = np.array(base.class_weights(base.search_split(uneven, config)[0], 4, "balanced"))
   assert class_weights[0] > 1.5 > 1 > class_weights[1]
-  assert losses_of(kind, uneven, config) == pytest.approx((class_weights[LABELS] * each).mean(), rel=1e-6)
+  assert losses_of(kind, uneven, config) == pytest.approx((class_weights[LABELS] * np.asarray(each)).mean(), rel=1e-6)
   assert losses_of(kind, uneven, dataclasses.replace(config, class_weights="none")) == each.mean()
 
 
