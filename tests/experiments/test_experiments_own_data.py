@@ -51,7 +51,7 @@ def test_a_set_that_is_sorted_by_class_is_searched_and_retrained(run, tmp_path):
   status, said = run("search", SORTED, tmp_path / "search", "--darts.epochs=4", "--darts.learning_rate=0.1")
   assert status == 0, said.err
   last = lines(tmp_path / "search" / "metrics.jsonl")[-1]
-  assert last["valid/accuracy"] > 0.4, "by the order of the set it was 0: no class of the validation part had been trained"
+  assert last["valid/accuracy"] > 0.9, "by the order of the set it was 0: no class of the validation part had been trained"
   assert last["valid/balanced_accuracy"] == pytest.approx(last["valid/accuracy"]), "every class has its share in the validation part"
   flags = (f"--genotype={tmp_path / 'search'}", "--data.class_weights=balanced", "--train.learning_rate=0.1", "--data.examples=200")
   status, said = run("train", SORTED, tmp_path / "train", *flags)
