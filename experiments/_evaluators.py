@@ -188,10 +188,12 @@ def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder:
   rates = SharedConfig(**{name: getattr(preset.darts, name) for name in names})
   task = SharedWeightsTask(rates, preset.supernet, preset.data, SPACES[config.space], datasets.from_config(preset.data), seed)
   flat = {"seed": seed, "space": config.space} | {f"shared.{name}": value for name, value in config_lib.flatten(rates).items()}
+  defaults: dict[str, object] = {}
   for component in ("data", "supernet"):
     flat |= {f"{component}.{path}": value for path, value in config_lib.flatten(getattr(preset, component)).items()}
+    defaults |= config_lib.defaults(getattr(preset, component), f"{component}.")
   own = dataclasses.replace(options, workdir=str(folder))
-  with _run.open_folder(own, "weight_sharing", flat, _run.SearchParts(None, {})) as opened:
+  with _run.open_folder(own, "weight_sharing", flat, _run.SearchParts(None, {}), defaults) as opened:
     position = _run.run(task, opened, own)
   return WeightSharing(task, position.state.weights, position.seconds)
 

@@ -45,7 +45,8 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
     raise FieldError("start_from", config.start_from, "give the folder of a search on images that has come to its end")
   try:
     before = config_lib.replace(config, {"start_from": "", "keep_operations": 0})
-    before = config_lib.replace(before, {path: run.config[path] for path in config_lib.flatten(before)})
+    written = config_lib.defaults(before) | run.config
+    before = config_lib.replace(before, {path: written[path] for path in config_lib.flatten(before)})
   except (KeyError, InputError):
     raise FieldError("start_from", config.start_from, "it holds a search of another version of this program; begin anew") from None
   for field in ("space", "without", "supernet"):

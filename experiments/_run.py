@@ -92,8 +92,17 @@ def prepare(options: Options) -> None:
 
 
 @contextlib.contextmanager
-def open_folder(options: Options, launcher: str, config: Mapping[str, Any], parts: SearchParts | TrainParts) -> Iterator[RunFolder]:
+def open_folder(
+  options: Options, launcher: str, config: Mapping[str, Any], parts: SearchParts | TrainParts, defaults: Mapping[str, Any]
+) -> Iterator[RunFolder]:
   """Opens the run's folder; where several processes share it, those after the first have folders of their own, for a while.
+
+  Args:
+    options: of the launcher.
+    launcher: its name.
+    config: see `RunFolder.open`.
+    parts: what the run is built of.
+    defaults: see `RunFolder.open`.
 
   Raises:
     InputError: as `RunFolder.open` and `RunFolder.keep` do.
@@ -102,7 +111,7 @@ def open_folder(options: Options, launcher: str, config: Mapping[str, Any], part
   with contextlib.ExitStack() as stack:
     workdir = os.path.expanduser(options.workdir)
     own = workdir if devices.is_first() else stack.enter_context(tempfile.TemporaryDirectory())
-    folder = stack.enter_context(RunFolder.open(own, launcher, config))
+    folder = stack.enter_context(RunFolder.open(own, launcher, config, defaults=defaults))
     folder.checkpoints = pathlib.Path(workdir).absolute() / "checkpoints"
     for name, text in parts.kept.items():
       folder.keep(name, text)

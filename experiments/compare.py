@@ -15,6 +15,7 @@ import json
 import os
 import pathlib
 import sys
+from collections.abc import Callable
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -102,9 +103,15 @@ class CompareConfig(StrategySettings):
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns all that the result of one cell depends on, by flag."""
     common = {name: getattr(self, name) for name in _COMMON}
+    return {"method": method, "seed": seed, **common, **self._settings(method, seed, config_lib.flatten)}
+
+  def defaults_of_cell(self, method: str, seed: int) -> dict[str, object]:
+    """Returns what the settings of a cell were before they existed."""
+    return self._settings(method, seed, config_lib.defaults)
+
+  def _settings(self, method: str, seed: int, flat: Callable[[object], dict[str, object]]) -> dict[str, object]:
     settings = search_config(self, method, seed) if method in METHODS else self.strategy(method)
-    own = {f"{method}.{path}": value for path, value in config_lib.flatten(settings).items()}
-    return {"method": method, "seed": seed, **common, **own}
+    return {f"{method}.{path}": value for path, value in flat(settings).items()}
 
 
 _COMMON = ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", "training", "search", "train_portion", "seconds")
@@ -122,7 +129,7 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
     InputError: if the folder holds another search, or the method or the evaluator refuse what they are given.
   """
   path = cell_folder(pathlib.Path(options.workdir), config, method, seed)
-  with RunFolder.open(path, "compare", config.of_cell(method, seed)) as folder:
+  with RunFolder.open(path, "compare", config.of_cell(method, seed), defaults=config.defaults_of_cell(method, seed)) as folder:
     if (path / "result.json").exists():
       return
     judge = make_judge(config, options, path, seed)

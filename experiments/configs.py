@@ -46,7 +46,7 @@ class SearchConfig:
     hypergradient: estimator of the hypergradient: single_level, first_order, finite_difference, unrolled, implicit_cg or implicit_neumann;
       empty for the one of the method's paper, first_order or for snas single_level.
     without: names of operations of the space that take no part, with commas between them, such as none.
-    seed: of initial weights and architecture, order or division of the data, augmentation and dropout.
+    seed: of initial weights and architecture, order of the data or lengths of its windows, augmentation and dropout.
     num_seeds: how many searches run at once, with this seed and those after it, each program for all of them; a folder seed_SEED for each.
   """
 
@@ -186,7 +186,7 @@ class TrainConfig:
     space: name of the search space, to which random:SEED and DARTS_V2 refer: darts_conv, nasnet or nasbench201 for images, darts_recurrent
       for text.
     genotype: a published name, the folder of a search, a file with a genotype, or random:SEED.
-    seed: of initial weights, order or division of the data, augmentation, drop-path and dropout.
+    seed: of initial weights, order of the data or lengths of its windows, augmentation, drop-path and dropout.
     test: whether the test set is opened after the last epoch; a trial of a tuning does not.
   """
 

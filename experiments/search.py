@@ -20,6 +20,7 @@ from dnas.report.plots import save_pictures
 from dnas.search import darts, diagnostics
 from dnas.search.seeds import SeedsTask
 from dnas.train.loop import EpochRecord
+from dnas.train.metrics import BY_CLASS
 from dnas.train.run_folder import RunFolder
 from experiments import _flags, _image, _language, _run, _seeds
 from experiments.configs import NASBENCH201_SEARCH, ImageSearchConfig, LanguageSearchConfig
@@ -37,7 +38,7 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config)
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
-  with _run.open_folder(options, "search", config_lib.flatten(config), parts) as folder:
+  with _run.open_folder(options, "search", config_lib.flatten(config), parts, config_lib.defaults(config)) as folder:
     if config.num_seeds == 1:
       position = _run.run(task, folder, options, task.stops)
       _finish(task, position.history, folder, config, options)
@@ -61,7 +62,8 @@ def _run_seeds(task: darts.DartsTask, parts: _run.SearchParts, folder: RunFolder
     spread = {name: {"mean": float(np.mean(one)), "standard_deviation": float(np.std(one, ddof=1))} for name, one in values.items()}
     folder.write_result({"seeds": [one.seed for one in configs], "seconds": results[0].cost, **spread})
     print()
-    for name, one in spread.items():
+    for name in [name for name in names if BY_CLASS not in name]:
+      one = spread[name]
       print(f"{name} over {len(results)} seeds: {one['mean']:.4g} ± {one['standard_deviation']:.2g} (mean, standard deviation)")
 
 

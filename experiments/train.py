@@ -101,7 +101,7 @@ def run(
   genotype = load_genotype(config.genotype, config.space)
   parts = (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype)
   flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}
-  with _run.open_folder(options, "train", flat, parts) as folder:
+  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config)) as folder:
     position = _run.run(parts.task, folder, options, early_stop)
     if len(position.history) < parts.task.epochs:
       return
@@ -119,7 +119,10 @@ def run(
   if result is None:
     return
   measure, unit, value = outcome_of(result)
-  print(f"\n{measure} {value:.2f}{unit}  {measure.split()[0]} loss {loss_of(result):.4f}  weights {result['weights']:,}")
+  split = measure.split()[0]
+  balanced = result.get("test/balanced_accuracy", result.get("valid/balanced_accuracy"))
+  told = "" if balanced is None else f"  {split} balanced error {100 * (1 - balanced):.2f} %"
+  print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}")
   if draws:
     print(f"pictures: {folder.path / 'pictures'}")
 

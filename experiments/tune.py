@@ -108,6 +108,10 @@ class LanguageTuneConfig(TuneConfig):
   training: LanguageTrainConfig = dataclasses.field(default_factory=LanguageTrainConfig)
 
 
+_DATA = ("data.examples", "data.train_portion", "data.split", "data.split_seed")
+_SAME_FOR_ALL = ("test", *_DATA, "train.epochs", "seed", "genotype", "space")
+"""Fields of the training that are not tuned, since trials that differ in them are not comparable."""
+
 _MAY_CHANGE = ("study.trials", "seeds", "baseline", "patience", *(f"pool.{field.name}" for field in dataclasses.fields(executors.Config)))
 """Fields that a resumed tuning may have otherwise."""
 
@@ -121,7 +125,7 @@ class Tuning:
     self.options = dataclasses.replace(options, workdir=str(self.root), preset="", profile_steps=())
     image = isinstance(config.training, ImageTrainConfig)
     for name in config.study.objective_names:
-      fits = name not in (("perplexity",) if image else ("accuracy", "latency"))
+      fits = name not in (("perplexity",) if image else ("accuracy", "balanced_accuracy", "latency"))
       check(fits, "study.objectives", config.study.objectives, f"trainings on {'images' if image else 'text'} have no {name}")
     changes = {"test": False} | ({"data.train_portion": config.train_portion} if image else {})
     self.trial_training = config_lib.replace(config.training, changes)
@@ -129,7 +133,7 @@ class Tuning:
     architecture = SPACES[config.training.space] if config.joint else None
     text = config.search_space
     self.space = spaces.parse(text, self.trial_training, architecture)
-    for path in ("test", "data.train_portion", "train.epochs", "seed", "genotype", "space"):
+    for path in _SAME_FOR_ALL:
       fits = path not in (entry.path for entry in self.space.parameters)
       check(fits, "search_space", path, "trials would not be comparable; take it out")
     self.address = study.Address(config.storage or f"sqlite:///{self.root / 'study.db'}", config.study_name, config.patience)
@@ -232,8 +236,8 @@ def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, g
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   tuning = Tuning(config, options)
-  flat = config_lib.flatten(config)
-  with RunFolder.open(tuning.root, "tune", flat, _MAY_CHANGE) as folder, StopRequest(lambda text: print(text, flush=True)) as stop:
+  own = RunFolder.open(tuning.root, "tune", config_lib.flatten(config), _MAY_CHANGE, config_lib.defaults(config))
+  with own as folder, StopRequest(lambda text: print(text, flush=True)) as stop:
     try:
       with config.pool.open() as executor:
         _run(tuning, folder, executor, stop)

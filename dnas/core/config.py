@@ -31,6 +31,21 @@ def flatten(config: Any) -> dict[str, Any]:
   return {path: list(value) if isinstance(value, tuple) else value for path, _, value in fields(config)}
 
 
+def defaults(config: Any, prefix: str = "") -> dict[str, Any]:
+  """Returns dotted path to the default of every leaf field that has one in its component's class; JSON can hold them.
+
+  A run that was begun before a field existed has done what the default of that field does.
+  """
+  out = {}
+  for field in dataclasses.fields(config):
+    value, path = getattr(config, field.name), prefix + field.name
+    if dataclasses.is_dataclass(value):
+      out |= defaults(value, f"{path}.")
+    elif field.default is not dataclasses.MISSING:
+      out[path] = list(field.default) if isinstance(field.default, tuple) else field.default
+  return out
+
+
 def help_texts(config_type: type, prefix: str = "") -> dict[str, str]:
   """Returns dotted path to the sentence of the 'Attributes' section of each component's docstring."""
   texts = {}

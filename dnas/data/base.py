@@ -1,5 +1,6 @@
 """Data sets as values, the split of a search, and the one door to the test set."""
 
+import abc
 import dataclasses
 import math
 from collections.abc import Callable
@@ -9,10 +10,16 @@ import numpy as np
 from absl import logging
 
 from dnas.core import config
-from dnas.core.errors import FieldError
+from dnas.core.errors import FieldError, InputError
 from dnas.core.registry import Registry
+from dnas.data.checks import checked_images, checked_labels
+from dnas.data.splits import SPLITS
 
 T = TypeVar("T")
+CLASS_WEIGHTS = ("none", "balanced")
+
+_SUSPICIOUS = 1e-3
+"""A standard deviation below it is looked at: it may be what rounding leaves of zero."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,9 +29,16 @@ class Config:
   Attributes:
     dataset: name of a registered data set, such as 'digits' (built in) or 'cifar10'.
     data_dir: folder of the data set's published files; empty for a built-in data set, or to download them.
-    examples: how many examples of the training set to use, from its start, for a trial run; 0 uses all.
-    train_portion: fraction of the training set, from its start, that trains the weights; the rest is the validation set, on which a
-      search trains its architecture. Retraining may take 1, all of it.
+    examples: how many examples of the training set to use, for a trial run; 0 uses all. They are chosen as `split` says: contiguous takes
+      the first ones, stratified as many of each class as its share is.
+    train_portion: fraction of the training set that trains the weights; the rest is the validation set, on which a search trains its
+      architecture. Retraining may take 1, all of it.
+    split: how the training set is divided: contiguous (the first examples train), shuffled, or stratified (shuffled within every class).
+      Empty is the data set's own way: contiguous for a published or built-in one, and stratified for any other.
+    split_seed: of a shuffled or stratified division; the same for all seeds of a run, which so share their validation set.
+    class_weights: what an example counts in the losses: none (all alike), or balanced, the inverse of the frequency of its class in the
+      training part, with a mean of 1 over that part. A class that has no example there has weight 0. All losses that are reported are
+      weighted so, those of validation and test too; no accuracy is.
     batch_size: examples in a training batch.
     eval_batch_size: examples in an evaluation batch; it changes speed and memory, never a result.
     crop_padding: pixels of black border added before the random crop; 0 does not crop. CIFAR recipes take 4.
@@ -36,6 +50,9 @@ class Config:
   data_dir: str = ""
   examples: int = 0
   train_portion: float = 0.5
+  split: str = ""
+  split_seed: int = 0
+  class_weights: str = "none"
   batch_size: int = 64
   eval_batch_size: int = 256
   crop_padding: int = 1
@@ -44,13 +61,17 @@ class Config:
 
   def __post_init__(self):
     config.check(0 < self.train_portion <= 1, "train_portion", self.train_portion, "it must be above 0 and at most 1")
+    if self.split:
+      config.check_name("split", self.split, SPLITS)
+    config.check_name("class_weights", self.class_weights, CLASS_WEIGHTS)
     config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
-    config.check_not_negative(examples=self.examples, crop_padding=self.crop_padding, cutout_length=self.cutout_length)
+    config.check_not_negative(examples=self.examples, split_seed=self.split_seed)
+    config.check_not_negative(crop_padding=self.crop_padding, cutout_length=self.cutout_length)
     config.check(self.cutout_length % 2 == 0, "cutout_length", self.cutout_length, "it must be even, so that the square has that side")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Dataset(Generic[T]):
+class Dataset(abc.ABC, Generic[T]):
   """What every data set has: a name, and a test split, of type T, that comes from `open_test` alone.
 
   Attributes:
@@ -60,33 +81,55 @@ class Dataset(Generic[T]):
   name: str
   _read_test: Callable[[], T] = dataclasses.field(repr=False, kw_only=True)
 
+  @abc.abstractmethod
+  def checked_test(self, test: T) -> T:
+    """Returns the test split that was read. Raises InputError if it does not fit the training data."""
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Split:
-  """Examples, in a fixed order.
+  """Examples, in a fixed order; what is given is checked.
 
   Attributes:
     images: uint8 [N, H, W, C].
-    labels: int32 [N].
+    labels: int32 [N]; any integers may be given. They count from 0.
+
+  Raises:
+    InputError: for images or labels of another type or shape, or of unequal numbers.
   """
 
   images: np.ndarray
   labels: np.ndarray
 
+  def __post_init__(self):
+    object.__setattr__(self, "images", checked_images(self.images))
+    object.__setattr__(self, "labels", checked_labels(self.labels))
+    if len(self.images) != len(self.labels):
+      raise InputError(f"a split has {len(self.images)} images and {len(self.labels)} labels; give it a label for every image.")
+
   def __len__(self) -> int:
     return len(self.labels)
+
+  def where(self, chosen: np.ndarray) -> "Split":
+    """Returns the examples where `chosen`, bool [N], is true."""
+    return Split(self.images[chosen], self.labels[chosen])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageDataset(Dataset[Split]):
-  """A data set of labelled images.
+  """A data set of labelled images; what is given is checked.
 
   Attributes:
-    train: the whole published training set, in the published order.
-    num_classes: how many classes there are; labels are 0 to num_classes - 1.
+    train: the whole training set, in the published order if it is a published one.
+    num_classes: how many classes there are, at least 2; labels are 0 to num_classes - 1.
     mean: mean of every channel, of pixels scaled to [0, 1].
-    std: standard deviation of every channel, of pixels scaled to [0, 1].
+    std: standard deviation of every channel, of pixels scaled to [0, 1]. A channel that never varies has 1 here, whatever was given.
     class_names: one name per class.
+    published: whether the order of the examples is a published one, whose first part trains in published searches. Otherwise the default
+      division is stratified, and a class that is missing in a part is an error.
+
+  Raises:
+    InputError: if they do not fit each other.
   """
 
   train: Split
@@ -94,6 +137,53 @@ class ImageDataset(Dataset[Split]):
   mean: tuple[float, ...]
   std: tuple[float, ...]
   class_names: tuple[str, ...]
+  published: bool = False
+
+  def __post_init__(self):
+    self._check(isinstance(self.train, Split), f"has a {type(self.train).__name__} as its training split; give a `Split`")
+    whole = isinstance(self.num_classes, int | np.integer) and self.num_classes >= 2
+    self._check(whole, f"has num_classes {self.num_classes}; a classifier needs a whole number of at least 2")
+    object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
+    names, channels = self.class_names, self.train.images.shape[-1]
+    different = len(set(names))
+    unique = different == self.num_classes == len(names)
+    self._check(unique, f"has {len(names)} class_names, {different} of them different, for {self.num_classes} classes; name each once")
+    for field in ("mean", "std"):
+      values = tuple(map(float, np.ravel(getattr(self, field))))
+      self._check(len(values) == channels, f"has {len(values)} values in {field}; its images have {channels} channels, so give as many")
+      fits = all(0 <= value <= 1 for value in values)
+      self._check(fits, f"has {values} as {field}; give those of pixels scaled to [0, 1], as `channel_statistics` does")
+      object.__setattr__(self, field, values)
+    self._check_labels(self.train, "training")
+    object.__setattr__(self, "std", self._divisors())
+
+  def checked_test(self, test: Split) -> Split:
+    """See `Dataset`."""
+    self._check(isinstance(test, Split), f"has a {type(test).__name__} as its test split; give a `Split`")
+    train, found = self.train.images.shape[1:], test.images.shape[1:]
+    self._check(train == found, f"has test images of shape {found} and training images of shape {train}; give both the same")
+    self._check_labels(test, "test")
+    return test
+
+  def _check_labels(self, split: Split, which: str) -> None:
+    wrong, last = np.flatnonzero(split.labels >= self.num_classes), self.num_classes - 1
+    mend = f"with {self.num_classes} classes they are 0 to {last}, so subtract the number of the first class, or correct num_classes"
+    span = f"{split.labels.min()} to {split.labels.max()}"
+    self._check(not len(wrong), f"has labels from {span} in its {which} split, and {len(wrong)} of them are above {last}; {mend}")
+
+  def _divisors(self) -> tuple[float, ...]:
+    """Returns `std` with 1 for every channel that never varies, and says which."""
+    std = list(self.std)
+    for channel, value in enumerate(std):
+      pixels = self.train.images[..., channel]
+      if value == 0 or (value < _SUSPICIOUS and pixels.min() == pixels.max()):
+        std[channel] = 1.0
+        logging.warning("Channel %d of '%s' has standard deviation %.3g; it is divided by 1.", channel, self.name, value)
+    return tuple(std)
+
+  def _check(self, condition: bool, problem: str) -> None:
+    if not condition:
+      raise InputError(f"the data set '{self.name}' {problem}.")
 
 
 DATASETS: Registry[Callable[[str], ImageDataset]] = Registry("dataset")
@@ -113,47 +203,127 @@ def open_test(dataset: Dataset[T], reason: str) -> T:
     A `Split` of images, or the token ids of a text, int32 [N].
 
   Raises:
-    InputError: if the file of the test split is damaged.
+    InputError: if the file of the test split is damaged, or does not fit the training data.
   """
   logging.info("The test set of '%s' is opened: %s", dataset.name, reason, stacklevel=2)
-  return dataset._read_test()
+  return dataset.checked_test(dataset._read_test())
 
 
-def first_examples(dataset: ImageDataset, examples: int) -> ImageDataset:
-  """Returns the data set with only the first examples of its training set; 0 keeps all.
+def subset(dataset: ImageDataset, count: int, data: Config) -> Split:
+  """Returns so many examples of the training set, in its order, chosen as `data.split` says.
 
   Raises:
-    FieldError: if there are fewer.
+    FieldError: if the seed of the division has no effect.
   """
   train = dataset.train
-  mend = f"the training set of '{dataset.name}' has {len(train)}, so give at most that, or 0 for all"
-  config.check(examples <= len(train), "data.examples", examples, mend)
-  return dataclasses.replace(dataset, train=Split(train.images[: examples or None], train.labels[: examples or None]))
+  return train if count >= len(train) else train.where(_division(dataset, count, data))
 
 
-def search_split(dataset: ImageDataset, train_portion: float) -> tuple[Split, Split]:
-  """Divides the training set in two, contiguously, as the published DARTS code does (CIFAR-10: 25,000 and 25,000).
+def some_examples(dataset: ImageDataset, data: Config) -> ImageDataset:
+  """Returns the data set with `data.examples` examples of its training set, chosen as `subset` does; 0 keeps all.
+
+  Raises:
+    FieldError: if there are fewer, or as `subset` does.
+  """
+  count = len(dataset.train)
+  mend = f"the training set of '{dataset.name}' has {count}, so give at most that, or 0 for all"
+  config.check(data.examples <= count, "data.examples", data.examples, mend)
+  return dataclasses.replace(dataset, train=subset(dataset, data.examples, data)) if data.examples else dataset
+
+
+def search_split(dataset: ImageDataset, data: Config) -> tuple[Split, Split]:
+  """Divides the training set in two, as `data.split` says; both parts keep its order.
+
+  The published DARTS code divides CIFAR-10 contiguously, 25,000 and 25,000.
 
   Args:
     dataset: the data set.
-    train_portion: the fraction that goes to the first part, rounded down to whole examples.
+    data: how it is divided; the fraction that goes to the first part is rounded down to whole examples.
 
   Returns:
     The part that trains the weights, and the part that trains the architecture and is the validation set.
 
   Raises:
-    FieldError: if a part would be empty.
+    FieldError: if a part would be empty, or the seed of the division has no effect, or a class is missing in a part of a set that is not
+      published; for a published one that is a warning.
   """
-  train, count = dataset.train, math.floor(train_portion * len(dataset.train))
+  train, count = dataset.train, math.floor(data.train_portion * len(dataset.train))
   if not 0 < count < len(train):
     mend = f"it leaves one part of the {len(train)} examples of '{dataset.name}' empty, so choose it between 0 and 1, such as 0.5"
-    raise FieldError("data.train_portion", train_portion, mend)
-  return Split(train.images[:count], train.labels[:count]), Split(train.images[count:], train.labels[count:])
+    raise FieldError("data.train_portion", data.train_portion, mend)
+  first = _division(dataset, count, data)
+  parts = train.where(first), train.where(~first)
+  for part, which in zip(parts, ("training", "validation"), strict=True):
+    _check_classes(dataset, part, which, data)
+  return parts
+
+
+def training_split(dataset: ImageDataset, data: Config) -> tuple[Split, Split | None]:
+  """Returns what `search_split` does, or with a `train_portion` of 1 the whole training set, and no validation set.
+
+  Raises:
+    FieldError: as `search_split` does.
+  """
+  if data.train_portion < 1:
+    return search_split(dataset, data)
+  _check_classes(dataset, dataset.train, "training", data)
+  return dataset.train, None
+
+
+def class_weights(train: Split, num_classes: int, kind: str) -> tuple[float, ...] | None:
+  """Returns what an example of every class counts in a loss, or None where all count alike.
+
+  Args:
+    train: the training part.
+    num_classes: how many classes there are.
+    kind: 'none', or 'balanced' for N / (K n) in a class of n examples, where N examples are in K classes; 0 for a class without any.
+  """
+  if kind == "none":
+    return None
+  counts = np.bincount(train.labels, minlength=num_classes)
+  weights = np.where(counts, len(train) / (np.count_nonzero(counts) * np.maximum(counts, 1)), 0.0)
+  return tuple(weights.tolist())
+
+
+def _division(dataset: ImageDataset, count: int, data: Config) -> np.ndarray:
+  name = _split_name(dataset, data)
+  idle = name == "contiguous" and data.split_seed
+  mend = f"the division of '{dataset.name}' is contiguous, so leave it out, or give --data.split=shuffled or stratified"
+  config.check(not idle, "data.split_seed", data.split_seed, mend)
+  return SPLITS[name](dataset.train.labels, count, data.split_seed)
+
+
+def _split_name(dataset: ImageDataset, data: Config) -> str:
+  return data.split or ("contiguous" if dataset.published else "stratified")
+
+
+def _check_classes(dataset: ImageDataset, part: Split, which: str, data: Config) -> None:
+  """Raises FieldError, or warns if the data set is published, where a class has no example in a part."""
+  missing = np.flatnonzero(np.bincount(part.labels, minlength=dataset.num_classes) == 0)
+  if not len(missing):
+    return
+  train, name = dataset.train, dataset.class_names[missing[0]]
+  others = f" and {len(missing) - 1} other classes" if len(missing) > 1 else ""
+  has = int((train.labels == missing[0]).sum())
+  problem = f"the {which} part of '{dataset.name}' has no example of the class '{name}'{others} ({has} of {len(train)} examples are of it)"
+  if dataset.published:
+    logging.warning("%s.", problem[0].upper() + problem[1:])
+    return
+  if not has:
+    mend = "give more --data.examples" if data.examples else "give examples of it, or leave it out of the class names"
+    raise FieldError("data.examples", data.examples, f"{problem}; {mend}")
+  split = _split_name(dataset, data)
+  mend = "give more examples of it, or another --data.train_portion" if split == "stratified" else "give --data.split=stratified"
+  raise FieldError("data.split", split, f"{problem}; {mend}")
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-  """Returns mean and standard deviation of every channel of uint8 images [N, H, W, C], scaled to [0, 1]."""
-  pixels = images / 255.0
+  """Returns mean and standard deviation of every channel of uint8 images [N, H, W, C], scaled to [0, 1].
+
+  Raises:
+    InputError: for images of another type or shape.
+  """
+  pixels = checked_images(images) / 255.0
   return tuple(pixels.mean(axis=(0, 1, 2)).tolist()), tuple(pixels.std(axis=(0, 1, 2)).tolist())
 
 

@@ -69,7 +69,7 @@ def _load(
     return Split(*(np.concatenate(parts) for parts in zip(*batches, strict=True)))
 
   train, test = published.files[:-1], published.files[-1:]
-  return ImageDataset(name, read(train), len(classes), mean, std, tuple(classes), _read_test=lambda: read(test))
+  return ImageDataset(name, read(train), len(classes), mean, std, tuple(classes), published=True, _read_test=lambda: read(test))
 
 
 def _read_batch(path: pathlib.Path, labels_key: str, num_classes: int, published: Published) -> tuple[np.ndarray, np.ndarray]:

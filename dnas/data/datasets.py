@@ -5,7 +5,7 @@ import pkgutil
 
 import dnas.data
 from dnas.data import text
-from dnas.data.base import DATASETS, Config, ImageDataset, first_examples
+from dnas.data.base import DATASETS, Config, ImageDataset, some_examples
 from dnas.data.text import TEXTS, TextDataset, first_tokens
 
 for _module in pkgutil.iter_modules(dnas.data.__path__):
@@ -27,8 +27,12 @@ def load(name: str, data_dir: str = "") -> ImageDataset:
 
 
 def from_config(config: Config) -> ImageDataset:
-  """Returns the data set of a configuration, cut to its first examples if it says so. Raises InputError as `load` does."""
-  return first_examples(load(config.dataset, config.data_dir), config.examples)
+  """Returns the data set of a configuration, cut to some examples if it says so.
+
+  Raises:
+    InputError: as `load` does, and for a number of examples that there are not.
+  """
+  return some_examples(load(config.dataset, config.data_dir), config)
 
 
 def load_text(name: str, data_dir: str = "", level: str = "word") -> TextDataset:

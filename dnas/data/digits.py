@@ -23,7 +23,7 @@ def digits(data_dir: str) -> ImageDataset:
   refuse_data_dir("digits", data_dir)
   train = _read(slice(0, NUM_TRAIN))
   mean, std = channel_statistics(train.images)
-  return ImageDataset("digits", train, 10, mean, std, tuple("0123456789"), _read_test=lambda: _read(slice(NUM_TRAIN, None)))
+  return ImageDataset("digits", train, 10, mean, std, tuple("0123456789"), published=True, _read_test=lambda: _read(slice(NUM_TRAIN, None)))
 
 
 def _read(part: slice) -> Split:

@@ -40,7 +40,8 @@ def fashion_mnist(data_dir: str) -> ImageDataset:
   """
   folder = locate(PUBLISHED, data_dir)
   mean, std = (0.28604060,), (0.35302424,)
-  return ImageDataset("fashion_mnist", _read(folder, TRAIN), len(CLASSES), mean, std, CLASSES, _read_test=lambda: _read(folder, TEST))
+  train = _read(folder, TRAIN)
+  return ImageDataset("fashion_mnist", train, len(CLASSES), mean, std, CLASSES, published=True, _read_test=lambda: _read(folder, TEST))
 
 
 def _read(folder: pathlib.Path, files: tuple[str, str]) -> Split:

@@ -23,7 +23,8 @@ def synthetic(data_dir: str) -> ImageDataset:
   refuse_data_dir("synthetic", data_dir)
   train = _draw(NUM_TRAIN, seed=0)
   mean, std = channel_statistics(train.images)
-  return ImageDataset("synthetic", train, len(COLOURS), mean, std, tuple(COLOURS), _read_test=lambda: _draw(NUM_TEST, seed=1))
+  names = tuple(COLOURS)
+  return ImageDataset("synthetic", train, len(names), mean, std, names, published=True, _read_test=lambda: _draw(NUM_TEST, seed=1))
 
 
 def _draw(count: int, seed: int) -> Split:

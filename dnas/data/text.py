@@ -17,6 +17,7 @@ from dnas.core import config
 from dnas.core.errors import InputError, shown
 from dnas.core.registry import Registry
 from dnas.data.base import Dataset
+from dnas.data.checks import checked_ids
 
 UNKNOWN, END = "<unk>", "<eos>"
 LEVELS = ("word", "character")
@@ -129,7 +130,7 @@ class Vocabulary:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TextDataset(Dataset[np.ndarray]):
-  """A text in three splits; `open_test` returns the ids of the third, int32 [N].
+  """A text in three splits; `open_test` returns the ids of the third, int32 [N]. What is given is checked.
 
   Attributes:
     level: what a token is, 'word' or 'character'.
@@ -137,6 +138,9 @@ class TextDataset(Dataset[np.ndarray]):
     valid: ids of the validation text, int32 [N].
     vocabulary: of the whole training text.
     unknown: split, 'train' and 'valid', to how many of its tokens the vocabulary lacks.
+
+  Raises:
+    InputError: for ids that are none of the vocabulary, of another type or shape, or fewer than two in a split.
   """
 
   level: str
@@ -144,6 +148,17 @@ class TextDataset(Dataset[np.ndarray]):
   valid: np.ndarray
   vocabulary: Vocabulary
   unknown: Mapping[str, int]
+
+  def __post_init__(self):
+    for split in ("train", "valid"):
+      object.__setattr__(self, split, self._checked(getattr(self, split), split))
+
+  def checked_test(self, test: np.ndarray) -> np.ndarray:
+    """See `Dataset`."""
+    return self._checked(test, "test")
+
+  def _checked(self, ids: np.ndarray, split: str) -> np.ndarray:
+    return checked_ids(ids, len(self.vocabulary), f"{split} text of '{self.name}'")
 
 
 TEXTS: Registry[Callable[[str, str], TextDataset]] = Registry("text dataset")
@@ -197,8 +212,6 @@ def first_tokens(dataset: TextDataset, tokens: int) -> TextDataset:
 
 def _encode(name: str, split: str, tokens: Iterable[str], vocabulary: Vocabulary) -> tuple[np.ndarray, int]:
   ids, unknown = vocabulary.encode(tokens)
-  if len(ids) < 2:
-    raise InputError(f"The {split} text of '{name}' has {len(ids)} token(s), and a model predicts the next one; give it at least two.")
   if unknown:
     fraction = unknown / len(ids)
     logging.info("The vocabulary lacks %d tokens, %.2f %%, of the %s text of '%s'.", unknown, 100 * fraction, split, name)

@@ -51,7 +51,7 @@ class Training:
     Raises:
       FieldError: if there is no validation set.
     """
-    base.search_split(dataset, data.train_portion)
+    base.search_split(dataset, data)
     self._parts, self._seed, self._folder = (config, network, data, dataset), seed, folder
     self.epochs = config.epochs
 

@@ -78,7 +78,7 @@ class SharedWeightsTask:
     seed: int,
   ):
     """Builds the task; `seed` is of the initial weights, the order of the data and the paths."""
-    train, valid = base.search_split(dataset, data.train_portion)
+    train, valid = base.search_split(dataset, data)
     self.space, self.config, self.epochs, self._seed = space, config, config.epochs, seed
     self._key = jax.random.key(seed)
     self._pipeline = Pipeline(train, dataset, data, keys.derive(self._key, "order"))
@@ -90,7 +90,8 @@ class SharedWeightsTask:
     self._optimizer = optimizers.sgd(**rates)
     self._gradient = Loss(self._loss, (0,)).gradient((0,))
     self._step, self._statistics = assembled(self._take_step), compiled(self._move_statistics)
-    self._evaluate = make_evaluate(self._predict, dataset, data)
+    self._class_weights = base.class_weights(train, dataset.num_classes, data.class_weights)
+    self._evaluate = make_evaluate(self._predict, dataset, data, self._class_weights)
 
   def init(self) -> TrainState:
     """See `loop.Task`."""
@@ -121,7 +122,7 @@ class SharedWeightsTask:
     return jax.tree.map(lambda moved: moved / (1 - BATCH_NORM_MOMENTUM**self.config.statistics_batches), stats)
 
   def validate(self, weights: Tree, path: Mapping[str, np.ndarray]) -> dict[str, float]:
-    """Returns loss (nats) and accuracy (a fraction) of one path over the validation split."""
+    """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`) of one path over the validation split."""
     variables = functional.Variables(weights, self.statistics_of(weights, path))
     return self._evaluate((variables, path), self._valid_split)
 
@@ -131,7 +132,7 @@ class SharedWeightsTask:
   def _loss(self, weights: Tree, stats: Tree, batch: tuple[jax.Array, jax.Array], path: Tree) -> tuple[jax.Array, Any]:
     images, labels = batch
     logits, stats = functional.apply(self.network, functional.Variables(weights, stats), images, path, train=True)
-    loss = cross_entropy(logits, labels).mean()
+    loss = cross_entropy(logits, labels, self._class_weights).mean()
     return loss, (stats, {"loss": loss, "accuracy": correct(logits, labels).mean()})
 
   def _take_step(

@@ -92,7 +92,8 @@ class ZeroCost:
     Args:
       proxy: name of a registered proxy.
       config: size of the network; it must have no auxiliary head.
-      data: for its batch size: the first examples of the training set are the batch, without augmentation.
+      data: for its batch size, and how examples are chosen: so many of the training set are the batch, without augmentation. By a
+        contiguous division those are its first.
       dataset: the data set.
       seed: of the initial weights.
 
@@ -103,7 +104,8 @@ class ZeroCost:
     if config.auxiliary:
       raise FieldError("network.auxiliary", True, "a zero-cost proxy scores the network without its auxiliary head; turn it off")
     self._proxy, self._config, self._dataset, self._seed = PROXIES[proxy], config, dataset, seed
-    self._images = augment.normalize(jnp.asarray(dataset.train.images[: data.batch_size]), dataset.mean, dataset.std)
+    batch = base.subset(dataset, data.batch_size, data)
+    self._images = augment.normalize(jnp.asarray(batch.images), dataset.mean, dataset.std)
 
   def __call__(self, proposal: Proposal) -> Evaluation:
     """Scores a network at its initial weights. A budget has no meaning here and is not looked at."""

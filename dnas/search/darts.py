@@ -249,7 +249,7 @@ class DartsTask:
       chosen = one_hot(self.space, genotype)
       chosen = relaxations.with_edges(self.space, chosen, edges_of(self.space, chosen), relaxations.everything(self.space))
       alone = self.workload.evaluate(self._variables(state), chosen, batch_statistics=True)
-      metrics |= {f"discretized/{name}": value for name, value in alone.items()}
+      metrics |= {f"discretized/{name}": value for name, value in alone.items() if "/" not in name}  # of the whole, not of its classes
       metrics["eigenvalue"] = self._eigenvalue(state)
     record: loop.EpochRecord = {
       "metrics": metrics,

@@ -49,17 +49,19 @@ class ImageWorkload:
       seed: of the initial weights and the order of the data.
       edges: what the method chooses of the edges; its partial channels divide `config.channels`.
     """
-    train, valid = base.search_split(dataset, data_config.train_portion)
+    train, valid = base.search_split(dataset, data_config)
     key_train, key_valid = _order_keys(seed)
     self._train, self._valid = Pipeline(train, dataset, data_config, key_train), Pipeline(valid, dataset, data_config, key_valid)
-    self._valid_split = batches.to_device(valid)
+    mixed = keys.generator(0, "order of the evaluation").permutation(len(valid))  # as statistics of a batch are to be of all classes
+    self._valid_split = batches.to_device(base.Split(valid.images[mixed], valid.labels[mixed]))
     self.space = space
     sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
     self._make = lambda seed: image_supernet.ImageSupernet(*sizes, keys.generator(seed, "weights"), edges)
     self.network, self.initial = functional.split(self._make(seed))
-    self._evaluate = make_evaluate(functools.partial(self._predict, train=False), dataset, data_config)
+    self._class_weights = base.class_weights(train, dataset.num_classes, data_config.class_weights)
+    self._evaluate = make_evaluate(functools.partial(self._predict, train=False), dataset, data_config, self._class_weights)
     of_training = dataclasses.replace(data_config, eval_batch_size=data_config.batch_size)
-    self._evaluate_by_batch = make_evaluate(functools.partial(self._predict, train=True), dataset, of_training)
+    self._evaluate_by_batch = make_evaluate(functools.partial(self._predict, train=True), dataset, of_training, self._class_weights)
 
   def reseeded(self, seed: int) -> "ImageWorkload":
     """See `Workload`; the data are on the device once for all."""
@@ -85,7 +87,8 @@ class ImageWorkload:
     """See `Workload`."""
     images, labels = batch
     logits, stats = functional.apply(self.network, functional.Variables(weights, stats), images, mixture, train=True)
-    return cross_entropy(logits, labels).mean(), (stats, {"accuracy": correct(logits, labels).mean()})
+    loss = cross_entropy(logits, labels, self._class_weights).mean()
+    return loss, (stats, {"accuracy": correct(logits, labels).mean()})
 
   def after_step(self, carry: Tree, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
     """See `Workload`."""
@@ -96,7 +99,7 @@ class ImageWorkload:
     return {"loss": means["loss"], "accuracy": means["accuracy"]}
 
   def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
-    """Returns loss (nats) and accuracy (a fraction); statistics of the batch are those of batches as large as in training."""
+    """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`); statistics of the batch are those of batches as large as in training."""
     evaluate = self._evaluate_by_batch if batch_statistics else self._evaluate
     return evaluate((variables, mixture), self._valid_split)
 

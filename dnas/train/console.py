@@ -10,8 +10,10 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from dnas.train.metrics import BY_CLASS
+
 _DIAGNOSES = ("skips", "entropy", "discretized", "eigenvalue")
-_SHORT = {"accuracy": "acc", "perplexity": "ppl"}
+_SHORT = {"accuracy": "acc", "balanced_accuracy": "balanced", "perplexity": "ppl"}
 
 
 class Display:
@@ -67,13 +69,14 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
     epoch: how many epochs are complete.
     epochs: how many the run has.
     metrics: scalars; of names 'train/loss' and 'train/accuracy', the part before the slash is written once. Accuracies are fractions.
-      Diagnoses of a search are left out: the line is long enough, and the warning at the end says what they come to.
+      Diagnoses of a search are left out: the line is long enough, and the warning at the end says what they come to. So are the accuracies
+      of single classes.
     seconds: how long this epoch took.
   """
   parts, last = [f"epoch {epoch:{len(str(epochs))}d}/{epochs}"], ""
   for name, value in metrics.items():
     group, _, quantity = name.rpartition("/")
-    if (group or name) in _DIAGNOSES:
+    if (group or name) in _DIAGNOSES or BY_CLASS in group:
       continue
     prefix = f"{group} " if group and group != last else ""
     parts.append(f"{prefix}{_SHORT.get(quantity, quantity)} {_formatted(quantity, value)}")
@@ -82,7 +85,7 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
 
 
 def _formatted(quantity: str, value: float) -> str:
-  if quantity == "accuracy":
+  if quantity in ("accuracy", "balanced_accuracy"):
     return f"{100 * value:.1f} %"
   if quantity == "perplexity":
     return f"{value:.1f}"

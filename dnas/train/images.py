@@ -22,7 +22,7 @@ from dnas.nets import derived_image
 from dnas.nets.edges import DropPath
 from dnas.train import optimizers
 from dnas.train.loop import EpochRecord, step_key
-from dnas.train.metrics import correct, cross_entropy
+from dnas.train.metrics import accuracies, correct, cross_entropy
 
 Tree = Any
 Predict = Callable[[Tree, jax.Array], jax.Array]
@@ -88,14 +88,15 @@ class Pipeline:
 
 
 def make_evaluate(
-  predict: Predict, dataset: base.ImageDataset, config: base.Config
+  predict: Predict, dataset: base.ImageDataset, config: base.Config, class_weights: tuple[float, ...] | None = None
 ) -> Callable[[Tree, batches.DeviceSplit], dict[str, float]]:
-  """Returns a function that computes loss (nats) and accuracy (a fraction) over a whole split, every example once.
+  """Returns a function that computes loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a split, every example once.
 
   Args:
     predict: the network, in evaluation mode.
-    dataset: for its normalization.
+    dataset: for its normalization and its classes.
     config: for the evaluation batch size.
+    class_weights: of the loss, which is the mean of weighted cross-entropies; accuracies are never weighted.
 
   Raises:
     FieldError: if the devices cannot share an evaluation batch.
@@ -107,12 +108,15 @@ def make_evaluate(
   def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
     images, labels, weights = devices.split(batches.padded_batch(split, index, config.eval_batch_size))
     logits = predict(network, augment.normalize(images, dataset.mean, dataset.std))
-    return devices.replicate(jnp.stack([(cross_entropy(logits, labels) * weights).sum(), (correct(logits, labels) * weights).sum()]))
+    loss = (cross_entropy(logits, labels, class_weights) * weights).sum()
+    counts = jnp.stack([correct(logits, labels) * weights, weights], 1)
+    return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), loss))
 
   def evaluate(network: Tree, split: batches.DeviceSplit) -> dict[str, float]:
     count = batches.num_batches(len(split), config.eval_batch_size)
-    loss, accuracy = np.asarray(sum(sums(network, split, np.int32(index)) for index in range(count))) / len(split)
-    return {"loss": float(loss), "accuracy": float(accuracy)}
+    *counts, loss = np.asarray(sum(sums(network, split, np.int32(index)) for index in range(count)))
+    right, seen = np.reshape(counts, (dataset.num_classes, 2)).T
+    return {"loss": float(loss / len(split)), **accuracies(right, seen, dataset.class_names)}
 
   return evaluate
 
@@ -174,7 +178,7 @@ class RetrainTask:
   Attributes:
     network: the static part of the network.
     gradient: of `training_loss` in the weights.
-    evaluate: ((weights, stats), split on the device) to loss and accuracy, in evaluation mode.
+    evaluate: ((weights, stats), split on the device) to loss and accuracies, in evaluation mode.
   """
 
   def __init__(
@@ -196,8 +200,7 @@ class RetrainTask:
       genotype: the architecture, valid in its space.
       seed: of initial weights, order of the data, augmentation and drop-path.
     """
-    whole = data_config.train_portion == 1
-    train, valid = (dataset.train, None) if whole else base.search_split(dataset, data_config.train_portion)
+    train, valid = base.training_split(dataset, data_config)
     self._init_key = jax.random.key(seed)
     self._pipeline = Pipeline(train, dataset, data_config, keys.derive(self._init_key, "order"))
     self._valid = None if valid is None else batches.to_device(valid)
@@ -207,14 +210,16 @@ class RetrainTask:
       network_config, genotype, dataset.train.images.shape[1:], dataset.num_classes, keys.generator(seed, "weights")
     )
     self.network, self._initial = functional.split(module)
-    loss = functools.partial(training_loss, network=self.network, drops=config.drop_path > 0, auxiliary=network_config.auxiliary)
-    self.gradient = Loss(loss, (0,)).gradient((0,))
+    weights = base.class_weights(train, dataset.num_classes, data_config.class_weights)
+    options = {"drops": config.drop_path > 0, "auxiliary": network_config.auxiliary, "class_weights": weights}
+    self._loss = functools.partial(training_loss, network=self.network, **options)
+    self.gradient = Loss(self._loss, (0,)).gradient((0,))
     self._step = assembled(functools.partial(train_step, gradient=self.gradient, config=config))
 
     def predict(variables: functional.Variables, images: jax.Array) -> jax.Array:
       return functional.apply(self.network, variables, images, train=False)[0][0]
 
-    self._evaluate = make_evaluate(predict, dataset, data_config)
+    self._evaluate = make_evaluate(predict, dataset, data_config, weights)
 
   def init(self) -> TrainState:
     """See `loop.Task`."""
@@ -251,7 +256,7 @@ class RetrainTask:
     return optimizers.SCHEDULES[self._config.schedule](*rates, epoch, self.epochs)
 
   def evaluate(self, state: TrainState, split: batches.DeviceSplit) -> dict[str, float]:
-    """Returns loss (nats) and accuracy (a fraction) over a whole split."""
+    """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split."""
     return self._evaluate(functional.Variables(state.weights, state.stats), split)
 
   def latency(self, state: TrainState) -> float:
@@ -304,6 +309,7 @@ def training_loss(
   network: functional.Network,
   drops: bool,
   auxiliary: bool,
+  class_weights: tuple[float, ...] | None = None,
 ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
   """Computes what a training minimizes.
 
@@ -316,6 +322,7 @@ def training_loss(
     network: the static part of the network.
     drops: whether edges are dropped.
     auxiliary: whether the network has an auxiliary head.
+    class_weights: what an example of every class counts in the losses; None counts all alike.
 
   Returns:
     The loss with that of the auxiliary head, in nats; the batch statistics after it; and loss (without the auxiliary one) and accuracy.
@@ -324,9 +331,9 @@ def training_loss(
   variables = functional.Variables(devices.replicate(weights), stats)  # and so is the gradient
   dropping = DropPath(keys.derive(key, "drop_path"), rates.drop_path) if drops else None
   (logits, side), stats = functional.apply(network, variables, images, train=True, drop_path=dropping)
-  main = total = cross_entropy(logits, labels).mean()
+  main = total = cross_entropy(logits, labels, class_weights).mean()
   if auxiliary:
-    total = total + rates.auxiliary_weight * cross_entropy(side, labels).mean()
+    total = total + rates.auxiliary_weight * cross_entropy(side, labels, class_weights).mean()
   return devices.replicate((total, (stats, {"loss": main, "accuracy": correct(logits, labels).mean()})))
 
 

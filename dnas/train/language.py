@@ -216,15 +216,16 @@ class RetrainTask:
     return self._step(state, self._windows(step), step_key(state.key, np.int32(step)), np.float32(rate))
 
   def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
-    """See `loop.Task`. Raises NonFiniteLoss if the epoch returned to the best weights too often, or would have to and there are none."""
+    """See `loop.Task`. Raises NonFiniteLoss if the epoch returned to the best weights too often.
+
+    A validation loss that is not finite returns to them too, and where there are none it ends the run, as `loop.run` says.
+    """
     steps = self.end_of_epoch(epoch) - self.end_of_epoch(epoch - 1)
     rollbacks = round(means["rollbacks"] * steps)
     averaging = int(state.averaged) > 0
     current = state.averages if averaging else state.weights
     valid = self._evaluate(current, self._valid)
-    if not math.isfinite(valid["loss"]):
-      if not math.isfinite(float(state.best_loss)):
-        raise NonFiniteLoss(f"the validation loss of epoch {epoch} is {valid['loss']}; {ADVICE}")
+    if not math.isfinite(valid["loss"]) and math.isfinite(float(state.best_loss)):
       state, current, rollbacks = _with_best_weights(state), state.best, rollbacks + 1
       valid = self._evaluate(current, self._valid)
     metrics = {f"train/{name}": value for name, value in perplexity_of(means["nats"] / max(means["words"], 1e-9)).items()}

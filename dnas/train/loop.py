@@ -26,6 +26,9 @@ from dnas.train.stop import StopRequest
 OnStep = Callable[[int, float], None]
 """Called with the number of complete steps and the loss of the last of them."""
 
+VALID_LOSS = "valid/loss"
+"""The metric of an epoch that must be finite, where there is one."""
+
 
 class EpochRecord(TypedDict):
   """What an epoch ends in; JSON can hold it.
@@ -114,7 +117,7 @@ class Position:
 
 
 class NonFiniteLoss(RuntimeError):
-  """The loss, or the state, is no longer finite; the message is one sentence for a person."""
+  """A loss of training or validation, or the state, is no longer finite; the message is one sentence for a person."""
 
 
 class Stopped(RuntimeError):
@@ -159,7 +162,7 @@ def run(
     early_stop: whether the run is complete after the epochs of a history, before the task's last epoch; a function of it alone.
 
   Raises:
-    NonFiniteLoss: when a step's loss is not finite, or a state to save holds a nan; neither is ever saved.
+    NonFiniteLoss: when a step's loss or an epoch's validation loss is not finite, or a state to save holds a nan; none is ever saved.
     Stopped: when `stop` is requested before the run is complete.
     InputError: when a checkpoint cannot be written.
   """
@@ -228,6 +231,7 @@ class _Loop:
     means = {name: float(total) / steps for name, total in position.sums.items()}
     position.state, record = self.task.end_epoch(position.state, len(position.history) + 1, means)
     position.sums = None
+    self._check_validation(record["metrics"])
     self._note_time()
     record = {"epoch": len(position.history) + 1, "step": position.step, "seconds": position.seconds, **record}
     position.history.append(json.loads(json.dumps(record)))  # as a checkpoint will give it back
@@ -266,6 +270,11 @@ class _Loop:
       raise NonFiniteLoss(f"the loss of step {step} is {loss}; {self._advice()}")
     if self.on_step:
       self.on_step(step, loss)
+
+  def _check_validation(self, metrics: Mapping[str, float]) -> None:
+    loss = metrics.get(VALID_LOSS, 0.0)
+    if not math.isfinite(loss):
+      raise NonFiniteLoss(f"the validation loss of epoch {len(self.position.history) + 1} is {loss}; {self._advice()}")
 
   def _advice(self) -> str:
     if self.checkpoints:

@@ -24,6 +24,7 @@ import pathlib
 import platform
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Self
 
 import jax
@@ -51,7 +52,14 @@ class RunFolder:
     self.checkpoints = path / "checkpoints"
 
   @classmethod
-  def open(cls, workdir: str | os.PathLike[str], launcher: str, config: Mapping[str, Any], volatile: Container[str] = ()) -> "RunFolder":
+  def open(
+    cls,
+    workdir: str | os.PathLike[str],
+    launcher: str,
+    config: Mapping[str, Any],
+    volatile: Container[str] = (),
+    defaults: Mapping[str, Any] = MappingProxyType({}),
+  ) -> "RunFolder":
     """Makes the folder of a new run, or opens that of a run to go on with.
 
     Args:
@@ -59,6 +67,7 @@ class RunFolder:
       launcher: the name of the program; a folder belongs to one.
       config: the flattened configuration (`dnas.core.config.flatten`), as JSON can hold it.
       volatile: fields that may change between a run and its resumption, since they do not touch what it computes.
+      defaults: what fields were, as it were, in a run that was begun before they existed (`dnas.core.config.defaults`).
 
     Raises:
       InputError: if the folder cannot be made or written, is in use, belongs to another launcher or configuration, or is not empty and
@@ -68,12 +77,12 @@ class RunFolder:
       raise InputError("--workdir is empty; give the folder of the run.")
     path, config = pathlib.Path(workdir).absolute(), json.loads(json.dumps(dict(config)))
     with _named(path):
-      _check(path, launcher, config, volatile)
+      _check(path, launcher, config, volatile, defaults)
       path.mkdir(parents=True, exist_ok=True)
       lock = _acquire(path)
     try:
       with _named(path):
-        old = _check(path, launcher, config, volatile)  # once more: another process may have been first
+        old = _check(path, launcher, config, volatile, defaults)  # once more: another process may have been first
         if old is None:
           _write(path / "config.json", json.dumps(_description(launcher, config), indent=2) + "\n")
         else:
@@ -179,7 +188,9 @@ def _lines(record: Mapping[str, Any]) -> dict[str, str]:
   return lines
 
 
-def _check(path: pathlib.Path, launcher: str, config: Mapping[str, Any], volatile: Container[str]) -> dict[str, Any] | None:
+def _check(
+  path: pathlib.Path, launcher: str, config: Mapping[str, Any], volatile: Container[str], defaults: Mapping[str, Any]
+) -> dict[str, Any] | None:
   """Returns the config.json of this run, or None in a new folder; raises InputError for anything else. Writes nothing."""
   if not (path / "config.json").exists():
     # A run that was killed at its very start leaves the lock and a half-written configuration.
@@ -198,7 +209,8 @@ def _check(path: pathlib.Path, launcher: str, config: Mapping[str, Any], volatil
     ) from None
   if old_launcher != launcher:
     raise InputError(f"--workdir {path} belongs to a run of '{old_launcher}', and this is '{launcher}'; give another --workdir.")
-  changed = {name: pair for name, pair in config_lib.differences(old_config, config).items() if name not in volatile}
+  missing = {name: value for name, value in defaults.items() if name in config and name not in old_config}
+  changed = {name: pair for name, pair in config_lib.differences(old_config | missing, config).items() if name not in volatile}
   if changed:
     raise InputError(
       f"--workdir {path} belongs to a run of another configuration ({_listed(changed)}); give another --workdir, or the same flags."

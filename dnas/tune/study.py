@@ -25,8 +25,15 @@ from dnas.core.errors import FieldError, InputError
 from dnas.tune.space import SearchSpace
 from dnas.tune.storage import open_storage, wait_for_storage
 
-DIRECTIONS = {"accuracy": "maximize", "loss": "minimize", "perplexity": "minimize", "weights": "minimize", "latency": "minimize"}
-"""What a trial may be judged by; accuracy is a fraction, loss in nats, latency in milliseconds a batch."""
+DIRECTIONS = {
+  "accuracy": "maximize",
+  "balanced_accuracy": "maximize",
+  "loss": "minimize",
+  "perplexity": "minimize",
+  "weights": "minimize",
+  "latency": "minimize",
+}
+"""What a trial may be judged by; accuracies are fractions, loss in nats, latency in milliseconds a batch."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +49,7 @@ class Config:
     min_epochs: epochs before a trial may be pruned, and the budget of the lowest rung.
     eta: from rung to rung the best of so many trials goes on, for so many times the epochs.
     promote: whether a pruned trial goes on from its checkpoint when later ones put it among the best of its rung, in successive_halving.
-    objectives: what a trial is judged by, with commas between them: accuracy, loss, perplexity, weights, latency.
+    objectives: what a trial is judged by, with commas between them: accuracy, balanced_accuracy, loss, perplexity, weights, latency.
     seed: of the sampler.
   """
 

@@ -55,6 +55,20 @@ class Launch:
   seed: int | None = None
 
 
+def test_defaults_are_those_of_the_component_and_not_of_the_instance():
+  changed = config.replace(Launch(), {"search.epochs": 3, "weights.betas": (0.0, 0.0), "seed": 4})
+  assert config.defaults(changed) == config.defaults(Launch()) == {
+    "search.arch.learning_rate": 1e-3,
+    "search.arch.betas": [0.9, 0.999],
+    "search.epochs": 50,
+    "search.name": "",
+    "weights.learning_rate": 1e-3,
+    "weights.betas": [0.9, 0.999],
+    "seed": None,
+  }  # fmt: skip
+  json.dumps(config.defaults(changed))
+
+
 def test_fields_are_leaves_in_order_with_types():
   assert list(config.fields(Launch())) == [
     ("search.arch.learning_rate", float, 1e-3),

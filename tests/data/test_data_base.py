@@ -12,37 +12,39 @@ import pytest
 import dnas.data
 from dnas.core import config
 from dnas.core.errors import FieldError, InputError
-from dnas.data import base, datasets
+from dnas.data import base, datasets, splits
 
 BUILT_IN = ("digits", "synthetic")
 
 
 def _numbered(count: int) -> base.ImageDataset:
   split = base.Split(np.zeros((count, 1, 1, 1), np.uint8), np.arange(count, dtype=np.int32))
-  return base.ImageDataset("numbered", split, count, (0.0,), (1.0,), tuple("abcdefghij"[:count]), _read_test=lambda: split)
+  names = tuple("abcdefghij"[:count])
+  return base.ImageDataset("numbered", split, count, (0.0,), (1.0,), names, published=True, _read_test=lambda: split)
 
 
 @pytest.mark.parametrize(("portion", "expected"), [(0.5, 5), (0.59, 5), (0.1, 1), (0.9, 9)])
 def test_the_split_is_contiguous_and_loses_nothing(portion: float, expected: int):
-  train, valid = base.search_split(_numbered(10), portion)
+  train, valid = base.search_split(_numbered(10), base.Config(train_portion=portion))
   assert train.labels.tolist() == list(range(expected))
   assert valid.labels.tolist() == list(range(expected, 10))
   assert len(train) == len(train.images) and len(valid) == len(valid.images)
 
 
-@pytest.mark.parametrize("portion", [0.0, 0.05, 1.0, -0.5])
+@pytest.mark.parametrize("portion", [0.05, 1.0])
 def test_a_split_with_an_empty_part_is_refused(portion: float):
   with pytest.raises(FieldError, match=r"^data\.train_portion is .*; it leaves one part of the 10 examples .*\.$"):
-    base.search_split(_numbered(10), portion)
+    base.search_split(_numbered(10), base.Config(train_portion=portion))
 
 
 def test_the_test_set_is_read_by_its_door_alone_and_logged(monkeypatch: pytest.MonkeyPatch):
   reads, lines = [], []
   monkeypatch.setattr(base.logging, "info", lambda text, *values, **_: lines.append(text % values))
-  dataset = dataclasses.replace(_numbered(4), _read_test=lambda: reads.append(1) or "the test split")
-  base.search_split(dataset, 0.5)
+  split = _numbered(4).train
+  dataset = dataclasses.replace(_numbered(4), _read_test=lambda: reads.append(1) or split)
+  base.search_split(dataset, base.Config())
   assert not reads and "_read_test" not in repr(dataset)
-  assert base.open_test(dataset, "the final training") == "the test split"
+  assert base.open_test(dataset, "the final training") is split
   assert len(reads) == 1 and lines == ["The test set of 'numbered' is opened: the final training"]
 
 
@@ -81,8 +83,9 @@ def test_a_built_in_dataset_conforms(name: str):
   pixels = dataset.train.images.astype(np.float64) / 255
   np.testing.assert_allclose(dataset.mean, pixels.mean((0, 1, 2)), rtol=1e-6)
   np.testing.assert_allclose(dataset.std, np.sqrt((pixels**2).mean((0, 1, 2)) - pixels.mean((0, 1, 2)) ** 2), rtol=1e-6)
-  for part in base.search_split(dataset, 0.5):
-    assert set(part.labels.tolist()) == set(range(dataset.num_classes))
+  for name in splits.SPLITS:
+    for part in base.search_split(dataset, base.Config(split=name)):
+      assert set(part.labels.tolist()) == set(range(dataset.num_classes))
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -127,6 +130,7 @@ def test_an_unknown_dataset_is_refused_with_the_nearest_name():
     ("train_portion", 0.0),
     ("train_portion", 1.5),
     ("examples", -1),
+    ("split_seed", -1),
     ("batch_size", 0),
     ("eval_batch_size", -1),
     ("crop_padding", -1),

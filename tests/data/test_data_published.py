@@ -271,6 +271,6 @@ def test_the_published_cifar10():
     pixels = dataset.train.images[..., channel]
     assert abs(pixels.mean() / 255 - dataset.mean[channel]) < 1e-6 and abs(pixels.std() / 255 - dataset.std[channel]) < 1e-6
   assert np.bincount(dataset.train.labels).tolist() == [5000] * 10
-  train, valid = base.search_split(dataset, 0.5)
+  train, valid = base.search_split(dataset, base.Config())
   assert len(train) == len(valid) == 25000
   assert np.bincount(base.open_test(dataset, "a test of the reader").labels).tolist() == [1000] * 10

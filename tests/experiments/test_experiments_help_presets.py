@@ -26,7 +26,8 @@ CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation
 CHOICES |= {"train.schedule": "linear", "search_space": "train.learning_rate = log(0.1, 0.2)", "storage": "elsewhere", "study_name": "b"}
 CHOICES |= {"study.sampler": "random", "study.pruner": "median", "study.objectives": "loss", "pool.executor": "ray"}
 CHOICES |= {name: "bfloat16" for name in ("supernet.precision", "network.precision")}
-IMAGE_CHOICES, TEXT_CHOICES = {"data.dataset": "cifar100"}, {"data.level": "character"}
+IMAGE_CHOICES = {"data.dataset": "cifar100", "data.split": "shuffled", "data.class_weights": "balanced"}
+TEXT_CHOICES = {"data.level": "character"}
 
 
 def is_text(config):
@@ -151,6 +152,7 @@ def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
 
 
 PUBLISHED_DATA = {"data.dataset": "cifar10", "data.data_dir": "", "data.examples": 0, "data.crop_padding": 4, "data.flip": True}
+PUBLISHED_DATA |= {"data.split": "", "data.split_seed": 0, "data.class_weights": "none"}
 PUBLISHED_SEARCH = {
   **PUBLISHED_DATA,
   "space": "darts_conv",

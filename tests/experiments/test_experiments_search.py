@@ -1,6 +1,8 @@
 """A search and the retraining of what it found, through the launchers, in the smallest size that works."""
 
 import json
+import math
+import shutil
 
 import jax
 import pytest
@@ -9,8 +11,9 @@ from tiny_runs import SEARCH, STEPS, TRAIN, contents, history, launch, lines
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
 from dnas.core import genotype as genotypes
 from dnas.core.errors import InputError
-from dnas.data import base
+from dnas.data import base, synthetic
 from dnas.report.runs import load_run
+from dnas.search.image_workload import ImageWorkload
 from experiments import train
 
 pytestmark = pytest.mark.xdist_group("experiments_search")  # the tests share the runs of the fixtures
@@ -133,6 +136,44 @@ def test_genotypes_by_name_seed_and_file(tmp_path):
     assert train.load_genotype(str(tmp_path / "cell.txt")) == IMAGE_GENOTYPES["DARTS_V2"]
   with pytest.raises(InputError, match="holds no genotype.json"):
     train.load_genotype(str(tmp_path))
+
+
+def test_a_validation_loss_that_is_not_finite_ends_the_search(searched, tmp_path, monkeypatch, capsys):
+  whole, calls = ImageWorkload.evaluate, []
+
+  def evaluate(self, *args):
+    calls.append(args)
+    return whole(self, *args) | ({"loss": math.nan} if len(calls) > 1 else {})
+
+  monkeypatch.setattr(ImageWorkload, "evaluate", evaluate)
+  assert launch("search", *SEARCH, f"--workdir={tmp_path / 'run'}") == 1
+  err = capsys.readouterr().err
+  assert err.startswith(f"error: the validation loss of epoch 2 is nan; the last good checkpoint, of step {STEPS}, is kept in ")
+  assert err.count("\n") == 1 and not (tmp_path / "run" / "genotype.json").exists()
+  assert lines(tmp_path / "run" / "metrics.jsonl")[0].keys() == lines(searched / "metrics.jsonl")[0].keys()
+  assert len(lines(tmp_path / "run" / "metrics.jsonl")) == 1
+
+
+def test_a_folder_from_before_a_field_existed_goes_on(searched, tmp_path, capsys):
+  shutil.copytree(searched, tmp_path / "run")
+  path = tmp_path / "run" / "config.json"
+  description = json.loads(path.read_text())
+  for field in ("data.split", "data.split_seed", "data.class_weights"):
+    del description["config"][field]
+  path.write_text(json.dumps(description))
+  assert launch("search", *SEARCH, f"--workdir={tmp_path / 'run'}") == 0
+  assert "resumed after step" in capsys.readouterr().out and history(tmp_path / "run") == history(searched)
+  assert launch("search", *SEARCH, "--data.split=shuffled", f"--workdir={tmp_path / 'run'}") == 2
+  assert "data.split:  -> shuffled" in capsys.readouterr().err
+
+
+def test_accuracy_by_class_is_in_every_record_and_in_no_line(searched, retrained, capsys):
+  assert launch("search", *SEARCH, f"--workdir={searched}") == 0
+  assert "accuracy_by_class" not in capsys.readouterr().out
+  searches, result = lines(searched / "metrics.jsonl"), json.loads((retrained / "result.json").read_text())
+  for metrics, split in [*((line, "valid") for line in searches), (result, "test")]:
+    each = [metrics[f"{split}/accuracy_by_class/{name}"] for name in synthetic.COLOURS]
+    assert metrics[f"{split}/balanced_accuracy"] == pytest.approx(sum(each) / 4) == metrics[f"{split}/accuracy"]  # a balanced set
 
 
 def test_second_order_searches_run(searched, tmp_path):

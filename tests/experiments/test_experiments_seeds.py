@@ -1,11 +1,13 @@
 """Several seeds at once through the launcher: folders, resumption, and what is printed."""
 
 import json
+import math
 
 import pytest
 from tiny_runs import TEXT_SEARCH, TEXT_TRAIN, history, launch, lines, refusal
 
 from dnas.report.runs import load_run
+from dnas.search.language_workload import LanguageWorkload
 from dnas.train.console import Display
 
 pytestmark = [pytest.mark.xdist_group("experiments_seeds"), pytest.mark.usefixtures("quick_compilation")]  # they share a run
@@ -38,6 +40,20 @@ def test_the_run_holds_means_and_deviations(searched):
   assert result["valid/perplexity"]["mean"] == pytest.approx(sum(each) / 2)
   assert result["valid/perplexity"]["standard_deviation"] == pytest.approx(abs(each[0] - each[1]) / 2**0.5)
   assert lines(searched / "metrics.jsonl")[-1]["valid/perplexity"] == pytest.approx(sum(each) / 2)
+
+
+def test_a_validation_loss_that_is_not_finite_in_one_of_them_ends_the_run(tmp_path, monkeypatch, capsys):
+  whole, calls = LanguageWorkload.evaluate, []
+
+  def evaluate(self, *args):
+    calls.append(args)
+    return whole(self, *args) | ({"loss": math.inf} if len(calls) == 2 else {})
+
+  monkeypatch.setattr(LanguageWorkload, "evaluate", evaluate)
+  assert launch("search", *FLAGS, "--save_every_steps=0", f"--workdir={tmp_path / 'run'}") == 1
+  err = capsys.readouterr().err
+  assert err.startswith("error: the validation loss of epoch 1 is inf; no checkpoint was saved before: lower the learning rate")
+  assert err.count("\n") == 1 and not list((tmp_path / "run").rglob("genotype.json"))
 
 
 def test_a_search_that_was_killed_goes_on(searched, tmp_path, monkeypatch, capsys):

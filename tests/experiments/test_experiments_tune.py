@@ -116,9 +116,9 @@ def test_a_trial_cannot_reach_the_test_set(tmp_path, monkeypatch):
   options = _flags.Options(compilation_cache=cache_flag().partition("=")[2])
   result = _trial.run_trial(assignment, _trial.Payload(training, options))
   assert 0 <= result.values[0] <= 1 and result.epochs == 2
-  for path in ("test", "data.train_portion", "genotype", "seed"):
+  for path in ("test", "data.train_portion", "data.split_seed", "genotype", "seed"):
     with pytest.raises(tune.InputError, match=f"search_space is {path}; trials would not be comparable; take it out"):
-      value = {"test": "choice(true)", "data.train_portion": "uniform(0.1, 0.5)", "genotype": "choice(DARTS_V1)", "seed": "int(0, 3)"}[path]
+      value = {"test": "choice(true)", "data.train_portion": "uniform(0.1, 0.5)", "genotype": "choice(DARTS_V1)"}.get(path, "int(0, 3)")
       tune.Tuning(tune.ImageTuneConfig(search_space=f"{path} = {value}", training=training), _flags.Options(workdir=str(tmp_path)))
 
 

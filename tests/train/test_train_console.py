@@ -16,6 +16,10 @@ from dnas.train.console import Display, epoch_line
       {"train/loss": 1.234, "train/accuracy": 0.5612, "valid/loss": 1.3005, "valid/accuracy": 0.54},
       "epoch  3/10  train loss 1.234  acc 56.1 %  valid loss 1.300  acc 54.0 %  12.3 s",
     ),
+    (
+      {"valid/accuracy": 0.95, "valid/balanced_accuracy": 0.5, "valid/accuracy_by_class/T-shirt/top": 1.0, "valid/accuracy_by_class/a": 0},
+      "epoch  3/10  valid acc 95.0 %  balanced 50.0 %  12.3 s",
+    ),
     ({"train/perplexity": 81.26, "valid/perplexity": 1234.5}, "epoch  3/10  train ppl 81.3  valid ppl 1234.5  12.3 s"),
     ({"loss": 2e9, "lr": 1e-5, "arch/entropy": 0.25}, "epoch  3/10  loss 2e+09  lr 1e-05  arch entropy 0.25  12.3 s"),
     ({"valid/loss": float("nan")}, "epoch  3/10  valid loss nan  12.3 s"),

@@ -1,12 +1,20 @@
 """Batches and evaluation of image tasks, with a linear network that compiles at once."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dnas.cells import functional
+from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
 from dnas.core.errors import FieldError
 from dnas.data import augment, base, batches, datasets
+from dnas.evaluate import weight_sharing
+from dnas.nets import derived_image
+from dnas.search import image_workload
+from dnas.supernet import image_supernet
 from dnas.train import images, metrics
 
 
@@ -37,6 +45,70 @@ def test_evaluation_does_not_depend_on_its_batch_size(dataset):
   weights = np.random.default_rng(1).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32)
   results = [images.make_evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (48, 512)]
   assert results[0]["accuracy"] == results[1]["accuracy"] and results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-5)
+
+
+def test_accuracy_by_class_is_that_of_every_class_alone_and_balanced_is_their_mean(dataset):
+  weights = np.random.default_rng(2).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32) / 30
+  evaluate = images.make_evaluate(linear, dataset, base.Config(eval_batch_size=32))
+  few = dataset.train.where((dataset.train.labels != 3) & ((dataset.train.labels == 0) | (np.arange(512) < 80)))
+  found = evaluate(weights, batches.to_device(few))
+  alone = {}
+  for label, name in enumerate(dataset.class_names[:3]):
+    alone[name] = evaluate(weights, batches.to_device(few.where(few.labels == label)))["accuracy"]
+  by_class = {name.removeprefix("accuracy_by_class/"): value for name, value in found.items() if name.startswith("accuracy_by_class/")}
+  assert by_class == pytest.approx(alone), "a class without examples has no accuracy"
+  assert found["balanced_accuracy"] == pytest.approx(np.mean(list(alone.values()))) and len(set(alone.values())) > 1
+  assert abs(found["balanced_accuracy"] - found["accuracy"]) > 0.01, "the classes are of different sizes"
+
+
+def test_answering_one_class_always_has_the_balanced_accuracy_of_chance():
+  right, seen = np.array([95.0, 0, 0, 0, 0]), np.array([95.0, 2, 2, 1, 0])
+  found = metrics.accuracies(right, seen, ("a", "b", "c/d", "e", "f"))
+  assert (found["accuracy"], found["balanced_accuracy"]) == (0.95, 0.25)
+  assert found["accuracy_by_class/a"] == 1 and found["accuracy_by_class/c/d"] == 0 and "accuracy_by_class/f" not in found
+
+
+def test_class_weights_weigh_the_evaluated_loss_and_no_accuracy(dataset):
+  split, class_weights = dataset.train, (0.5, 2.0, 1.5, 0.0)
+  weights = np.random.default_rng(3).normal(size=(split.images[0].size, dataset.num_classes)).astype(np.float32) / 30
+  config = base.Config(eval_batch_size=48)
+  plain = images.make_evaluate(linear, dataset, config)
+  weighted = images.make_evaluate(linear, dataset, config, class_weights)(weights, batches.to_device(split))
+  parts = [plain(weights, batches.to_device(split.where(split.labels == label)))["loss"] for label in range(4)]
+  assert weighted.pop("loss") == pytest.approx(np.dot(class_weights, parts) / 4, rel=1e-5)  # the classes are of one size
+  assert weighted == {name: value for name, value in plain(weights, batches.to_device(split)).items() if name != "loss"}
+
+
+LOGITS = np.random.default_rng(4).normal(size=(16, 4)).astype(np.float32)
+LABELS = np.arange(16) % 3
+
+
+def losses_of(kind, dataset, config):
+  """The loss of weights and of architecture, of a retraining, or of shared weights, for LOGITS and LABELS."""
+  batch, space = (jnp.zeros((16, 8, 8, 3)), jnp.asarray(LABELS)), SPACES["darts_conv"]
+  size = {"channels": 2, "cells": 1}
+  if kind == "search":
+    workload = image_workload.ImageWorkload(image_supernet.Config(**size), config, space, dataset, 0)
+    return workload.loss({}, {}, {}, batch, jax.random.key(0))[0]
+  if kind == "shared weights":
+    task = weight_sharing.SharedWeightsTask(weight_sharing.Config(), image_supernet.Config(**size), config, space, dataset, 0)
+    return task._loss({}, {}, batch, {})[0]
+  network = derived_image.Config(**size, auxiliary=False)
+  task = images.RetrainTask(images.Config(drop_path=0.0), network, config, dataset, IMAGE_GENOTYPES["DARTS_V2"], 0)
+  return task._loss({}, {}, batch, jax.random.key(0), task.rates(0))[0]
+
+
+@pytest.mark.parametrize("kind", ["search", "retraining", "shared weights"])
+def test_class_weights_are_in_every_loss(dataset, kind, monkeypatch):
+  logits = (jnp.asarray(LOGITS), None) if kind == "retraining" else jnp.asarray(LOGITS)
+  monkeypatch.setattr(functional, "apply", lambda *_, **__: (logits, {}))
+  uneven = dataclasses.replace(dataset, train=dataset.train.where((dataset.train.labels > 0) | (np.arange(512) % 8 == 0)))
+  config = base.Config(batch_size=16, split="stratified", class_weights="balanced")
+  each = metrics.cross_entropy(LOGITS, LABELS)
+  class_weights = np.array(base.class_weights(base.search_split(uneven, config)[0], 4, "balanced"))
+  assert class_weights[0] > 1.5 > 1 > class_weights[1]
+  assert losses_of(kind, uneven, config) == pytest.approx((class_weights[LABELS] * np.asarray(each)).mean(), rel=1e-6)
+  assert losses_of(kind, uneven, dataclasses.replace(config, class_weights="none")) == each.mean()
 
 
 def test_pipeline_is_a_function_of_key_and_step(dataset):

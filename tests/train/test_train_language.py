@@ -354,6 +354,5 @@ def test_a_validation_loss_that_is_not_finite_is_a_rollback_too(task, large, ave
   assert bits(after.weights) == bits(after.averages) == bits(large.best) and not np.any(after.hidden)
   assert int(after.averaged) == min(averaged, 1)
   assert metrics["valid/loss"] == pytest.approx(float(after.losses[1])) and all(math.isfinite(value) for value in metrics.values())
-  first = dataclasses.replace(task.init(), weights=huge)
-  with pytest.raises(loop.NonFiniteLoss, match="the validation loss of epoch 1 is (nan|inf); lower the learning rate or clip"):
-    task.end_epoch(first, 1, MEANS)
+  _, record = task.end_epoch(dataclasses.replace(task.init(), weights=huge), 1, MEANS)  # there are no best weights, and the loop raises
+  assert not math.isfinite(record["metrics"][loop.VALID_LOSS]) and "rollbacks" not in record["metrics"]

@@ -194,6 +194,32 @@ def test_a_nan_ends_the_run_and_is_never_saved(tmp_path, nan_at):
     assert np.isfinite(found.state.params["w"]).all()
 
 
+class BadlyValidated(Toy):
+  """Its second epoch has a validation loss that is not finite."""
+
+  def __init__(self, loss):
+    super().__init__(STEPS, EPOCHS)
+    self.loss = loss
+
+  def end_epoch(self, state, epoch, means):
+    state, record = super().end_epoch(state, epoch, means)
+    return state, record | {"metrics": record["metrics"] | ({"valid/loss": self.loss} if epoch == 2 else {})}
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf, -np.inf])
+def test_a_validation_loss_that_is_not_finite_ends_the_run_and_its_epoch_is_not_saved(tmp_path, loss):
+  task = BadlyValidated(loss)
+  with Checkpoints(tmp_path) as checkpoints:
+    position = restore(task, checkpoints)
+    with pytest.raises(NonFiniteLoss) as error:
+      list(run(task, position, checkpoints))
+    found = checkpoints.restore(task.init())
+  text = str(error.value)
+  assert text.startswith(f"the validation loss of epoch 2 is {loss}; the last good checkpoint, of step {STEPS}, is kept in {tmp_path}")
+  assert text.endswith("lower the learning rate or clip the gradient, and give another --workdir.") and "\n" not in text
+  assert found.step == STEPS and len(found.extra["history"]) == len(position.history) == 1
+
+
 class SilentlyBroken(Toy):
   def step(self, state, step):
     state, metrics = super().step(state, step)

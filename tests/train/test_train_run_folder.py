@@ -49,6 +49,16 @@ def workdir(tmp_path):
   return tmp_path / "a" / "run"
 
 
+def test_a_run_from_before_a_field_existed_goes_on_with_its_default_alone(workdir):
+  now, defaults = CONFIG | {"split": "", "widths": (1, 2)}, {"split": "", "seed": 7, "removed": 1}
+  RunFolder.open(workdir, "search", now, defaults=defaults).close()
+  with untouched(workdir):
+    with pytest.raises(InputError, match=r"split:  -> shuffled"):
+      RunFolder.open(workdir, "search", now | {"split": "shuffled"}, defaults=defaults)
+    with pytest.raises(InputError, match=r"split: None -> "):
+      RunFolder.open(workdir, "search", now)
+
+
 def test_the_description_of_a_new_run(workdir):
   description = json.loads((workdir / "config.json").read_text())
   assert list(description) == ["launcher", "created", "versions", "command", "config"]

@@ -1,0 +1,75 @@
+"""What images, labels and token ids are, checked once where a data set is made."""
+
+from typing import Any
+
+import numpy as np
+
+from dnas.core.errors import InputError
+
+
+def checked_images(images: Any) -> np.ndarray:
+  """Returns images as an array, uint8 [N, H, W, C] of at least one pixel.
+
+  Raises:
+    InputError: with how to convert them, if they are of another type or shape.
+  """
+  images = _array(images, "images")
+  shape = list(images.shape)
+  if images.dtype != np.uint8:
+    mend = "convert floats in [0, 1] by np.round(255 * images).astype(np.uint8), and integers from 0 to 255 by images.astype(np.uint8)"
+    raise InputError(f"images are {images.dtype} {shape}, and must be uint8 [N, H, W, C]; {mend}.")
+  if images.ndim != 4:
+    mend = "give grey ones a last axis, by images[..., None]" if images.ndim == 3 else "give a row, a column and a channel an axis each"
+    raise InputError(f"images have shape {shape}, and it must be [N, H, W, C]; {mend}.")
+  if not images.size:
+    raise InputError(f"images have shape {shape}, so there is none; give at least one, of at least one pixel.")
+  if shape[1] <= 4 < shape[3]:
+    mend = "give [N, H, W, C], by images.transpose(0, 2, 3, 1)"
+    raise InputError(f"images have shape {shape}, which looks like channels before height and width; {mend}.")
+  return images
+
+
+def checked_labels(labels: Any) -> np.ndarray:
+  """Returns labels as an array, int32 [N].
+
+  Raises:
+    InputError: if they are no integers from 0, or of another shape.
+  """
+  return _checked_numbers(labels, "labels", "of one-hot rows take labels.argmax(1)")
+
+
+def checked_ids(ids: Any, words: int, what: str) -> np.ndarray:
+  """Returns token ids as an array, int32 [N].
+
+  Args:
+    ids: the ids.
+    words: how many words the vocabulary has.
+    what: what they are of, for the message, such as "test text of 'ptb'".
+
+  Raises:
+    InputError: if they are no ids of that vocabulary, or of another shape, or fewer than two.
+  """
+  ids = _checked_numbers(ids, f"the ids of the {what}", "join the lines")
+  if len(ids) < 2:
+    raise InputError(f"The {what} has {len(ids)} token(s), and a model predicts the next one; give it at least two.")
+  if ids.max() >= words:
+    raise InputError(f"The {what} has ids up to {ids.max()}, and its vocabulary {words} words; ids are 0 to {words - 1}.")
+  return ids
+
+
+def _checked_numbers(numbers: Any, what: str, flat: str) -> np.ndarray:
+  numbers = _array(numbers, what)
+  if numbers.ndim != 1:
+    raise InputError(f"{what} have shape {list(numbers.shape)}, and it must be [N]; {flat}.")
+  if numbers.dtype.kind not in "iu":
+    raise InputError(f"{what} are {numbers.dtype}, and must be integers that count from 0; convert them by .astype(np.int32).")
+  if len(numbers) and not 0 <= numbers.min() <= numbers.max() < 2**31:
+    raise InputError(f"{what} go from {numbers.min()} to {numbers.max()}, and must count from 0; shift them.")
+  return numbers.astype(np.int32, copy=False)
+
+
+def _array(values: Any, what: str) -> np.ndarray:
+  try:
+    return np.asarray(values)
+  except ValueError:
+    raise InputError(f"{what} are a sequence of arrays of different shapes; give all of them one shape.") from None
