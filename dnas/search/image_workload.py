@@ -99,7 +99,10 @@ class ImageWorkload:
     return {"loss": means["loss"], "accuracy": means["accuracy"]}
 
   def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
-    """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`); statistics of the batch are those of batches as large as in training."""
+    """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`).
+
+    Statistics of the batch are those of batches as large as in training.
+    """
     evaluate = self._evaluate_by_batch if batch_statistics else self._evaluate
     return evaluate((variables, mixture), self._valid_split)
 
