@@ -8,6 +8,7 @@ command again resumes a run that was stopped or killed. `experiments.train --gen
 --num_seeds=4 four searches run at once, each in a folder of its own within that folder.
 """
 
+import json
 import sys
 
 import jax
@@ -70,8 +71,9 @@ def _finish(
 ) -> SearchResult:
   """Writes, draws and prints what a search ended in; `place` is its folder within the run's."""
   result = task.result(history)
-  folder.write_genotype(result.genotype.to_json())
-  folder.write_result({"genotype": result.genotype.to_json(), "seconds": result.cost, **result.metrics})
+  text = result.genotype.to_json()
+  folder.write_genotype(text)
+  folder.write_result({"genotype": json.loads(text), "seconds": result.cost, **result.metrics})
   save_pictures(folder.path, task.space)
   if task.stops(history):
     print(f"\nstopped early after epoch {len(history)}: the dominant eigenvalue has grown")

@@ -112,7 +112,7 @@ def run(
       if config.test:
         test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
         metrics |= parts.test(position.state, test)
-      folder.write_result({"genotype": genotype.to_json(), **position.history[-1]["metrics"], **metrics})
+      folder.write_result({"genotype": json.loads(genotype.to_json()), **position.history[-1]["metrics"], **metrics})
     if draws:
       save_pictures(folder.path, SPACES[genotype.space])
     result = json.loads(result_path.read_text()) if devices.is_first() else None

@@ -20,7 +20,7 @@ class Config:
   """Which data, how it is divided, and how it is augmented.
 
   Attributes:
-    dataset: name of a registered data set, such as 'digits' (built in) or 'cifar10'.
+    dataset: name of a registered data set; digits is built in.
     data_dir: folder of the data set's published files; empty for a built-in data set, or to download them.
     examples: how many examples of the training set to use, from its start, for a trial run; 0 uses all.
     train_portion: fraction of the training set, from its start, that trains the weights; the rest is the validation set, on which a
@@ -32,7 +32,7 @@ class Config:
     cutout_length: side in pixels of the square that cutout erases, an even number; 0 does not erase.
   """
 
-  dataset: str = "digits"
+  dataset: str = config.named("digits", lambda: DATASETS)
   data_dir: str = ""
   examples: int = 0
   train_portion: float = 0.5

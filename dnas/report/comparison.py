@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, counted
 from dnas.report.palette import FAINT, INK
 from dnas.report.published import NASBENCH201
 from dnas.report.statistics import RankCorrelation, anytime, best_of, interval, rank_correlation, times_random_search
@@ -211,7 +211,7 @@ def correlation_figure(comparison: Comparison) -> Figure:
   axes.scatter(pairs[:, 0], pairs[:, 1], s=8, color=_COLORS[1], alpha=0.35, linewidths=0)
   axes.set_xlabel("validation score that the search sees", size=9)
   axes.set_ylabel("test accuracy (%)", size=9)
-  title = f"Kendall {ranks.kendall:.2f}, Spearman {ranks.spearman:.2f}, {len(pairs):,} architectures"
+  title = f"Kendall {ranks.kendall:.2f}, Spearman {ranks.spearman:.2f}, {counted(len(pairs), 'architecture')}"
   axes.set_title(title, size=10.5, loc="left", color=INK)
   _quiet(axes)
   return figure

@@ -78,7 +78,8 @@ class Config:
       diagnose_every=self.diagnose_every,
     )
     late = self.arch_warmup_epochs >= self.epochs
-    check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, f"the architecture is to move in some of the {self.epochs} epochs")
+    mend = f"the architecture is to move after them, so give less than darts.epochs, {self.epochs}"
+    check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, mend)
     check_fraction(momentum=self.momentum, arch_beta1=self.arch_beta1, arch_beta2=self.arch_beta2)
 
 
@@ -306,7 +307,7 @@ def _check_remedies(config: Config, remedy: Remedies) -> None:
     raise FieldError("darts.final_learning_rate", config.final_learning_rate, mend)
   diagnoses = config.epochs // config.diagnose_every if config.diagnose_every else 0
   if remedy.stop_ratio and diagnoses < 2 * remedy.stop_window:
-    mend = f"it takes {2 * remedy.stop_window} diagnoses and there are {diagnoses}: lower darts.diagnose_every or remedies.stop_window"
+    mend = f"it takes {2 * remedy.stop_window} diagnoses and the search has {diagnoses}: lower darts.diagnose_every or remedies.stop_window"
     raise FieldError("remedies.stop_ratio", remedy.stop_ratio, mend)
 
 

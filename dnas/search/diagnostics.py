@@ -22,11 +22,7 @@ def of_genotype(space: CellSpace, genotype: Genotype, mixture: Mapping[str, np.n
   The entropy is the mean over edges of that of an edge's weights, scaled to sum to one: log(operations) for equal ones, 0 for a choice.
   """
   out = {f"skips/{cell}": float(skips_of(genotype[cell])) for cell in space.cells}
-  for cell in space.cells:
-    sums = mixture[cell].sum(-1, keepdims=True)
-    shares = np.where(sums > 0, mixture[cell] / np.where(sums > 0, sums, 1), 0)
-    out[f"entropy/{cell}"] = float(-(shares * np.log(np.where(shares > 0, shares, 1))).sum(-1).mean())
-  return out
+  return out | {f"entropy/{cell}": float(_entropies(mixture[cell]).mean()) for cell in space.cells}
 
 
 def dominant_eigenvalue(gradient: Callable[[Arch], Arch], arch: Arch, key: jax.Array, iterations: int = 10, radius: float = 0.05) -> float:
@@ -61,6 +57,14 @@ def collapse(space: CellSpace, genotype: Genotype) -> str:
       if 2 * count > len(operations):
         return f"the search has collapsed: {count} of {len(operations)} edges of the {cell} cell are {what}; see --remedies in --help."
   return ""
+
+
+def _entropies(weights: np.ndarray) -> np.ndarray:
+  """Returns the entropy of the weights of every edge, [edges], of [edges, operations]."""
+  weights = weights.astype(np.float64)  # so that no share is above one by rounding, and no entropy below zero
+  sums = weights.sum(-1, keepdims=True)
+  shares = np.where(sums > 0, weights / np.where(sums > 0, sums, 1), 0)
+  return (shares * np.log(1 / np.where(shares > 0, shares, 1))).sum(-1)
 
 
 @jax.jit

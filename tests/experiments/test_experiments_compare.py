@@ -73,7 +73,7 @@ def test_more_seeds_and_methods_run_what_is_missing(finished, tmp_path, capsys):
   shutil.copytree(finished, root)
   before = contents(root)
   assert launch(f"--workdir={root}", *TINY, "--methods=random_search,local_search", "--seeds=4") == 0
-  assert "3 of 8 searches are complete" in capsys.readouterr().out
+  assert "complete: 3 of 8 searches" in capsys.readouterr().out
   after = contents(root)
   assert before.items() < after.items() and len(list(root.rglob("result.json"))) == 11
 

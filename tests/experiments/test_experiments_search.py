@@ -52,7 +52,7 @@ def test_the_folder_of_a_search_holds_all_of_it(searched):
   names = {"train/loss", "train/accuracy", "valid/loss", "valid/accuracy", "learning_rate"}
   assert all(names <= line.keys() and 0 <= line["valid/accuracy"] <= 1 for line in metrics)
   assert metrics[0]["learning_rate"] == pytest.approx(0.025)
-  assert result["valid/loss"] == metrics[-1]["valid/loss"] and result["genotype"] == (searched / "genotype.json").read_text().strip()
+  assert result["valid/loss"] == metrics[-1]["valid/loss"] and result["genotype"] == json.loads((searched / "genotype.json").read_text())
   for line in lines(searched / "architecture.jsonl"):
     for cell in SPACE.cells:
       assert len(line["mixture"][cell]) == len(SPACE.edges)
@@ -101,7 +101,7 @@ def test_a_new_run_of_the_same_seed_is_the_same_prints_every_epoch_and_opens_no_
 def test_retraining_tests_once(retrained, searched, monkeypatch, capsys):
   result = json.loads((retrained / "result.json").read_text())
   assert 0 <= result["test/accuracy"] <= 1 and result["test/loss"] > 0 and result["weights"] > 0
-  assert result["genotype"] == (retrained / "genotype.json").read_text().strip() == (searched / "genotype.json").read_text().strip()
+  assert result["genotype"] == json.loads((retrained / "genotype.json").read_text()) == json.loads((searched / "genotype.json").read_text())
   assert "test/accuracy" not in lines(retrained / "metrics.jsonl")[0] and not (retrained / "architecture.jsonl").exists()
   before = contents(retrained)
   monkeypatch.setattr(base, "open_test", lambda *_: pytest.fail("the test set was opened again"))

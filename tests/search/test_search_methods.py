@@ -195,18 +195,20 @@ def test_diagnoses_of_a_mixture():
   genotype = SPACE.decode((0, 0, 2))
   out = diagnostics.of_genotype(SPACE, genotype, mixture)
   assert out == {"skips/normal": 2.0, "entropy/normal": pytest.approx(np.log(4) / 3)}
+  chosen = diagnostics.of_genotype(SPACE, genotype, {"normal": np.eye(4, dtype=np.float32)[[0, 1, 2]] * np.float32(0.3)})
+  assert chosen["entropy/normal"] == 0 and not np.signbit(chosen["entropy/normal"])
   assert "2 of 3 edges" in diagnostics.collapse(SPACE, genotype) and not diagnostics.collapse(SPACE, SPACE.decode((0, 2, 2)))
 
 
 @pytest.mark.parametrize(
   "remedy, changes, sentence",
   [
-    ({"stop_ratio": 0.75}, {"diagnose_every": 5}, "remedies.stop_ratio is 0.75; it takes 10 diagnoses and there are 2: lower"),
+    ({"stop_ratio": 0.75}, {"diagnose_every": 5}, "remedies.stop_ratio is 0.75; it takes 10 diagnoses and the search has 2: lower"),
     ({"projection": True}, {"final_learning_rate": 0.0}, "darts.final_learning_rate is 0.0; the epochs between the decisions"),
   ],
 )
 def test_remedies_that_do_not_fit_the_search_are_refused(remedy, changes, sentence):
   with pytest.raises(FieldError, match=re.escape(sentence)):
     make_task(remedy=Remedies(**remedy), **changes)
-  with pytest.raises(FieldError, match="arch_warmup_epochs is 10; the architecture is to move in some of the 10 epochs"):
+  with pytest.raises(FieldError, match="arch_warmup_epochs is 10; the architecture is to move after them, so give less than darts.epochs"):
     make_task(arch_warmup_epochs=10)

@@ -271,7 +271,7 @@ def test_accelerators_are_dealt_out(monkeypatch):
   dealt = executors.environments(4, 0.5)
   assert [one["CUDA_VISIBLE_DEVICES"] for one in dealt] == ["2", "2", "3", "3"] and dealt[0]["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.450"
   assert executors.environments(1, 2.0) == [{"CUDA_VISIBLE_DEVICES": "2,3"}] and executors.environments(2, 0.0) == [{}, {}]
-  with pytest.raises(InputError, match=r"pool\.accelerators is 1\.0; 3 workers need 3 and there are 2; give fewer workers"):
+  with pytest.raises(InputError, match=r"pool\.accelerators is 1\.0; the workers need 3 and this machine has 2; give fewer workers"):
     executors.environments(3, 1.0)
 
 
