@@ -77,8 +77,9 @@ def _finish(
   save_pictures(folder.path, task.space)
   if task.stops(history):
     print(f"\nstopped early after epoch {len(history)}: the dominant eigenvalue has grown")
-  if warning := diagnostics.collapse(task.space, result.genotype):
-    print(f"\nwarning: {warning}")
+  for warning in (diagnostics.collapse(task.space, result.genotype), diagnostics.undecided(result.metrics)):
+    if warning:
+      print(f"\nwarning: {warning}")
   print(f"\nfound: {result.genotype}")
   print(f"pictures: {folder.path / 'pictures'}")
   retraining = f"{options.preset}_retrain"

@@ -239,7 +239,7 @@ class DartsTask:
     metrics = {f"train/{name}": value for name, value in self.workload.train_metrics(means).items()}
     metrics |= {f"valid/{name}": value for name, value in valid.items()}
     metrics["learning_rate"] = self._learning_rate(epoch - 1)
-    metrics |= diagnostics.of_genotype(self.space, genotype, on_host)
+    metrics |= diagnostics.of_mixture(self.space, genotype, on_host, relaxations.to_numpy(state.allowed))
     every = self._config.diagnose_every
     if every and (epoch % every == 0 or epoch == self.epochs):
       alone = self.workload.evaluate(self._variables(state), one_hot(self.space, genotype))

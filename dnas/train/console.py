@@ -3,6 +3,7 @@
 Where the output is no terminal there is no bar and no control character, and the lines stay.
 """
 
+import statistics
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -10,7 +11,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-_DIAGNOSES = ("skips", "entropy", "discretized", "eigenvalue")
+_DIAGNOSES = ("skips", "entropy", "normalized_entropy", "discretized", "eigenvalue")
 _SHORT = {"accuracy": "acc", "perplexity": "ppl"}
 
 
@@ -67,7 +68,8 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
     epoch: how many epochs are complete.
     epochs: how many the run has.
     metrics: scalars; of names 'train/loss' and 'train/accuracy', the part before the slash is written once. Accuracies are fractions.
-      Diagnoses of a search are left out: the line is long enough, and the warning at the end says what they come to.
+      Of the diagnoses of a search, the entropies of its cells, 'entropy/CELL' (nats), stand there as their mean, and 'normalized_entropy'
+      as its share of uniform. The others are left out: the line is long enough, and the warning at the end says what they come to.
     seconds: how long this epoch took.
   """
   parts, last = [f"epoch {epoch:{len(str(epochs))}d}/{epochs}"], ""
@@ -78,6 +80,9 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
     prefix = f"{group} " if group and group != last else ""
     parts.append(f"{prefix}{_SHORT.get(quantity, quantity)} {_formatted(quantity, value)}")
     last = group
+  if "normalized_entropy" in metrics:
+    entropy = statistics.fmean(value for name, value in metrics.items() if name.startswith("entropy/"))
+    parts.append(f"entropy {entropy:.3f}, {100 * metrics['normalized_entropy']:.1f} % of uniform")
   return "  ".join([*parts, f"{seconds:.1f} s"])
 
 

@@ -18,6 +18,10 @@ from dnas.train.console import Display, epoch_line
     ),
     ({"train/perplexity": 81.26, "valid/perplexity": 1234.5}, "epoch  3/10  train ppl 81.3  valid ppl 1234.5  12.3 s"),
     ({"loss": 2e9, "lr": 1e-5, "arch/entropy": 0.25}, "epoch  3/10  loss 2e+09  lr 1e-05  arch entropy 0.25  12.3 s"),
+    (
+      {"valid/loss": 2.0, "skips/normal": 3.0, "entropy/normal": 2.0, "entropy/reduce": 1.0, "normalized_entropy": 0.7214, "eigenvalue": 1},
+      "epoch  3/10  valid loss 2.000  entropy 1.500, 72.1 % of uniform  12.3 s",
+    ),
     ({"valid/loss": float("nan")}, "epoch  3/10  valid loss nan  12.3 s"),
     ({}, "epoch  3/10  12.3 s"),
   ],
