@@ -191,7 +191,8 @@ def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder:
   for component in ("data", "supernet"):
     flat |= {f"{component}.{path}": value for path, value in config_lib.flatten(getattr(preset, component)).items()}
   own = dataclasses.replace(options, workdir=str(folder))
-  with _run.open_folder(own, "weight_sharing", flat, _run.SearchParts(None, {})) as opened:
+  about = f"training of shared weights in the space {config.space}, seed {seed}: {_run.length_of(task)}"
+  with _run.open_folder(own, "weight_sharing", flat, _run.SearchParts(None, {}, about)) as opened:
     position = _run.run(task, opened, own)
   return WeightSharing(task, position.state.weights, position.seconds)
 

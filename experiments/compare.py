@@ -10,6 +10,7 @@ holds every architecture that was evaluated, its result.json what the search end
 off, and runs only what is missing; so does one with more seeds or methods. Test accuracy is read once per search, after its end.
 """
 
+import collections
 import dataclasses
 import json
 import os
@@ -202,6 +203,8 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     print(f"complete: {len(cells) - len(missing)} of {counted(len(cells), 'search', 'searches')}")
   _run.prepare(options)
   if missing:
+    methods = ", ".join(config.method_names)
+    print(f"running {counted(len(missing), 'search', 'searches')} in {config.space}, judged by {config.evaluator}: {methods}", flush=True)
     prepare(config, options, root, config.seeds)
   _run_all(config, options, missing)
   print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.0f} accelerator seconds, in {options.workdir}")
@@ -218,15 +221,22 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
   console = Console()
   columns = (TextColumn("searches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
   with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-    task = bar.add_task("", total=len(cells))
+    task, left = bar.add_task("", total=len(cells)), collections.Counter(method for method, _ in cells)
+
+    def note(method: str, count: int) -> None:
+      bar.advance(task, count)
+      left[method] -= count
+      if not left[method]:
+        console.print(f"{method} is complete", markup=False, highlight=False)
+
     if alone:
       for job in jobs:
-        bar.advance(task, run_cells(config, options, *job))
+        note(job[0], run_cells(config, options, *job))
       return
     with config.pool.open() as executor:
       for done in executors.run_all(executor, [(run_cells, config, options, *job) for job in jobs]):
         if done is not None:
-          bar.advance(task, done[1])
+          note(jobs[done[0]][0], done[1])
 
 
 LAUNCHER = _flags.Launcher("compare", CompareConfig(), run, __doc__)

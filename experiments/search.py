@@ -39,6 +39,9 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
   with _run.open_folder(options, "search", config_lib.flatten(config), parts) as folder:
+    several = f", {config.num_seeds} searches at once" if config.num_seeds > 1 else ""
+    what = f"{config.method} ({config.hypergradient_name}) in the space {config.space}"
+    print(f"search by {what}: {_run.length_of(task)}{several}", flush=True)
     if config.num_seeds == 1:
       position = _run.run(task, folder, options, task.stops)
       _finish(task, position.history, folder, config, options)

@@ -102,6 +102,7 @@ def run(
   parts = (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype)
   flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}
   with _run.open_folder(options, "train", flat, parts) as folder:
+    print(f"training of {config.genotype} in the space {genotype.space}: {_run.length_of(parts.task)}", flush=True)
     position = _run.run(parts.task, folder, options, early_stop)
     if len(position.history) < parts.task.epochs:
       return

@@ -243,7 +243,12 @@ def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, g
 
 
 def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: StopRequest) -> None:
-  config, settings = tuning.config, tuning.config.study
+  config, settings, training = tuning.config, tuning.config.study, tuning.config.training
+  chosen = f"{settings.sampler} chooses" + (f" and {settings.pruner} ends early" if settings.pruner != "none" else "")
+  network = f"an architecture of {training.space}" if config.joint else training.genotype
+  each = f"each trains {network} on {training.data.dataset} for up to {counted(training.train.epochs, 'epoch')}"
+  print(f"study '{config.study_name}': {counted(settings.trials, 'trial')}, which {chosen}; {each}", flush=True)
+  print(f"what trials print: {tuning.root / 'trials'}/*.log", flush=True)
   opened = tuning.run_study(executor, settings, config.study_name, stop, first=True)
   best = study.best_trials(opened)
   if not best:

@@ -22,6 +22,7 @@ class ImageWorkload:
   Attributes:
     space: the search space.
     network: the static part of the supernet.
+    examples: how many images train the weights, and how many the architecture.
   """
 
   carry = ()
@@ -49,7 +50,7 @@ class ImageWorkload:
     train, valid = base.search_split(dataset, data_config.train_portion)
     key_train, key_valid = _order_keys(seed)
     self._train, self._valid = Pipeline(train, dataset, data_config, key_train), Pipeline(valid, dataset, data_config, key_valid)
-    self._valid_split = batches.to_device(valid)
+    self._valid_split, self.examples = batches.to_device(valid), (len(train), len(valid))
     self.space = space
     sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
     self._make = lambda seed: image_supernet.ImageSupernet(*sizes, np.random.default_rng(seed), partial_channels)

@@ -4,6 +4,7 @@ Where the output is no terminal there is no bar and no control character, and th
 """
 
 import statistics
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -39,9 +40,19 @@ class Display:
     silent = not (self._console.is_terminal and self._console.file.isatty())
     self._bar = Progress(*columns, console=self._console, disable=silent, transient=True, refresh_per_second=4, speed_estimate_period=300)
     self._task = self._bar.add_task("compiling", total=steps, completed=step)
+    self._compiles_since: float | None = None
+
+  def compiling(self) -> None:
+    """Says that the first step is compiled; the next call of `step` says how long that took."""
+    self._compiles_since = time.monotonic()
+    if self._bar.disable:
+      self.say("compiling the first step ...")
 
   def step(self, step: int, loss: float) -> None:
     """Moves the bar to `step` complete steps; `compiling` stands there until the first call."""
+    if self._compiles_since is not None:
+      self.say(f"the first step took {time.monotonic() - self._compiles_since:.1f} s")
+      self._compiles_since = None
     self._bar.update(self._task, completed=step, description=f"loss {loss:.4g}")
 
   def epoch(self, record: Mapping[str, Any]) -> None:

@@ -178,6 +178,7 @@ class RetrainTask:
 
   Attributes:
     network: the static part of the network.
+    examples: how many images train, and how many validate.
     gradient: of `training_loss` in the weights.
     evaluate: ((weights, stats), split on the device) to loss and accuracy, in evaluation mode.
   """
@@ -206,6 +207,7 @@ class RetrainTask:
     self._init_key = jax.random.key(seed)
     self._pipeline = Pipeline(train, dataset, data_config, jax.random.fold_in(self._init_key, 0))
     self._valid = None if valid is None else batches.to_device(valid)
+    self.examples = len(train), 0 if valid is None else len(valid)
     self._eval_batch_size = data_config.eval_batch_size
     self.epochs, self._config, self._steps_per_epoch = config.epochs, config, self._pipeline.steps_per_epoch
     module = derived_image.DerivedImageNetwork(

@@ -61,6 +61,16 @@ def assert_perplexities(numbers, *splits):
   assert not any("accuracy" in name for name in numbers)
 
 
+def test_a_run_says_at_once_what_it_is(searched, tmp_path, capsys):
+  (tmp_path / "cell.txt").write_text((searched / "genotype.json").read_text())
+  assert launch("train", *TEXT_TRAIN, "--train.epochs=1", f"--genotype={tmp_path / 'cell.txt'}", f"--workdir={tmp_path / 'run'}") == 0
+  first, second, third, fourth, fifth = capsys.readouterr().out.splitlines()[:5]
+  steps = lines(tmp_path / "run" / "metrics.jsonl")[0]["step"]
+  assert first.startswith("synthetic_text: 400 words to train on") and second == f"network: {UNITS} units, 430 weights"
+  assert third == f"training of {tmp_path / 'cell.txt'} in the space darts_recurrent: 1 epoch of {steps} steps"
+  assert fourth == "compiling the first step ..." and fifth.startswith("the first step took ")
+
+
 def test_the_folder_of_a_search_holds_all_of_it(searched):
   config = json.loads((searched / "config.json").read_text())
   assert config["launcher"] == "search" and config["config"]["supernet.units"] == UNITS and config["config"]["shared_masks"] is True

@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from dnas.train import console
 from dnas.train.console import Display, epoch_line
 
 
@@ -49,6 +50,21 @@ def show(file, terminal):
 
 
 LINES = [f"epoch 2/3  train loss 1.250  valid {'long' * 20} 2  12.0 s", "[red]as it is[/red] :smile: 12"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_first_step_is_announced_and_timed_once(monkeypatch, terminal):
+  file, clock = Terminal() if terminal else io.StringIO(), iter([100.0, 158.94])
+  monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+  with Display(steps=30, epochs=3, console=Console(file=file, force_terminal=terminal or None, width=60, get_time=lambda: 0.0)) as display:
+    display.compiling()
+    said = file.getvalue()
+    assert terminal or said == "compiling the first step ...\n"
+    for step in (1, 2):
+      display.step(step, 1.5)
+    text = file.getvalue().removeprefix(said)
+  assert text.count("the first step took 58.9 s\n") == 1 and "..." not in text
+  assert terminal or text == "the first step took 58.9 s\n"
 
 
 def test_without_a_terminal_there_are_lines_alone(monkeypatch):
