@@ -298,7 +298,7 @@ def _listed(title: str, told: Sequence[_Told]) -> list[str]:
     if component != last:
       lines += ["", f"{component or title}:"] if component or title else [""]
     last = component
-    lines.append(f"  --{path}={default}")
+    lines.append(f"  --{path}={' '.join(default.split()) if isinstance(default, str) else default}")  # a preset's may have several lines
     lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
   return lines
 
