@@ -227,7 +227,7 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
       bar.advance(task, count)
       left[method] -= count
       if not left[method]:
-        console.print(f"{method} is complete", markup=False, highlight=False)
+        print(f"{method} is complete", flush=True)
 
     if alone:
       for job in jobs:

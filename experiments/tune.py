@@ -29,6 +29,7 @@ from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_not_negative, check_positive
 from dnas.core.errors import FieldError, InputError, counted
+from dnas.report import palette
 from dnas.report.tables import Table
 from dnas.train.loop import Stopped
 from dnas.train.run_folder import RunFolder
@@ -265,7 +266,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
     result["baseline"] = _baseline(tuning, executor, stop, spent)
   (tuning.root / "best_trials.md").write_text(table.to_markdown())
   (tuning.root / "trials.json").write_text(json.dumps([_summary(trial) for trial in opened.trials], indent=2) + "\n")
-  pictures = plots.save_plots(opened, settings.objective_names, folder.pictures)
+  pictures = plots.save_plots(opened, settings.objective_names, folder.pictures, palette.CURVES)
   result["command"] = command_of(tuning, best[0])
   if config.seeds:
     result["test"] = _test(tuning, executor, best[0], stop)
