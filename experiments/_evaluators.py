@@ -193,7 +193,8 @@ def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder:
     flat |= {f"{component}.{path}": value for path, value in config_lib.flatten(getattr(preset, component)).items()}
     defaults |= config_lib.defaults(getattr(preset, component), f"{component}.")
   own = dataclasses.replace(options, workdir=str(folder))
-  with _run.open_folder(own, "weight_sharing", flat, _run.SearchParts(None, {}), defaults) as opened:
+  about = f"training of shared weights in the space {config.space}, seed {seed}: {_run.length_of(task)}"
+  with _run.open_folder(own, "weight_sharing", flat, _run.SearchParts(None, {}, about), defaults) as opened:
     position = _run.run(task, opened, own)
   return WeightSharing(task, position.state.weights, position.seconds)
 

@@ -71,7 +71,7 @@ class Options:
     fits = not given or re.fullmatch(r"\S+:\d+", self.coordinator)
     config_lib.check(fits, "coordinator", self.coordinator, "give host:port of the first process, such as 10.0.0.1:1234")
     fits = 0 <= self.process_id < self.num_processes
-    config_lib.check(fits, "process_id", self.process_id, f"the {self.num_processes} processes are counted from 0")
+    config_lib.check(fits, "process_id", self.process_id, f"it must be at least 0 and below --num_processes, {self.num_processes}")
     steps = self.profile_steps
     fits = not steps or (len(steps) == 2 and 2 <= steps[0] <= steps[1])
     config_lib.check(fits, "profile_steps", ",".join(map(str, steps)), "give the first step, at least 2, and the last, such as 10,20")
@@ -96,10 +96,10 @@ class Launcher(Generic[C]):
 
   def main(self, argv: Sequence[str]) -> int:
     """Parses `argv` (with the program's name first), runs, and returns the exit status."""
-    if any(argument.partition("=")[0] in _HELP for argument in argv[1:]):
-      print(self.help())
-      return 0
     try:
+      if any(argument.partition("=")[0] in _HELP for argument in argv[1:]):
+        print(self.help(argv))
+        return 0
       config, options, given = self.parse(argv)
       self._run(config, options, given)
     except FieldError as e:
@@ -165,12 +165,21 @@ class Launcher(Generic[C]):
       paths.append(path)
     return paths
 
-  def help(self) -> str:
-    """Returns the help text: what the launcher does, its presets, and its flags by component with defaults."""
+  def help(self, argv: Sequence[str]) -> str:
+    """Returns the help text: what the launcher does, its presets, and its flags by component with defaults.
+
+    Where `argv` has --preset, or --space chooses the configuration, the flags are those of that configuration, with its values.
+
+    Raises:
+      InputError: for a preset or a space that cannot be.
+    """
+    base = self._base(argv)
     names = [name for name in preset_names() if preset_launcher(name) == self.name]
     lines = [self._about.strip(), "", "Presets (--preset=NAME):" if names else "Presets: none"]
     lines += [f"  {name:<32}{_summary(_preset(name).__doc__)}" for name in names]
     lines += _listed("Flags of every launcher", _told(Options()))
+    if base is not self._default:
+      return "\n".join(lines + _listed("Configuration, with the values of this preset or space", _told(base)))
     configs = (self._default, *self._by_space.values())
     common = _common([_told(config) for config in configs])
     lines += _listed("Configuration", common)
@@ -289,7 +298,7 @@ def _listed(title: str, told: Sequence[_Told]) -> list[str]:
     if component != last:
       lines += ["", f"{component or title}:"] if component or title else [""]
     last = component
-    lines.append(f"  --{path}={default}")
+    lines.append(f"  --{path}={' '.join(default.split()) if isinstance(default, str) else default}")  # a preset's may have several lines
     lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
   return lines
 

@@ -1,6 +1,8 @@
 """What the launchers build for images."""
 
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 import jax
 
@@ -8,15 +10,17 @@ from dnas.cells.functional import Variables
 from dnas.cells.registries import IMAGE_GENOTYPES
 from dnas.core import config as config_lib
 from dnas.core import tree
-from dnas.core.errors import FieldError, InputError
+from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.genotype import Genotype
 from dnas.data import batches, datasets
-from dnas.data.base import Split
+from dnas.data.base import ImageDataset, Split
+from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.report.runs import Run, load_run
 from dnas.search.darts import DartsTask, State
 from dnas.search.image_workload import ImageWorkload
 from dnas.search.seeds import SeedsTask
 from dnas.search.stages import Start, start_from
+from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.supernet.relaxations import to_numpy
 from dnas.train import images
 from dnas.train.checkpoint import Checkpoints
@@ -31,11 +35,10 @@ def search_parts(config: ImageSearchConfig) -> SearchParts:
   dataset = datasets.from_config(config.data)
   space, edges = config.searched_space(), config.make_method().edges
   workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, edges)
+  about = _described(dataset, workload.examples, "supernet", config.supernet, tree.size(workload.initial.weights))
   if not config.start_from:
-    return SearchParts(workload, {})
-  return SearchParts(
-    workload, {}, start=_start(config, workload), restart=lambda other: _start(other, workload.reseeded(other.seed))
-  )
+    return SearchParts(workload, {}, about)
+  return SearchParts(workload, {}, about, _start(config, workload), lambda other: _start(other, workload.reseeded(other.seed)))
 
 
 def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
@@ -78,10 +81,23 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype) -> TrainParts:
   task = images.RetrainTask(config.train, config.network, config.data, dataset, genotype, config.seed)
 
   def describe(state: images.TrainState) -> dict[str, float]:
-    weights = tree.size(state.weights) - tree.size(state.weights.get("auxiliary", {}))
-    return {"weights": weights} | ({} if config.test else {"latency": task.latency(state)})
+    return {"weights": _size(state.weights)} | ({} if config.test else {"latency": task.latency(state)})
 
   def test(state: images.TrainState, split: Split) -> dict[str, float]:
     return {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
 
-  return TrainParts(task, dataset, describe, test, {})
+  about = _described(dataset, task.examples, "network", config.network, _size(task.init().weights))
+  return TrainParts(task, dataset, describe, test, {}, about)
+
+
+def _size(weights: Mapping[str, Any]) -> int:
+  """Returns the number of weights of a derived network, without those of its auxiliary head."""
+  return tree.size(weights) - tree.size(weights.get("auxiliary", {}))
+
+
+def _described(dataset: ImageDataset, examples: tuple[int, int], kind: str, size: SupernetConfig | NetworkConfig, weights: int) -> str:
+  """Returns a line on the data and one on the network."""
+  shape = "x".join(map(str, dataset.train.images.shape[1:]))
+  validation = f" and {examples[1]:,} to validate" if examples[1] else ""
+  data = f"{dataset.name}: {counted(examples[0], 'image')} of {shape} to train on{validation}, {dataset.num_classes} classes"
+  return f"{data}\n{kind}: {counted(size.channels, 'channel')}, {counted(size.cells, 'cell')}, {weights:,} weights"

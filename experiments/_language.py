@@ -4,8 +4,10 @@ import math
 
 import numpy as np
 
+from dnas.cells.language_model import Config
 from dnas.cells.registries import LANGUAGE_GENOTYPES
 from dnas.core import tree
+from dnas.core.errors import counted
 from dnas.core.genotype import Genotype
 from dnas.data import datasets
 from dnas.data.text import TextDataset
@@ -22,7 +24,8 @@ def search_parts(config: LanguageSearchConfig) -> SearchParts:
   dataset = datasets.text_from_config(config.data)
   space, edges = config.searched_space(), config.make_method().edges
   workload = LanguageWorkload(config.supernet, config.data, space, dataset, config.seed, config.shared_masks, edges)
-  return SearchParts(workload, _kept(dataset), _described(dataset, config.data.tokens))
+  about = _described(dataset, config.data.tokens, "supernet", config.supernet, tree.size(workload.initial.weights))
+  return SearchParts(workload, _kept(dataset), about)
 
 
 def train_parts(config: LanguageTrainConfig, genotype: Genotype) -> TrainParts:
@@ -37,16 +40,18 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype) -> TrainParts:
   def test(state: language.TrainState, tokens: np.ndarray) -> dict[str, float]:
     return {f"test/{name}": value for name, value in task.test(state, tokens).items()}
 
-  return TrainParts(task, dataset, describe, test, _kept(dataset), _described(dataset, config.data.tokens))
+  about = _described(dataset, config.data.tokens, "network", config.network, tree.size(task.init().weights))
+  return TrainParts(task, dataset, describe, test, _kept(dataset), about)
 
 
 def _kept(dataset: TextDataset) -> dict[str, str]:
   return {"vocabulary.txt": dataset.vocabulary.to_text()}
 
 
-def _described(dataset: TextDataset, cut: int) -> str:
-  """Returns a line on the size of the text and the words that the vocabulary lacks, those of the training text if it is not cut."""
+def _described(dataset: TextDataset, cut: int, kind: str, size: Config, weights: int) -> str:
+  """Returns a line on the text and the words that the vocabulary lacks, those of training if it is not cut, and one on the network."""
   counts = {split: count for split, count in dataset.unknown.items() if split != "train" or not cut}
   unknown = ", ".join(f"{split} {count:,} ({100 * count / len(getattr(dataset, split)):.1f} %)" for split, count in counts.items())
   sizes = f"{len(dataset.train):,} {dataset.level}s to train on and {len(dataset.valid):,} to validate"
-  return f"{dataset.name}: {sizes}, vocabulary {len(dataset.vocabulary):,}; unknown: {unknown}"
+  data = f"{dataset.name}: {sizes}, vocabulary {len(dataset.vocabulary):,}; unknown: {unknown}"
+  return f"{data}\n{kind}: {counted(size.units, 'unit')}, {weights:,} weights"

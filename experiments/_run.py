@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from dnas.core import devices, program_cache
+from dnas.core.errors import counted
 from dnas.data.base import Dataset
 from dnas.search.stages import Start
 from dnas.search.workload import Workload
@@ -31,7 +32,7 @@ class SearchParts:
   Attributes:
     workload: supernet and data.
     kept: name to content of the files that the run depends on.
-    about: a line about the data, for the person.
+    about: lines about data and network, for the person.
     start: what the supernet begins with, where the search is a later stage.
     restart: configuration of another seed to what its supernet begins with, then.
   """
@@ -53,7 +54,7 @@ class TrainParts:
     describe: final state to the numbers that the run ends in, its number of weights among them.
     test: (final state, test split) to further ones.
     kept: name to content of the files that the run depends on.
-    about: a line about the data, for the person.
+    about: lines about data and network, for the person.
   """
 
   task: loop.Task
@@ -120,6 +121,13 @@ def open_folder(
     yield folder
 
 
+def length_of(task: loop.Task) -> str:
+  """Returns how long a task is, for the person: '50 epochs of 391 steps', or of about so many where they differ."""
+  steps = task.end_of_epoch(task.epochs)
+  about = "" if steps == task.epochs * task.end_of_epoch(1) else "about "
+  return f"{counted(task.epochs, 'epoch')} of {about}{counted(round(steps / task.epochs), 'step')}"
+
+
 def run(
   task: loop.Task,
   folder: RunFolder,
@@ -142,6 +150,8 @@ def run(
     display = stack.enter_context(Display(total, task.epochs, position.step, position.history))
     if position.step:
       display.say(f"resumed after step {position.step} of {total} in {folder.path}")
+    if position.step < total and not early_stop(position.history):
+      display.compiling()
     stop = stack.enter_context(StopRequest(display.say))
     on_step = display.step
     if options.profile_steps:

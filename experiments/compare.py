@@ -10,6 +10,7 @@ holds every architecture that was evaluated, its result.json what the search end
 off, and runs only what is missing; so does one with more seeds or methods. Test accuracy is read once per search, after its end.
 """
 
+import collections
 import dataclasses
 import json
 import os
@@ -24,8 +25,8 @@ from dnas.cells.nasbench201 import SPACE
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import genotype as genotypes
-from dnas.core.config import check_fraction, check_name, check_positive
-from dnas.core.errors import FieldError, InputError
+from dnas.core.config import check_fraction, check_name, check_positive, named
+from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.records import Evaluation, Proposal
 from dnas.search import study
 from dnas.search.methods import METHODS
@@ -50,12 +51,12 @@ class CompareConfig(StrategySettings):
   """What is compared.
 
   Attributes:
-    methods: names with commas between them, of strategies (random_search, tpe, ...) and of differentiable methods (darts, gdas, ...).
+    methods: names with commas between them, of strategies and of differentiable methods.
     space: name of the search space of images; a table of results is of nasbench201.
     evaluator: what says how good an architecture is: tabular looks it up, training trains it, for the budget of a proposal, weight_sharing
-      takes the weights of a supernet, and parameters, synflow, jacob_cov and naswot do without training.
+      takes the weights of a supernet, and the others, zero-cost proxies, do without training.
     table: an npz of NAS-Bench-201, or 'synthetic' for a planted table, which measures nothing but the machinery.
-    dataset: of the table: cifar10, cifar100 or imagenet16_120; the planted table has cifar10 alone.
+    dataset: of the table; the planted table has cifar10 alone.
     epochs: epochs of the training in the table whose validation accuracy a search sees.
     report_epochs: epochs of the training in the table whose test accuracy is reported.
     training: preset of experiments.train: networks, data and training of evaluators without a table, and of the reported test accuracy.
@@ -66,11 +67,11 @@ class CompareConfig(StrategySettings):
     seeds: searches per method, of seeds 0, 1, 2, ...
   """
 
-  methods: str = "random_search,regularized_evolution,reinforce,tpe"
-  space: str = SPACE.name
-  evaluator: str = "tabular"
+  methods: str = named("random_search,regularized_evolution,reinforce,tpe", lambda: [*STRATEGIES, *METHODS])
+  space: str = named(SPACE.name, lambda: IMAGE_SPACES)
+  evaluator: str = named("tabular", lambda: EVALUATORS)
   table: str = "synthetic"
-  dataset: str = "cifar10"
+  dataset: str = named("cifar10", lambda: DATASETS)
   epochs: int = 12
   report_epochs: int = 200
   training: str = ""
@@ -174,7 +175,7 @@ def _search_by_gradient(
   """Runs a differentiable search, and returns what it found, its score by the evaluator, and what the search took."""
   search.run(search_config(config, method, seed), dataclasses.replace(options, workdir=str(folder / "search"), preset=""), set())
   result = json.loads((folder / "search" / "result.json").read_text())
-  proposal = Proposal(genotypes.parse(result["genotype"], judge.space.name, judge.space.edges_per_node))
+  proposal = Proposal(genotypes.parse(json.dumps(result["genotype"]), judge.space.name, judge.space.edges_per_node))
   evaluation = judge(proposal)
   return proposal, Evaluation(evaluation.score, result["seconds"], evaluation.metrics)
 
@@ -206,12 +207,14 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   cells = [(method, seed) for method in config.method_names for seed in range(config.seeds)]
   missing = [cell for cell in cells if not (cell_folder(root, config, *cell) / "result.json").exists()]
   if len(missing) < len(cells):
-    print(f"{len(cells) - len(missing)} of {len(cells)} searches are complete")
+    print(f"complete: {len(cells) - len(missing)} of {counted(len(cells), 'search', 'searches')}")
   _run.prepare(options)
   if missing:
+    methods = ", ".join(config.method_names)
+    print(f"running {counted(len(missing), 'search', 'searches')} in {config.space}, judged by {config.evaluator}: {methods}", flush=True)
     prepare(config, options, root, config.seeds)
   _run_all(config, options, missing)
-  print(f"{len(cells)} searches, each of {config.seconds:,.0f} accelerator seconds, in {options.workdir}")
+  print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.0f} accelerator seconds, in {options.workdir}")
   print(f"report them: python -m experiments.report --workdir={options.workdir}")
 
 
@@ -225,15 +228,22 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
   console = Console()
   columns = (TextColumn("searches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
   with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
-    task = bar.add_task("", total=len(cells))
+    task, left = bar.add_task("", total=len(cells)), collections.Counter(method for method, _ in cells)
+
+    def note(method: str, count: int) -> None:
+      bar.advance(task, count)
+      left[method] -= count
+      if not left[method]:
+        print(f"{method} is complete", flush=True)
+
     if alone:
       for job in jobs:
-        bar.advance(task, run_cells(config, options, *job))
+        note(job[0], run_cells(config, options, *job))
       return
     with config.pool.open() as executor:
       for done in executors.run_all(executor, [(run_cells, config, options, *job) for job in jobs]):
         if done is not None:
-          bar.advance(task, done[1])
+          note(jobs[done[0]][0], done[1])
 
 
 LAUNCHER = _flags.Launcher("compare", CompareConfig(), run, __doc__)

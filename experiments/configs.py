@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from dnas.cells.language_model import Config as LanguageModelConfig
 from dnas.cells.registries import SPACES
-from dnas.core.config import check, check_name, check_positive
+from dnas.core.config import check, check_name, check_positive, named
 from dnas.core.errors import FieldError, InputError
 from dnas.core.space import CellSpace
 from dnas.data import datasets
@@ -41,18 +41,17 @@ class SearchConfig:
   """A differentiable search: what images and text have in common.
 
   Attributes:
-    space: name of the search space: darts_conv, nasnet or nasbench201 for images, darts_recurrent for text.
-    method: the differentiable method: darts, pc_darts, gdas, drnas, gaea, snas or fair_darts.
-    hypergradient: estimator of the hypergradient: single_level, first_order, finite_difference, unrolled, implicit_cg or implicit_neumann;
-      empty for the one of the method's paper, first_order or for snas single_level.
+    space: name of the search space; it decides whether the data are images or text.
+    method: the differentiable method.
+    hypergradient: estimator of the hypergradient; empty for the one of the method's paper, first_order or for snas single_level.
     without: names of operations of the space that take no part, with commas between them, such as none.
     seed: of initial weights and architecture, order of the data or lengths of its windows, augmentation and dropout.
     num_seeds: how many searches run at once, with this seed and those after it, each program for all of them; a folder seed_SEED for each.
   """
 
-  space: str = "darts_conv"
-  method: str = "darts"
-  hypergradient: str = ""
+  space: str = named("darts_conv", lambda: SPACES)
+  method: str = named("darts", lambda: METHODS)
+  hypergradient: str = named("", lambda: HYPERGRADIENTS)
   without: str = ""
   seed: int = 2
   num_seeds: int = 1
@@ -162,7 +161,7 @@ class LanguageSearchConfig(SearchConfig):
       hypergradient, as the published code does, which drowns the second-order part in noise.
   """
 
-  space: str = "darts_recurrent"
+  space: str = named("darts_recurrent", lambda: SPACES)
   seed: int = 3
   shared_masks: bool = True
   data: TextConfig = dataclasses.field(default_factory=TextConfig)
@@ -183,14 +182,13 @@ class TrainConfig:
   """The training of one architecture: what images and text have in common.
 
   Attributes:
-    space: name of the search space, to which random:SEED and DARTS_V2 refer: darts_conv, nasnet or nasbench201 for images, darts_recurrent
-      for text.
+    space: name of the search space, to which random:SEED and DARTS_V2 refer; it decides whether the data are images or text.
     genotype: a published name, the folder of a search, a file with a genotype, or random:SEED.
     seed: of initial weights, order of the data or lengths of its windows, augmentation, drop-path and dropout.
     test: whether the test set is opened after the last epoch; a trial of a tuning does not.
   """
 
-  space: str = "darts_conv"
+  space: str = named("darts_conv", lambda: SPACES)
   genotype: str = "DARTS_V2"
   seed: int = 0
   test: bool = True
@@ -220,7 +218,7 @@ class ImageTrainConfig(TrainConfig):
 class LanguageTrainConfig(TrainConfig):
   """The training of one recurrent architecture; the defaults are the published Penn Treebank recipe, on a small text."""
 
-  space: str = "darts_recurrent"
+  space: str = named("darts_recurrent", lambda: SPACES)
   seed: int = 1267
   data: TextConfig = dataclasses.field(default_factory=lambda: TextConfig(length_deviation=5.0, buckets=5))
   network: LanguageModelConfig = dataclasses.field(default_factory=lambda: LanguageModelConfig(units=850, dropout_words=0.1))

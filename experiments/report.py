@@ -11,6 +11,7 @@ import pathlib
 import sys
 
 from dnas.core.config import check_positive
+from dnas.core.errors import counted
 from dnas.report import comparison as comparisons
 from experiments import _flags
 
@@ -56,12 +57,13 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
 
 def _notes(one: comparisons.Comparison, k: int, pairs: int, ranks: comparisons.RankCorrelation) -> list[str]:
   budget = float(one.config["seconds"])
+  searches, architectures = counted(k, "search", "searches"), counted(pairs, "architecture")
   lines = [
-    f"- The best of {k} is chosen by validation and reported by test, on average over all sets of {k} searches; it costs "
+    f"- The best of {k} is chosen by validation and reported by test, on average over all sets of {searches}; it costs "
     f"{k * budget:,.0f} accelerator seconds.",
     "- Times random search: the budget at which the best validation score of random search is expected to be the method's mean one, "
     "over the method's budget; the expectation is over draws without replacement from all evaluations of random search.",
-    f"- Over the {pairs:,} architectures that were an incumbent, the validation score that a search sees and the test accuracy have "
+    f"- Over {architectures} that were incumbents, the validation score that a search sees and the test accuracy have "
     f"Kendall's tau {ranks.kendall:.2f} and Spearman's rho {ranks.spearman:.2f}.",
   ]
   if one.incomplete:

@@ -8,6 +8,7 @@ command again resumes a run that was stopped or killed. `experiments.train --gen
 --num_seeds=4 four searches run at once, each in a folder of its own within that folder.
 """
 
+import json
 import sys
 
 import jax
@@ -39,6 +40,9 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
   with _run.open_folder(options, "search", config_lib.flatten(config), parts, config_lib.defaults(config)) as folder:
+    several = f", {config.num_seeds} searches at once" if config.num_seeds > 1 else ""
+    what = f"{config.method} ({config.hypergradient_name}) in the space {config.space}"
+    print(f"search by {what}: {_run.length_of(task)}{several}", flush=True)
     if config.num_seeds == 1:
       position = _run.run(task, folder, options, task.stops)
       _finish(task, position.history, folder, config, options)
@@ -72,13 +76,15 @@ def _finish(
 ) -> SearchResult:
   """Writes, draws and prints what a search ended in; `place` is its folder within the run's."""
   result = task.result(history)
-  folder.write_genotype(result.genotype.to_json())
-  folder.write_result({"genotype": result.genotype.to_json(), "seconds": result.cost, **result.metrics})
+  text = result.genotype.to_json()
+  folder.write_genotype(text)
+  folder.write_result({"genotype": json.loads(text), "seconds": result.cost, **result.metrics})
   save_pictures(folder.path, task.space)
   if task.stops(history):
     print(f"\nstopped early after epoch {len(history)}: the dominant eigenvalue has grown")
-  if warning := diagnostics.collapse(task.space, result.genotype):
-    print(f"\nwarning: {warning}")
+  for warning in (diagnostics.collapse(task.space, result.genotype), diagnostics.undecided(result.metrics)):
+    if warning:
+      print(f"\nwarning: {warning}")
   print(f"\nfound: {result.genotype}")
   print(f"pictures: {folder.path / 'pictures'}")
   retraining = f"{options.preset}_retrain"

@@ -102,6 +102,7 @@ def run(
   parts = (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype)
   flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}
   with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config)) as folder:
+    print(f"training of {config.genotype} in the space {genotype.space}: {_run.length_of(parts.task)}", flush=True)
     position = _run.run(parts.task, folder, options, early_stop)
     if len(position.history) < parts.task.epochs:
       return
@@ -112,7 +113,7 @@ def run(
       if config.test:
         test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
         metrics |= parts.test(position.state, test)
-      folder.write_result({"genotype": genotype.to_json(), **position.history[-1]["metrics"], **metrics})
+      folder.write_result({"genotype": json.loads(genotype.to_json()), **position.history[-1]["metrics"], **metrics})
     if draws:
       save_pictures(folder.path, SPACES[genotype.space])
     result = json.loads(result_path.read_text()) if devices.is_first() else None

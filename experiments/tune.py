@@ -28,7 +28,8 @@ from optuna.trial import FrozenTrial, TrialState
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_not_negative, check_positive
-from dnas.core.errors import FieldError, InputError
+from dnas.core.errors import FieldError, InputError, counted
+from dnas.report import palette
 from dnas.report.tables import Table
 from dnas.train.loop import Stopped
 from dnas.train.run_folder import RunFolder
@@ -147,7 +148,7 @@ class Tuning:
       print("the configuration itself is not in the search space, so it is no trial", flush=True)
     known = len(opened.get_trials(deepcopy=False))
     if known:
-      print(f"{name}: goes on with {known} trials", flush=True)
+      print(f"{name}: goes on with {counted(known, 'trial')}", flush=True)
     engine.Driver(
       study=opened,
       address=address,
@@ -193,7 +194,8 @@ def trial_line(name: str, trial: FrozenTrial, settings: StudyConfig) -> str:
     outcome = "  ".join(f"{objective} {value:.4g}" for objective, value in zip(settings.objective_names, trial.values, strict=True))
   elif trial.state is TrialState.PRUNED:
     last = f" at {trial.intermediate_values[trial.last_step]:.4g}" if trial.intermediate_values else ""
-    outcome = "did not stay finite" if "diverged" in trial.user_attrs else f"pruned after {trial.user_attrs.get('pruned_at')} epochs{last}"
+    after = counted(trial.user_attrs.get("pruned_at", 0), "epoch")
+    outcome = "did not stay finite" if "diverged" in trial.user_attrs else f"pruned after {after}{last}"
   else:
     outcome = f"failed: {trial.user_attrs.get('error', '')}"
   return f"{name} {trial.number:>3}  {outcome}  ({told}{origin})"
@@ -246,7 +248,12 @@ def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, g
 
 
 def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: StopRequest) -> None:
-  config, settings = tuning.config, tuning.config.study
+  config, settings, training = tuning.config, tuning.config.study, tuning.config.training
+  chosen = f"{settings.sampler} chooses" + (f" and {settings.pruner} ends early" if settings.pruner != "none" else "")
+  network = f"an architecture of {training.space}" if config.joint else training.genotype
+  each = f"each trains {network} on {training.data.dataset} for up to {counted(training.train.epochs, 'epoch')}"
+  print(f"study '{config.study_name}': {counted(settings.trials, 'trial')}, which {chosen}; {each}", flush=True)
+  print(f"what trials print: {tuning.root / 'trials'}/*.log", flush=True)
   opened = tuning.run_study(executor, settings, config.study_name, stop, first=True)
   best = study.best_trials(opened)
   if not best:
@@ -263,7 +270,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
     result["baseline"] = _baseline(tuning, executor, stop, spent)
   (tuning.root / "best_trials.md").write_text(table.to_markdown())
   (tuning.root / "trials.json").write_text(json.dumps([_summary(trial) for trial in opened.trials], indent=2) + "\n")
-  pictures = plots.save_plots(opened, settings.objective_names, folder.pictures)
+  pictures = plots.save_plots(opened, settings.objective_names, folder.pictures, palette.CURVES)
   result["command"] = command_of(tuning, best[0])
   if config.seeds:
     result["test"] = _test(tuning, executor, best[0], stop)
@@ -277,23 +284,25 @@ def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, e
   """Runs random search for as many epochs, rounded up to whole trainings, and says what it found."""
   whole = -(-epochs // tuning.config.training.train.epochs)
   settings = dataclasses.replace(tuning.config.study, sampler="random", pruner="none", trials=whole, seed=tuning.config.study.seed + 1)
-  print(f"\nrandom search with the same budget: {whole} whole trainings, {epochs} epochs or a little more", flush=True)
+  budget = f"{counted(whole, 'whole training')}, {counted(epochs, 'epoch')} or a little more"
+  print(f"\nrandom search with the same budget: {budget}", flush=True)
   opened = tuning.run_study(executor, settings, f"{tuning.config.study_name}_random", stop, first=False)
   best = study.best_trials(opened)
   if best:
     told = ", ".join(f"{name} {value:.4f}" for name, value in zip(settings.objective_names, best[0].values, strict=True))
-    print(f"random search found {told} in {study.epochs_of(opened)} epochs\n", flush=True)
+    print(f"random search found {told} in {counted(study.epochs_of(opened), 'epoch')}\n", flush=True)
   return {"best": _summary(best[0]) if best else None, "trials": len(opened.trials), "epochs": study.epochs_of(opened)}
 
 
 def _test(tuning: Tuning, executor: executors.Executor, best: FrozenTrial, stop: StopRequest) -> dict[str, Any]:
   """Retrains and tests the best, and prints mean and spread."""
-  print(f"retraining trial {best.number} on all training data, with {tuning.config.seeds} seeds", flush=True)
+  print(f"retraining trial {best.number} on all training data, with {counted(tuning.config.seeds, 'seed')}", flush=True)
   outcomes = [train.outcome_of(result) for result in tuning.run_finals(executor, best, stop)]
   values = np.array([outcome.value for outcome in outcomes])
   spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
   measure, unit, _ = outcomes[0]
-  print(f"{measure} {values.mean():.2f}{spread}{unit} (mean and standard deviation of {len(values)} trainings)\n", flush=True)
+  of = f"mean and standard deviation of {len(values)} trainings" if len(values) > 1 else "one training"
+  print(f"{measure} {values.mean():.2f}{spread}{unit} ({of})\n", flush=True)
   return {"measure": measure, "unit": unit.strip(), "values": values.tolist(), "mean": float(values.mean())}
 
 

@@ -23,12 +23,15 @@ import pathlib
 import sys
 import tempfile
 
+import numpy as np
+from matplotlib.figure import Figure
+
 sys.path.insert(0, str(pathlib.Path.cwd().resolve() if (pathlib.Path.cwd() / "experiments").is_dir() else pathlib.Path.cwd().parent))
 
 from dnas.cells.nasbench201 import SPACE, to_string
 from dnas.evaluate.synthetic_table import planted
 from dnas.evaluate.tabular import Tabular, report_test
-from dnas.report import comparison
+from dnas.report import comparison, palette
 from dnas.search import study
 from dnas.search.strategies import STRATEGIES
 from dnas.tune import executors
@@ -39,7 +42,7 @@ from experiments._flags import Options
 # ## One search
 #
 # A strategy asks, an evaluator answers: validation accuracy, and what it would have cost. Regularized evolution gets 10,000 accelerator
-# seconds. What it asked and was told is its journal.
+# seconds. What it asked and was told is its journal; the best so far, of which there are a few, are its incumbents.
 
 # %%
 table = planted()
@@ -48,6 +51,26 @@ journal = list(study.run(evolution, Tabular(table, epochs=12), seed=0, seconds=1
 best = study.incumbents(journal)
 for step in best:
   print(f"{step.seconds:7.0f} s  validation {step.score:.2f} %  {to_string(step.genotype)}")
+
+# %% [markdown]
+# The first ten architectures are random. After that every one is a mutation of a good one, and soon few are poor.
+
+
+# %%
+def draw(journal: list[study.Entry], best: list[study.Incumbent]) -> Figure:
+  figure = Figure(figsize=(8, 3.4), layout="constrained", facecolor="white")
+  axes = figure.subplots()
+  seconds, scores = np.cumsum([evaluation.cost for _, evaluation in journal]), [evaluation.score for _, evaluation in journal]
+  axes.scatter(seconds, scores, s=16, color=palette.TRAIN, label="evaluated")
+  steps = [(step.seconds, step.score) for step in best] + [(seconds[-1], best[-1].score)]
+  axes.step(*zip(*steps, strict=True), where="post", color=palette.VALID, linewidth=2, label="best so far")
+  axes.set(xlabel="accelerator seconds", ylabel="validation accuracy (%)")
+  axes.spines[["top", "right"]].set_visible(False)
+  axes.legend(frameon=False, loc="lower right")
+  return figure
+
+
+draw(journal, best)
 
 # %% [markdown]
 # When the search has ended, and not before, the test accuracy of what it found is looked up.

@@ -40,11 +40,11 @@ from experiments._flags import Options, load_preset
 
 # %%
 preset = load_preset("tune_digits_demo", "tune")
-changes = {"training.train.epochs": 4, "training.network.channels": 4, "training.network.cells": 1, "seeds": 2, "baseline": False}
+changes = {"training.train.epochs": 24, "training.network.cells": 1, "seeds": 2, "baseline": False}
 config = dataclasses.replace(
   config_lib.replace(preset, changes),
   search_space="train.learning_rate = log(0.01, 0.5); train.weight_decay = log(1e-5, 1e-2); train.momentum = uniform(0.5, 0.95)",
-  study=study.Config(trials=6, sampler="tpe", startup=4, pruner="successive_halving", min_epochs=1, eta=2),
+  study=study.Config(trials=12, sampler="tpe", startup=4, pruner="successive_halving", min_epochs=3, eta=2),
   pool=executors.Config(workers=1),
 )
 print(config.search_space)
@@ -62,10 +62,12 @@ tune.run(config, Options(workdir=str(folder)), set())
 # %% [markdown]
 # ## Looking at it
 #
-# The pictures are saved with the run; `optuna-dashboard sqlite:///.../study.db` shows the same study in a browser, while it runs too.
+# The pictures are saved with the run: what every trial came to; their curves, most of which end at the rungs of 3, 6 and 12 epochs; and
+# the settings of those that came to their end. `optuna-dashboard sqlite:///.../study.db` shows the same study in a browser, while it runs
+# too.
 
 # %%
-for name in ("history", "parallel_coordinates", "epochs"):
+for name in ("history", "epochs", "parallel_coordinates"):
   if (folder / "pictures" / f"{name}.png").exists():
     display(Image(folder / "pictures" / f"{name}.png", width=620))
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 
 from dnas.cells.registries import SPACES
-from dnas.core.errors import InputError, shown, unknown_name
+from dnas.core.errors import InputError, counted, shown, unknown_name
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.core.space import NONE, CellSpace
 
@@ -60,7 +60,8 @@ def from_string(text: str, where: str = "architecture") -> Genotype:
   """
   parts = text.strip().split("+")
   if len(parts) != SPACE.num_nodes:
-    raise InputError(f"{where}: {shown(text)} has {len(parts)} nodes between its '+'; write three, as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|.")
+    nodes = counted(len(parts), "node")
+    raise InputError(f"{where}: {shown(text)} has {nodes} between its '+'; write three, as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|.")
   nodes = []
   for target, part in enumerate(parts, start=1):
     matches = [_EDGE.fullmatch(edge) for edge in part[1:-1].split("|")]

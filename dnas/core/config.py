@@ -7,12 +7,25 @@ launcher's configuration is a frozen dataclass of such components; `darts.learni
 import dataclasses
 import difflib
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 from dnas.core.errors import FieldError, unknown_name
 
 C = TypeVar("C")
+
+_KNOWN = "known"
+"""Key of a field's metadata: a function that returns the names that the field takes."""
+
+
+def named(default: str, known: Callable[[], Iterable[str]]) -> Any:
+  """Returns the field of a configuration that names units of a registry; `help_texts` lists them.
+
+  Args:
+    default: the name, or names, that the field has if nothing is given.
+    known: returns all names; it is called when a help is made, so that it lists what was registered until then.
+  """
+  return dataclasses.field(default=default, metadata={_KNOWN: known})
 
 
 def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -47,7 +60,7 @@ def defaults(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def help_texts(config_type: type, prefix: str = "") -> dict[str, str]:
-  """Returns dotted path to the sentence of the 'Attributes' section of each component's docstring."""
+  """Returns dotted path to the sentence of the 'Attributes' section of each component's docstring, and the names that a field takes."""
   texts = {}
   for base in reversed(config_type.__mro__):  # a field that is inherited is told of in the class that has it
     texts |= _attribute_texts(base.__doc__ or "")
@@ -57,7 +70,8 @@ def help_texts(config_type: type, prefix: str = "") -> dict[str, str]:
     if dataclasses.is_dataclass(hints[field.name]):
       out.update(help_texts(hints[field.name], f"{prefix}{field.name}."))
     else:
-      out[prefix + field.name] = texts.get(field.name, "")
+      names = f" Known: {', '.join(field.metadata[_KNOWN]())}." if _KNOWN in field.metadata else ""
+      out[prefix + field.name] = texts.get(field.name, "") + names
   return out
 
 

@@ -55,6 +55,11 @@ def shown(value: object) -> str:
   return text if len(text) <= 100 else f"{text[:100]}..."
 
 
+def counted(number: int, noun: str, plural: str = "") -> str:
+  """Returns a number with its noun, for a message: '1 seed', '2 seeds', '1,000 searches' ('search', 'searches')."""
+  return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
+
+
 def first_line(error: BaseException) -> str:
   """Returns the beginning of another library's message, or where it has none the name of the error, for a message of ours."""
   return (str(error).strip() or type(error).__name__).splitlines()[0][:200]

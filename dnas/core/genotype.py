@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from dnas.core.errors import InputError, shown
+from dnas.core.errors import InputError, counted, shown
 
 
 class Edge(NamedTuple):
@@ -86,7 +86,8 @@ def from_edge_lists(
     here = f"{where}, cell '{name}'"
     edges = _checked_edges(edges, here)
     if len(edges) % edges_per_node:
-      raise InputError(f"{here}: {len(edges)} edges do not divide into nodes of {edges_per_node}; give every node its edges.")
+      count = counted(len(edges), "edge")
+      raise InputError(f"{here}: {count} cannot be divided into nodes of {edges_per_node}; give every node its edges.")
     nodes = tuple(tuple(edges[i : i + edges_per_node]) for i in range(0, len(edges), edges_per_node))
     out.append((name, CellGenotype(nodes, _checked_concat(concat, here))))
   return Genotype(space, tuple(out))

@@ -27,7 +27,7 @@ class Config:
   """Which data, how it is divided, and how it is augmented.
 
   Attributes:
-    dataset: name of a registered data set, such as 'digits' (built in) or 'cifar10'.
+    dataset: name of a registered data set; digits is built in.
     data_dir: folder of the data set's published files; empty for a built-in data set, or to download them.
     examples: how many examples of the training set to use, for a trial run; 0 uses all. They are chosen as `split` says: contiguous takes
       the first ones, stratified as many of each class as its share is.
@@ -46,7 +46,7 @@ class Config:
     cutout_length: side in pixels of the square that cutout erases, an even number; 0 does not erase.
   """
 
-  dataset: str = "digits"
+  dataset: str = config.named("digits", lambda: DATASETS)
   data_dir: str = ""
   examples: int = 0
   train_portion: float = 0.5

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from dnas.core import devices, keys
-from dnas.core.errors import FieldError
+from dnas.core.errors import FieldError, counted
 from dnas.data.base import Split
 
 
@@ -132,4 +132,4 @@ def _take(split: DeviceSplit, indices: jax.Array) -> tuple[jax.Array, jax.Array]
 
 def _check_batch_size(split: DeviceSplit, batch_size: int) -> None:
   if batch_size > len(split):
-    raise FieldError("data.batch_size", batch_size, f"there are only {len(split)} examples, so make it {len(split)} or less")
+    raise FieldError("data.batch_size", batch_size, f"the split has {counted(len(split), 'example')}, so make it {len(split)} or less")

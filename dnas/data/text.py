@@ -28,7 +28,7 @@ class Config:
   """Which text, and how sequences are cut out of it.
 
   Attributes:
-    dataset: name of a registered text, such as 'python_docs' (built in) or 'ptb'.
+    dataset: name of a registered text; python_docs is built in.
     data_dir: folder of the text's published files; empty for a built-in text, or to download them.
     level: what a token is: 'word' or 'character'.
     tokens: how many tokens of the training text to use, from its start, for a trial run; 0 uses all. The vocabulary stays that of the
@@ -42,7 +42,7 @@ class Config:
     buckets: how many padded lengths are compiled; 1 pads every sequence to the longest possible one.
   """
 
-  dataset: str = "python_docs"
+  dataset: str = config.named("python_docs", lambda: TEXTS)
   data_dir: str = ""
   level: str = "word"
   tokens: int = 0

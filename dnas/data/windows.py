@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dnas.core import devices, keys
+from dnas.core import devices, errors, keys
 from dnas.core.config import check
 from dnas.data.text import Config
 
@@ -173,5 +173,6 @@ class ValidationWindows:
 def check_length(config: Config, rows: int, split: str) -> None:
   """Raises FieldError if a column of `rows` words is shorter than a window, or the devices cannot share the columns."""
   devices.check_batch("data.batch_size", config.batch_size)
-  mend = f"with batch size {config.batch_size} a column of the {split} text has {rows} words, so lower it or the batch size"
+  words = errors.counted(rows, "word")
+  mend = f"with batch size {config.batch_size} a column of the {split} text has {words}, so lower it or the batch size"
   check(config.sequence_length <= rows, "data.sequence_length", config.sequence_length, mend)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dnas.cells import nasbench201
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 
@@ -70,7 +70,8 @@ class Table:
 
   def _known(self, epochs: int) -> int:
     if epochs not in self._valid:
-      raise InputError(f"{self.name}: it has no training of {epochs} epochs; the budget can be {' or '.join(map(str, self.epochs))}.")
+      known = " or ".join(map(str, self.epochs))
+      raise InputError(f"{self.name}: it has no training of {counted(epochs, 'epoch')}; the budget can be {known}.")
     return epochs
 
   def _checked(self, column: str, values: np.ndarray, accuracy: bool) -> np.ndarray:

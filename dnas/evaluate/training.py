@@ -10,7 +10,7 @@ import hashlib
 import math
 import pathlib
 
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 from dnas.data import base
@@ -62,7 +62,8 @@ class Training:
     """
     epochs = proposal.budget or self.epochs
     if epochs > self.epochs:
-      raise InputError(f"the budget of a proposal is {epochs} epochs and a full training has {self.epochs}; ask for at most that.")
+      budget = counted(epochs, "epoch")
+      raise InputError(f"the budget of a proposal is {budget} and a full training has {self.epochs}; ask for at most that.")
     task = images.RetrainTask(*self._parts, proposal.genotype, self._seed)
     with Checkpoints(self.folder_of(proposal.genotype), keep=1) as checkpoints:
       position = loop.restore(task, checkpoints)

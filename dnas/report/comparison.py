@@ -15,14 +15,13 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dnas.core.errors import InputError
-from dnas.report.palette import FAINT, INK
+from dnas.core.errors import InputError, counted
+from dnas.report.palette import CURVES, FAINT, INK, VALID
 from dnas.report.published import NASBENCH201
 from dnas.report.statistics import RankCorrelation, anytime, best_of, interval, rank_correlation, times_random_search
 from dnas.report.tables import Table
 
 RANDOM = "random_search"
-_COLORS = ("#767676", "#004DA8", "#BF5000", "#00804F", "#802070", "#1F1F1F", "#8C6D00", "#C2185B", "#00838F", "#5D4037")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,10 +207,10 @@ def correlation_figure(comparison: Comparison) -> Figure:
   pairs, ranks = correlation(comparison)
   figure = _figure(4.8, 4.4)
   axes = figure.subplots()
-  axes.scatter(pairs[:, 0], pairs[:, 1], s=8, color=_COLORS[1], alpha=0.35, linewidths=0)
+  axes.scatter(pairs[:, 0], pairs[:, 1], s=8, color=VALID, alpha=0.35, linewidths=0)
   axes.set_xlabel("validation score that the search sees", size=9)
   axes.set_ylabel("test accuracy (%)", size=9)
-  title = f"Kendall {ranks.kendall:.2f}, Spearman {ranks.spearman:.2f}, {len(pairs):,} architectures"
+  title = f"Kendall {ranks.kendall:.2f}, Spearman {ranks.spearman:.2f}, {counted(len(pairs), 'architecture')}"
   axes.set_title(title, size=10.5, loc="left", color=INK)
   _quiet(axes)
   return figure
@@ -235,7 +234,7 @@ def _figure(width: float, height: float) -> Figure:
 
 
 def _colors(comparison: Comparison) -> list[str]:
-  return [_COLORS[index % len(_COLORS)] for index in range(len(comparison.methods))]
+  return [CURVES[index % len(CURVES)] for index in range(len(comparison.methods))]
 
 
 def _quiet(axes: Axes) -> None:

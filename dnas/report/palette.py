@@ -15,6 +15,8 @@ FAINT = "#9A9A9A"
 """Lines that carry no operation, such as those from a node to the output of its cell."""
 TRAIN, VALID = "#BF5000", "#004DA8"
 """Curves on the training and on the validation split."""
+CURVES = ("#767676", VALID, TRAIN, "#00804F", "#802070", INK, "#8C6D00", "#C2185B", "#00838F", "#5D4037")
+"""Things that are compared, in their order, such as methods; grey is the first."""
 
 _FAMILIES = (
   ((NONE,), "#767676"),

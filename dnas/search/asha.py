@@ -10,7 +10,7 @@ The wrapped strategy is told the results of the bottom rung, and those alone: sc
 
 import dataclasses
 
-from dnas.core.config import check, check_positive
+from dnas.core.config import check, check_positive, named
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search import base, rungs
@@ -30,7 +30,7 @@ class Config:
     budgets: epochs of the rungs, ascending, for evaluators that know a few budgets only; empty for min_budget * eta^k.
   """
 
-  strategy: str = "random_search"
+  strategy: str = named("random_search", rungs.names)
   min_budget: int = 1
   max_budget: int = 81
   eta: int = 3

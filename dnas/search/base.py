@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dnas.core import keys
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, counted
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
@@ -80,5 +80,5 @@ def replay(strategy: Strategy, seed: int, journal: Iterable[tuple[Proposal, Eval
 
 
 def _shown(proposal: Proposal) -> str:
-  budget = "" if proposal.budget is None else f" for {proposal.budget} epochs"
+  budget = "" if proposal.budget is None else f" for {counted(proposal.budget, 'epoch')}"
   return f"{proposal.genotype}{budget}" + ("" if proposal.parent is None else f" from trial {proposal.parent}")

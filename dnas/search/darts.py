@@ -79,7 +79,8 @@ class Config:
       diagnose_every=self.diagnose_every,
     )
     late = self.arch_warmup_epochs >= self.epochs
-    check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, f"the architecture is to move in some of the {self.epochs} epochs")
+    mend = f"the architecture is to move after them, so give less than darts.epochs, {self.epochs}"
+    check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, mend)
     check_fraction(momentum=self.momentum, arch_beta1=self.arch_beta1, arch_beta2=self.arch_beta2)
 
 
@@ -243,7 +244,7 @@ class DartsTask:
     metrics = {f"train/{name}": value for name, value in self.workload.train_metrics(means).items()}
     metrics |= {f"valid/{name}": value for name, value in valid.items()}
     metrics["learning_rate"] = self._learning_rate(epoch - 1)
-    metrics |= diagnostics.of_genotype(self.space, genotype, on_host)
+    metrics |= diagnostics.of_mixture(self.space, genotype, on_host, relaxations.to_numpy(state.allowed))
     every = self._config.diagnose_every
     if every and (epoch % every == 0 or epoch == self.epochs):
       chosen = one_hot(self.space, genotype)
@@ -318,7 +319,7 @@ def _check_remedies(config: Config, remedy: Remedies) -> None:
     raise FieldError("darts.final_learning_rate", config.final_learning_rate, mend)
   diagnoses = config.epochs // config.diagnose_every if config.diagnose_every else 0
   if remedy.stop_ratio and diagnoses < 2 * remedy.stop_window:
-    mend = f"it takes {2 * remedy.stop_window} diagnoses and there are {diagnoses}: lower darts.diagnose_every or remedies.stop_window"
+    mend = f"it takes {2 * remedy.stop_window} diagnoses and the search has {diagnoses}: lower darts.diagnose_every or remedies.stop_window"
     raise FieldError("remedies.stop_ratio", remedy.stop_ratio, mend)
 
 

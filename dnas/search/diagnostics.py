@@ -1,6 +1,7 @@
-"""Is the search collapsing? Figures that a differentiable search writes beside loss and accuracy.
+"""Is the search collapsing, and does it decide anything? Figures that a differentiable search writes beside loss and accuracy.
 
-A search that collapses fills its cells with skip connections: they train fastest, so the weights of a supernet make them look best.
+A search that collapses fills its cells with skip connections: they train fastest, so the weights of a supernet make them look best. One
+that decides nothing leaves its mixture near the uniform one, and its cells to chance.
 """
 
 from collections.abc import Callable, Mapping
@@ -15,18 +16,34 @@ from dnas.core.space import NONE, CellSpace
 from dnas.supernet.discretize import skips_of
 from dnas.supernet.relaxations import Arch
 
+UNDECIDED = 0.9
+"""Normalized entropy above which a search has decided little."""
 
-def of_genotype(space: CellSpace, genotype: Genotype, mixture: Mapping[str, np.ndarray]) -> dict[str, float]:
-  """Returns for every cell type its number of skip connections, 'skips/CELL', and the entropy of its mixture, 'entropy/CELL', in nats.
 
-  The entropy is the mean over edges of that of an edge's weights, scaled to sum to one: log(operations) for equal ones, 0 for a choice.
+def of_mixture(
+  space: CellSpace, genotype: Genotype, mixture: Mapping[str, np.ndarray], allowed: Mapping[str, np.ndarray]
+) -> dict[str, float]:
+  """Returns what a mixture, and the genotype that it stands for, say of the search.
+
+  The weights of an edge are scaled to sum to one, whatever their sum: those of sigmoids, and of edges that have weights of their own.
+
+  Args:
+    space: the space.
+    genotype: the genotype.
+    mixture: cell type to weights of the mixed operations, [edges, operations].
+    allowed: cell type to 1 where an operation takes part in the search and 0 where it is ruled out, [edges, operations].
+
+  Returns:
+    For every cell type its number of skip connections, 'skips/CELL', and the mean entropy of its edges, 'entropy/CELL', in nats. Over all
+    edges of all cells, 'normalized_entropy': the mean of the entropy of an edge over that of uniform weights, log(operations allowed). It
+    is 1 where all operations are alike, and 0 where every edge has chosen; an edge with one operation left, or none, has.
   """
   out = {f"skips/{cell}": float(skips_of(genotype[cell])) for cell in space.cells}
-  for cell in space.cells:
-    sums = mixture[cell].sum(-1, keepdims=True)
-    shares = np.where(sums > 0, mixture[cell] / np.where(sums > 0, sums, 1), 0)
-    out[f"entropy/{cell}"] = float(-(shares * np.log(np.where(shares > 0, shares, 1))).sum(-1).mean())
-  return out
+  entropies = {cell: _entropies(mixture[cell]) for cell in space.cells}
+  out |= {f"entropy/{cell}": float(values.mean()) for cell, values in entropies.items()}
+  uniform = {cell: np.log(np.maximum(allowed[cell].sum(-1), 1)) for cell in space.cells}
+  shares = [np.where(uniform[cell] > 0, entropies[cell] / np.where(uniform[cell] > 0, uniform[cell], 1), 0) for cell in space.cells]
+  return out | {"normalized_entropy": float(np.mean(shares))}
 
 
 def dominant_eigenvalue(gradient: Callable[[Arch], Arch], arch: Arch, key: jax.Array, iterations: int = 10, radius: float = 0.05) -> float:
@@ -60,6 +77,25 @@ def collapse(space: CellSpace, genotype: Genotype) -> str:
       if 2 * count > len(operations):
         return f"the search has collapsed: {count} of {len(operations)} edges of the {cell} cell are {what}; see --remedies in --help."
   return ""
+
+
+def undecided(metrics: Mapping[str, float]) -> str:
+  """Returns a sentence that says that the search decided little, and what helps, or nothing: its mixture is near the uniform one."""
+  share = metrics.get("normalized_entropy", 0.0)  # a search of before version 0.2.0 has none
+  if share <= UNDECIDED:
+    return ""
+  return (
+    f"the search decided little: the entropy of its mixture is {100 * share:.1f} % of that of the uniform one, so the cell is near chance; "
+    "give it more --darts.epochs, or a higher --darts.arch_learning_rate: at 0.01 Adam moves a logit by about one in 96 steps."
+  )
+
+
+def _entropies(weights: np.ndarray) -> np.ndarray:
+  """Returns the entropy of the weights of every edge, [edges], of [edges, operations]."""
+  weights = weights.astype(np.float64)  # so that no share is above one by rounding, and no entropy below zero
+  sums = weights.sum(-1, keepdims=True)
+  shares = np.where(sums > 0, weights / np.where(sums > 0, sums, 1), 0)
+  return (shares * np.log(1 / np.where(shares > 0, shares, 1))).sum(-1)
 
 
 @jax.jit

@@ -9,7 +9,7 @@ results of the first rung of every bracket; their budgets differ from bracket to
 
 import dataclasses
 
-from dnas.core.config import check, check_positive
+from dnas.core.config import check, check_positive, named
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search import base, rungs
@@ -28,7 +28,7 @@ class Config:
     eta: each rung has eta times the epochs of the one before, and 1 / eta of its trials.
   """
 
-  strategy: str = "random_search"
+  strategy: str = named("random_search", rungs.names)
   min_budget: int = 1
   max_budget: int = 81
   eta: int = 3

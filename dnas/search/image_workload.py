@@ -25,6 +25,7 @@ class ImageWorkload:
   Attributes:
     space: the search space.
     network: the static part of the supernet.
+    examples: how many images train the weights, and how many the architecture.
   """
 
   carry = ()
@@ -54,6 +55,7 @@ class ImageWorkload:
     self._train, self._valid = Pipeline(train, dataset, data_config, key_train), Pipeline(valid, dataset, data_config, key_valid)
     mixed = keys.generator(0, "order of the evaluation").permutation(len(valid))  # as statistics of a batch are to be of all classes
     self._valid_split = batches.to_device(base.Split(valid.images[mixed], valid.labels[mixed]))
+    self.examples = len(train), len(valid)
     self.space = space
     sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
     self._make = lambda seed: image_supernet.ImageSupernet(*sizes, keys.generator(seed, "weights"), edges)

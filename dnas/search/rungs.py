@@ -46,6 +46,11 @@ def promoted(entry: Entry, budget: int) -> Proposal:
   return Proposal(entry.genotype, budget, entry.trial)
 
 
+def names() -> list[str]:
+  """Returns the names of the strategies that can be wrapped: those that wrap none themselves."""
+  return [name for name in STRATEGIES if "strategy" not in {field.name for field in dataclasses.fields(STRATEGIES[name])}]
+
+
 def named(strategy: str, space: CellSpace) -> Strategy:
   """Returns the strategy of a name, with its default settings, on a space. Raises InputError if there is none."""
   return STRATEGIES[strategy]().on(space)

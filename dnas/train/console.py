@@ -3,6 +3,8 @@
 Where the output is no terminal there is no bar and no control character, and the lines stay.
 """
 
+import statistics
+import time
 from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -12,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from dnas.train.metrics import BY_CLASS
 
-_DIAGNOSES = ("skips", "entropy", "discretized", "eigenvalue")
+_DIAGNOSES = ("skips", "entropy", "normalized_entropy", "discretized", "eigenvalue")
 _SHORT = {"accuracy": "acc", "balanced_accuracy": "balanced", "perplexity": "ppl"}
 
 
@@ -40,9 +42,19 @@ class Display:
     silent = not (self._console.is_terminal and self._console.file.isatty())
     self._bar = Progress(*columns, console=self._console, disable=silent, transient=True, refresh_per_second=4, speed_estimate_period=300)
     self._task = self._bar.add_task("compiling", total=steps, completed=step)
+    self._compiles_since: float | None = None
+
+  def compiling(self) -> None:
+    """Says that the first step is compiled; the next call of `step` says how long that took."""
+    self._compiles_since = time.monotonic()
+    if self._bar.disable:
+      self.say("compiling the first step ...")
 
   def step(self, step: int, loss: float) -> None:
     """Moves the bar to `step` complete steps; `compiling` stands there until the first call."""
+    if self._compiles_since is not None:
+      self.say(f"the first step took {time.monotonic() - self._compiles_since:.1f} s")
+      self._compiles_since = None
     self._bar.update(self._task, completed=step, description=f"loss {loss:.4g}")
 
   def epoch(self, record: Mapping[str, Any]) -> None:
@@ -69,8 +81,9 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
     epoch: how many epochs are complete.
     epochs: how many the run has.
     metrics: scalars; of names 'train/loss' and 'train/accuracy', the part before the slash is written once. Accuracies are fractions.
-      Diagnoses of a search are left out: the line is long enough, and the warning at the end says what they come to. So are the accuracies
-      of single classes.
+      Of the diagnoses of a search, the entropies of its cells, 'entropy/CELL' (nats), stand there as their mean, and 'normalized_entropy'
+      as its share of uniform. The others are left out: the line is long enough, and the warning at the end says what they come to. So
+      are the accuracies of single classes.
     seconds: how long this epoch took.
   """
   parts, last = [f"epoch {epoch:{len(str(epochs))}d}/{epochs}"], ""
@@ -81,6 +94,9 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
     prefix = f"{group} " if group and group != last else ""
     parts.append(f"{prefix}{_SHORT.get(quantity, quantity)} {_formatted(quantity, value)}")
     last = group
+  if "normalized_entropy" in metrics:
+    entropy = statistics.fmean(value for name, value in metrics.items() if name.startswith("entropy/"))
+    parts.append(f"entropy {entropy:.3f}, {100 * metrics['normalized_entropy']:.1f} % of uniform")
   return "  ".join([*parts, f"{seconds:.1f} s"])
 
 

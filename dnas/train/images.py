@@ -15,7 +15,8 @@ import optax
 from dnas.cells import functional
 from dnas.compiler.functions import Compiled, Loss, assembled, compiled
 from dnas.core import devices, keys, tree
-from dnas.core.config import check, check_fraction, check_name, check_not_negative, check_positive
+from dnas.core.config import check, check_fraction, check_name, check_not_negative, check_positive, named
+from dnas.core.errors import counted
 from dnas.core.genotype import Genotype
 from dnas.data import augment, base, batches
 from dnas.nets import derived_image
@@ -48,7 +49,7 @@ class Pipeline:
     Raises:
       FieldError: if a batch is larger than the split, or the devices cannot share it.
     """
-    mend = f"the split has {len(split)} examples, so give at most that"
+    mend = f"the split has {counted(len(split), 'example')}, so give at most that"
     check(config.batch_size <= len(split), "data.batch_size", config.batch_size, mend)
     devices.check_batch("data.batch_size", config.batch_size)
     self.steps_per_epoch = batches.num_batches(len(split), config.batch_size)
@@ -81,6 +82,10 @@ class Pipeline:
     if self._permutation[0] != epoch:
       self._permutation = epoch, devices.replicate(batches.epoch_permutation(self._key, epoch, len(self._split)))
     return self._shuffled(self._split, self._permutation[1], np.int32(index), key)
+
+  def first(self, count: int) -> batches.DeviceSplit:
+    """Returns the first examples of the split, so many or all."""
+    return batches.DeviceSplit(self._split.images[:count], self._split.labels[:count])
 
   def drawn(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Returns a batch of different examples drawn uniformly, whatever was drawn before."""
@@ -129,7 +134,7 @@ class Config:
     epochs: passes over the training data.
     learning_rate: learning rate at the start; it falls to final_learning_rate, epoch by epoch.
     final_learning_rate: learning rate that the schedule ends in; a constant one has no use for it.
-    schedule: how it falls: cosine, linear or constant.
+    schedule: how it falls.
     momentum: momentum of the gradient descent.
     nesterov: whether it is that of Nesterov.
     weight_decay: coefficient of the L2 penalty on all weights.
@@ -141,7 +146,7 @@ class Config:
   epochs: int = 600
   learning_rate: float = 0.025
   final_learning_rate: float = 0.0
-  schedule: str = "cosine"
+  schedule: str = named("cosine", lambda: optimizers.SCHEDULES)
   momentum: float = 0.9
   nesterov: bool = False
   weight_decay: float = 3e-4
@@ -177,6 +182,7 @@ class RetrainTask:
 
   Attributes:
     network: the static part of the network.
+    examples: how many images train, and how many validate.
     gradient: of `training_loss` in the weights.
     evaluate: ((weights, stats), split on the device) to loss and accuracies, in evaluation mode.
   """
@@ -204,6 +210,7 @@ class RetrainTask:
     self._init_key = jax.random.key(seed)
     self._pipeline = Pipeline(train, dataset, data_config, keys.derive(self._init_key, "order"))
     self._valid = None if valid is None else batches.to_device(valid)
+    self.examples = len(train), 0 if valid is None else len(valid)
     self._eval_batch_size = data_config.eval_batch_size
     self.epochs, self._config, self._steps_per_epoch = config.epochs, config, self._pipeline.steps_per_epoch
     module = derived_image.DerivedImageNetwork(
@@ -260,13 +267,14 @@ class RetrainTask:
     return self._evaluate(functional.Variables(state.weights, state.stats), split)
 
   def latency(self, state: TrainState) -> float:
-    """Returns the median time of five evaluations of the validation set, which there must be, in milliseconds a batch."""
+    """Returns the median time of five evaluations of the validation set, or of a batch of training images, in milliseconds a batch."""
+    split = self._pipeline.first(self._eval_batch_size) if self._valid is None else self._valid
     seconds = []
     for _ in range(6):
       began = time.perf_counter()
-      self.evaluate(state, self._valid)
+      self.evaluate(state, split)
       seconds.append(time.perf_counter() - began)
-    return 1e3 * float(np.median(seconds[1:])) / batches.num_batches(len(self._valid), self._eval_batch_size)
+    return 1e3 * float(np.median(seconds[1:])) / batches.num_batches(len(split), self._eval_batch_size)
 
 
 class Rates(NamedTuple):

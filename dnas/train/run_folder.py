@@ -32,7 +32,7 @@ from absl import logging
 
 from dnas import __version__
 from dnas.core import config as config_lib
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, counted
 
 _LOCK = ".lock"
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -114,7 +114,7 @@ class RunFolder:
     if old != new:
       line = next((line for line, pair in enumerate(zip(old, new, strict=False), 1) if pair[0] != pair[1]), min(len(old), len(new)) + 1)
       raise InputError(
-        f"{path} is not that of this run ({len(old):,} lines and now {len(new):,}, the first difference in line {line}); "
+        f"{path} is not that of this run ({counted(len(old), 'line')} and now {len(new):,}, the first difference in line {line}); "
         "give the data with which the run began, or another --workdir."
       )
 

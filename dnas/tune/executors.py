@@ -137,7 +137,7 @@ def environments(workers: int, accelerators: float) -> list[dict[str, str]]:
   each = max(int(accelerators), 1)
   sharing = max(int(1 / accelerators + 1e-9), 1)  # workers on one device
   needed = -(-workers // sharing) * each
-  mend = f"{workers} workers need {needed} and there are {len(devices)}; give fewer workers or a smaller fraction"
+  mend = f"the workers need {needed} and this machine has {len(devices)}; give fewer workers or a smaller fraction"
   check(needed <= len(devices), "pool.accelerators", accelerators, mend)
   out = []
   for worker in range(workers):

@@ -1,5 +1,9 @@
-"""Pictures of a study: history, importances, parallel coordinates, contours, and the Pareto front; drawn by Optuna with matplotlib."""
+"""Pictures of a study: its history, the epochs of its trials, and what Optuna draws with matplotlib.
 
+That is parallel coordinates, contours, importances, and the Pareto front.
+"""
+
+import itertools
 import pathlib
 import warnings
 from collections.abc import Callable, Sequence
@@ -7,20 +11,27 @@ from collections.abc import Callable, Sequence
 import optuna
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from optuna.trial import TrialState
+from matplotlib.ticker import MaxNLocator
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
 
 _MOST = 4
 """Parameters in a picture of pairs: the most important ones."""
 
+_GRID = "#E6E6E6"
 
-def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.Path) -> list[str]:
+
+def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.Path, colors: Sequence[str]) -> list[str]:
   """Writes the pictures that the study has trials for, as PNG and SVG, and returns their names.
 
   Args:
     study: the study.
     objectives: names of its objectives, for the axes.
     folder: where to write; it is made.
+    colors: of three kinds of trials, all of them dark enough for thin lines on white: complete ones, the best, and pruned ones.
   """
   from optuna.visualization import matplotlib as draw
 
@@ -29,7 +40,11 @@ def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.P
     return []
   main, parameters = (lambda trial: trial.values[0]), _parameters(study, complete)
   target = {"target": main, "target_name": objectives[0]} if len(objectives) > 1 else {"target_name": objectives[0]}
-  pictures: dict[str, Callable[[], Axes]] = {"history": lambda: draw.plot_optimization_history(study, **target)}
+  trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
+  better = max if study.directions[0] is StudyDirection.MAXIMIZE else min
+  pictures: dict[str, Callable[[], Axes]] = {"history": lambda: _history(trials, better, objectives[0], colors)}
+  if any(trial.intermediate_values for trial in complete):
+    pictures["epochs"] = lambda: _epochs([trial for trial in trials if trial.intermediate_values], better, objectives[0], colors)
   if len(parameters) > 1:
     pictures["parallel_coordinates"] = lambda: draw.plot_parallel_coordinate(study, params=parameters, **target)
     pictures["contour"] = lambda: draw.plot_contour(study, params=parameters, **target)
@@ -37,14 +52,72 @@ def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.P
     pictures["importance"] = lambda: draw.plot_param_importances(study, params=parameters, **target)
   if len(objectives) in (2, 3):
     pictures["pareto_front"] = lambda: draw.plot_pareto_front(study, target_names=list(objectives))
-  if any(trial.intermediate_values for trial in complete):
-    pictures["epochs"] = lambda: draw.plot_intermediate_values(study)
   folder.mkdir(parents=True, exist_ok=True)
   with warnings.catch_warnings(), pyplot.rc_context({"font.size": 8}):
     warnings.simplefilter("ignore")  # that Optuna's drawing is experimental, and that an axis has a single value
     for name, plot in pictures.items():
-      _save(plot(), folder / name)
+      axes = plot()
+      _restyle((axes if isinstance(axes, Axes) else axes.flat[0]).figure, colors)
+      _save(axes, folder / name)
   return list(pictures)
+
+
+def _history(trials: Sequence[FrozenTrial], better: Callable, objective: str, colors: Sequence[str]) -> Axes:
+  """Draws what every trial came to, and the best until then."""
+  axes = pyplot.figure().subplots()
+  values = {trial.number: trial.values[0] for trial in trials if trial.state is TrialState.COMPLETE}
+  pruned = {trial.number: trial.intermediate_values[max(trial.intermediate_values)] for trial in _pruned(trials)}
+  axes.scatter(values.keys(), values.values(), s=28, color=colors[0], label="complete", zorder=3)
+  if pruned:
+    axes.scatter(pruned.keys(), pruned.values(), s=28, color=colors[2], marker="x", label="pruned, as it was then")
+  best = list(itertools.accumulate(values.values(), better))
+  axes.step([*values, trials[-1].number], [*best, best[-1]], color=colors[1], where="post", label="the best so far")
+  return _finished(axes, "trial", objective)
+
+
+def _epochs(trials: Sequence[FrozenTrial], better: Callable, objective: str, colors: Sequence[str]) -> Axes:
+  """Draws the curve of every trial; the best one stands out, and a cross ends those that were pruned."""
+  axes = pyplot.figure().subplots()
+  best = better((trial for trial in trials if trial.state is TrialState.COMPLETE), key=lambda trial: trial.values[0])
+  complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial is not best]
+  for kind, label, style in (
+    (complete, "complete", {"color": colors[0], "linewidth": 1}),
+    (_pruned(trials), "pruned", {"color": colors[2], "linewidth": 1, "linestyle": "--"}),
+    ([best], f"the best, trial {best.number}", {"color": colors[1], "linewidth": 2.5}),
+  ):
+    for index, trial in enumerate(kind):
+      epochs, values = zip(*sorted(trial.intermediate_values.items()), strict=True)
+      axes.plot(epochs, values, label="" if index else label, marker="x" if label == "pruned" else "", markevery=[-1], **style)
+  return _finished(axes, "epoch", objective)
+
+
+def _finished(axes: Axes, x: str, y: str) -> Axes:
+  axes.set_xlabel(x)
+  axes.set_ylabel(y)
+  axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
+  axes.grid(axis="y")
+  axes.set_axisbelow(True)
+  axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))  # above, where no trial is
+  return axes
+
+
+def _pruned(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+  return [trial for trial in trials if trial.state is TrialState.PRUNED and trial.intermediate_values]
+
+
+def _restyle(figure: Figure, colors: Sequence[str]) -> None:
+  """Makes the background white, and lines coloured by a value dark: Optuna draws the worst of them in near-white on grey."""
+  map_of_lines = LinearSegmentedColormap.from_list("lines", colors[:2])
+  for axes in figure.axes:
+    axes.set_facecolor("white")
+    for line in (*axes.get_xgridlines(), *axes.get_ygridlines()):
+      line.set_color(_GRID)
+    for spine in axes.spines.values():
+      spine.set_color(_GRID)
+    for collection in axes.collections:
+      if isinstance(collection, LineCollection):
+        least_is_best = collection.get_cmap().name.endswith("_r")
+        collection.set_cmap(map_of_lines.reversed() if least_is_best else map_of_lines)
 
 
 def _parameters(study: optuna.Study, complete: Sequence[optuna.trial.FrozenTrial]) -> list[str]:

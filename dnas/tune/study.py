@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from dnas import __version__
-from dnas.core.config import check, check_name, check_not_negative, check_positive
+from dnas.core.config import check, check_name, check_not_negative, check_positive, named
 from dnas.core.errors import FieldError, InputError
 from dnas.tune.space import SearchSpace
 from dnas.tune.storage import open_storage, wait_for_storage
@@ -42,26 +42,26 @@ class Config:
 
   Attributes:
     trials: how many trials there are, those that are pruned included.
-    sampler: random, tpe, gp (needs PyTorch), cmaes (needs the package cmaes) or nsga2.
+    sampler: what chooses the next trial; gp needs PyTorch, and cmaes the package cmaes.
     startup: random trials before tpe, gp or cmaes begins.
     population: trials in a generation of nsga2.
-    pruner: none, median, successive_halving or hyperband; all but none need a single objective.
+    pruner: what ends a trial early; all but none need a single objective.
     min_epochs: epochs before a trial may be pruned, and the budget of the lowest rung.
     eta: from rung to rung the best of so many trials goes on, for so many times the epochs.
     promote: whether a pruned trial goes on from its checkpoint when later ones put it among the best of its rung, in successive_halving.
-    objectives: what a trial is judged by, with commas between them: accuracy, balanced_accuracy, loss, perplexity, weights, latency.
+    objectives: what a trial is judged by, names with commas between them.
     seed: of the sampler.
   """
 
   trials: int = 20
-  sampler: str = "tpe"
+  sampler: str = named("tpe", lambda: SAMPLERS)
   startup: int = 10
   population: int = 20
-  pruner: str = "none"
+  pruner: str = named("none", lambda: PRUNERS)
   min_epochs: int = 1
   eta: int = 3
   promote: bool = True
-  objectives: str = "accuracy"
+  objectives: str = named("accuracy", lambda: DIRECTIONS)
   seed: int = 0
 
   def __post_init__(self):

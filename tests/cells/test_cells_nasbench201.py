@@ -50,7 +50,7 @@ def test_every_architecture_has_24_neighbours_one_edge_away():
 @pytest.mark.parametrize(
   "text, part",
   [
-    ("", "1 nodes"),
+    ("", "1 node "),
     ("|none~0|+|none~0|none~1|", "2 nodes"),
     (PAPER + "+", "4 nodes"),
     (PAPER.replace("|+|", "+"), "node 1"),

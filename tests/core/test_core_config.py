@@ -8,7 +8,7 @@ import pickle
 import pytest
 
 from dnas.core import config
-from dnas.core.errors import FieldError, InputError
+from dnas.core.errors import FieldError, InputError, counted
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,6 +138,29 @@ def test_checks():
     for bad in (*values, float("nan")):
       with pytest.raises(FieldError, match="^rate is .*; it must be .*\\.$"):
         check(fine=0.5, rate=bad)
+
+
+def test_help_texts_list_the_names_of_a_registry_as_they_are_when_asked():
+  units = ["adam"]
+
+  @dataclasses.dataclass(frozen=True)
+  class Optimizer:
+    """An optimizer.
+
+    Attributes:
+      name: which one.
+    """
+
+    name: str = config.named("adam", lambda: units)
+
+  assert config.help_texts(Optimizer) == {"name": "which one. Known: adam."} and Optimizer() == Optimizer("adam")
+  units.append("sgd")
+  assert config.help_texts(Optimizer) == {"name": "which one. Known: adam, sgd."}
+
+
+def test_one_is_singular():
+  assert [counted(number, "seed") for number in (0, 1, 2, 1000)] == ["0 seeds", "1 seed", "2 seeds", "1,000 seeds"]
+  assert [counted(number, "search", "searches") for number in (1, 2)] == ["1 search", "2 searches"]
 
 
 def test_help_texts_are_the_sentences_of_the_docstrings():

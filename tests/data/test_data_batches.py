@@ -99,7 +99,7 @@ def test_an_evaluation_counts_every_example_once(count: int, batch_size: int):
 
 def test_a_training_batch_larger_than_the_split_names_the_flag():
   split = _split(4)
-  expected = "data.batch_size is 5; there are only 4 examples, so make it 4 or less."
+  expected = "data.batch_size is 5; the split has 4 examples, so make it 4 or less."
   with pytest.raises(FieldError) as shuffled:
     batches.shuffled_batch(split, jnp.arange(4), 0, 5)
   with pytest.raises(FieldError) as drawn:

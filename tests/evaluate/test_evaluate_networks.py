@@ -89,6 +89,18 @@ def test_nothing_compiles_after_the_first_epoch_of_a_training(dataset, compilati
   assert compiled == []
 
 
+@pytest.mark.parametrize("portion", [0.5, 1.0])
+def test_latency_is_measured_with_a_validation_set_and_without(dataset, portion, monkeypatch):
+  data = dataclasses.replace(DATA, train_portion=portion)
+  task = images.RetrainTask(images.Config(epochs=1, drop_path=0.0), NETWORK, data, dataset, CELL, 0)
+  clock, seen, evaluate = iter(range(100)), [], task.evaluate
+  monkeypatch.setattr(images.time, "perf_counter", lambda: next(clock))
+  monkeypatch.setattr(task, "evaluate", lambda state, split: seen.append(len(split)) or evaluate(state, split))
+  state = task.init()
+  examples = len(dataset.train) // 2 if portion < 1 else DATA.eval_batch_size
+  assert task.latency(state) == 1e3 / (examples / DATA.eval_batch_size) and seen == [examples] * 6
+
+
 def test_a_training_refuses_what_it_cannot_do(dataset, tmp_path):
   with pytest.raises(InputError, match="the budget of a proposal is 4 epochs and a full training has 3"):
     training(dataset, tmp_path)(Proposal(CELL, 4))

@@ -7,6 +7,7 @@ from dnas.cells import nasbench201
 from dnas.core.errors import InputError
 from dnas.evaluate import synthetic_table
 from dnas.evaluate.synthetic_table import Config, optimum, planted
+from dnas.search.base import generator
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -22,6 +23,12 @@ def test_the_table_is_a_function_of_its_seed():
   first, second, other = planted(Config(seed=1)), planted(Config(seed=1)), planted(Config(seed=2))
   assert (first.valid(12) == second.valid(12)).all() and (first.valid(12) != other.valid(12)).any()
   assert optimum(Config(seed=1)) != optimum(Config(seed=2))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_optimum_is_no_early_draw_of_a_search_of_the_same_seed(seed: int):
+  best = planted(Config(seed=seed)).genotypes[optimum(Config(seed=seed))]
+  assert best not in [nasbench201.SPACE.sample(generator(seed, draw)) for draw in range(5)]
 
 
 def test_neighbours_are_alike():

@@ -91,7 +91,7 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
     ("search", ["--gdas.start_temperature=5"], "--gdas.start_temperature is 5.0; it does nothing with --method=darts, so leave it out"),
     ("search", ["--method=pc_darts"], "--pc_darts.partial_channels is 4; it must divide the channels of the supernet, 2."),
     ("search", ["--remedies.stop_window=3"], "--remedies.stop_window is 3; it does nothing with the other --remedies flags"),
-    ("search", ["--remedies.stop_ratio=0.75"], "--remedies.stop_ratio is 0.75; it takes 10 diagnoses and there are 0: lower"),
+    ("search", ["--remedies.stop_ratio=0.75"], "--remedies.stop_ratio is 0.75; it takes 10 diagnoses and the search has 0: lower"),
     ("search", ["--remedies.perturbation=noise"], "--remedies.perturbation is noise; did you mean 'none'? It can be adv"),
     ("search", ["--keep_operations=4"], "--keep_operations is 4; it does nothing without --start_from, so leave it out."),
     ("search", ["--keep_operations=9"], "--keep_operations is 9; an edge has 8 operations."),

@@ -73,7 +73,12 @@ def test_more_seeds_and_methods_run_what_is_missing(finished, tmp_path, capsys):
   shutil.copytree(finished, root)
   before = contents(root)
   assert launch(f"--workdir={root}", *TINY, "--methods=random_search,local_search", "--seeds=4") == 0
-  assert "3 of 8 searches are complete" in capsys.readouterr().out
+  assert capsys.readouterr().out.splitlines()[:4] == [
+    "complete: 3 of 8 searches",
+    "running 5 searches in nasbench201, judged by tabular: random_search, local_search",
+    "random_search is complete",
+    "local_search is complete",
+  ]
   after = contents(root)
   assert before.items() < after.items() and len(list(root.rglob("result.json"))) == 11
 

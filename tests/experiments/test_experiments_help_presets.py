@@ -10,9 +10,19 @@ import sys
 
 import pytest
 
+from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
+from dnas.data.datasets import DATASETS
+from dnas.data.text import TEXTS
+from dnas.search.methods import METHODS
 from dnas.search.remedies import Remedies
+from dnas.search.strategies import STRATEGIES
+from dnas.supernet.hypergradients import HYPERGRADIENTS
+from dnas.train.optimizers import SCHEDULES
+from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS
 from experiments import _flags, compare, configs, demo, report, search, train, tune
+from experiments._evaluators import DATASETS as TABLES
+from experiments._evaluators import EVALUATORS
 from experiments.train import Outcome
 
 LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, demo, compare, report, tune)}
@@ -130,6 +140,47 @@ def test_help_lists_every_flag_with_its_default_and_what_it_means(name, flag, ca
   assert seen == {n for n, line in enumerate(lines) if line.startswith("  --")} and max(map(len, lines)) <= 140
   for preset, module in PRESETS.items():
     assert any(line.split()[:1] == [preset] for line in lines) == (module.LAUNCHER == name)
+
+
+@pytest.mark.parametrize(
+  "name, flags", [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()] + [("search", TEXT), ("train", TEXT)]
+)
+def test_help_with_a_preset_or_a_space_shows_its_values(name, flags, capsys):
+  assert LAUNCHERS[name].main([name, *flags, "--help"]) == 0
+  shown = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  --")]
+  config, _, _ = LAUNCHERS[name].parse([name, *flags])
+  told = [(path, value) for one in (_flags.Options(), config) for path, _, value in config_lib.fields(one)]
+  assert shown == [f"--{path}={' '.join(value.split()) if isinstance(value, str) else value}" for path, value in told]
+
+
+@pytest.mark.parametrize("flag", ["--preset=digits_dem", "--preset=digits_demo_retrain", "--space=darts_con"])
+def test_help_with_what_is_not_there_is_refused(flag, capsys):
+  assert search.main(["search", flag, "--help"]) == _flags.BAD_INPUT
+  captured = capsys.readouterr()
+  assert captured.out == "" and captured.err.startswith(f"error: {flag.partition('=')[0]}")
+
+
+REGISTRIES = {
+  "search": {"data.dataset": DATASETS, "space": SPACES, "method": METHODS, "hypergradient": HYPERGRADIENTS},
+  "train": {"data.dataset": DATASETS, "space": SPACES, "train.schedule": SCHEDULES},
+  "compare": {"methods": [*STRATEGIES, *METHODS], "space": configs.IMAGE_SPACES, "evaluator": EVALUATORS, "dataset": TABLES},
+  "tune": {"study.sampler": SAMPLERS, "study.pruner": PRUNERS, "study.objectives": DIRECTIONS, "training.data.dataset": DATASETS},
+}
+
+
+@pytest.mark.parametrize("name", REGISTRIES)
+def test_help_lists_what_is_registered(name, capsys):
+  wrapped = [strategy for strategy in STRATEGIES if strategy not in ("asha", "hyperband")]
+  registries = REGISTRIES[name] | ({"asha.strategy": wrapped, "hyperband.strategy": wrapped} if name == "compare" else {})
+  both = [(("--space=darts_conv",), {}), (TEXT, {"data.dataset": TEXTS})]
+  for flags, changes in both if name in ("search", "train") else [((), {})]:
+    LAUNCHERS[name].main([name, *flags, "--help"])
+    parts = re.split(r"^  --([\w.]+)=.*\n", capsys.readouterr().out, flags=re.MULTILINE)
+    texts = {path: " ".join(text.partition("\n\n")[0].split()) for path, text in zip(parts[1::2], parts[2::2], strict=True)}
+    for path, known in (registries | changes).items():
+      if path in texts:
+        assert texts[path].endswith(f" Known: {', '.join(known)}.") and len(list(known)) > 1, path
+    assert registries.keys() - texts.keys() <= ({"train.schedule"} if flags == TEXT else set())
 
 
 def test_flags_of_all_kinds_reach_the_options():

@@ -2,18 +2,23 @@
 
 import json
 import math
+import re
 import shutil
 
 import jax
+import numpy as np
 import pytest
 from tiny_runs import SEARCH, STEPS, TRAIN, contents, history, launch, lines
 
+from dnas.cells import functional
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
 from dnas.core import genotype as genotypes
+from dnas.core import tree
 from dnas.core.errors import InputError
-from dnas.data import base, synthetic
+from dnas.data import base, datasets, synthetic
 from dnas.report.runs import load_run
 from dnas.search.image_workload import ImageWorkload
+from dnas.supernet.image_supernet import Config, ImageSupernet
 from experiments import train
 
 pytestmark = pytest.mark.xdist_group("experiments_search")  # the tests share the runs of the fixtures
@@ -55,7 +60,7 @@ def test_the_folder_of_a_search_holds_all_of_it(searched):
   names = {"train/loss", "train/accuracy", "valid/loss", "valid/accuracy", "learning_rate"}
   assert all(names <= line.keys() and 0 <= line["valid/accuracy"] <= 1 for line in metrics)
   assert metrics[0]["learning_rate"] == pytest.approx(0.025)
-  assert result["valid/loss"] == metrics[-1]["valid/loss"] and result["genotype"] == (searched / "genotype.json").read_text().strip()
+  assert result["valid/loss"] == metrics[-1]["valid/loss"] and result["genotype"] == json.loads((searched / "genotype.json").read_text())
   for line in lines(searched / "architecture.jsonl"):
     for cell in SPACE.cells:
       assert len(line["mixture"][cell]) == len(SPACE.edges)
@@ -81,6 +86,7 @@ def test_the_same_command_again_changes_nothing(searched, capsys):
   assert launch("search", *SEARCH, f"--workdir={searched}") == 0
   assert contents(searched) == before
   out = capsys.readouterr().out
+  assert "compiling" not in out and "first step" not in out
   assert f"resumed after step {2 * STEPS} of {2 * STEPS}" in out and "found: Genotype(normal=[" in out and f"--genotype={searched}" in out
 
 
@@ -99,12 +105,31 @@ def test_a_new_run_of_the_same_seed_is_the_same_prints_every_epoch_and_opens_no_
   assert history(tmp_path / "run") == history(searched)
   out = capsys.readouterr().out
   assert [f"epoch {epoch}/2" in out for epoch in (1, 2, 3)] == [True, True, False] and "\x1b" not in out
+  data = datasets.load("synthetic")
+  (*shape, channels), rng = data.train.images.shape[1:], np.random.default_rng(0)
+  supernet = ImageSupernet(Config(channels=2, cells=1), SPACE, channels, data.num_classes, rng)
+  begins = f"""synthetic: 256 images of {shape[0]}x{shape[1]}x{channels} to train on and 256 to validate, {data.num_classes} classes
+supernet: 2 channels, 1 cell, {tree.size(functional.split(supernet)[1].weights):,} weights
+search by darts (first_order) in the space darts_conv: 2 epochs of {STEPS} steps
+compiling the first step ...
+the first step took """
+  assert out.startswith(begins)
+  assert re.match(r"\d+\.\d s\nepoch 1/2 .*  entropy \d\.\d{3}, \d+\.\d % of uniform  ", out.removeprefix(begins))
+
+
+def test_retraining_says_at_once_what_runs(searched, tmp_path, capsys):
+  assert launch("train", *TRAIN, f"--genotype={searched}", f"--workdir={tmp_path / 'run'}") == 0
+  weights = json.loads((tmp_path / "run" / "result.json").read_text())["weights"]
+  first, second, third, fourth = capsys.readouterr().out.splitlines()[:4]
+  assert first.startswith("synthetic: 512 images of ") and "to validate" not in first
+  assert second == f"network: 2 channels, 1 cell, {weights:,} weights" and fourth == "compiling the first step ..."
+  assert third == f"training of {searched} in the space darts_conv: 1 epoch of {2 * STEPS} steps"
 
 
 def test_retraining_tests_once(retrained, searched, monkeypatch, capsys):
   result = json.loads((retrained / "result.json").read_text())
   assert 0 <= result["test/accuracy"] <= 1 and result["test/loss"] > 0 and result["weights"] > 0
-  assert result["genotype"] == (retrained / "genotype.json").read_text().strip() == (searched / "genotype.json").read_text().strip()
+  assert result["genotype"] == json.loads((retrained / "genotype.json").read_text()) == json.loads((searched / "genotype.json").read_text())
   assert "test/accuracy" not in lines(retrained / "metrics.jsonl")[0] and not (retrained / "architecture.jsonl").exists()
   before = contents(retrained)
   monkeypatch.setattr(base, "open_test", lambda *_: pytest.fail("the test set was opened again"))

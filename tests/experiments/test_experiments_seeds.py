@@ -26,7 +26,7 @@ def test_every_seed_has_the_folder_of_a_search(searched):
   for name in NAMES:
     metrics, result, files = history(searched / name)
     assert [line["epoch"] for line in metrics] == [1, 2]
-    assert {"genotype.json", "architecture.jsonl"} <= files.keys() and result["genotype"] == files["genotype.json"].strip()
+    assert {"genotype.json", "architecture.jsonl"} <= files.keys() and result["genotype"] == json.loads(files["genotype.json"])
     assert load_run(searched / name).config["seed"] == int(name[-4:])
     assert (searched / name / "pictures").is_dir() and list((searched / name / "tensorboard").iterdir())
     assert (searched / name / "vocabulary.txt").exists()

@@ -61,6 +61,16 @@ def assert_perplexities(numbers, *splits):
   assert not any("accuracy" in name for name in numbers)
 
 
+def test_a_run_says_at_once_what_it_is(searched, tmp_path, capsys):
+  (tmp_path / "cell.txt").write_text((searched / "genotype.json").read_text())
+  assert launch("train", *TEXT_TRAIN, "--train.epochs=1", f"--genotype={tmp_path / 'cell.txt'}", f"--workdir={tmp_path / 'run'}") == 0
+  first, second, third, fourth, fifth = capsys.readouterr().out.splitlines()[:5]
+  steps = lines(tmp_path / "run" / "metrics.jsonl")[0]["step"]
+  assert first.startswith("synthetic_text: 400 words to train on") and second == f"network: {UNITS} units, 430 weights"
+  assert third == f"training of {tmp_path / 'cell.txt'} in the space darts_recurrent: 1 epoch of {steps} steps"
+  assert fourth == "compiling the first step ..." and fifth.startswith("the first step took ")
+
+
 def test_the_folder_of_a_search_holds_all_of_it(searched):
   config = json.loads((searched / "config.json").read_text())
   assert config["launcher"] == "search" and config["config"]["supernet.units"] == UNITS and config["config"]["shared_masks"] is True
@@ -72,7 +82,7 @@ def test_the_folder_of_a_search_holds_all_of_it(searched):
     assert_perplexities(line, "train", "valid")
   assert metrics[0]["step"] >= 49 / 6 and metrics[0]["step"] != metrics[1]["step"] / 2, "columns of 49 words, in windows of 6 words or 3"
   assert result["valid/perplexity"] == metrics[-1]["valid/perplexity"]
-  assert result["genotype"] == (searched / "genotype.json").read_text().strip()
+  assert result["genotype"] == json.loads((searched / "genotype.json").read_text())
   for line in lines(searched / "architecture.jsonl"):
     assert [len(row) for row in line["mixture"]["recurrent"]] == [5] * 36
     assert all(sum(row) == pytest.approx(1, abs=1e-5) for row in line["mixture"]["recurrent"])
@@ -118,7 +128,7 @@ def test_retraining_tests_once_with_the_best_weights(retrained, searched, monkey
   assert averaging == sorted(averaging) and averaging[:2] == [0, 0] and averaging[-1] == 1, "on from the first loss that is no better"
   vocabulary, nodes = 22, 8
   assert result["weights"] == vocabulary * (UNITS + 1) + 2 * UNITS * 2 * UNITS + nodes * UNITS * 2 * UNITS
-  assert result["genotype"] == (retrained / "genotype.json").read_text().strip() == (searched / "genotype.json").read_text().strip()
+  assert result["genotype"] == json.loads((retrained / "genotype.json").read_text()) == json.loads((searched / "genotype.json").read_text())
   assert (retrained / "pictures" / "learning_curves.png").exists() and not (retrained / "architecture.jsonl").exists()
 
   before = contents(retrained)
@@ -154,7 +164,8 @@ def test_a_cell_of_more_nodes_than_the_space_retrains(tmp_path):
   assert launch("train", *TEXT_TRAIN, "--train.epochs=1", "--genotype=ENAS", f"--workdir={tmp_path / 'run'}") == 0
   result = json.loads((tmp_path / "run" / "result.json").read_text())
   assert result["weights"] == 22 * (UNITS + 1) + 2 * UNITS * 2 * UNITS + 11 * UNITS * 2 * UNITS
-  assert parsed(result["genotype"]) == LANGUAGE_GENOTYPES["ENAS"] and result["best/epoch"] == 1 and result["test/perplexity"] < math.inf
+  assert parsed(json.dumps(result["genotype"])) == LANGUAGE_GENOTYPES["ENAS"]
+  assert result["best/epoch"] == 1 and result["test/perplexity"] < math.inf
 
 
 @pytest.mark.parametrize("config", [configs.LanguageSearchConfig(), configs.LanguageTrainConfig()], ids=["search", "train"])

@@ -52,6 +52,7 @@ def values_of(folder):
 def test_a_tuning_of_two_trials(tmp_path):
   assert launch(tmp_path / "two", "--study.trials=2", "--study.sampler=tpe", "--seeds=0") == 0
   trials = json.loads((tmp_path / "two" / "trials.json").read_text())
+  assert (tmp_path / "two" / "trials" / "trial_0000.log").read_text().startswith("synthetic: ")
   assert len(trials) == 2 and all(0 <= trial["values"][0] <= 1 for trial in trials)
 
 
@@ -99,7 +100,10 @@ def test_the_same_command_again_trains_nothing_and_more_trials_are_added(tuned, 
   before = values_of(tuned)
   assert launch(tuned) == 0
   out = capsys.readouterr().out
-  assert "goes on with 4 trials" in out and not re.search(r"^tune +\d", out, re.MULTILINE) and values_of(tuned) == before
+  each = "each trains DARTS_V2 on synthetic for up to 2 epochs"
+  assert out.startswith(f"study 'tune': 4 trials, which random chooses and median ends early; {each}\n")
+  assert "with 2 seeds" in out and "goes on with 4 trials" in out
+  assert not re.search(r"^tune +\d", out, re.MULTILINE) and values_of(tuned) == before
   assert launch(tuned, "--study.trials=5", "--seeds=0") == 0
   assert values_of(tuned)[:4] == before and len(values_of(tuned)) == 5
 

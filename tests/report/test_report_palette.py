@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from dnas.report.palette import operation_color, operation_lines
+from dnas.report.palette import CURVES, operation_color, operation_lines
 
 # Machado, Oliveira and Fernandes (2009), severity 1, on linear RGB.
 VISION = {
@@ -36,9 +36,9 @@ def test_families_are_told_apart(vision):
   assert min(np.linalg.norm(one - two) for one, two in itertools.combinations(labs, 2)) >= 20
 
 
-@pytest.mark.parametrize("name", ("none", *FAMILIES))
-def test_colours_are_legible_on_white(name):
-  assert 1.05 / (XYZ[1] @ linear(operation_color(name)) + 0.05) >= 4.5
+@pytest.mark.parametrize("color", [*map(operation_color, ("none", *FAMILIES)), *CURVES])
+def test_colours_are_legible_on_white(color):
+  assert 1.05 / (XYZ[1] @ linear(color) + 0.05) >= 4.5
 
 
 def test_every_operation_of_a_space_has_a_line_of_its_own(darts, recurrent):

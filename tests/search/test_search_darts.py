@@ -182,6 +182,7 @@ def test_the_record_of_an_epoch(task, states, unbroken):
   for record, steps, rate in zip(records, (states[: records[0]["step"]], states[records[0]["step"] :]), (10.0, 5.5), strict=True):
     metrics = record["metrics"]
     named = ["train/loss", "train/perplexity", "valid/loss", "valid/perplexity", "learning_rate", "skips/recurrent", "entropy/recurrent"]
+    named.append("normalized_entropy")
     assert list(metrics) == named + (["discretized/loss", "discretized/perplexity", "eigenvalue"] if record is records[-1] else [])
     nats, words = (sum(float(metrics[name]) for _, _, metrics in steps) for name in ("nats", "words"))
     assert metrics["train/loss"] == pytest.approx(nats / words, rel=1e-5) and metrics["learning_rate"] == pytest.approx(rate)

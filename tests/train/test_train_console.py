@@ -6,6 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
+from dnas.train import console
 from dnas.train.console import Display, epoch_line
 
 
@@ -22,6 +23,10 @@ from dnas.train.console import Display, epoch_line
     ),
     ({"train/perplexity": 81.26, "valid/perplexity": 1234.5}, "epoch  3/10  train ppl 81.3  valid ppl 1234.5  12.3 s"),
     ({"loss": 2e9, "lr": 1e-5, "arch/entropy": 0.25}, "epoch  3/10  loss 2e+09  lr 1e-05  arch entropy 0.25  12.3 s"),
+    (
+      {"valid/loss": 2.0, "skips/normal": 3.0, "entropy/normal": 2.0, "entropy/reduce": 1.0, "normalized_entropy": 0.7214, "eigenvalue": 1},
+      "epoch  3/10  valid loss 2.000  entropy 1.500, 72.1 % of uniform  12.3 s",
+    ),
     ({"valid/loss": float("nan")}, "epoch  3/10  valid loss nan  12.3 s"),
     ({}, "epoch  3/10  12.3 s"),
   ],
@@ -49,6 +54,21 @@ def show(file, terminal):
 
 
 LINES = [f"epoch 2/3  train loss 1.250  valid {'long' * 20} 2  12.0 s", "[red]as it is[/red] :smile: 12"]
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_the_first_step_is_announced_and_timed_once(monkeypatch, terminal):
+  file, clock = Terminal() if terminal else io.StringIO(), iter([100.0, 158.94])
+  monkeypatch.setattr(console.time, "monotonic", lambda: next(clock))
+  with Display(steps=30, epochs=3, console=Console(file=file, force_terminal=terminal or None, width=60, get_time=lambda: 0.0)) as display:
+    display.compiling()
+    said = file.getvalue()
+    assert terminal or said == "compiling the first step ...\n"
+    for step in (1, 2):
+      display.step(step, 1.5)
+    text = file.getvalue().removeprefix(said)
+  assert text.count("the first step took 58.9 s\n") == 1 and "..." not in text
+  assert terminal or text == "the first step took 58.9 s\n"
 
 
 def test_without_a_terminal_there_are_lines_alone(monkeypatch):

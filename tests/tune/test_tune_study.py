@@ -13,7 +13,10 @@ import tempfile
 import threading
 import time
 
+import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_hex
 from optuna.trial import TrialState
 from tune_toy import EPOCHS, SPACE, Config, address_of, assert_each_once, driver, told
 
@@ -271,7 +274,7 @@ def test_accelerators_are_dealt_out(monkeypatch):
   dealt = executors.environments(4, 0.5)
   assert [one["CUDA_VISIBLE_DEVICES"] for one in dealt] == ["2", "2", "3", "3"] and dealt[0]["XLA_PYTHON_CLIENT_MEM_FRACTION"] == "0.450"
   assert executors.environments(1, 2.0) == [{"CUDA_VISIBLE_DEVICES": "2,3"}] and executors.environments(2, 0.0) == [{}, {}]
-  with pytest.raises(InputError, match=r"pool\.accelerators is 1\.0; 3 workers need 3 and there are 2; give fewer workers"):
+  with pytest.raises(InputError, match=r"pool\.accelerators is 1\.0; the workers need 3 and this machine has 2; give fewer workers"):
     executors.environments(3, 1.0)
 
 
@@ -284,9 +287,22 @@ def test_a_cluster_that_does_not_answer(address, message):
     executors.Config(executor="ray", ray_address=address).open()
 
 
-def test_pictures(tmp_path):
+def test_pictures(tmp_path, monkeypatch):
   run = driver(tmp_path, address_of(tmp_path), study.Config(trials=8, sampler="random", pruner="median"), InProcess())
   run.run()
-  names = plots.save_plots(run.study, ["accuracy"], tmp_path / "pictures")
+  figures, save = {}, plots._save
+  monkeypatch.setattr(plots, "_save", lambda axes, path: (figures.update({path.name: axes}), save(axes, path)))
+  names = plots.save_plots(run.study, ["accuracy"], tmp_path / "pictures", ("#767676", "#004DA8", "#BF5000"))
   assert {"history", "parallel_coordinates", "contour", "importance", "epochs"} <= set(names)
   assert all((tmp_path / "pictures" / f"{name}.{kind}").stat().st_size > 5000 for name in names for kind in ("png", "svg"))
+  (lines,) = (one for one in figures["parallel_coordinates"].figure.axes[0].collections if isinstance(one, LineCollection))
+  for value in (lines.norm.vmin, lines.norm.vmax):
+    red, green, blue, _ = lines.to_rgba(value)
+    assert 0.2126 * red + 0.7152 * green + 0.0722 * blue < 0.5, "dark on the white of every picture"
+  assert {to_hex(figures[name].get_facecolor()) for name in ("history", "epochs", "parallel_coordinates")} == {"#ffffff"}
+  trials = run.study.get_trials(deepcopy=False)
+  values = [trial.values[0] for trial in trials if trial.state is TrialState.COMPLETE]
+  (best,) = figures["history"].lines
+  np.testing.assert_array_equal(best.get_ydata(), [*np.maximum.accumulate(values), max(values)])
+  curves = [line for line in figures["epochs"].lines if line.get_linewidth() > 2]
+  assert len(figures["epochs"].lines) == len(trials) and [line.get_ydata()[-1] for line in curves] == [max(values)]
