@@ -35,6 +35,7 @@ from dnas.train.run_folder import RunFolder
 from dnas.train.stop import StopRequest
 from dnas.tune import engine, executors, plots, study
 from dnas.tune import space as spaces
+from dnas.tune.storage import file_url
 from dnas.tune.study import Config as StudyConfig
 from experiments import _flags, _trial, train
 from experiments.configs import ImageTrainConfig, LanguageTrainConfig
@@ -132,7 +133,7 @@ class Tuning:
     for path in ("test", "data.train_portion", "train.epochs", "seed", "genotype", "space"):
       fits = path not in (entry.path for entry in self.space.parameters)
       check(fits, "search_space", path, "trials would not be comparable; take it out")
-    self.address = study.Address(config.storage or f"sqlite:///{self.root / 'study.db'}", config.study_name, config.patience)
+    self.address = study.Address(config.storage or file_url(self.root / "study.db"), config.study_name, config.patience)
 
   def run_study(self, executor: executors.Executor, settings: StudyConfig, name: str, stop: StopRequest, first: bool) -> optuna.Study:
     """Runs a study of that name to its planned number of trials."""
@@ -266,7 +267,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
   folder.write_result(result)
   print(f"pictures ({', '.join(pictures)}): {folder.pictures}")
   print(f"the best trial again: {result['command']}")
-  print(f"look at the study: optuna-dashboard {'STORAGE' if config.storage else tuning.address.url}")
+  print(f"look at the study: optuna-dashboard {'STORAGE' if config.storage else shlex.quote(tuning.address.url)}")
 
 
 def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, epochs: int) -> dict[str, Any]:
