@@ -22,7 +22,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dnas.cells.nasbench201 import SPACE
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
-from dnas.core import genotype as genotypes
 from dnas.core.config import check_fraction, check_name, check_positive
 from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Evaluation, Proposal
@@ -141,7 +140,8 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
     folder.write_genotype(found.to_json())
     spent = sum(evaluation.cost for _, evaluation in journal)
     outcome = {"valid": rows[-1][1], "test": test, "evaluations": len(journal), "seconds": spent, "incumbents": rows}
-    folder.write_result({"method": method, "seed": seed, "genotype": json.loads(found.to_json()), **outcome})
+    architecture = {"genotype": json.loads(found.to_json()), "notation": judge.space.notation(found)}
+    folder.write_result({"method": method, "seed": seed, **architecture, **outcome})
 
 
 def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
@@ -167,7 +167,7 @@ def _search_by_gradient(
   """Runs a differentiable search, and returns what it found, its score by the evaluator, and what the search took."""
   search.run(search_config(config, method, seed), dataclasses.replace(options, workdir=str(folder / "search"), preset=""), set())
   result = json.loads((folder / "search" / "result.json").read_text())
-  proposal = Proposal(genotypes.parse(result["genotype"], judge.space.name, judge.space.edges_per_node))
+  proposal = Proposal(judge.space.parse(result["genotype"]))
   evaluation = judge(proposal)
   return proposal, Evaluation(evaluation.score, result["seconds"], evaluation.metrics)
 

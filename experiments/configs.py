@@ -172,7 +172,7 @@ class TrainConfig:
   Attributes:
     space: name of the search space, to which random:SEED and DARTS_V2 refer: darts_conv, nasnet or nasbench201 for images, darts_recurrent
       for text.
-    genotype: a published name, the folder of a search, a file with a genotype, or random:SEED.
+    genotype: a published name, the folder of a search, random:SEED, a genotype, or a file with one.
     seed: of initial weights, order or division of the data, augmentation, drop-path and dropout.
     test: whether the test set is opened after the last epoch; a trial of a tuning does not.
   """

@@ -71,13 +71,14 @@ def _finish(
   """Writes, draws and prints what a search ended in; `place` is its folder within the run's."""
   result = task.result(history)
   folder.write_genotype(result.genotype.to_json())
-  folder.write_result({"genotype": result.genotype.to_json(), "seconds": result.cost, **result.metrics})
+  notation = task.space.notation(result.genotype)
+  folder.write_result({"genotype": result.genotype.to_json(), "notation": notation, "seconds": result.cost, **result.metrics})
   save_pictures(folder.path, task.space)
   if task.stops(history):
     print(f"\nstopped early after epoch {len(history)}: the dominant eigenvalue has grown")
   if warning := diagnostics.collapse(task.space, result.genotype):
     print(f"\nwarning: {warning}")
-  print(f"\nfound: {result.genotype}")
+  print(f"\nfound: {notation}")
   print(f"pictures: {folder.path / 'pictures'}")
   retraining = f"{options.preset}_retrain"
   recipe = f"--preset={retraining}" if retraining in _flags.preset_names() else f"--space={config.space}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from dnas.core.genotype import Genotype, from_edge_lists
+from dnas.core.genotype import Genotype
 from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 
@@ -36,7 +36,7 @@ def published(
     normal_concat, reduce_concat: the states that the cell concatenates; all nodes if not given.
   """
   cells = {"normal": (normal, list(normal_concat or space.concat)), "reduce": (reduce, list(reduce_concat or space.concat))}
-  genotype = space.validate(from_edge_lists(space.name, space.edges_per_node, cells, where=name))
+  genotype = space.validate(space.from_lists(cells, where=name))
   return IMAGE_GENOTYPES.register(name)(genotype)
 
 
@@ -50,5 +50,5 @@ def published_recurrent(name: str, space: CellSpace, recurrent: list[tuple[str, 
     concat: the states whose mean is the output; all nodes if not given.
   """
   cells = {"recurrent": (recurrent, list(concat or space.concat))}
-  genotype = space.validate(from_edge_lists(space.name, space.edges_per_node, cells, where=name))
+  genotype = space.validate(space.from_lists(cells, where=name))
   return LANGUAGE_GENOTYPES.register(name)(genotype)

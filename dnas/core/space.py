@@ -4,10 +4,12 @@ import dataclasses
 import functools
 import itertools
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from dnas.core import genotype as genotypes
 from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 
@@ -112,6 +114,30 @@ class CellSpace:
     except (KeyError, ValueError):
       raise InputError(f"{shown(str(genotype))} is no architecture of space '{self.name}'; give one of its own.") from None
     return tuple(values)
+
+  def parse(self, value: str | Mapping[str, Any], where: str = "genotype") -> Genotype:
+    """Reads a genotype of this space, in the forms of `core.genotype.parse` and that of `notation`; `validate` checks it.
+
+    Args:
+      value: text, or an object that was read from JSON; it may name another space.
+      where: how an error names the input.
+
+    Raises:
+      InputError: if the value is no genotype.
+    """
+    return genotypes.parse(value, self.name, self._edges_of_nodes, where)
+
+  def from_lists(self, cells: Mapping[str, tuple[Any, Any]], where: str = "genotype") -> Genotype:
+    """Builds a genotype of this space from edge lists; see `core.genotype.from_lists`."""
+    return genotypes.from_lists(self.name, self._edges_of_nodes, cells, where)
+
+  @property
+  def _edges_of_nodes(self) -> tuple[int, ...]:
+    return tuple(len(sets[0]) for sets in self.wirings)
+
+  def notation(self, genotype: Genotype) -> str:
+    """Returns an architecture in one line as the literature on this space writes it; `parse` reads it back."""
+    return str(genotype)
 
   def sample(self, rng: np.random.Generator) -> Genotype:
     """Draws an architecture: sources of a node without replacement, operations uniformly from the `choices`."""
