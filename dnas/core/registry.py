@@ -16,16 +16,18 @@ class Registry(Generic[T]):
   ... def skip_connect(...): ...
   """
 
-  def __init__(self, kind: str):
-    self.kind = kind
+  def __init__(self, kind: str, check: Callable[[str, T], None] = lambda name, unit: None):
+    """Makes a registry; `check` raises InputError for a unit that does not fit its name."""
+    self.kind, self._check = kind, check
     self._units: dict[str, T] = {}
 
   def register(self, name: str) -> Callable[[T], T]:
-    """Returns a decorator that registers its argument. Raises ValueError if the name is taken."""
+    """Returns a decorator that registers its argument. Raises ValueError if the name is taken, and InputError if the unit does not fit."""
 
     def add(unit: T) -> T:
       if name in self._units:
         raise ValueError(f"{self.kind} '{name}' is registered twice")
+      self._check(name, unit)
       self._units[name] = unit
       return unit
 
