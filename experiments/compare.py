@@ -11,6 +11,7 @@ off, and runs only what is missing; so does one with more seeds or methods. Test
 """
 
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dnas.cells.nasbench201 import SPACE
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.core.config import check_fraction, check_name, check_positive
 from dnas.core.errors import FieldError, InputError
@@ -30,22 +31,14 @@ from dnas.search.methods import METHODS
 from dnas.search.strategies import STRATEGIES
 from dnas.train.run_folder import RunFolder
 from dnas.tune import executors
-from experiments import _flags, _run, search
-from experiments._evaluators import DATASETS, EVALUATORS, Judge, check_settings, make_judge, prepare, search_config
-from experiments.configs import IMAGE_SPACES
-
-_WITH_SETTINGS = [name for name in STRATEGIES if dataclasses.fields(STRATEGIES[name])]
-StrategySettings = dataclasses.make_dataclass(
-  "StrategySettings",
-  [(name, STRATEGIES[name], dataclasses.field(default_factory=STRATEGIES[name])) for name in _WITH_SETTINGS],
-  frozen=True,
-  namespace={"__doc__": "The settings of every strategy that has some."},
-)
+from experiments import _flags, _run, _units, search
+from experiments._evaluators import DATASETS, EVALUATORS, Judge, check_settings, evaluator_names, make_judge, prepare, search_config
 
 
+@config_lib.mounts(STRATEGIES, EVALUATORS)
 @dataclasses.dataclass(frozen=True)
-class CompareConfig(StrategySettings):
-  """What is compared.
+class CompareConfig:
+  """What is compared, and the settings of every strategy that has some.
 
   Attributes:
     methods: names with commas between them, of strategies (random_search, tpe, ...) and of differentiable methods (darts, gdas, ...).
@@ -83,8 +76,8 @@ class CompareConfig(StrategySettings):
       check_name("methods", name, [*STRATEGIES, *METHODS])
     if len(set(self.method_names)) < len(self.method_names):
       raise FieldError("methods", self.methods, "a method is named twice; name each once")
-    check_name("space", self.space, IMAGE_SPACES)
-    check_name("evaluator", self.evaluator, EVALUATORS)
+    check_name("space", self.space, STACKS)
+    check_name("evaluator", self.evaluator, evaluator_names())
     check_name("dataset", self.dataset, DATASETS)
     check_fraction(train_portion=self.train_portion)
     check_positive(epochs=self.epochs, report_epochs=self.report_epochs, seconds=self.seconds, seeds=self.seeds)
@@ -96,14 +89,15 @@ class CompareConfig(StrategySettings):
 
   def strategy(self, method: str) -> object:
     """Returns the settings of a strategy."""
-    return getattr(self, method, None) or STRATEGIES[method]()
+    return config_lib.unit(self, STRATEGIES, method)
 
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns all that the result of one cell depends on, by flag."""
     common = {name: getattr(self, name) for name in _COMMON}
-    settings = search_config(self, method, seed) if method in METHODS else self.strategy(method)
-    own = {f"{method}.{path}": value for path, value in config_lib.flatten(settings).items()}
-    return {"method": method, "seed": seed, **common, **own}
+    own = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
+    own |= {self.evaluator: getattr(self, self.evaluator)} if self.evaluator in config_lib.units(self, EVALUATORS) else {}
+    flat = {f"{name}.{path}": value for name, settings in own.items() for path, value in config_lib.flatten(settings).items()}
+    return {"method": method, "seed": seed, **common, **flat}
 
 
 _COMMON = ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", "training", "search", "train_portion", "seconds")
@@ -184,8 +178,10 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   """Runs what is missing of a comparison."""
   for path in sorted(given):
     component = path.partition(".")[0]
-    if component in STRATEGIES and component not in config.method_names:
+    if component in config_lib.units(config, STRATEGIES) and component not in config.method_names:
       raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --methods={config.methods}, so leave it out")
+    if component in config_lib.units(config, EVALUATORS) and component != config.evaluator:
+      raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --evaluator={config.evaluator}, so leave it out")
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   check_settings(config)
@@ -197,7 +193,13 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     else:
       config.strategy(method).on(SPACES[config.space])
   cells = [(method, seed) for method in config.method_names for seed in range(config.seeds)]
-  missing = [cell for cell in cells if not (cell_folder(root, config, *cell) / "result.json").exists()]
+  missing = []
+  for cell in cells:
+    path = cell_folder(root, config, *cell)
+    if (path / "result.json").exists():
+      RunFolder.open(path, "compare", config.of_cell(*cell)).close()  # raises if it is of other settings
+    else:
+      missing.append(cell)
   if len(missing) < len(cells):
     print(f"{len(cells) - len(missing)} of {len(cells)} searches are complete")
   _run.prepare(options)
@@ -205,7 +207,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     prepare(config, options, root, config.seeds)
   _run_all(config, options, missing)
   print(f"{len(cells)} searches, each of {config.seconds:,.0f} accelerator seconds, in {options.workdir}")
-  print(f"report them: python -m experiments.report --workdir={options.workdir}")
+  print(f"report them: {_flags.command('report', {'workdir': options.workdir})}")
 
 
 def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[str, int]]) -> None:
@@ -223,7 +225,7 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
       for job in jobs:
         bar.advance(task, run_cells(config, options, *job))
       return
-    with config.pool.open() as executor:
+    with config.pool.open(functools.partial(_units.load, _units.to_import())) as executor:
       for done in executors.run_all(executor, [(run_cells, config, options, *job) for job in jobs]):
         if done is not None:
           bar.advance(task, done[1])

@@ -81,8 +81,9 @@ def _finish(
   print(f"\nfound: {notation}")
   print(f"pictures: {folder.path / 'pictures'}")
   retraining = f"{options.preset}_retrain"
-  recipe = f"--preset={retraining}" if retraining in _flags.preset_names() else f"--space={config.space}"
-  print(f"retrain it: python -m experiments.train {recipe} --genotype={options.workdir.rstrip('/')}{place} --workdir=FOLDER")
+  recipe = {"preset": retraining} if retraining in _flags.preset_names() else {"space": config.space}
+  retrain = recipe | {"genotype": f"{options.workdir.rstrip('/')}{place}", "workdir": "FOLDER"}
+  print(f"retrain it: {_flags.command('train', retrain)}")
   return result
 
 

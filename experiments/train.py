@@ -28,7 +28,7 @@ from dnas.data import base
 from dnas.report.plots import save_pictures
 from dnas.train import loop
 from experiments import _flags, _image, _language, _run
-from experiments.configs import NASBENCH201_TRAIN, TEXT_SPACES, ImageTrainConfig, LanguageTrainConfig
+from experiments.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
 
 
 def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
@@ -41,7 +41,7 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
   Raises:
     InputError: if there is none, or it is no network of its space.
   """
-  space, is_text = SPACES[space_name], space_name in TEXT_SPACES
+  space, is_text = SPACES[space_name], is_of_text(space_name)
   known, others = (_language.GENOTYPES, _image.GENOTYPES) if is_text else (_image.GENOTYPES, _language.GENOTYPES)
   if text in known:
     return known[text]
@@ -77,17 +77,17 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
 
 def _checked(found: Genotype, where: str, space_name: str) -> Genotype:
   """Returns a genotype that was read. Raises InputError if it is no network of its space, or that is of another kind of data."""
-  is_text = space_name in TEXT_SPACES
+  is_text = is_of_text(space_name)
   if found.space not in SPACES:
     raise InputError(f"{where}: {unknown_name('space', found.space, SPACES)}")
-  if (found.space in TEXT_SPACES) != is_text:
+  if is_of_text(found.space) != is_text:
     raise _of_the_other_half(f"{where} holds", found, space_name)
   operations = tuple(name for name in SPACES[found.space].operations if name != NONE) if is_text else None
   return SPACES[found.space].validate(found, operations, where=where)
 
 
 def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputError:
-  mend = f"give --space={found.space} or a preset for {'text' if found.space in TEXT_SPACES else 'images'}"
+  mend = f"give --space={found.space} or a preset for {'text' if is_of_text(found.space) else 'images'}"
   return InputError(f"{what} a cell of the space '{found.space}' and this training is of '{space_name}'; {mend}.")
 
 

@@ -15,6 +15,7 @@ Look at the study while it runs: optuna-dashboard sqlite:///WORKDIR/study.db
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import shlex
@@ -37,7 +38,7 @@ from dnas.tune import engine, executors, plots, study
 from dnas.tune import space as spaces
 from dnas.tune.storage import file_url
 from dnas.tune.study import Config as StudyConfig
-from experiments import _flags, _trial, train
+from experiments import _flags, _trial, _units, train
 from experiments.configs import ImageTrainConfig, LanguageTrainConfig
 
 
@@ -221,8 +222,7 @@ def command_of(tuning: Tuning, trial: FrozenTrial) -> str:
   config = _trial.config_of(tuning.trial_training, engine.point_of(trial), tuning.root / "best")
   default = LanguageTrainConfig() if isinstance(config, LanguageTrainConfig) else ImageTrainConfig()
   changed = {path: value for path, value in config_lib.flatten(config).items() if config_lib.flatten(default)[path] != value}
-  space = {"space": config.space} | changed
-  return "python -m experiments.train " + " ".join(shlex.quote(f"--{path}={value}") for path, value in space.items()) + " --workdir=FOLDER"
+  return _flags.command("train", {"space": config.space} | changed | {"workdir": "FOLDER"})
 
 
 def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, given: set[str]) -> None:
@@ -236,7 +236,7 @@ def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, g
   flat = config_lib.flatten(config)
   with RunFolder.open(tuning.root, "tune", flat, _MAY_CHANGE) as folder, StopRequest(lambda text: print(text, flush=True)) as stop:
     try:
-      with config.pool.open() as executor:
+      with config.pool.open(functools.partial(_units.load, _units.to_import())) as executor:
         _run(tuning, folder, executor, stop)
     except engine.Stopped:
       raise Stopped(f"stopped as requested; the same command goes on with the trials in {tuning.root}.") from None

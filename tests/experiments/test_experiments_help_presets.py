@@ -30,7 +30,7 @@ IMAGE_CHOICES, TEXT_CHOICES = {"data.dataset": "cifar100"}, {"data.level": "char
 
 
 def is_text(config):
-  return getattr(getattr(config, "training", config), "space", "") in configs.TEXT_SPACES
+  return configs.is_of_text(getattr(getattr(config, "training", config), "space", ""))
 
 
 def other(path, kind, value, of_text):
