@@ -64,7 +64,8 @@ def retrain(preset: str, name: str, genotype: str, root: pathlib.Path, options: 
   """
   folder = root / name.replace(" ", "_")
   own = [f"--genotype={genotype}", f"--workdir={folder}", f"--compilation_cache={options.compilation_cache}"]
-  own += [f"--compilation_cache_gb={options.compilation_cache_gb}", f"--imports={','.join(_units.to_import())}"]
+  own += [f"--compilation_cache_gb={options.compilation_cache_gb}"]
+  own += [f"--imports={','.join(_units.to_import())}"] if _units.to_import() else []
   command = [sys.executable, "-m", "experiments.train", f"--preset={preset}", *own]
   done = subprocess.run(command, capture_output=True, text=True)
   if done.returncode:
