@@ -45,8 +45,11 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
     raise FieldError("start_from", config.start_from, "give the folder of a search on images that has come to its end")
   try:
     before = config_lib.replace(config, {"start_from": "", "keep_operations": 0})
-    before = config_lib.replace(before, {path: run.config[path] for path in config_lib.flatten(before)})
-  except (KeyError, InputError):
+    before = config_lib.replace(before, {path: run.config[path] for path in config_lib.flatten(before) if path in run.config})
+    whole = before.recorded().keys() <= run.config.keys()
+  except InputError:
+    whole = False
+  if not whole:
     raise FieldError("start_from", config.start_from, "it holds a search of another version of this program; begin anew") from None
   for field in ("space", "supernet"):
     if getattr(before, field) != getattr(config, field):

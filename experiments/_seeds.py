@@ -5,7 +5,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from dnas.core import config as config_lib
 from dnas.search.seeds import SeedsTask
 from dnas.train.loop import EpochRecord
 from dnas.train.run_folder import RunFolder
@@ -42,7 +41,7 @@ class SeedFolders:
       folders, writers = [], []
       for config in configs:
         path = folder.path / f"seed_{config.seed:04d}"
-        folders.append(stack.enter_context(RunFolder.open(path, "search", config_lib.flatten(config))))
+        folders.append(stack.enter_context(RunFolder.open(path, "search", config.recorded())))
         for name, text in kept.items():
           folders[-1].keep(name, text)
         writers.append(stack.enter_context(contextlib.closing(TensorBoardWriter(path / "tensorboard", purge_step=0))))

@@ -94,10 +94,10 @@ class CompareConfig:
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns all that the result of one cell depends on, by flag."""
     common = {name: getattr(self, name) for name in _COMMON}
-    own = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
-    own |= {self.evaluator: getattr(self, self.evaluator)} if self.evaluator in config_lib.units(self, EVALUATORS) else {}
-    flat = {f"{name}.{path}": value for name, settings in own.items() for path, value in config_lib.flatten(settings).items()}
-    return {"method": method, "seed": seed, **common, **flat}
+    own = {method: search_config(self, method, seed).recorded() if method in METHODS else config_lib.flatten(self.strategy(method))}
+    if self.evaluator in config_lib.units(self, EVALUATORS):
+      own[self.evaluator] = config_lib.flatten(getattr(self, self.evaluator))
+    return {"method": method, "seed": seed, **common} | {f"{name}.{path}": one for name, flat in own.items() for path, one in flat.items()}
 
 
 _COMMON = ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", "training", "search", "train_portion", "seconds")

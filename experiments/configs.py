@@ -4,11 +4,13 @@ A search and a training have one configuration for images and one for text, whic
 """
 
 import dataclasses
+from typing import Any
 
 from dnas.cells.language_model import Config as LanguageModelConfig
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_name, check_positive
+from dnas.core.registry import is_foreign
 from dnas.data import datasets
 from dnas.data.base import Config as DataConfig
 from dnas.data.text import TEXTS
@@ -56,6 +58,16 @@ class SearchConfig:
     check_name("method", self.method, METHODS)
     if self.hypergradient:
       check_name("hypergradient", self.hypergradient, HYPERGRADIENTS)
+
+  def recorded(self) -> dict[str, Any]:
+    """Returns the flattened configuration as a run keeps it.
+
+    The settings of others' units that are not chosen are left out: what registers them may come to register more, and the run goes on.
+    """
+    chosen = self.method, self.hypergradient_name
+    named = {name: registry[name].__module__ for registry in (METHODS, HYPERGRADIENTS) for name in registry}
+    idle = [name for name, module in named.items() if is_foreign(module) and name not in chosen]
+    return {path: value for path, value in config_lib.flatten(self).items() if path.partition(".")[0] not in idle}
 
   def make_method(self) -> DifferentiableMethod:
     """Returns the chosen method with its settings."""

@@ -37,7 +37,7 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config)
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
-  with _run.open_folder(options, "search", config_lib.flatten(config), parts) as folder:
+  with _run.open_folder(options, "search", config.recorded(), parts) as folder:
     if config.num_seeds == 1:
       position = _run.run(task, folder, options, task.stops)
       _finish(task, position.history, folder, config, options)

@@ -55,7 +55,12 @@ _OURS = ("dnas", "experiments", "benchmarks")
 
 def foreign_modules() -> tuple[str, ...]:
   """Returns the names of the modules of others that have registered units, in the order of their first unit: a run may depend on them."""
-  return tuple(name for name in _MODULES if name.partition(".")[0] not in _OURS)
+  return tuple(name for name in _MODULES if is_foreign(name))
+
+
+def is_foreign(module: str) -> bool:
+  """Returns whether a module is none of this project."""
+  return module.partition(".")[0] not in _OURS
 
 
 def _caller() -> str:

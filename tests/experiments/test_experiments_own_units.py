@@ -56,6 +56,24 @@ def test_another_value_is_refused_and_the_units_may_be_imported(searched):
   assert same.returncode == 0 and "resumed after step 8 of 8" in same.stdout, same.stderr
 
 
+def test_a_search_goes_on_when_more_is_registered(tmp_path, searched):
+  folder, _ = searched
+  script = tmp_path / "more_units.py"
+  more = SCRIPT.read_text().replace('if __name__ == "__main__":', MORE + '\n\nif __name__ == "__main__":')
+  script.write_text(more)
+  flags = (f"--imports={script}", cache_flag(), f"--workdir={folder}", *SEARCH, *METHOD, "--own_method.penalty=5")
+  done = run("-m", "experiments.search", *flags)
+  assert done.returncode == 0 and "resumed after step 8 of 8" in done.stdout, done.stderr
+
+
+MORE = """
+@METHODS.register("another_method")
+@dataclasses.dataclass(frozen=True)
+class Another(DifferentiableMethod):
+  strength: float = 1.0
+"""
+
+
 def test_the_printed_command_retrains_a_cell_of_own_operations(searched, tmp_path):
   folder, out = searched
   (command,) = re.findall("^retrain it: (.*)$", out, re.MULTILINE)

@@ -1,5 +1,6 @@
 """Operations of plain `nnx` modules and spaces of other forms, registered by a user: in supernets, derived networks and searches."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import own_units
 import pytest
+from flax import nnx
 from own_units import ONE_INPUT, ONE_TYPE, PLAIN
 
 from dnas.cells import functional
@@ -15,6 +17,7 @@ from dnas.cells.image_stack import ImageStack
 from dnas.cells.nasbench201_stack import ResidualStack
 from dnas.cells.operations import OperationStack
 from dnas.cells.registries import SPACES, STACKS
+from dnas.compiler.functions import Loss
 from dnas.core.errors import InputError
 from dnas.data import base, datasets
 from dnas.evaluate import weight_sharing
@@ -90,6 +93,57 @@ def test_a_module_that_returns_another_shape_is_refused():
   message = r"operation 'of_another_shape' maps \(1, 4, 6, 6, 3\) to \(1, 4, 6, 6, 4\); at stride 1 it must return \(1, 4, 6, 6, 3\)\."
   with pytest.raises(InputError, match=message):
     call(network, variables, IMAGES, True)
+
+
+class Chain(nnx.Module):
+  """Three stacks of all plain operations, one after the other, each called edge by edge where a function is cut."""
+
+  def __init__(self):
+    rng = np.random.default_rng(0)
+    self.stacks = nnx.List([OperationStack(tuple(PLAIN), E, C, 1, True, rng) for _ in range(3)])
+
+  def __call__(self, x, train):
+    for stack in self.stacks:
+      own = [jnp.full((1,), 0.1 + edge) for edge in range(E)]
+      x = sum(functional.call_stack(stack, own, x, train=train, function=_weighted))
+    return x
+
+
+def _weighted(stack, own, x, train):
+  total = sum(stack(x, train).values())
+  return [own[edge] * jnp.tanh(total[edge]) for edge in range(len(own))]
+
+
+@pytest.mark.parametrize("product", [False, True], ids=["gradient", "Hessian product"])
+def test_functions_that_are_cut_compute_the_same(product):
+  network, variables = functional.split(Chain())
+
+  def loss(weights, stats, x):
+    output, stats = functional.apply(network, functional.Variables(weights, stats), x, train=True)
+    return jnp.square(output).mean(), stats
+
+  arguments = (variables.weights, variables.stats, IMAGES)
+  with marks_are_used() as used:
+    if product:
+      direction = jax.tree.map(jnp.ones_like, variables.weights)
+      found = Loss(loss, (0,)).hessian_product(along=0)(*arguments, direction)[0]
+      gradient = jax.grad(lambda weights: loss(weights, *arguments[1:])[0])
+      expected = jax.jit(lambda weights, direction: jax.jvp(gradient, (weights,), (direction,))[1])(variables.weights, direction)
+    else:
+      found = Loss(loss, (0,)).gradient((0,))(*arguments)
+      expected = jax.jit(jax.value_and_grad(loss, (0,), has_aux=True))(*arguments)
+  assert used
+  for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(one, other, rtol=2e-3, atol=1e-5)
+
+
+@contextlib.contextmanager
+def marks_are_used():
+  """A list of what was called edge by edge, complete when it is left."""
+  used, original = [], functional._taken_apart
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(functional, "_taken_apart", lambda *arguments: (used.append(arguments), original(*arguments))[1])
+    yield used
 
 
 @functools.cache
