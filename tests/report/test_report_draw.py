@@ -87,7 +87,7 @@ def check_clean(figure):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_cells_are_complete_and_clean(name):
-  genotype = parse(PUBLISHED[name], "darts", 2)
+  genotype = parse(PUBLISHED[name], "darts", [2])
   figure = draw_genotype(genotype, title=name)
   check_content(genotype, figure)
   check_clean(figure)
