@@ -14,6 +14,7 @@ from dnas.core.config import check, check_name
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
+from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 from dnas.data import datasets
 from dnas.evaluate import base, nasbench201_formats, synthetic_table
@@ -75,7 +76,7 @@ def make_judge(config: ComparisonSettings, options: _flags.Options, folder: path
   Raises:
     InputError: if the data or presets of the evaluator cannot be used.
   """
-  return Judge(SPACES[config.space], EVALUATORS[config.evaluator](config, options, folder, seed), *_reporter(config, options, folder, seed))
+  return Judge(SPACES[config.space], _maker(config)(config, options, folder, seed), *_reporter(config, options, folder, seed))
 
 
 def check_settings(config: ComparisonSettings) -> None:
@@ -92,7 +93,7 @@ def check_settings(config: ComparisonSettings) -> None:
   if config.evaluator == "weight_sharing":
     mend = "weight sharing takes its supernet and its data from a preset of experiments.search; name one"
     check(bool(config.search), "search", "''", mend)
-  elif not tabular:
+  elif config.evaluator == "training" or config.evaluator in PROXIES:
     mend = f"the evaluator {config.evaluator} takes its networks and data from a preset of experiments.train; name one"
     check(bool(config.training), "training", "''", mend)
   if _has_table(config):
@@ -199,10 +200,24 @@ def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder:
   return WeightSharing(task, position.state.weights, position.seconds)
 
 
-EVALUATORS: dict[str, Callable[[ComparisonSettings, _flags.Options, pathlib.Path, int], base.Evaluator]] = {
-  "tabular": _tabular,
-  "training": _training,
-  "weight_sharing": _weight_sharing,
-  **{name: functools.partial(_zero_cost, proxy=name) for name in PROXIES},
-}
-"""Name to a function that makes the evaluator of a search; to add one, write it here."""
+MakeEvaluator = Callable[[ComparisonSettings, _flags.Options, pathlib.Path, int], base.Evaluator]
+"""(comparison, options of the launcher, folder of the search, its seed) to the evaluator of a search."""
+
+EVALUATORS: Registry[MakeEvaluator | type[MakeEvaluator]] = Registry("evaluator")
+"""Name to a function that makes the evaluator of a search, or to a dataclass of settings that is one. Every zero-cost proxy is one too."""
+
+EVALUATORS.register("tabular")(_tabular)
+EVALUATORS.register("training")(_training)
+EVALUATORS.register("weight_sharing")(_weight_sharing)
+
+
+def evaluator_names() -> tuple[str, ...]:
+  """Returns the names of all evaluators."""
+  return (*EVALUATORS, *PROXIES)
+
+
+def _maker(config: ComparisonSettings) -> MakeEvaluator:
+  if config.evaluator not in EVALUATORS:
+    return functools.partial(_zero_cost, proxy=config.evaluator)
+  maker = EVALUATORS[config.evaluator]
+  return config_lib.unit(config, EVALUATORS, config.evaluator) if isinstance(maker, type) else maker

@@ -7,6 +7,7 @@ import importlib
 import math
 import pkgutil
 import re
+import shlex
 import sys
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from dnas.core import config as config_lib
 from dnas.core import devices
 from dnas.core.errors import FieldError, InputError, first_line
 from dnas.train.loop import NonFiniteLoss, Stopped
-from experiments import presets
+from experiments import _units, presets
 
 C = TypeVar("C")
 
@@ -36,6 +37,8 @@ class Options:
   Attributes:
     workdir: folder of the run; the same command again resumes it.
     preset: name of a published or demonstration configuration, on top of which the other flags count.
+    imports: modules of your own, such as my_units.py or package.module, with commas between them, which register operations, spaces,
+      methods or others; every setting of theirs is then a flag.
     save_every_steps: steps between checkpoints within an epoch; 0 saves at the ends of epochs alone.
     keep_checkpoints: how many checkpoints to keep.
     compilation_cache: folder in which compiled programs are kept between runs; 'none' keeps none.
@@ -51,6 +54,7 @@ class Options:
 
   workdir: str = ""
   preset: str = ""
+  imports: tuple[str, ...] = ()
   save_every_steps: int = 200
   keep_checkpoints: int = 2
   compilation_cache: str = "~/.cache/dnas/compilation"
@@ -96,8 +100,10 @@ class Launcher(Generic[C]):
 
   def main(self, argv: Sequence[str]) -> int:
     """Parses `argv` (with the program's name first), runs, and returns the exit status."""
+    _units.refuse_while_importing()
     try:
       if any(argument.partition("=")[0] in _HELP for argument in argv[1:]):
+        _units.load(_ahead(argv, "imports")["imports"])
         print(self.help(argv))
         return 0
       config, options, given = self.parse(argv)
@@ -119,6 +125,7 @@ class Launcher(Generic[C]):
 
   def parse(self, argv: Sequence[str]) -> tuple[C, Options, set[str]]:
     """Returns configuration, options, and the paths of the configuration fields given as flags. Raises InputError."""
+    _units.load(_ahead(argv, "imports")["imports"])
     values, base = flags.FlagValues(), self._base(argv)
     paths = self._define(values, base)
     option_paths = self._define(values, Options())
@@ -141,17 +148,12 @@ class Launcher(Generic[C]):
       InputError: for an unknown preset, or a space that is unknown or not of the preset's kind; whatever other flags there are, since they
         are no flags of another configuration.
     """
-    values = flags.FlagValues()
-    for name in ("preset", "space"):
-      flags.DEFINE_string(name, "", "", flag_values=values)
-    with contextlib.suppress(flags.Error, ValueError):  # the full parse complains
-      values(list(argv), known_only=True)
-    preset, space = values["preset"].value, values["space"].value
-    base = load_preset(preset, self.name) if preset else self._by_space.get(space, self._default)
+    preset, space = _ahead(argv, "preset", "space").values()
+    base = load_preset(preset, self.name) if preset else config_lib.with_units(self._by_space.get(space, self._default))
     return config_lib.replace(base, {"space": space}) if space and self._by_space else base
 
   def _unknown_flag(self, name: str, base: C, known: Sequence[str]) -> str:
-    for config in (self._default, *self._by_space.values()):
+    for config in self._configs():
       if name in (path for path, _, _ in config_lib.fields(config)):
         return f"--{name} is not a flag with --space={base.space}; it is one with --space={config.space} or a preset of that kind."
     return _unknown_flag(name, known)
@@ -164,6 +166,9 @@ class Launcher(Generic[C]):
       flags.DEFINE_flag(flag, values)
       paths.append(path)
     return paths
+
+  def _configs(self) -> list[C]:
+    return [config_lib.with_units(config) for config in (self._default, *self._by_space.values())]
 
   def help(self, argv: Sequence[str]) -> str:
     """Returns the help text: what the launcher does, its presets, and its flags by component with defaults.
@@ -180,7 +185,7 @@ class Launcher(Generic[C]):
     lines += _listed("Flags of every launcher", _told(Options()))
     if base is not self._default:
       return "\n".join(lines + _listed("Configuration, with the values of this preset or space", _told(base)))
-    configs = (self._default, *self._by_space.values())
+    configs = self._configs()
     common = _common([_told(config) for config in configs])
     lines += _listed("Configuration", common)
     for index, config in enumerate(configs if self._by_space else ()):
@@ -200,8 +205,8 @@ class _Parser(flags.ArgumentParser):
 
   def parse(self, argument: Any) -> Any:
     """Returns the value. Raises ValueError."""
-    if self._kind == _NUMBERS:
-      return argument if isinstance(argument, tuple) else self._numbers(argument)
+    if self._kind in _LISTS:
+      return argument if isinstance(argument, tuple) else self._list(argument)
     if isinstance(argument, self._kind) and (self._kind is not float or math.isfinite(argument)):
       return argument
     try:
@@ -212,17 +217,38 @@ class _Parser(flags.ArgumentParser):
       raise ValueError(_MENDS[self._kind]) from None
     return value
 
-  def _numbers(self, argument: str) -> tuple[int, ...]:
+  def _list(self, argument: str) -> tuple[int, ...] | tuple[str, ...]:
     try:
-      return tuple(int(part) for part in argument.split(",") if part.strip())
+      return tuple(_LISTS[self._kind](part) for part in argument.split(",") if part.strip())
     except ValueError:
       raise ValueError("give whole numbers with commas between them") from None
 
 
-_NUMBERS = tuple[int, ...]
+_LISTS = {tuple[int, ...]: int, tuple[str, ...]: str.strip}
 
 _WORDS = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
 _MENDS = {int: "give a whole number", float: "give a finite number", bool: "give true or false"}
+
+
+def _ahead(argv: Sequence[str], *names: str) -> dict[str, Any]:
+  """Returns the values of some flags before all others are known; `imports` as a list."""
+  values = flags.FlagValues()
+  for name in names:
+    (flags.DEFINE_list if name == "imports" else flags.DEFINE_string)(name, "", "", flag_values=values)
+  with contextlib.suppress(flags.Error, ValueError):  # the full parse complains
+    values(list(argv), known_only=True)
+  return {name: values[name].value for name in names}
+
+
+def command(launcher: str, values: Mapping[str, Any]) -> str:
+  """Returns the command of a launcher with flags, for a shell; with the modules that register units of others."""
+  imports = ",".join(_units.to_import())
+  words = [f"--{name}={_text_of(value)}" for name, value in {**values, **({"imports": imports} if imports else {})}.items()]
+  return " ".join([f"python -m experiments.{launcher}", *map(shlex.quote, words)])
+
+
+def _text_of(value: Any) -> str:
+  return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def require_one_process(options: Options) -> None:
@@ -259,7 +285,7 @@ def load_preset(name: str, launcher: str) -> Any:
   preset = _preset(name)
   if preset.LAUNCHER != launcher:
     raise InputError(f"--preset={name} is for experiments.{preset.LAUNCHER} and this is experiments.{launcher}; run that one.")
-  return preset.CONFIG
+  return config_lib.with_units(preset.CONFIG)
 
 
 def _preset(name: str) -> Any:

@@ -49,8 +49,11 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
   try:
     before = config_lib.replace(config, {"start_from": "", "keep_operations": 0})
     written = config_lib.defaults(before) | run.config
-    before = config_lib.replace(before, {path: written[path] for path in config_lib.flatten(before)})
-  except (KeyError, InputError):
+    before = config_lib.replace(before, {path: written[path] for path in config_lib.flatten(before) if path in written})
+    whole = before.recorded().keys() <= written.keys()
+  except InputError:
+    whole = False
+  if not whole:
     raise FieldError("start_from", config.start_from, "it holds a search of another version of this program; begin anew") from None
   for field in ("space", "without", "supernet"):
     if getattr(before, field) != getattr(config, field):

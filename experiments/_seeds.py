@@ -42,8 +42,7 @@ class SeedFolders:
       folders, writers = [], []
       for config in configs:
         path = folder.path / f"seed_{config.seed:04d}"
-        flat, defaults = config_lib.flatten(config), config_lib.defaults(config)
-        folders.append(stack.enter_context(RunFolder.open(path, "search", flat, defaults=defaults)))
+        folders.append(stack.enter_context(RunFolder.open(path, "search", config.recorded(), defaults=config_lib.defaults(config))))
         for name, text in kept.items():
           folders[-1].keep(name, text)
         writers.append(stack.enter_context(contextlib.closing(TensorBoardWriter(path / "tensorboard", purge_step=0))))

@@ -12,6 +12,7 @@ off, and runs only what is missing; so does one with more seeds or methods. Test
 
 import collections
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -22,9 +23,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from dnas.cells.nasbench201 import SPACE
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
-from dnas.core import genotype as genotypes
 from dnas.core.config import check_fraction, check_name, check_positive, named
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.records import Evaluation, Proposal
@@ -33,22 +33,14 @@ from dnas.search.methods import METHODS
 from dnas.search.strategies import STRATEGIES
 from dnas.train.run_folder import RunFolder
 from dnas.tune import executors
-from experiments import _flags, _run, search
-from experiments._evaluators import DATASETS, EVALUATORS, Judge, check_settings, make_judge, prepare, search_config
-from experiments.configs import IMAGE_SPACES
-
-_WITH_SETTINGS = [name for name in STRATEGIES if dataclasses.fields(STRATEGIES[name])]
-StrategySettings = dataclasses.make_dataclass(
-  "StrategySettings",
-  [(name, STRATEGIES[name], dataclasses.field(default_factory=STRATEGIES[name])) for name in _WITH_SETTINGS],
-  frozen=True,
-  namespace={"__doc__": "The settings of every strategy that has some."},
-)
+from experiments import _flags, _run, _units, search
+from experiments._evaluators import DATASETS, EVALUATORS, Judge, check_settings, evaluator_names, make_judge, prepare, search_config
 
 
+@config_lib.mounts(STRATEGIES, EVALUATORS)
 @dataclasses.dataclass(frozen=True)
-class CompareConfig(StrategySettings):
-  """What is compared.
+class CompareConfig:
+  """What is compared, and the settings of every strategy that has some.
 
   Attributes:
     methods: names with commas between them, of strategies and of differentiable methods.
@@ -68,7 +60,7 @@ class CompareConfig(StrategySettings):
   """
 
   methods: str = named("random_search,regularized_evolution,reinforce,tpe", lambda: [*STRATEGIES, *METHODS])
-  space: str = named(SPACE.name, lambda: IMAGE_SPACES)
+  space: str = named(SPACE.name, lambda: STACKS)
   evaluator: str = named("tabular", lambda: EVALUATORS)
   table: str = "synthetic"
   dataset: str = named("cifar10", lambda: DATASETS)
@@ -86,8 +78,8 @@ class CompareConfig(StrategySettings):
       check_name("methods", name, [*STRATEGIES, *METHODS])
     if len(set(self.method_names)) < len(self.method_names):
       raise FieldError("methods", self.methods, "a method is named twice; name each once")
-    check_name("space", self.space, IMAGE_SPACES)
-    check_name("evaluator", self.evaluator, EVALUATORS)
+    check_name("space", self.space, STACKS)
+    check_name("evaluator", self.evaluator, evaluator_names())
     check_name("dataset", self.dataset, DATASETS)
     check_fraction(train_portion=self.train_portion)
     check_positive(epochs=self.epochs, report_epochs=self.report_epochs, seconds=self.seconds, seeds=self.seeds)
@@ -99,7 +91,7 @@ class CompareConfig(StrategySettings):
 
   def strategy(self, method: str) -> object:
     """Returns the settings of a strategy."""
-    return getattr(self, method, None) or STRATEGIES[method]()
+    return config_lib.unit(self, STRATEGIES, method)
 
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns all that the result of one cell depends on, by flag."""
@@ -111,8 +103,13 @@ class CompareConfig(StrategySettings):
     return self._settings(method, seed, config_lib.defaults)
 
   def _settings(self, method: str, seed: int, flat: Callable[[object], dict[str, object]]) -> dict[str, object]:
-    settings = search_config(self, method, seed) if method in METHODS else self.strategy(method)
-    return {f"{method}.{path}": value for path, value in flat(settings).items()}
+    searched = search_config(self, method, seed) if method in METHODS else None
+    parts = {method: searched or self.strategy(method)}
+    if self.evaluator in config_lib.units(self, EVALUATORS):
+      parts[self.evaluator] = getattr(self, self.evaluator)
+    values = {f"{name}.{path}": value for name, part in parts.items() for path, value in flat(part).items()}
+    idle = {f"{method}.{path}" for path in config_lib.flatten(searched).keys() - searched.recorded().keys()} if searched else set()
+    return {path: value for path, value in values.items() if path not in idle}
 
 
 _COMMON = ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", "training", "search", "train_portion", "seconds")
@@ -149,7 +146,8 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
     folder.write_genotype(found.to_json())
     spent = sum(evaluation.cost for _, evaluation in journal)
     outcome = {"valid": rows[-1][1], "test": test, "evaluations": len(journal), "seconds": spent, "incumbents": rows}
-    folder.write_result({"method": method, "seed": seed, "genotype": json.loads(found.to_json()), **outcome})
+    architecture = {"genotype": json.loads(found.to_json()), "notation": judge.space.notation(found)}
+    folder.write_result({"method": method, "seed": seed, **architecture, **outcome})
 
 
 def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
@@ -175,7 +173,7 @@ def _search_by_gradient(
   """Runs a differentiable search, and returns what it found, its score by the evaluator, and what the search took."""
   search.run(search_config(config, method, seed), dataclasses.replace(options, workdir=str(folder / "search"), preset=""), set())
   result = json.loads((folder / "search" / "result.json").read_text())
-  proposal = Proposal(genotypes.parse(json.dumps(result["genotype"]), judge.space.name, judge.space.edges_per_node))
+  proposal = Proposal(judge.space.parse(result["genotype"]))
   evaluation = judge(proposal)
   return proposal, Evaluation(evaluation.score, result["seconds"], evaluation.metrics)
 
@@ -192,8 +190,10 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   """Runs what is missing of a comparison."""
   for path in sorted(given):
     component = path.partition(".")[0]
-    if component in STRATEGIES and component not in config.method_names:
+    if component in config_lib.units(config, STRATEGIES) and component not in config.method_names:
       raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --methods={config.methods}, so leave it out")
+    if component in config_lib.units(config, EVALUATORS) and component != config.evaluator:
+      raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --evaluator={config.evaluator}, so leave it out")
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   check_settings(config)
@@ -205,7 +205,14 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     else:
       config.strategy(method).on(SPACES[config.space])
   cells = [(method, seed) for method in config.method_names for seed in range(config.seeds)]
-  missing = [cell for cell in cells if not (cell_folder(root, config, *cell) / "result.json").exists()]
+  missing = []
+  for cell in cells:
+    path = cell_folder(root, config, *cell)
+    if (path / "result.json").exists():
+      # Raises if it is of other settings.
+      RunFolder.open(path, "compare", config.of_cell(*cell), defaults=config.defaults_of_cell(*cell)).close()
+    else:
+      missing.append(cell)
   if len(missing) < len(cells):
     print(f"complete: {len(cells) - len(missing)} of {counted(len(cells), 'search', 'searches')}")
   _run.prepare(options)
@@ -215,7 +222,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     prepare(config, options, root, config.seeds)
   _run_all(config, options, missing)
   print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.0f} accelerator seconds, in {options.workdir}")
-  print(f"report them: python -m experiments.report --workdir={options.workdir}")
+  print(f"report them: {_flags.command('report', {'workdir': options.workdir})}")
 
 
 def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[str, int]]) -> None:
@@ -240,7 +247,7 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
       for job in jobs:
         note(job[0], run_cells(config, options, *job))
       return
-    with config.pool.open() as executor:
+    with config.pool.open(functools.partial(_units.load, _units.to_import())) as executor:
       for done in executors.run_all(executor, [(run_cells, config, options, *job) for job in jobs]):
         if done is not None:
           note(jobs[done[0]][0], done[1])

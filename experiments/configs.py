@@ -4,12 +4,14 @@ A search and a training have one configuration for images and one for text, whic
 """
 
 import dataclasses
-from collections.abc import Sequence
+from typing import Any
 
 from dnas.cells.language_model import Config as LanguageModelConfig
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import SPACES, STACKS
+from dnas.core import config as config_lib
 from dnas.core.config import check, check_name, check_positive, named
 from dnas.core.errors import FieldError, InputError
+from dnas.core.registry import is_foreign
 from dnas.core.space import CellSpace
 from dnas.data import datasets
 from dnas.data.base import Config as DataConfig
@@ -17,28 +19,23 @@ from dnas.data.text import TEXTS
 from dnas.data.text import Config as TextConfig
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.search.darts import Config as DartsConfig
-from dnas.search.methods import METHODS, DifferentiableMethod, DrNas, FairDarts, Gaea, Gdas, PCDarts, Snas, check_channels
+from dnas.search.methods import METHODS, DifferentiableMethod, check_channels
 from dnas.search.remedies import IDLE, Remedies
-from dnas.supernet.hypergradients import (
-  HYPERGRADIENTS,
-  FiniteDifference,
-  Hypergradient,
-  ImplicitConjugateGradient,
-  ImplicitNeumann,
-  Unrolled,
-)
+from dnas.supernet.hypergradients import HYPERGRADIENTS, Hypergradient
 from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.train.images import Config as RetrainConfig
 from dnas.train.language import Config as LanguageRetrainConfig
 
-_METHOD_SETTINGS = ("pc_darts", "gdas", "drnas", "gaea", "snas", "fair_darts")
-TEXT_SPACES = ("darts_recurrent",)
-IMAGE_SPACES = tuple(name for name in SPACES if name not in TEXT_SPACES)
+
+def is_of_text(space: str) -> bool:
+  """Returns whether a registered space is one of recurrent cells; one of images has a class that stacks its cells."""
+  return space in SPACES and space not in STACKS and SPACES[space].cells == ("recurrent",)
 
 
+@config_lib.mounts(METHODS, HYPERGRADIENTS)
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-  """A differentiable search: what images and text have in common.
+  """A differentiable search: what images and text have in common, and the settings of every method and hypergradient that has some.
 
   Attributes:
     space: name of the search space; it decides whether the data are images or text.
@@ -55,17 +52,7 @@ class SearchConfig:
   without: str = ""
   seed: int = 2
   num_seeds: int = 1
-  pc_darts: PCDarts = dataclasses.field(default_factory=PCDarts)
-  gdas: Gdas = dataclasses.field(default_factory=Gdas)
-  drnas: DrNas = dataclasses.field(default_factory=DrNas)
-  gaea: Gaea = dataclasses.field(default_factory=Gaea)
-  snas: Snas = dataclasses.field(default_factory=Snas)
-  fair_darts: FairDarts = dataclasses.field(default_factory=FairDarts)
   remedies: Remedies = dataclasses.field(default_factory=Remedies)
-  finite_difference: FiniteDifference = dataclasses.field(default_factory=FiniteDifference)
-  unrolled: Unrolled = dataclasses.field(default_factory=Unrolled)
-  implicit_cg: ImplicitConjugateGradient = dataclasses.field(default_factory=ImplicitConjugateGradient)
-  implicit_neumann: ImplicitNeumann = dataclasses.field(default_factory=ImplicitNeumann)
 
   def __post_init__(self):
     check_positive(num_seeds=self.num_seeds)
@@ -83,9 +70,19 @@ class SearchConfig:
     except InputError as e:
       raise FieldError("without", self.without, str(e).removesuffix(".")) from None
 
+  def recorded(self) -> dict[str, Any]:
+    """Returns the flattened configuration as a run keeps it.
+
+    The settings of others' units that are not chosen are left out: what registers them may come to register more, and the run goes on.
+    """
+    chosen = self.method, self.hypergradient_name
+    named = {name: registry[name].__module__ for registry in (METHODS, HYPERGRADIENTS) for name in registry}
+    idle = [name for name, module in named.items() if is_foreign(module) and name not in chosen]
+    return {path: value for path, value in config_lib.flatten(self).items() if path.partition(".")[0] not in idle}
+
   def make_method(self) -> DifferentiableMethod:
     """Returns the chosen method with its settings."""
-    return getattr(self, self.method) if self.method in _METHOD_SETTINGS else METHODS[self.method]()
+    return config_lib.unit(self, METHODS, self.method)
 
   @property
   def hypergradient_name(self) -> str:
@@ -94,15 +91,14 @@ class SearchConfig:
 
   def make_hypergradient(self) -> Hypergradient:
     """Returns the chosen estimator with its settings."""
-    settings = getattr(self, self.hypergradient_name, None)
-    return settings if settings is not None else HYPERGRADIENTS[self.hypergradient_name]()
+    return config_lib.unit(self, HYPERGRADIENTS, self.hypergradient_name)
 
   def idle(self, path: str) -> str:
     """Returns why a setting does nothing here, and the mend, or nothing if it does something."""
     component, _, field = path.partition(".")
-    if component in HYPERGRADIENTS and component != self.hypergradient_name:
+    if component in config_lib.units(self, HYPERGRADIENTS) and component != self.hypergradient_name:
       return f"it does nothing with --hypergradient={self.hypergradient_name}, so leave it out, or choose --hypergradient={component}"
-    if component in _METHOD_SETTINGS and component != self.method:
+    if component in config_lib.units(self, METHODS) and component != self.method:
       return f"it does nothing with --method={self.method}, so leave it out, or choose --method={component}"
     if component == "remedies" and field in IDLE and IDLE[field](self.remedies):
       return "it does nothing with the other --remedies flags, so leave it out"
@@ -127,7 +123,7 @@ class ImageSearchConfig(SearchConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _check_space(self.space, IMAGE_SPACES, "images")
+    _check_space(self.space, of_text=False)
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     check_channels(self.make_method(), self.method, self.supernet.channels)
     choices = len(self.searched_space().operations)
@@ -170,7 +166,7 @@ class LanguageSearchConfig(SearchConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _check_space(self.space, TEXT_SPACES, "text")
+    _check_space(self.space, of_text=True)
     self.searched_space()
     check_name("data.dataset", self.data.dataset, TEXTS)
     parts = self.make_method().partial_channels
@@ -183,7 +179,7 @@ class TrainConfig:
 
   Attributes:
     space: name of the search space, to which random:SEED and DARTS_V2 refer; it decides whether the data are images or text.
-    genotype: a published name, the folder of a search, a file with a genotype, or random:SEED.
+    genotype: a published name, the folder of a search, random:SEED, a genotype, or a file with one.
     seed: of initial weights, order of the data or lengths of its windows, augmentation, drop-path and dropout.
     test: whether the test set is opened after the last epoch; a trial of a tuning does not.
   """
@@ -207,7 +203,7 @@ class ImageTrainConfig(TrainConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _check_space(self.space, IMAGE_SPACES, "images")
+    _check_space(self.space, of_text=False)
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     measured = self.test or self.data.train_portion < 1
     mend = "with all data trained on, nothing would be measured; give --data.train_portion below 1, or leave it out"
@@ -226,7 +222,7 @@ class LanguageTrainConfig(TrainConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _check_space(self.space, TEXT_SPACES, "text")
+    _check_space(self.space, of_text=True)
     check_name("data.dataset", self.data.dataset, TEXTS)
 
 
@@ -234,10 +230,13 @@ def _check_seed(seed: int) -> None:
   check(0 <= seed < 2**32, "seed", seed, "it must be at least 0 and below 2^32, as random keys take 32 bits")
 
 
-def _check_space(space: str, known: Sequence[str], kind: str) -> None:
+def _check_space(space: str, of_text: bool) -> None:
   check_name("space", space, SPACES)
+  known = [name for name in SPACES if (is_of_text(name) if of_text else name in STACKS)]
+  stacked = space in STACKS or is_of_text(space)
+  check(stacked, "space", space, "no class stacks its cells; register one for it in dnas.cells.registries.STACKS")
   listed = " or ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else known)
-  check(space in known, "space", space, f"this preset is for {kind}, so give {listed}, or another preset")
+  check(space in known, "space", space, f"this preset is for {'text' if of_text else 'images'}, so give {listed}, or another preset")
 
 
 NASBENCH201_SEARCH = ImageSearchConfig(space="nasbench201", supernet=SupernetConfig(channels=16, cells=15, stem_multiplier=1))

@@ -18,7 +18,7 @@ import numpy as np
 
 from dnas.core.config import check, check_name
 from dnas.core.errors import InputError
-from experiments import _flags, search
+from experiments import _flags, _units, search
 from experiments.train import Outcome, outcome_of
 
 
@@ -65,6 +65,7 @@ def retrain(preset: str, name: str, genotype: str, root: pathlib.Path, options: 
   folder = root / name.replace(" ", "_")
   own = [f"--genotype={genotype}", f"--workdir={folder}", f"--compilation_cache={options.compilation_cache}"]
   own += [f"--compilation_cache_gb={options.compilation_cache_gb}"]
+  own += [f"--imports={','.join(_units.to_import())}"] if _units.to_import() else []
   command = [sys.executable, "-m", "experiments.train", f"--preset={preset}", *own]
   done = subprocess.run(command, capture_output=True, text=True)
   if done.returncode:

@@ -39,7 +39,7 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config)
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
-  with _run.open_folder(options, "search", config_lib.flatten(config), parts, config_lib.defaults(config)) as folder:
+  with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config)) as folder:
     several = f", {config.num_seeds} searches at once" if config.num_seeds > 1 else ""
     what = f"{config.method} ({config.hypergradient_name}) in the space {config.space}"
     print(f"search by {what}: {_run.length_of(task)}{several}", flush=True)
@@ -76,20 +76,21 @@ def _finish(
 ) -> SearchResult:
   """Writes, draws and prints what a search ended in; `place` is its folder within the run's."""
   result = task.result(history)
-  text = result.genotype.to_json()
+  text, notation = result.genotype.to_json(), task.space.notation(result.genotype)
   folder.write_genotype(text)
-  folder.write_result({"genotype": json.loads(text), "seconds": result.cost, **result.metrics})
+  folder.write_result({"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics})
   save_pictures(folder.path, task.space)
   if task.stops(history):
     print(f"\nstopped early after epoch {len(history)}: the dominant eigenvalue has grown")
   for warning in (diagnostics.collapse(task.space, result.genotype), diagnostics.undecided(result.metrics)):
     if warning:
       print(f"\nwarning: {warning}")
-  print(f"\nfound: {result.genotype}")
+  print(f"\nfound: {notation}")
   print(f"pictures: {folder.path / 'pictures'}")
   retraining = f"{options.preset}_retrain"
-  recipe = f"--preset={retraining}" if retraining in _flags.preset_names() else f"--space={config.space}"
-  print(f"retrain it: python -m experiments.train {recipe} --genotype={options.workdir.rstrip('/')}{place} --workdir=FOLDER")
+  recipe = {"preset": retraining} if retraining in _flags.preset_names() else {"space": config.space}
+  retrain = recipe | {"genotype": f"{options.workdir.rstrip('/')}{place}", "workdir": "FOLDER"}
+  print(f"retrain it: {_flags.command('train', retrain)}")
   return result
 
 

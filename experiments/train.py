@@ -3,8 +3,8 @@
   python -m experiments.train --preset=digits_demo_retrain --genotype=runs/first --workdir=runs/first_retrained
   python -m experiments.train --preset=text_demo_retrain --genotype=runs/first_text --workdir=runs/first_text_retrained
 
---genotype takes a published name (DARTS_V2), the folder of a search, a file with a genotype, random:SEED, or with --space=nasbench201 a
-string of that benchmark, '|nor_conv_3x3~0|+|...'. This is the only launcher
+--genotype takes a published name (DARTS_V2), the folder of a search, random:SEED, or a genotype, or a file with one, as JSON, as
+'Genotype(normal=[...], ...)', or with --space=nasbench201 as a string of that benchmark, '|nor_conv_3x3~0|+|...'. This is the only launcher
 that opens the test set, after the last epoch. The same command again resumes a run that was stopped or killed.
 """
 
@@ -17,11 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from dnas.cells import nasbench201
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import devices
-from dnas.core import genotype as genotypes
 from dnas.core.config import check_name
 from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
@@ -30,27 +28,27 @@ from dnas.data import base
 from dnas.report.plots import save_pictures
 from dnas.train import loop
 from experiments import _flags, _image, _language, _run
-from experiments.configs import NASBENCH201_TRAIN, TEXT_SPACES, ImageTrainConfig, LanguageTrainConfig
+from experiments.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
 
 
 def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
   """Returns the genotype that --genotype names, checked against its space.
 
   Args:
-    text: a published name, a folder, a file or random:SEED.
+    text: a published name, a folder, a file, random:SEED, or the genotype itself.
     space_name: the space to which names, seeds and files without a space refer; a file may be of another space for the same kind of data.
 
   Raises:
     InputError: if there is none, or it is no network of its space.
   """
-  space, is_text = SPACES[space_name], space_name in TEXT_SPACES
+  space, is_text = SPACES[space_name], is_of_text(space_name)
   known, others = (_language.GENOTYPES, _image.GENOTYPES) if is_text else (_image.GENOTYPES, _language.GENOTYPES)
   if text in known:
     return known[text]
   if text in others:
     raise _of_the_other_half(f"--genotype={text} is", others[text], space_name)
-  if space is nasbench201.SPACE and text.startswith("|"):
-    return nasbench201.from_string(text, "--genotype")
+  if text.lstrip().startswith(("{", "Genotype(", "|")):
+    return _checked(space.parse(text, "--genotype"), "--genotype", space_name)
   kind, _, seed = text.partition(":")
   if kind == "random":
     if not (seed.isdecimal() and len(seed) <= 20):
@@ -74,17 +72,22 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
   except (OSError, RuntimeError) as e:  # a name that is too long or forbidden; the home of a user who does not exist
     cause = (getattr(e, "strerror", None) or str(e)).lower()
     raise InputError(f"--genotype={shown(text)} cannot be read ({cause}); give a published name, a folder or a file.") from None
-  found = genotypes.parse(content, space.name, space.edges_per_node, where=str(path))
+  return _checked(space.parse(content, str(path)), str(path), space_name)
+
+
+def _checked(found: Genotype, where: str, space_name: str) -> Genotype:
+  """Returns a genotype that was read. Raises InputError if it is no network of its space, or that is of another kind of data."""
+  is_text = is_of_text(space_name)
   if found.space not in SPACES:
-    raise InputError(f"{path}: {unknown_name('space', found.space, SPACES)}")
-  if (found.space in TEXT_SPACES) != is_text:
-    raise _of_the_other_half(f"{path} holds", found, space_name)
+    raise InputError(f"{where}: {unknown_name('space', found.space, SPACES)}")
+  if is_of_text(found.space) != is_text:
+    raise _of_the_other_half(f"{where} holds", found, space_name)
   operations = tuple(name for name in SPACES[found.space].operations if name != NONE) if is_text else None
-  return SPACES[found.space].validate(found, operations, where=str(path))
+  return SPACES[found.space].validate(found, operations, where=where)
 
 
 def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputError:
-  mend = f"give --space={found.space} or a preset for {'text' if found.space in TEXT_SPACES else 'images'}"
+  mend = f"give --space={found.space} or a preset for {'text' if is_of_text(found.space) else 'images'}"
   return InputError(f"{what} a cell of the space '{found.space}' and this training is of '{space_name}'; {mend}.")
 
 
@@ -113,7 +116,8 @@ def run(
       if config.test:
         test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
         metrics |= parts.test(position.state, test)
-      folder.write_result({"genotype": json.loads(genotype.to_json()), **position.history[-1]["metrics"], **metrics})
+      text, notation = genotype.to_json(), SPACES[genotype.space].notation(genotype)
+      folder.write_result({"genotype": json.loads(text), "notation": notation, **position.history[-1]["metrics"], **metrics})
     if draws:
       save_pictures(folder.path, SPACES[genotype.space])
     result = json.loads(result_path.read_text()) if devices.is_first() else None

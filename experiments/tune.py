@@ -15,6 +15,7 @@ Look at the study while it runs: optuna-dashboard sqlite:///WORKDIR/study.db
 """
 
 import dataclasses
+import functools
 import json
 import pathlib
 import shlex
@@ -36,8 +37,9 @@ from dnas.train.run_folder import RunFolder
 from dnas.train.stop import StopRequest
 from dnas.tune import engine, executors, plots, study
 from dnas.tune import space as spaces
+from dnas.tune.storage import file_url
 from dnas.tune.study import Config as StudyConfig
-from experiments import _flags, _trial, train
+from experiments import _flags, _trial, _units, train
 from experiments.configs import ImageTrainConfig, LanguageTrainConfig
 
 
@@ -137,7 +139,7 @@ class Tuning:
     for path in _SAME_FOR_ALL:
       fits = path not in (entry.path for entry in self.space.parameters)
       check(fits, "search_space", path, "trials would not be comparable; take it out")
-    self.address = study.Address(config.storage or f"sqlite:///{self.root / 'study.db'}", config.study_name, config.patience)
+    self.address = study.Address(config.storage or file_url(self.root / "study.db"), config.study_name, config.patience)
 
   def run_study(self, executor: executors.Executor, settings: StudyConfig, name: str, stop: StopRequest, first: bool) -> optuna.Study:
     """Runs a study of that name to its planned number of trials."""
@@ -226,8 +228,7 @@ def command_of(tuning: Tuning, trial: FrozenTrial) -> str:
   config = _trial.config_of(tuning.trial_training, engine.point_of(trial), tuning.root / "best")
   default = LanguageTrainConfig() if isinstance(config, LanguageTrainConfig) else ImageTrainConfig()
   changed = {path: value for path, value in config_lib.flatten(config).items() if config_lib.flatten(default)[path] != value}
-  space = {"space": config.space} | changed
-  return "python -m experiments.train " + " ".join(shlex.quote(f"--{path}={value}") for path, value in space.items()) + " --workdir=FOLDER"
+  return _flags.command("train", {"space": config.space} | changed | {"workdir": "FOLDER"})
 
 
 def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, given: set[str]) -> None:
@@ -241,7 +242,7 @@ def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, g
   own = RunFolder.open(tuning.root, "tune", config_lib.flatten(config), _MAY_CHANGE, config_lib.defaults(config))
   with own as folder, StopRequest(lambda text: print(text, flush=True)) as stop:
     try:
-      with config.pool.open() as executor:
+      with config.pool.open(functools.partial(_units.load, _units.to_import())) as executor:
         _run(tuning, folder, executor, stop)
     except engine.Stopped:
       raise Stopped(f"stopped as requested; the same command goes on with the trials in {tuning.root}.") from None
@@ -277,7 +278,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
   folder.write_result(result)
   print(f"pictures ({', '.join(pictures)}): {folder.pictures}")
   print(f"the best trial again: {result['command']}")
-  print(f"look at the study: optuna-dashboard {'STORAGE' if config.storage else tuning.address.url}")
+  print(f"look at the study: optuna-dashboard {'STORAGE' if config.storage else shlex.quote(tuning.address.url)}")
 
 
 def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, epochs: int) -> dict[str, Any]:

@@ -6,16 +6,19 @@ copied, so that no algorithm can change a module behind its back.
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from dnas.cells import rectifier
 from dnas.cells.residuals import POLICY
 from dnas.compiler import marks
+from dnas.core.errors import InputError
 
 Tree = Any
 Function = Callable[..., Any]
@@ -29,7 +32,7 @@ class Variables:
 
   Attributes:
     weights: what the weight optimizer trains.
-    stats: running batch statistics.
+    stats: whatever else changes: running batch statistics, and the counts of random streams.
   """
 
   weights: Tree
@@ -44,8 +47,8 @@ class Network:
 
 
 def split(module: nnx.Module) -> tuple[Network, Variables]:
-  """Takes a module apart. Raises ValueError if it holds a variable that is neither a weight nor a batch statistic."""
-  graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+  """Takes a module apart."""
+  graphdef, weights, stats = nnx.split(module, nnx.Param, ...)
   return Network(graphdef), Variables(nnx.to_pure_dict(weights), nnx.to_pure_dict(stats))
 
 
@@ -59,11 +62,11 @@ def apply(network: Network, variables: Variables, *args: Any, **kwargs: Any) -> 
     **kwargs: keyword arguments of the module.
 
   Returns:
-    The module's output, and the batch statistics after the call. `variables` stay as they are.
+    The module's output, and the `stats` after the call. `variables` stay as they are.
   """
   module = nnx.merge(network.graphdef, nnx.State(variables.weights), nnx.State(variables.stats))
   output = module(*args, **kwargs)
-  _, stats, _ = nnx.split(module, nnx.BatchStat, ...)
+  _, _, stats = nnx.split(module, nnx.Param, ...)
   return output, nnx.to_pure_dict(stats)
 
 
@@ -87,7 +90,7 @@ def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: boo
   """
   if rectifier.recording():
     return function(module, *args, train=train)
-  graphdef, weights, stats = nnx.split(module, nnx.Param, nnx.BatchStat)
+  graphdef, weights, stats = nnx.split(module, nnx.Param, ...)
   output, stats = _segment(rematerialize)(function, graphdef, train, weights, stats, args)
   if train:
     nnx.update(module, stats)
@@ -114,7 +117,7 @@ def call_stack(
   """
   if len(owned) == 1 or rectifier.recording() or not marks.cutting():
     return call_segment(module, _stacked(owned), *args, train=train, rematerialize=rematerialize, function=function)
-  call, (graphdef, weights, stats) = _segment(rematerialize), nnx.split(module, nnx.Param, nnx.BatchStat)
+  call, (graphdef, weights, stats) = _segment(rematerialize), nnx.split(module, nnx.Param, ...)
   parts = zip(_taken_apart(weights, len(owned)), _taken_apart(stats, len(owned)), owned, strict=True)
   outputs, moved = zip(*(call(function, graphdef, train, *arrays, (own, *args)) for *arrays, own in parts), strict=True)
   if train:
@@ -127,7 +130,7 @@ def _evaluated(
 ) -> tuple[Any, nnx.State]:
   module = nnx.merge(graphdef, weights, stats)
   output = function(module, *args, train=train)
-  return output, nnx.split(module, nnx.BatchStat, ...)[1]
+  return output, nnx.split(module, nnx.Param, ...)[2]
 
 
 _STATIC = (0, 1, 2)
@@ -153,7 +156,8 @@ def _segment(rematerialize: bool) -> Callable[..., Any]:
 @functools.partial(marks.segment, static_argnums=(1,))
 def _taken_apart(tree: Tree, num: int) -> list[Tree]:
   leaves, structure = jax.tree.flatten(tree)
-  return [structure.unflatten(parts) for parts in zip(*(jnp.split(leaf, num) for leaf in leaves), strict=True)]
+  split = [jnp.split(leaf, num) for leaf in leaves]
+  return [structure.unflatten([parts[index] for parts in split]) for index in range(num)]
 
 
 def _stacked(trees: Sequence[Tree]) -> Tree:
@@ -161,3 +165,41 @@ def _stacked(trees: Sequence[Tree]) -> Tree:
 
 
 _put_together = marks.segment(_stacked)
+
+
+class Repeated(nnx.Module):
+  """Modules that are built alike, on one input, as a stack: every array begins with an axis for the modules.
+
+  So a module that knows nothing of stacks may stand in one. Its batch statistics and its random streams (`nnx.BatchNorm`, `nnx.Dropout`)
+  are among the `Variables.stats`. It is told of training by the modes of `nnx`, `train()` and `eval()`, and by its argument `train`, if it
+  has one.
+  """
+
+  def __init__(self, name: str, modules: Sequence[nnx.Module]):
+    """Joins the modules; `name` is for messages."""
+    self.name, self.takes_train = name, "train" in inspect.signature(modules[0].__call__).parameters
+    (graphdef, *_), states = nnx.split(modules[0]), [nnx.split(module)[1] for module in modules]
+    self.modules = nnx.merge(graphdef, jax.tree.map(_side_by_side, *states))
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps [1, B, H, W, C] to [modules, B, H', W', D]. Raises InputError for a module that does not return [1, B, H', W', D]."""
+    graphdef, weights, keys, stats = nnx.split(self.modules, nnx.Param, nnx.RngKey, ...)
+
+    def call(weights: nnx.State, keys: nnx.State, stats: nnx.State) -> tuple[jax.Array, nnx.State]:
+      module = nnx.merge(graphdef, weights, jax.tree.map(jax.random.wrap_key_data, keys), stats)
+      module.train() if train else module.eval()
+      output = module(x, train=train) if self.takes_train else module(x)
+      return output, nnx.split(module, nnx.Param, nnx.RngKey, ...)[3]
+
+    output, stats = jax.vmap(call)(weights, keys, stats)
+    if output.ndim != 6 or output.shape[1:3] != x.shape[:2]:
+      raise InputError(f"operation '{self.name}' maps {x.shape} to {output.shape[1:]}; its module must return [1, B, H, W, C].")
+    if train:
+      nnx.update(self.modules, stats)
+    return output[:, 0].astype(x.dtype)
+
+
+def _side_by_side(*leaves: jax.Array) -> jax.Array:
+  """Stacks arrays on the host; random keys as the numbers that they are made of, since checkpoints hold numbers."""
+  numbers = (jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf for leaf in leaves)
+  return jax.device_put(np.stack([np.asarray(leaf) for leaf in numbers]), may_alias=False)

@@ -14,6 +14,7 @@ from dnas.cells import darts_conv, nasnet
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import Cell, EdgeFactory
 from dnas.cells.registries import STACKS
+from dnas.core.config import check
 from dnas.core.genotype import CellGenotype
 from dnas.core.space import CellSpace
 
@@ -26,9 +27,20 @@ def reduction_indices(num_cells: int) -> tuple[int, int]:
 @STACKS.register(darts_conv.SPACE.name)
 @STACKS.register(nasnet.SPACE.name)
 class ImageStack(nnx.Module):
-  """A 3x3 stem and a stack of cells; the channels double at every reduction cell."""
+  """A 3x3 stem and a stack of cells; the channels double at every reduction cell.
+
+  The cells of a reduction are of type 'reduce', if the space has it; otherwise all are of its one type.
+  """
 
   num_inputs = 2
+
+  @staticmethod
+  def check_space(space: CellSpace) -> None:
+    """Raises FieldError unless a cell has two inputs, and is of one type, or of one and 'reduce'."""
+    check(space.num_inputs == 2, "num_inputs", space.num_inputs, "a cell reads the two cells before it, so it must be 2")
+    others = [cell for cell in space.cells if cell != "reduce"]
+    fits = len(space.cells) == 1 or len(others) == 1
+    check(fits, "cells", space.cells, "give one type for all cells, or one and 'reduce', which halves the image")
 
   def __init__(
     self,
@@ -44,7 +56,7 @@ class ImageStack(nnx.Module):
     """Builds the stack.
 
     Args:
-      wirings: cell type ('normal', 'reduce') to a discrete cell or to the space of all cells.
+      wirings: cell type to a discrete cell or to the space of all cells.
       make_edges: the factory of the edges.
       image_channels: channels of the images.
       channels: channels of a state before the first reduction.
@@ -57,10 +69,11 @@ class ImageStack(nnx.Module):
     self.stem = Conv(image_channels, stem_channels, (3, 3), rng, padding=1)
     self.stem_norm = BatchNorm(1, stem_channels, affine=True)
     cells, widths, self.cell_types, input_reduced = [], [stem_channels, stem_channels], [], False
+    usual = next((cell_type for cell_type in wirings if cell_type != "reduce"), "reduce")
     for index in range(num_cells):
       reduction = index in reduction_indices(num_cells)
       channels *= 2 if reduction else 1
-      cell_type = "reduce" if reduction else "normal"
+      cell_type = "reduce" if reduction and "reduce" in wirings else usual
       inputs = widths[-2], widths[-1]
       cells.append(Cell(cell_type, wirings[cell_type], make_edges, inputs, channels, reduction, input_reduced, affine, rng))
       widths.append(cells[-1].multiplier * channels)

@@ -7,14 +7,32 @@ ICLR 2020, section 2.
 
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from dnas.cells.registries import SPACES
 from dnas.core.errors import InputError, counted, shown, unknown_name
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.core.space import NONE, CellSpace
 
-SPACE = CellSpace(
+
+class NasBench201(CellSpace):
+  """The space of NAS-Bench-201, whose architectures are written in the benchmark's own form too."""
+
+  def parse(self, value: str | Mapping[str, Any], where: str = "genotype") -> Genotype:
+    """See `CellSpace`."""
+    own = isinstance(value, str) and value.lstrip().startswith("|")
+    return from_string(value, where) if own else super().parse(value, where)
+
+  def notation(self, genotype: Genotype) -> str:
+    """See `CellSpace`; a cell that is none of the benchmark's has the common form."""
+    try:
+      return to_string(genotype)
+    except InputError:
+      return super().notation(genotype)
+
+
+SPACE = NasBench201(
   name="nasbench201",
   cells=("cell",),
   operations=(NONE, "skip_connect", "nor_conv_1x1", "nor_conv_3x3", "avg_pool_3x3"),

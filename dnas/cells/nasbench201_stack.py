@@ -17,6 +17,7 @@ from dnas.cells.nasbench201 import SPACE
 from dnas.cells.rectifier import relu
 from dnas.cells.registries import STACKS
 from dnas.core.config import check
+from dnas.core.errors import InputError
 from dnas.core.genotype import CellGenotype
 from dnas.core.space import CellSpace
 
@@ -26,13 +27,13 @@ STAGES = 3
 class Cell(nnx.Module):
   """One cell: a node is the sum of the edges that enter it, and the last node is the output."""
 
-  def __init__(self, cell_type: str, make_edges: EdgeFactory, channels: int, rng: np.random.Generator):
+  def __init__(self, cell_type: str, num_nodes: int, make_edges: EdgeFactory, channels: int, rng: np.random.Generator):
     """Builds the cell; `make_edges` is the factory of its edges, all of stride 1."""
-    self.outgoing = nnx.List([make_edges(cell_type, source, channels, 1, rng) for source in range(SPACE.num_nodes)])
+    self.outgoing = nnx.List([make_edges(cell_type, source, channels, 1, rng) for source in range(num_nodes)])
 
   def __call__(self, x: jax.Array, contexts: Sequence[Any], train: bool) -> jax.Array:
     """Maps [B, H, W, C] to the same shape; `contexts` has, for every state, what its outgoing edges need."""
-    states = [x] + [jnp.zeros_like(x)] * SPACE.num_nodes
+    states = [x] + [jnp.zeros_like(x)] * len(self.outgoing)
     for source, edges in enumerate(self.outgoing):  # every edge into this state left an earlier one, so its sum is complete
       for target, contribution in edges(states[source], contexts[source], train).items():
         states[target] = states[target] + contribution
@@ -66,7 +67,14 @@ def _average_pool_2x2(x: jax.Array) -> jax.Array:
 class ResidualStack(nnx.Module):
   """The stack; it is built and called as `image_stack.ImageStack` is."""
 
-  num_inputs = SPACE.num_inputs
+  num_inputs = 1
+
+  @staticmethod
+  def check_space(space: CellSpace) -> None:
+    """Raises FieldError unless all cells are of one type, and lead from one input to their last node."""
+    check(len(space.cells) == 1, "cells", space.cells, "all cells are alike, so give one type")
+    check(space.num_inputs == 1, "num_inputs", space.num_inputs, "a cell reads the one before it, so it must be 1")
+    check(len(space.concat) == 1, "num_outputs", space.num_outputs, "the last node is the output of a cell, so it must be 1")
 
   def __init__(
     self,
@@ -83,10 +91,14 @@ class ResidualStack(nnx.Module):
 
     Raises:
       FieldError: if the cells are not three equal stages, or the stem is not as wide as the first stage.
+      InputError: if the output of a cell is not its last node.
     """
     check(num_cells % STAGES == 0, "cells", num_cells, f"this space has three equal stages of cells, so give a multiple of {STAGES}")
     check(stem_multiplier == 1, "stem_multiplier", stem_multiplier, "the stem of this space is as wide as its first stage, so it must be 1")
-    (self.cell_type,) = wirings
+    ((self.cell_type, wiring),) = wirings.items()
+    num_nodes = wiring.num_nodes if isinstance(wiring, CellSpace) else len(wiring.nodes)
+    if tuple(wiring.concat) != (num_nodes,):
+      raise InputError(f"cell '{self.cell_type}': concat is {list(wiring.concat)}; the last node is the output, so give [{num_nodes}].")
     self.stem = Conv(image_channels, channels, (3, 3), rng, padding=1)
     self.stem_norm = BatchNorm(1, channels, affine=True)
     stages, reductions = [], []
@@ -94,7 +106,7 @@ class ResidualStack(nnx.Module):
       width = channels * 2**stage
       if stage:
         reductions.append(ResidualReduction(width // 2, width, rng))
-      stages.append(nnx.List([Cell(self.cell_type, make_edges, width, rng) for _ in range(num_cells // STAGES)]))
+      stages.append(nnx.List([Cell(self.cell_type, num_nodes, make_edges, width, rng) for _ in range(num_cells // STAGES)]))
     self.stages, self.reductions = nnx.List(stages), nnx.List(reductions)
     self.last_norm = BatchNorm(1, channels * 2 ** (STAGES - 1), affine=True)
     self.widths = tuple(channels * 2**stage for stage in range(STAGES) for _ in range(num_cells // STAGES))

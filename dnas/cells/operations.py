@@ -1,8 +1,9 @@
 """The operations of the DARTS and NASNet spaces, by their published names, and stacks of them on the edges that leave one state.
 
-An operation is a value: `Separable` layers, a `Pool`, or a function that builds a module of its own. `OperationStack` runs several
-operations on several edges at once. It shares what they have in common: one pooling per state, and one matrix product and one batch
-normalization for all first layers of the separable convolutions, which makes the program short and its products large.
+An operation is a value: `Separable` layers, a `Pool`, or a function that builds a module of its own, `Stacked` if its module serves
+several edges at once. `OperationStack` runs several operations on several edges at once. It shares what they have in common: one pooling
+per state, and one matrix product and one batch normalization for all first layers of the separable convolutions, which makes the program
+short and its products large.
 
 Sources: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.1.1; Zoph et al., "NASNet", CVPR 2018, appendix A.
 Axes: E edges, K operations, B batch, H height, W width, C channels.
@@ -17,10 +18,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dnas.cells import convolution
+from dnas.cells import convolution, functional
 from dnas.cells.blocks import BatchNorm, FactorizedReduce, pointwise, uniform
 from dnas.cells.rectifier import relu
 from dnas.cells.residuals import keep
+from dnas.core.errors import InputError
 from dnas.core.registry import Registry
 
 
@@ -47,12 +49,26 @@ class Pool:
 
 
 Build = Callable[[int, int, int, bool, np.random.Generator], nnx.Module]
-"""(edges, channels, stride, affine, rng) to a module that maps ([1, B, H, W, C], train) to [E or 1, B, H / stride, W / stride, C].
+"""(edges, channels, stride, affine, rng) to a module that maps [1, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C].
 
-All its arrays begin with an axis that the edges share equally, edge by edge.
+It is asked for one edge and repeated (`functional.Repeated`), so that any `nnx` module will do; `nnx.Rngs(int(rng.integers(2**31)))` draws
+its weights. An argument `train` of its call is optional.
 """
 
-OPERATIONS: Registry[Separable | Pool | Build] = Registry("operation")
+
+@dataclasses.dataclass(frozen=True)
+class Stacked:
+  """A module that serves several edges at once, which is faster than one for each.
+
+  Attributes:
+    build: builds it. It maps ([1, B, H, W, C], train) to [E or 1, B, ceil(H / stride), ceil(W / stride), C], and all its arrays begin with
+      an axis that the edges share equally, edge by edge.
+  """
+
+  build: Build
+
+
+OPERATIONS: Registry[Separable | Pool | Stacked | Build] = Registry("operation")
 
 OPERATIONS.register("max_pool_3x3")(Pool(convolution.max_pool))
 OPERATIONS.register("avg_pool_3x3")(Pool(convolution.avg_pool))
@@ -63,7 +79,6 @@ OPERATIONS.register("dil_conv_3x3")(Separable(((3, 2),)))
 OPERATIONS.register("dil_conv_5x5")(Separable(((5, 2),)))
 
 
-@OPERATIONS.register("none")
 class Zero(nnx.Module):
   """No edge: zero everywhere."""
 
@@ -75,6 +90,9 @@ class Zero(nnx.Module):
     return jnp.zeros_like(x[:, :, :: self.stride, :: self.stride])
 
 
+OPERATIONS.register("none")(Stacked(Zero))
+
+
 class Identity(nnx.Module):
   """The state itself."""
 
@@ -83,10 +101,12 @@ class Identity(nnx.Module):
     return x
 
 
-@OPERATIONS.register("skip_connect")
 def skip_connect(edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator) -> nnx.Module:
   """Identity at stride 1, the factorized reduction at stride 2."""
   return Identity() if stride == 1 else FactorizedReduce(edges, channels, channels, affine, rng)
+
+
+OPERATIONS.register("skip_connect")(Stacked(skip_connect))
 
 
 class ReluConvNorm(nnx.Module):
@@ -106,11 +126,10 @@ class ReluConvNorm(nnx.Module):
     return self.norm(jnp.moveaxis(out.reshape(*out.shape[:3], edges, channels), 3, 0), train)
 
 
-OPERATIONS.register("nor_conv_1x1")(functools.partial(ReluConvNorm, 1))
-OPERATIONS.register("nor_conv_3x3")(functools.partial(ReluConvNorm, 3))
+OPERATIONS.register("nor_conv_1x1")(Stacked(functools.partial(ReluConvNorm, 1)))
+OPERATIONS.register("nor_conv_3x3")(Stacked(functools.partial(ReluConvNorm, 3)))
 
 
-@OPERATIONS.register("conv_7x1_1x7")
 class Conv7x1x7(nnx.Module):
   """ReLU, 1x7 convolution, 7x1 convolution, batch normalization (AmoebaNet)."""
 
@@ -129,6 +148,9 @@ class Conv7x1x7(nnx.Module):
       return jax.lax.conv_general_dilated(across, column, (self.stride, 1), [(3, 3), (0, 0)], dimension_numbers=numbers)
 
     return self.norm(jax.vmap(convolve)(self.row[...].astype(x.dtype), self.column[...].astype(x.dtype)), train)
+
+
+OPERATIONS.register("conv_7x1_1x7")(Stacked(Conv7x1x7))
 
 
 class SeparableLayer(nnx.Module):
@@ -197,17 +219,26 @@ class OperationStack(nnx.Module):
       kernels = [specs[name].layers[depth] for name in self.separable if depth < len(specs[name].layers)]
       layers.append(SeparableLayer(kernels, edges, channels, stride if depth == 0 else 1, affine, rng))
     self.layers = nnx.List(layers)
-    self.others = nnx.Dict(
-      {name: spec(edges, channels, stride, affine, rng) for name, spec in specs.items() if not isinstance(spec, Pool | Separable)}
-    )
+    others = {}
+    for name, spec in specs.items():
+      if isinstance(spec, Stacked):
+        others[name] = spec.build(edges, channels, stride, affine, rng)
+      elif not isinstance(spec, Pool | Separable):
+        others[name] = functional.Repeated(name, [spec(1, channels, stride, affine, rng) for _ in range(edges)])
+    self.others = nnx.Dict(others)
 
   def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
     """Maps a state, [B, H, W, C], to each operation's output, [E or 1, B, ceil(H / stride), ceil(W / stride), C].
 
-    A stack of length 1 is what all edges share.
+    A stack of length 1 is what all edges share. Raises InputError if an operation returns another shape.
     """
+    expected = (x.shape[0], -(-x.shape[1] // self.stride), -(-x.shape[2] // self.stride), x.shape[3])
     x = x[None]
     outputs = {name: operation(x, train) for name, operation in self.others.items()}
+    for name, output in outputs.items():
+      if output.shape[1:] != expected:
+        mend = f"at stride {self.stride} it must return {(1, *expected)}"
+        raise InputError(f"operation '{name}' maps {x.shape} to {(1, *output.shape[1:])}; {mend}.")
     if self.pools:
       pooled = keep(jnp.concatenate([OPERATIONS[name].pool(x, self.stride) for name in self.pools]))
       pooled = pooled if self.pool_norm is None else self.pool_norm(pooled, train)

@@ -6,11 +6,14 @@ launcher's configuration is a frozen dataclass of such components; `darts.learni
 
 import dataclasses
 import difflib
+import functools
+import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from dnas.core.errors import FieldError, unknown_name
+from dnas.core.errors import FieldError, InputError, unknown_name
+from dnas.core.registry import Registry
 
 C = TypeVar("C")
 
@@ -57,6 +60,91 @@ def defaults(config: Any, prefix: str = "") -> dict[str, Any]:
     elif field.default is not dataclasses.MISSING:
       out[path] = list(field.default) if isinstance(field.default, tuple) else field.default
   return out
+
+
+def mounts(*registries: Registry) -> Callable[[type[C]], type[C]]:
+  """Returns a decorator of a configuration: it has a component for every registered unit that is a dataclass with fields, by its name.
+
+  What is registered later is mounted by `mounted`.
+  """
+
+  def decorate(config_type: type[C]) -> type[C]:
+    config_type.registries = registries  # type: ignore[attr-defined]
+    return mounted(config_type)
+
+  return decorate
+
+
+def mounted(config_type: type[C]) -> type[C]:
+  """Returns a configuration with a component for every unit of its registries, those registered after it was made too.
+
+  Raises:
+    InputError: for a unit with the name of another component, without a default for a field, or with one that no flag can give.
+  """
+  known = {field.name: field for field in dataclasses.fields(config_type)}  # type: ignore[arg-type]
+  missing = []
+  for registry in getattr(config_type, "registries", ()):
+    for name in registry:
+      unit, where = registry[name], f"{registry.kind} '{name}'"
+      if not isinstance(unit, type) or not dataclasses.is_dataclass(unit) or not dataclasses.fields(unit):
+        continue
+      if name not in known:
+        _check_unit(unit, where)
+        missing.append((name, unit))
+      elif known[name].default_factory is not unit:
+        raise InputError(f"{where} has the name of another component of the configuration; register it under another name.")
+  return _extended(config_type, tuple(missing)) if missing else config_type
+
+
+FLAG_TYPES = (bool, int, float, str, tuple[int, ...], tuple[str, ...])
+"""Types of fields that a flag can give."""
+
+
+def _check_unit(unit: type, where: str) -> None:
+  hints = typing.get_type_hints(unit)
+  for field in dataclasses.fields(unit):
+    if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+      raise InputError(f"{where}: its setting '{field.name}' has no default; give it one.")
+    if hints[field.name] not in FLAG_TYPES:
+      listed = "bool, int, float, str, tuple[int, ...] or tuple[str, ...]"
+      raise InputError(f"{where}: its setting '{field.name}' is of type {hints[field.name]}, which no flag can give; make it {listed}.")
+
+
+@functools.cache
+def _extended(config_type: type[C], units: tuple[tuple[str, type], ...]) -> type[C]:
+  fields = [(name, unit, dataclasses.field(default_factory=unit)) for name, unit in units]
+  about = {"__doc__": config_type.__doc__, "__reduce__": _reduce}
+  made = dataclasses.make_dataclass(config_type.__name__, fields, bases=(config_type,), namespace=about, frozen=True)
+  made.__module__ = config_type.__module__
+  return made
+
+
+def _reduce(self: Any) -> tuple[Any, ...]:
+  """Says by what another process makes a configuration: the type of its module, which it mounts anew, and the values of the fields."""
+  named = next(base for base in type(self).__mro__ if getattr(sys.modules[base.__module__], base.__name__, None) is base)
+  return _remade, (named, flatten(self))
+
+
+def _remade(config_type: type[C], values: Mapping[str, Any]) -> C:
+  return replace(mounted(config_type)(), values)
+
+
+def with_units(config: C) -> C:
+  """Returns a configuration as one of its `mounted` type, with the same values."""
+  config_type = mounted(type(config))
+  if config_type is type(config):
+    return config
+  return config_type(**{field.name: getattr(config, field.name) for field in dataclasses.fields(config)})  # type: ignore[arg-type]
+
+
+def units(config: Any, registry: Registry) -> tuple[str, ...]:
+  """Returns the names of the units of a registry that are components of a configuration."""
+  return tuple(name for name in registry if isinstance(registry[name], type) and isinstance(getattr(config, name, None), registry[name]))
+
+
+def unit(config: Any, registry: Registry, name: str) -> Any:
+  """Returns a unit with its settings in a configuration, or with its defaults, where it has none there."""
+  return getattr(config, name) if name in units(config, registry) else registry[name]()
 
 
 def help_texts(config_type: type, prefix: str = "") -> dict[str, str]:

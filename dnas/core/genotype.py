@@ -7,12 +7,13 @@ state. States are numbered as in the published code: the cell's inputs first (0 
 import ast
 import collections
 import dataclasses
+import itertools
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from dnas.core.errors import InputError, counted, shown
+from dnas.core.errors import InputError, shown
 
 
 class Edge(NamedTuple):
@@ -58,62 +59,93 @@ class Genotype:
     return json.dumps({"space": self.space, "cells": cells})
 
   def __str__(self) -> str:
-    """The form that the DARTS papers print: Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, ...], ...)."""
+    """The form that the DARTS papers print: Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, ...], ...).
+
+    Their cells have as many edges at every node, so a list of edges is enough. Other cells are lists of nodes: cell=[[...], [...], ...].
+    """
+    sizes = {len(node) for _, cell in self.cells for node in cell.nodes}
+    flat = sizes == {_PAPERS.get(tuple(name for name, _ in self.cells))}
     fields = []
     for name, cell in self.cells:
       prefix = "" if len(self.cells) == 1 else f"{name}_"
-      fields.append(f"{name}={[tuple(edge) for node in cell.nodes for edge in node]}")
+      nodes = [[tuple(edge) for edge in node] for node in cell.nodes]
+      fields.append(f"{name}={list(itertools.chain.from_iterable(nodes)) if flat else nodes}")
       fields.append(f"{prefix}concat={list(cell.concat)}")
     return f"Genotype({', '.join(fields)})"
 
 
-def from_edge_lists(
-  space: str, edges_per_node: int, cells: Mapping[str, tuple[list[tuple[str, int]], list[int]]], where: str = "genotype"
-) -> Genotype:
-  """Builds a genotype from flat edge lists, the form of the published code.
+_PAPERS = {("normal", "reduce"): 2, ("recurrent",): 1}
+"""Cells of the DARTS papers to the number of edges that enter each of their nodes."""
+
+
+def from_lists(space: str, edges: Sequence[int], cells: Mapping[str, tuple[Any, Any]], where: str = "genotype") -> Genotype:
+  """Builds a genotype from the lists of the published form.
 
   Args:
     space: name of the space.
-    edges_per_node: how many consecutive edges enter one node.
-    cells: cell type to (flat list of (operation, source), concatenated states).
+    edges: how many edges enter each node of the space's cells, by which a flat list is divided; nodes after these have as many as the last.
+      Empty where no space is known.
+    cells: cell type to (list of (operation, source), or list of such lists, one for every node; concatenated states).
     where: how an error names the input.
 
   Raises:
-    InputError: if a list is not a whole number of nodes, or an entry is not an (operation, source) pair.
+    InputError: if a flat list is not a whole number of nodes, or an entry is not an (operation, source) pair.
   """
   out = []
-  for name, (edges, concat) in cells.items():
+  for name, (listed, concat) in cells.items():
     here = f"{where}, cell '{name}'"
-    edges = _checked_edges(edges, here)
-    if len(edges) % edges_per_node:
-      count = counted(len(edges), "edge")
-      raise InputError(f"{here}: {count} cannot be divided into nodes of {edges_per_node}; give every node its edges.")
-    nodes = tuple(tuple(edges[i : i + edges_per_node]) for i in range(0, len(edges), edges_per_node))
-    out.append((name, CellGenotype(nodes, _checked_concat(concat, here))))
+    nodes = listed if _is_nested(listed) else _divided(_checked_edges(listed, here), edges, here)
+    checked = tuple(tuple(_checked_edges(node, f"{here}, node {index}")) for index, node in enumerate(nodes))
+    out.append((name, CellGenotype(checked, _checked_concat(concat, here))))
   return Genotype(space, tuple(out))
 
 
-def parse(text: str, space: str, edges_per_node: int, where: str = "genotype") -> Genotype:
+def _is_nested(listed: Any) -> bool:
+  """Returns whether a list is one of lists of pairs, and not of pairs."""
+  return isinstance(listed, list | tuple) and all(
+    isinstance(node, list | tuple) and all(isinstance(edge, list | tuple) for edge in node) for node in listed
+  )
+
+
+def _divided(listed: list[Edge], edges: Sequence[int], where: str) -> list[list[Edge]]:
+  nodes, rest = [], listed
+  for size in itertools.chain(edges, itertools.repeat(edges[-1])) if edges else ():
+    if len(rest) < size:
+      break
+    nodes.append(rest[:size])
+    rest = rest[size:]
+  if rest:
+    sizes = ", ".join(map(str, edges if len(set(edges)) > 1 else edges[:1])) or "an unknown number"
+    raise InputError(f"{where}: {len(listed)} edges do not divide into nodes of {sizes}; give every node a list of its own.")
+  return nodes
+
+
+def parse(value: str | Mapping[str, Any], space: str = "", edges: Sequence[int] = (), where: str = "genotype") -> Genotype:
   """Reads a genotype from JSON or from the published form `Genotype(normal=[...], normal_concat=..., ...)`.
 
-  The text is parsed and never run. The result is not yet checked against a space: `CellSpace.validate` does that.
+  The text is parsed and never run. The result is not yet checked against a space: `CellSpace.parse` reads what that says of nodes, and
+  `CellSpace.validate` checks.
 
   Args:
-    text: the genotype.
-    space: the name of the space, used where the text does not name one.
-    edges_per_node: edges that enter a node, used by the published form, whose lists are flat.
+    value: the genotype as text, or as an object that was read from JSON; a result that holds one as its 'genotype' will do.
+    space: the name of the space, used where the value does not name one.
+    edges: how many edges enter each node, used where the published form has flat lists; see `from_lists`.
     where: how an error names the input, for instance the file it came from.
 
   Raises:
-    InputError: if the text does not parse.
+    InputError: if the value is no genotype.
   """
-  text = text.strip()
+  if isinstance(value, Mapping):
+    return _from_object(value, space, edges, where)
+  if not isinstance(value, str):
+    raise InputError(f"{where}: {shown(value)} is not a genotype; give an object with 'cells', or text.")
+  text = value.strip()
   if len(text) > _MAX_LENGTH:
     raise InputError(f"{where}: {len(text)} characters are too many for a genotype; give at most {_MAX_LENGTH}.")
   if text.startswith("{"):
-    return _parse_json(text, space, where)
+    return _from_object(_json_object(text, where), space, edges, where)
   if text.startswith("Genotype("):
-    return _parse_published(text, space, edges_per_node, where)
+    return _parse_published(text, space, edges, where)
   raise InputError(f"{where}: {text[:60]!r} is not a genotype; give JSON with 'cells', or the published 'Genotype(normal=[...], ...)'.")
 
 
@@ -122,7 +154,7 @@ _MAX_DIGITS = 20  # of a number; longer ones do not print
 _MAX_STATES = 10_000  # in a `range`; nobody wants the memory of more
 
 
-def _parse_json(text: str, space: str, where: str) -> Genotype:
+def _json_object(text: str, where: str) -> dict[str, Any]:
   def number(digits: str) -> int:
     if len(digits) > _MAX_DIGITS:
       raise InputError(f"{where}: {digits[:_MAX_DIGITS]}... is not the number of a state; write it as ['skip_connect', 0].")
@@ -135,11 +167,19 @@ def _parse_json(text: str, space: str, where: str) -> Genotype:
     return dict(pairs)
 
   try:
-    value = json.loads(text, parse_int=number, object_pairs_hook=no_duplicates)
+    return json.loads(text, parse_int=number, object_pairs_hook=no_duplicates)
   except json.JSONDecodeError as e:
     raise InputError(f"{where}: not valid JSON at line {e.lineno}, column {e.colno}: {e.msg}; mend it there.") from None
   except RecursionError:
     raise InputError(f"{where}: {text[:60]!r} is nested too deeply for a genotype; give 'cells' with 'nodes' and 'concat'.") from None
+
+
+def _from_object(value: Mapping[str, Any], space: str, edges: Sequence[int], where: str) -> Genotype:
+  if "cells" not in value and isinstance(value.get("genotype"), str | Mapping):
+    inner = value["genotype"]
+    if isinstance(inner, Mapping) and "cells" not in inner:
+      raise InputError(f"{where}: field 'genotype' has no 'cells'; it maps a cell type to its 'nodes' and 'concat'.")
+    return parse(inner, space, edges, where)
   space, cells = value.get("space", space), value.get("cells")
   if not isinstance(space, str):
     raise InputError(f"{where}: field 'space' is {shown(space)}; give the name of a space in quotes.")
@@ -155,7 +195,7 @@ def _parse_json(text: str, space: str, where: str) -> Genotype:
   return Genotype(space, tuple(out))
 
 
-def _parse_published(text: str, space: str, edges_per_node: int, where: str) -> Genotype:
+def _parse_published(text: str, space: str, edges: Sequence[int], where: str) -> Genotype:
   try:
     fields = _published_fields(text)
   except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):  # the parser runs out of memory on deep nesting
@@ -174,7 +214,7 @@ def _parse_published(text: str, space: str, edges_per_node: int, where: str) -> 
   for concat in concats.values():
     if concat not in fields:
       raise InputError(f"{where}: '{concat}' is missing; write it as {concat}=[2, 3, 4, 5].")
-  return from_edge_lists(space, edges_per_node, {name: (fields[name][0], fields[concats[name]][0]) for name in names}, where)
+  return from_lists(space, edges, {name: (fields[name][0], fields[concats[name]][0]) for name in names}, where)
 
 
 def _published_fields(text: str) -> dict[str, list[Any]]:
@@ -206,11 +246,11 @@ def _literal(node: ast.AST) -> Any:
 
 
 def _checked_edges(edges: Any, where: str) -> list[Edge]:
-  if not isinstance(edges, (list, tuple)):
+  if not isinstance(edges, list | tuple):
     raise InputError(f"{where}: {shown(edges)} is not a list of (operation, source) pairs; give one.")
   out = []
   for edge in edges:
-    pair = isinstance(edge, (list, tuple)) and len(edge) == 2
+    pair = isinstance(edge, list | tuple) and len(edge) == 2
     if not pair or not isinstance(edge[0], str) or not _is_number(edge[1]):
       raise InputError(f"{where}: edge {shown(edge)} is not a pair (operation name, source number); write it as ('skip_connect', 0).")
     out.append(Edge(*edge))
@@ -218,10 +258,10 @@ def _checked_edges(edges: Any, where: str) -> list[Edge]:
 
 
 def _checked_concat(concat: Any, where: str) -> tuple[int, ...]:
-  if not isinstance(concat, (list, tuple)) or not concat or not all(_is_number(state) for state in concat):
+  if not isinstance(concat, list | tuple) or not concat or not all(_is_number(state) for state in concat):
     raise InputError(f"{where}: concat {shown(concat)} is not a list of state numbers; write it as [2, 3, 4, 5].")
   return tuple(concat)
 
 
 def _is_number(value: Any) -> bool:
-  return isinstance(value, int) and not isinstance(value, bool)
+  return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**_MAX_DIGITS

@@ -1,14 +1,21 @@
 """Search spaces of cells, as values."""
 
+import collections
 import dataclasses
 import functools
 import itertools
+import keyword
+import math
 import operator
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
-from dnas.core.errors import InputError, shown, unknown_name
+from dnas.core import genotype as genotypes
+from dnas.core.config import check
+from dnas.core.errors import FieldError, InputError, shown, unknown_name
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 
 NONE = "none"
@@ -32,6 +39,8 @@ class CellSpace:
     none_allowed: whether an edge of a discrete cell may be `none`.
     num_outputs: how many of the nodes, the last ones, make the output of a cell; None stands for all.
     pool_norm: whether a supernet normalizes what a pooling returns, to bring it to the scale of the other operations.
+
+  Fields that make no space raise InputError.
   """
 
   name: str
@@ -43,6 +52,39 @@ class CellSpace:
   none_allowed: bool = False
   num_outputs: int | None = None
   pool_norm: bool = True
+
+  def __post_init__(self):
+    try:
+      self._check()
+    except FieldError as e:
+      raise InputError(f"space {shown(self.name)}: {e}") from None
+
+  def _check(self) -> None:
+    fits = isinstance(self.name, str) and re.fullmatch(r"[\w.-]+", self.name)
+    check(bool(fits), "name", shown(self.name), "write it with letters, digits, '_', '.' and '-'")
+    for field, values in (("cells", self.cells), ("operations", self.operations)):
+      fits = isinstance(values, tuple) and values and all(isinstance(value, str) and value for value in values)
+      check(bool(fits), field, shown(values), "give a tuple of names, at least one")
+      twice = sorted(value for value, count in collections.Counter(values).items() if count > 1)
+      check(not twice, field, shown(values), f"'{(twice or [''])[0]}' is given twice; give it once")
+    for cell in self.cells:  # they are the keywords of a printed genotype, beside their 'concat'
+      fits = cell.isidentifier() and not keyword.iskeyword(cell) and not cell.endswith("concat")
+      check(fits, "cells", shown(self.cells), f"name a cell by a word that does not end in 'concat', and not {shown(cell)}")
+    for field in ("num_inputs", "num_nodes", "edges_per_node"):
+      value = getattr(self, field)
+      check(_is_whole(value) and value >= 1, field, shown(value), "give a whole number, at least 1")
+    states = self.num_inputs + self.num_nodes
+    check(states <= _MOST_STATES, "num_nodes", self.num_nodes, f"a cell of {states} states is too large; give it at most {_MOST_STATES}")
+    wirings = math.comb(states - 1, min(self.edges_per_node, states - 1))
+    mend = f"the last node has {wirings:,} sets of sources; give fewer edges or nodes"
+    check(wirings <= _MOST_WIRINGS, "edges_per_node", self.edges_per_node, mend)
+    for field in ("none_allowed", "pool_norm"):
+      check(isinstance(getattr(self, field), bool), field, shown(getattr(self, field)), "give True or False")
+    outputs = self.num_outputs
+    fits = outputs is None or (_is_whole(outputs) and 1 <= outputs <= self.num_nodes)
+    check(fits, "num_outputs", shown(outputs), f"give None for all nodes, or a whole number from 1 to {self.num_nodes}")
+    mend = "a discrete cell has no edge that is 'none'; give it another operation, or none_allowed=True"
+    check(bool(self.choices), "operations", shown(self.operations), mend)
 
   @property
   def edges(self) -> tuple[tuple[int, int], ...]:
@@ -126,6 +168,30 @@ class CellSpace:
     except (KeyError, ValueError):
       raise InputError(f"{shown(str(genotype))} is no architecture of space '{self.name}'; give one of its own.") from None
     return tuple(values)
+
+  def parse(self, value: str | Mapping[str, Any], where: str = "genotype") -> Genotype:
+    """Reads a genotype of this space, in the forms of `core.genotype.parse` and that of `notation`; `validate` checks it.
+
+    Args:
+      value: text, or an object that was read from JSON; it may name another space.
+      where: how an error names the input.
+
+    Raises:
+      InputError: if the value is no genotype.
+    """
+    return genotypes.parse(value, self.name, self._edges_of_nodes, where)
+
+  def from_lists(self, cells: Mapping[str, tuple[Any, Any]], where: str = "genotype") -> Genotype:
+    """Builds a genotype of this space from edge lists; see `core.genotype.from_lists`."""
+    return genotypes.from_lists(self.name, self._edges_of_nodes, cells, where)
+
+  @property
+  def _edges_of_nodes(self) -> tuple[int, ...]:
+    return tuple(len(sets[0]) for sets in self.wirings)
+
+  def notation(self, genotype: Genotype) -> str:
+    """Returns an architecture in one line as the literature on this space writes it; `parse` reads it back."""
+    return str(genotype)
 
   def sample(self, rng: np.random.Generator) -> Genotype:
     """Draws an architecture: sources of a node without replacement, operations uniformly from the `choices`."""
@@ -218,6 +284,13 @@ class CellSpace:
 
 _Place = tuple[int, int, int]
 """Where an edge stands in a genotype: number of the cell, of the node, and of the edge in the node."""
+
+_MOST_STATES, _MOST_WIRINGS = 100, 1_000_000  # of a cell, and of one node; they are listed
+
+
+def _is_whole(value: Any) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool)
+
 
 _source = operator.attrgetter("source")
 

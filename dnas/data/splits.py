@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from dnas.core import keys
 from dnas.core.registry import Registry
 
 Division = Callable[[np.ndarray, int, int], np.ndarray]
@@ -26,7 +27,7 @@ def contiguous(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 def shuffled(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
   """Draws the first part uniformly, whatever the labels are."""
   chosen = np.zeros(len(labels), bool)
-  chosen[np.random.default_rng(seed).permutation(len(labels))[:count]] = True
+  chosen[keys.generator(seed, "split").permutation(len(labels))[:count]] = True
   return chosen
 
 
@@ -37,7 +38,7 @@ def stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
   Shares are made whole by the method of the largest remainder: each is rounded down, and the examples that are left over go to the classes
   with the largest fractions, the first ones where fractions are equal. So every class is within one example of its share.
   """
-  rng, chosen = np.random.default_rng(seed), np.zeros(len(labels), bool)
+  rng, chosen = keys.generator(seed, "split"), np.zeros(len(labels), bool)
   classes, sizes = np.unique(labels, return_counts=True)
   shares, fractions = np.divmod(sizes * count, len(labels))
   shares[np.argsort(-fractions, kind="stable")[: count - shares.sum()]] += 1

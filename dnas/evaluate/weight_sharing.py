@@ -5,17 +5,18 @@ batch statistics estimated anew for every architecture as in Guo et al., "Single
 """
 
 import dataclasses
+import functools
 import time
 from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dnas.cells import functional
-from dnas.cells.blocks import BATCH_NORM_MOMENTUM
 from dnas.compiler.functions import Loss, assembled, compiled
-from dnas.core import keys, tree
+from dnas.core import keys
 from dnas.core.config import check_fraction, check_not_negative, check_positive
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
@@ -115,11 +116,27 @@ class SharedWeightsTask:
 
   def statistics_of(self, weights: Tree, path: Mapping[str, np.ndarray]) -> Tree:
     """Returns the batch statistics of one path, from training batches alone; they are the same at every call."""
-    stats = tree.zeros_like(self.initial.stats)
+    stats = self._started(0.0)
     for index in range(self.config.statistics_batches):
       key = keys.derive(self._key, "statistics", index)
       stats = self._statistics(weights, stats, self._pipeline.drawn(key)[0], path)
-    return jax.tree.map(lambda moved: moved / (1 - BATCH_NORM_MOMENTUM**self.config.statistics_batches), stats)
+    return jax.tree.map(lambda moved, kept: moved / (1 - kept**self.config.statistics_batches) if kept else moved, stats, self._momenta)
+
+  def _started(self, value: float) -> Tree:
+    """Returns batch statistics that all have one value; random streams stay as they are."""
+    return jax.tree.map(lambda leaf: jnp.full_like(leaf, value) if _is_statistic(leaf) else leaf, self.initial.stats)
+
+  @functools.cached_property
+  def _momenta(self) -> Tree:
+    """The momentum of each running statistic, as black images show it, which move them by nothing that depends on where they began."""
+    images = jnp.zeros_like(self._pipeline.drawn(self._key)[0])
+    path = one_hot(self.space, self.space.sample(keys.generator(self._seed, "paths")))
+    moved = [self._statistics(self.initial.weights, self._started(value), images, path) for value in (0.0, 1.0)]
+
+    def momentum(zero: jax.Array, one: jax.Array) -> float:
+      return round(float(jnp.max(one - zero)), 6) if _is_statistic(zero) else 0.0
+
+    return jax.tree.map(momentum, *moved)
 
   def validate(self, weights: Tree, path: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`) of one path over the validation split."""
@@ -149,6 +166,10 @@ class SharedWeightsTask:
   def _predict(self, network: tuple[functional.Variables, Tree], images: jax.Array) -> jax.Array:
     variables, path = network
     return functional.apply(self.network, variables, images, path, train=False)[0]
+
+
+def _is_statistic(leaf: jax.Array) -> bool:
+  return jnp.issubdtype(leaf.dtype, jnp.floating)
 
 
 class WeightSharing:

@@ -76,7 +76,7 @@ def load_run(folder: str | pathlib.Path) -> Run:
   genotypes = _genotypes(folder / "genotypes")
   final = folder / "genotype.json"
   last = genotypes[-1][1] if genotypes else None
-  genotype = parse(_text(final), space="", edges_per_node=1, where=str(final)) if final.is_file() else last
+  genotype = parse(_text(final), where=str(final)) if final.is_file() else last
   epochs, mixtures = _mixtures(folder / "architecture.jsonl")
   return Run(
     folder, header["launcher"], header.get("versions", {}), header["config"], tuple(metrics.values()), genotypes, genotype, epochs, mixtures
@@ -125,7 +125,7 @@ def _genotypes(folder: pathlib.Path) -> tuple[tuple[int, Genotype], ...]:
   for path in folder.glob("epoch_*.json"):
     match = re.fullmatch(r"epoch_(\d+)", path.stem)
     if match:
-      out.append((int(match[1]), parse(_text(path), space="", edges_per_node=1, where=str(path))))
+      out.append((int(match[1]), parse(_text(path), where=str(path))))
   return tuple(sorted(out, key=lambda pair: pair[0]))
 
 

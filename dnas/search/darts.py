@@ -12,7 +12,6 @@ import jax
 import numpy as np
 
 from dnas.cells import functional
-from dnas.core import genotype as genotypes
 from dnas.core import keys
 from dnas.core.config import check, check_fraction, check_not_negative, check_positive
 from dnas.core.errors import FieldError
@@ -351,5 +350,5 @@ class DartsSearch:
 
 def progress_of(record: loop.EpochRecord, space: CellSpace) -> Progress:
   """Returns the record of an epoch as a `Progress`."""
-  genotype = genotypes.parse(record["genotype"], space.name, space.edges_per_node)
+  genotype = space.parse(record["genotype"])
   return Progress(record["epoch"], record["metrics"], genotype)

@@ -9,7 +9,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from dnas.core import genotype as genotypes
 from dnas.core.errors import InputError, shown
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
@@ -106,7 +105,7 @@ def from_lines(text: str, space: CellSpace, where: str) -> list[Entry]:
     here = f"{where}, line {number}"
     try:
       fields = json.loads(line)
-      genotype = genotypes.parse(json.dumps(fields["genotype"]), space.name, space.edges_per_node, here)
+      genotype = space.parse(fields["genotype"], here)
       proposal = Proposal(space.validate(genotype, where=here), fields["budget"], fields["parent"])
       evaluation = Evaluation(float(fields["score"]), float(fields["cost"]), dict(fields["metrics"]))
     except InputError:

@@ -1,6 +1,6 @@
 """The folder of one run: its configuration, its history, and the lock that keeps a second process out.
 
-    config.json            launcher, configuration, versions, command; written once
+    config.json            launcher, configuration, versions, command, modules of a user's own units; written once
     metrics.jsonl          one line per epoch
     architecture.jsonl     one line per epoch: the mixture weights
     genotypes/             one file per epoch: epoch_0001.json
@@ -33,6 +33,7 @@ from absl import logging
 from dnas import __version__
 from dnas.core import config as config_lib
 from dnas.core.errors import InputError, counted
+from dnas.core.registry import foreign_modules
 
 _LOCK = ".lock"
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -253,7 +254,8 @@ def _release(lock: int | None) -> None:
 
 def _description(launcher: str, config: Mapping[str, Any]) -> dict[str, Any]:
   created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-  return {"launcher": launcher, "created": created, "versions": _versions(), "command": sys.argv, "config": dict(config)}
+  foreign = {"units": foreign_modules()} if foreign_modules() else {}
+  return {"launcher": launcher, "created": created, "versions": _versions(), "command": sys.argv, **foreign, "config": dict(config)}
 
 
 def _versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ import glob
 import itertools
 import multiprocessing
 import os
+import pickle
 import signal
 import socket
 import threading
@@ -96,6 +97,10 @@ def run_all(executor: Executor, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tup
     yield None
 
 
+def _nothing() -> None:
+  """Prepares nothing."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
   """Where jobs run, such as the trials of a tuning; it changes no result but the order in which those of several workers end.
@@ -120,12 +125,19 @@ class Config:
     idle = bool(self.ray_address) and self.executor != "ray"
     check(not idle, "ray_address", self.ray_address, "it does nothing with --pool.executor=local; leave it out, or give ray")
 
-  def open(self) -> Executor:
-    """Returns the executor. Raises InputError if there are too few accelerators, or the cluster does not answer."""
+  def open(self, prepare: Callable[[], None] = _nothing) -> Executor:
+    """Returns the executor.
+
+    Args:
+      prepare: called in a worker before a job is read, such as to import what the job is made of; it can be pickled, and called often.
+
+    Raises:
+      InputError: if there are too few accelerators, or the cluster does not answer.
+    """
     workers = self.workers or os.cpu_count() or 1
     if self.executor == "ray":
-      return Ray(workers, self.accelerators, self.ray_address)
-    return Local(workers, environments(workers, self.accelerators))
+      return Ray(workers, self.accelerators, self.ray_address, prepare)
+    return Local(workers, environments(workers, self.accelerators), prepare)
 
 
 def environments(workers: int, accelerators: float) -> list[dict[str, str]]:
@@ -153,18 +165,34 @@ class _Worker(NamedTuple):
   pipe: connection.Connection
 
 
+class _Job(NamedTuple):
+  """A job on its way to a worker; what it is made of can be read once the worker is prepared."""
+
+  prepare: Callable[[], None]
+  content: bytes
+
+  def run(self) -> tuple[Any, Exception | None]:
+    """Returns what the job returned, and what it raised."""
+    try:
+      self.prepare()
+      function, arguments = pickle.loads(self.content)
+      return function(*arguments), None
+    except Exception as e:
+      return None, e
+
+
 class _Queue:
   """What both executors do with jobs that wait for a worker; a context manager."""
 
-  def __init__(self, workers: int):
-    self.workers = workers
-    self._waiting: collections.deque[tuple[int, Any]] = collections.deque()
+  def __init__(self, workers: int, prepare: Callable[[], None], dumps: Callable[[Any], bytes]):
+    self.workers, self._prepare, self._dumps = workers, prepare, dumps
+    self._waiting: collections.deque[tuple[int, _Job]] = collections.deque()
     self._numbers = itertools.count()
 
   def submit(self, function: Callable[..., Any], *arguments: Any) -> int:
     """See `Executor`."""
     number = next(self._numbers)
-    self._waiting.append((number, (function, arguments)))
+    self._waiting.append((number, _Job(self._prepare, self._dumps((function, arguments)))))
     self._serve()
     return number
 
@@ -178,8 +206,8 @@ class _Queue:
 class Local(_Queue):
   """Processes of this machine; see `Executor`. They leave when their parent dies, however it does."""
 
-  def __init__(self, workers: int, variables: Sequence[Mapping[str, str]] = ()):
-    super().__init__(workers)
+  def __init__(self, workers: int, variables: Sequence[Mapping[str, str]] = (), prepare: Callable[[], None] = _nothing):
+    super().__init__(workers, prepare, pickle.dumps)
     self._variables, self._context = list(variables) or [{}] * workers, multiprocessing.get_context("spawn")
     self._pool: dict[int, _Worker] = {}
     self._running: dict[int, int] = {}  # worker to its job
@@ -247,13 +275,10 @@ def _work(pipe: connection.Connection, parent: int, variables: Mapping[str, str]
   threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
   while True:
     try:
-      function, arguments = pipe.recv()
+      job = pipe.recv()
     except (EOFError, OSError):
       return
-    try:
-      answer = function(*arguments), None
-    except Exception as e:
-      answer = None, e
+    answer = job.run()
     try:
       pipe.send(answer)
     except OSError:
@@ -271,19 +296,19 @@ def _leave_with(parent: int) -> None:
 class Ray(_Queue):
   """Tasks of a Ray cluster; see `Executor`. A task that a lost node takes with it counts as one whose worker died."""
 
-  def __init__(self, workers: int, accelerators: float, address: str):
+  def __init__(self, workers: int, accelerators: float, address: str, prepare: Callable[[], None] = _nothing):
     """Connects. Raises InputError if Ray is not installed, nothing answers at the address, or it runs another version."""
     try:
       import ray
     except ImportError:
       raise FieldError("pool.executor", "ray", "Ray is not installed; pip install 'ray[default]', or give local") from None
-    super().__init__(workers)
+    super().__init__(workers, prepare, ray.cloudpickle.dumps)
     self._ray, self._owned = ray, not ray.is_initialized()
     self._running: dict[Any, int] = {}
     if self._owned:
       _connect(ray, address, workers)
     options = {"num_cpus": 1, "max_retries": 0, "max_calls": 0} | ({"num_gpus": accelerators} if accelerators else {})
-    self._call = ray.remote(**options)(_call)
+    self._call = ray.remote(**options)(_Job.run)
 
   def wait(self, timeout: float) -> list[Done]:
     """See `Executor`."""
@@ -307,8 +332,8 @@ class Ray(_Queue):
 
   def _serve(self) -> None:
     while self._waiting and len(self._running) < self.workers:
-      number, (function, arguments) = self._waiting.popleft()
-      self._running[self._call.remote(function, arguments)] = number
+      number, job = self._waiting.popleft()
+      self._running[self._call.remote(job)] = number
 
   def _collect(self, reference: Any) -> Done:
     number, errors = self._running.pop(reference), self._ray.exceptions
@@ -319,13 +344,6 @@ class Ray(_Queue):
         return Done(number, error=RuntimeError(str(e)))
       return Done(number, died=True)
     return Done(number, value, error)
-
-
-def _call(function: Callable[..., Any], arguments: tuple[Any, ...]) -> tuple[Any, Exception | None]:
-  try:
-    return function(*arguments), None
-  except Exception as e:
-    return None, e
 
 
 def _connect(ray: Any, address: str, workers: int) -> None:

@@ -9,6 +9,7 @@ A server that goes away stalls a study and does not end it: every access is trie
 
 import contextlib
 import functools
+import pathlib
 import threading
 import time
 from collections.abc import Callable
@@ -24,6 +25,26 @@ from dnas.core.errors import InputError
 
 JOURNAL = "journal:///"
 _LONGEST_PAUSE = 10.0  # seconds
+
+
+def file_url(path: pathlib.Path) -> str:
+  """Returns the URL of a SQLite file, whatever characters its path has.
+
+  Versions of SQLAlchemy differ in what they quote in a path. So a path with characters that mean something in a URL goes to SQLite as a URI
+  of its own, in which they are quoted ("Uniform Resource Identifiers", https://www.sqlite.org/uri.html).
+
+  Args:
+    path: of the file, absolute.
+  """
+  uri = path.as_uri()
+  plain = uri == f"file://{path}"
+  url = sqlalchemy.URL.create("sqlite", database=str(path) if plain else uri, query={} if plain else {"uri": "true"})
+  return url.render_as_string(hide_password=False)
+
+
+def shown_url(url: str) -> str:
+  """Returns the URL of a storage for people: without its password."""
+  return url if url.startswith(JOURNAL) else _parsed(url).render_as_string(hide_password=True)
 
 
 def wait_for_storage(url: str, patience: float) -> BaseStorage:
@@ -50,14 +71,14 @@ def open_storage(url: str, patience: float) -> BaseStorage:
     InputError: if the URL is none, its driver is not installed, or nothing answers.
   """
   if url.startswith(JOURNAL):
-    return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
-  try:
-    parsed = sqlalchemy.engine.make_url(url)
-    name = parsed.render_as_string(hide_password=True)
-  except sqlalchemy.exc.ArgumentError:
-    form = "sqlite:////FOLDER/study.db, journal:////FOLDER/study.log or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-    raise InputError(f"--storage={url} is no address of a data base; write {form}.") from None
+    return _open_journal(url)
+  parsed, name = _parsed(url), shown_url(url)
   local = parsed.get_backend_name() == "sqlite"
+  if local and parsed.database in (None, "", ":memory:"):
+    raise InputError(f"--storage={name} is in the memory of one process, and workers have their own; give sqlite:////FOLDER/study.db.")
+  if local and parsed.query and "uri" not in parsed.query:  # it would be left out, and the path be that of another file
+    mend = "write a path with '?' as sqlite:///file:/FOLDER/a%3Fb.db?uri=true"
+    raise InputError(f"--storage={name} has '?', behind which SQLite expects settings of its own; {mend}.")
   # A file is opened for every access and then closed, since nobody else would ever close it.
   options: dict[str, Any] = {"connect_args": {"timeout": 60}, "poolclass": sqlalchemy.NullPool} if local else {"pool_pre_ping": True}
   if parsed.get_backend_name() == "postgresql":
@@ -80,12 +101,29 @@ def open_storage(url: str, patience: float) -> BaseStorage:
     raise InputError(f"--storage={name} does not answer ({cause}); {mend}.") from None
 
 
+def _parsed(url: str) -> sqlalchemy.URL:
+  try:
+    return sqlalchemy.engine.make_url(url)
+  except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number
+    form = "sqlite:////FOLDER/study.db, journal:////FOLDER/study.log or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+    raise InputError(f"--storage={url} is no address of a data base; write {form}.") from None
+
+
+def _open_journal(url: str) -> BaseStorage:
+  try:
+    return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
+  except OSError as e:
+    cause = (e.strerror or str(e)).lower()
+    raise InputError(f"--storage={url} cannot be used ({cause}); give a file in a folder that exists and can be written.") from None
+
+
 class _PatientStorage(RDBStorage):
   """A data base whose every method is tried again while nothing answers."""
 
   def __init__(self, url: str, engine_options: dict[str, Any], patience: float):
     self._patience, self._outer = patience, threading.local()
-    super().__init__(url, engine_kwargs=engine_options)
+    template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats it
+    super().__init__(template, engine_kwargs=engine_options)
 
 
 def _patient(method: Callable[..., Any]) -> Callable[..., Any]:

@@ -23,7 +23,7 @@ from dnas import __version__
 from dnas.core.config import check, check_name, check_not_negative, check_positive, named
 from dnas.core.errors import FieldError, InputError
 from dnas.tune.space import SearchSpace
-from dnas.tune.storage import open_storage, wait_for_storage
+from dnas.tune.storage import open_storage, shown_url, wait_for_storage
 
 DIRECTIONS = {
   "accuracy": "maximize",
@@ -179,7 +179,7 @@ def _of_another(address: Address, name: str, known: Any, value: Any) -> InputErr
   else:
     changed = [field for field in value if known.get(field) != value[field]]
     mend = f"was begun with another {', '.join(changed)}; give the study another name, or the same flags"
-  return InputError(f"the study '{address.name}' in {address.url} {mend}.")
+  return InputError(f"the study '{address.name}' in {shown_url(address.url)} {mend}.")
 
 
 def trial_id(study: optuna.Study, storage: BaseStorage, number: int) -> int:

@@ -189,7 +189,7 @@ def test_published_cells_are_networks_of_their_space(name: str):
     read = {source for node in cell.nodes for _, source in node}
     unread = set(space.concat) - read
     assert cell.concat == space.concat or set(cell.concat) == unread
-  assert parse(str(genotype), space.name, space.edges_per_node) == genotype == parse(genotype.to_json(), "", 0)
+  assert space.parse(str(genotype)) == genotype == parse(genotype.to_json())
 
 
 PRINTED = {

@@ -33,7 +33,7 @@ def test_strings_and_genotypes_are_inverse():
 
 def test_other_forms_hold_the_same():
   genotype = from_string(PAPER)
-  assert SPACE.validate(genotype) is genotype and parse(genotype.to_json(), "", 0) == genotype
+  assert SPACE.validate(genotype) is genotype and parse(genotype.to_json()) == genotype
   nodes = tuple(tuple(reversed(node)) for node in genotype["cell"].nodes)  # another order of the edges of a node
   assert to_string(Genotype(SPACE.name, (("cell", type(genotype["cell"])(nodes, (3,))),))) == PAPER
 

@@ -9,6 +9,7 @@ import pytest
 
 from dnas.core import config
 from dnas.core.errors import FieldError, InputError, counted
+from dnas.core.registry import Registry
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,3 +189,98 @@ def test_check_name_suggests_the_nearest_and_lists_the_rest():
     config.check_name("space", "alphb", ["beta", "alpha"])
   with pytest.raises(FieldError, match="^space is zzz; it can be alpha, or a file.$"):
     config.check_name("space", "zzz", ["alpha"], others="or a file")
+
+
+UNITS = Registry("unit")
+
+
+@UNITS.register("first")
+@dataclasses.dataclass(frozen=True)
+class First:
+  """One.
+
+  Attributes:
+    rate: how fast.
+  """
+
+  rate: float = 0.5
+
+
+@UNITS.register("bare")
+@dataclasses.dataclass(frozen=True)
+class Bare:
+  """It has no settings."""
+
+
+@config.mounts(UNITS)
+@dataclasses.dataclass(frozen=True)
+class Mounting:
+  """A configuration.
+
+  Attributes:
+    seed: of all.
+  """
+
+  seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Derived(Mounting):
+  arch: Adam = Adam()
+
+
+@pytest.fixture
+def late(monkeypatch):
+  """A unit that is registered after the configuration was made."""
+  monkeypatch.setattr(UNITS, "_units", dict(UNITS._units))
+
+  @dataclasses.dataclass(frozen=True)
+  class Late:
+    """Late.
+
+    Attributes:
+      sizes: how large.
+    """
+
+    sizes: tuple[int, ...] = (1, 2)
+    penalty: float = 0.05
+
+  return UNITS.register("late")(Late)
+
+
+def test_registered_units_are_components():
+  assert config.flatten(Derived()) == {"seed": 0, "first.rate": 0.5, "arch.learning_rate": 1e-3, "arch.betas": [0.9, 0.999]}
+  assert Derived(first=First(2.0)).first.rate == 2.0 and config.mounted(Derived) is Derived
+  assert config.help_texts(Derived)["first.rate"] == "how fast." and config.help_texts(Derived)["seed"] == "of all."
+  assert config.units(Derived(), UNITS) == ("first",) and config.unit(Derived(first=First(2.0)), UNITS, "first") == First(2.0)
+  assert config.unit(Derived(), UNITS, "bare") == Bare()
+
+
+def test_units_that_are_registered_later_are_mounted_later(late):
+  old = Derived(seed=3, first=First(2.0))
+  new = config.with_units(old)
+  assert isinstance(new, Derived) and new == config.with_units(old) and type(new) is config.mounted(Derived)
+  assert config.flatten(new) == config.flatten(old) | {"late.sizes": [1, 2], "late.penalty": 0.05}
+  assert config.help_texts(type(new))["late.sizes"] == "how large." and config.help_texts(type(new))["seed"] == "of all."
+  changed = config.replace(new, {"late.penalty": 5.0, "late.sizes": [7], "arch.learning_rate": 0.1})
+  assert config.unit(changed, UNITS, "late") == late((7,), 5.0) and config.unit(old, UNITS, "late") == late()
+  for copied in (pickle.loads(pickle.dumps(changed)), copy.deepcopy(changed)):
+    assert copied == changed and type(copied) is type(changed)
+  assert pickle.loads(pickle.dumps(old)) == new  # where it is read all units are known
+  alone = config.with_units(Mounting(seed=4))
+  assert pickle.loads(pickle.dumps(alone)) == alone != Mounting(seed=4)
+
+
+@pytest.mark.parametrize(
+  ("name", "annotations", "defaults", "message"),
+  [
+    ("arch", {"x": int}, {"x": 1}, "unit 'arch' has the name of another component of the configuration; register it under another name"),
+    ("new", {"x": int}, {}, "unit 'new': its setting 'x' has no default; give it one"),
+    ("new", {"x": list}, {"x": None}, "unit 'new': its setting 'x' is of type .*list.*, which no flag can give; make it bool, int, float"),
+  ],
+)
+def test_units_that_cannot_be_mounted(name, annotations, defaults, message, monkeypatch):
+  monkeypatch.setattr(UNITS, "_units", dict(UNITS._units))
+  UNITS.register(name)(dataclasses.dataclass(frozen=True)(type("Unit", (), {"__annotations__": annotations, **defaults})))
+  with pytest.raises(InputError, match=message):
+    config.with_units(Derived())

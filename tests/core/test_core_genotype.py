@@ -27,7 +27,7 @@ RNN = Genotype("rnn", (("recurrent", CellGenotype(tuple((Edge(*edge),) for edge 
 
 
 def read(text: str, space: CellSpace = SPACE) -> Genotype:
-  return space.validate(genotype.parse(text, space.name, space.edges_per_node, where="cell.json"), where="cell.json")
+  return space.validate(space.parse(text, "cell.json"), where="cell.json")
 
 
 def refusal(text: str, space: CellSpace = SPACE) -> str:
@@ -76,10 +76,10 @@ def test_the_printed_form_is_the_papers():
 
 
 def test_json_names_its_space_or_takes_the_readers():
-  assert genotype.parse(json_text(space="other"), "conv", 2).space == "other"
+  assert genotype.parse(json_text(space="other"), "conv").space == "other"
   value = json.loads(CONV.to_json())
   del value["space"]
-  assert genotype.parse(json.dumps(value), "conv", 2) == CONV
+  assert genotype.parse(json.dumps(value), "conv") == CONV
 
 
 def test_json_holds_nodes_of_different_length():
@@ -209,7 +209,7 @@ class TestGraph:
   """Graphs that are no cell, in both forms."""
 
   def text(self, form: str, edges: list[tuple[str, int]], concat: list[int] | None = None) -> str:
-    cell = genotype.from_edge_lists("conv", 2, {"normal": (edges, concat or [2])})["normal"]
+    cell = genotype.from_lists("conv", [2], {"normal": (edges, concat or [2])})["normal"]
     architecture = Genotype("conv", (("normal", cell), CONV.cells[1]))
     return str(architecture) if form == "published" else architecture.to_json()
 
@@ -288,7 +288,7 @@ def test_the_parser_warns_of_nothing():
 def test_a_space_may_allow_more_operations():
   text = PUBLISHED.replace("sep_conv_3x3", "dil_conv_3x3")
   assert "unknown operation 'dil_conv_3x3'" in refusal(text)
-  parsed = genotype.parse(text, "conv", 2)
+  parsed = SPACE.parse(text)
   assert SPACE.validate(parsed, operations=(*SPACE.operations, "dil_conv_3x3")) is parsed
 
 

@@ -18,7 +18,7 @@ RECURRENT = CellSpace("rnn", ("recurrent",), (NONE, "tanh", "relu"), num_inputs=
 def test_edges_go_target_by_target_and_source_by_source():
   assert SPACE.edges == ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3), (0, 4), (1, 4), (2, 4), (3, 4))
   assert RECURRENT.edges == ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
-  darts, rnn = CellSpace("d", ("n",), ("o",) * 8), CellSpace("r", ("r",), ("o",) * 5, 1, 8, 1)
+  darts, rnn = CellSpace("d", ("n",), tuple("abcdefgh")), CellSpace("r", ("r",), tuple("abcde"), 1, 8, 1)
   assert darts.arch_shape() == (14, 8) and rnn.arch_shape() == (36, 5)  # the published shapes
   assert darts.concat == (2, 3, 4, 5) and rnn.concat == tuple(range(1, 9))
 
@@ -148,3 +148,46 @@ def test_operations_are_left_out_of_a_space():
     SPACE.without(["sep_conv"])
   with pytest.raises(InputError, match="space 'conv' has no operations but skip_connect, sep_conv_3x3, max_pool_3x3"):
     SPACE.without(["skip_connect", "sep_conv_3x3", "max_pool_3x3"])
+
+
+REFUSED = [
+  ({"name": ""}, "name is ''; write it with letters"),
+  ({"name": "a/b"}, "name is 'a/b'; write it with letters"),
+  ({"name": 3}, "name is 3; write it with letters"),
+  ({"cells": ()}, r"cells is \(\); give a tuple of names, at least one"),
+  ({"cells": "normal"}, "cells is 'normal'; give a tuple of names"),
+  ({"cells": ["normal"]}, r"cells is \['normal'\]; give a tuple of names"),
+  ({"cells": ("a", "a")}, "'a' is given twice; give it once"),
+  ({"cells": ("my cell",)}, "name a cell by a word that does not end in 'concat', and not 'my cell'"),
+  ({"cells": ("a_concat",)}, "name a cell by a word that does not end in 'concat', and not 'a_concat'"),
+  ({"cells": ("lambda",)}, "name a cell by a word"),
+  ({"operations": ()}, r"operations is \(\); give a tuple of names"),
+  ({"operations": (NONE,)}, r"operations is \('none',\); a discrete cell has no edge that is 'none'; give it another operation"),
+  ({"operations": ("a", "b", "a")}, "'a' is given twice"),
+  ({"operations": ("a", 3)}, "give a tuple of names"),
+  ({"num_inputs": 0}, "num_inputs is 0; give a whole number, at least 1"),
+  ({"num_nodes": 0}, "num_nodes is 0; give a whole number, at least 1"),
+  ({"num_nodes": True}, "num_nodes is True; give a whole number"),
+  ({"num_nodes": 10**30}, "num_nodes is 10*; a cell of 10*2 states is too large"),
+  ({"num_nodes": 60, "edges_per_node": 30}, "edges_per_node is 30; the last node has .* sets of sources; give fewer"),
+  ({"edges_per_node": 0}, "edges_per_node is 0; give a whole number, at least 1"),
+  ({"edges_per_node": 1.5}, "edges_per_node is 1.5; give a whole number"),
+  ({"num_outputs": 0}, "num_outputs is 0; give None for all nodes, or a whole number from 1 to 4"),
+  ({"num_outputs": 5}, "num_outputs is 5; give None for all nodes, or a whole number from 1 to 4"),
+  ({"none_allowed": 1}, "none_allowed is 1; give True or False"),
+  ({"pool_norm": None}, "pool_norm is None; give True or False"),
+]
+
+
+@pytest.mark.parametrize(("fields", "message"), REFUSED, ids=lambda value: str(value)[:40])
+def test_fields_that_make_no_space(fields, message):
+  with pytest.raises(InputError, match=message) as raised:
+    CellSpace(**({"name": "mine", "cells": ("c",), "operations": (NONE, "a")} | fields))
+  assert str(raised.value).startswith("space ") and len(str(raised.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("fields", [{"num_inputs": 1}, {"num_nodes": 1}, {"num_outputs": 4}, {"operations": (NONE,), "none_allowed": True}])
+def test_small_spaces_are_spaces(fields):
+  space = CellSpace(**({"name": "mine", "cells": ("c",), "operations": (NONE, "a")} | fields))
+  found = space.sample(np.random.default_rng(0))
+  assert space.validate(space.decode(space.encode(found))) == found

@@ -108,7 +108,8 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
     ("train", ["--genotype=no/such/folder"], "--genotype is no/such/folder; it can be"),
     ("train", ["--genotype=random:x"], "--genotype=random:x has no seed; write random:0, random:1"),
     ("train", ["--genotype=~nobody_of_that_name/x"], "--genotype='~nobody_of_that_name/x' cannot be read"),
-    ("train", [f"--genotype={IMAGE_GENOTYPES['DARTS_V2']}"], '--genotype="Genotype(normal='),  # too long for the name of a file
+    ("train", [f"--genotype=x{IMAGE_GENOTYPES['DARTS_V2']}"], '--genotype="xGenotype(normal='),  # too long for the name of a file
+    ("train", [f"--genotype={IMAGE_GENOTYPES['DARTS_V2']}".replace("skip_", "skop_")], "--genotype, cell 'normal', node 4: unknown"),
   ],
   ids=lambda value: value[-1][:40] if isinstance(value, list) else None,
 )

@@ -41,7 +41,7 @@ TEXT_CHOICES = {"data.level": "character"}
 
 
 def is_text(config):
-  return getattr(getattr(config, "training", config), "space", "") in configs.TEXT_SPACES
+  return configs.is_of_text(getattr(getattr(config, "training", config), "space", ""))
 
 
 def other(path, kind, value, of_text):

@@ -12,7 +12,6 @@ from tiny_runs import SEARCH, STEPS, TRAIN, contents, history, launch, lines
 
 from dnas.cells import functional
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
-from dnas.core import genotype as genotypes
 from dnas.core import tree
 from dnas.core.errors import InputError
 from dnas.data import base, datasets, synthetic
@@ -49,7 +48,7 @@ def retrained(searched, tmp_path_factory):
 
 
 def parsed(text):
-  return genotypes.parse(text, SPACE.name, SPACE.edges_per_node)
+  return SPACE.parse(text)
 
 
 def test_the_folder_of_a_search_holds_all_of_it(searched):

@@ -8,7 +8,6 @@ import pytest
 from tiny_runs import TEXT_SEARCH, TEXT_TRAIN, contents, history, launch, lines, saved_steps
 
 from dnas.cells.registries import LANGUAGE_GENOTYPES, SPACES
-from dnas.core import genotype as genotypes
 from dnas.core.space import NONE
 from dnas.data import base, datasets, windows
 from dnas.report.runs import load_run
@@ -48,7 +47,7 @@ def retrained(searched, tmp_path_factory):
 
 
 def parsed(text):
-  return genotypes.parse(text, SPACE.name, SPACE.edges_per_node)
+  return SPACE.parse(text)
 
 
 def mixture(folder):

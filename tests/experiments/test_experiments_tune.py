@@ -15,7 +15,6 @@ import pytest
 from tiny_runs import cache_flag
 
 from dnas.cells.registries import SPACES
-from dnas.core import genotype as genotypes
 from dnas.data import base
 from dnas.tune import study
 from experiments import _flags, _trial, train, tune
@@ -141,7 +140,7 @@ def test_architectures_are_searched_jointly_for_several_objectives(tmp_path, cap
   space = SPACES["darts_conv"]
   for trial in json.loads((tmp_path / "joint" / "trials.json").read_text()):
     run = pathlib.Path(trial["folder"])
-    found = genotypes.parse((run / "genotype.json").read_text(), space.name, space.edges_per_node)
+    found = space.parse((run / "genotype.json").read_text())
     assert space.encode(found) == tuple(trial["point"][1]) and trial["values"][1] == trial["weights"]
   assert (tmp_path / "joint" / "pictures" / "pareto_front.png").exists()
 

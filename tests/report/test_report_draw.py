@@ -87,7 +87,7 @@ def check_clean(figure):
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_cells_are_complete_and_clean(name):
-  genotype = parse(PUBLISHED[name], "darts", 2)
+  genotype = parse(PUBLISHED[name], "darts", [2])
   figure = draw_genotype(genotype, title=name)
   check_content(genotype, figure)
   check_clean(figure)
@@ -135,7 +135,7 @@ def test_states_carry_the_numbers_of_the_papers():
 
 
 def test_arrows_run_from_left_to_right_and_take_the_colour_of_their_operation():
-  axes = draw_genotype(parse(PUBLISHED["NASNet"], "darts", 2)).axes[1]
+  axes = draw_genotype(parse(PUBLISHED["NASNet"], "darts", [2])).axes[1]
   for arrow, label in zip(patches(axes, "edge"), texts(axes, "operation"), strict=True):
     assert arrow.get_path().vertices[0, 0] < label.get_position()[0]
     assert to_rgb(arrow.get_edgecolor()) == to_rgb(label.get_color()) == to_rgb(operation_color(label.get_text()))

@@ -17,7 +17,7 @@ def test_reads_everything_that_was_written(write_run, darts):
   assert (run.launcher, run.versions, run.config) == ("search", {"jax": "0.10"}, {"darts.seed": 3})
   assert [line["epoch"] for line in run.metrics] == [1, 2, 3]
   assert [epoch for epoch, _ in run.genotypes] == [1, 2, 3]
-  assert run.genotype == parse((folder / "genotype.json").read_text(), "darts", 2)
+  assert run.genotype == parse((folder / "genotype.json").read_text())
   np.testing.assert_array_equal(run.mixture_epochs, [0, 1, 2, 3])
   for cell, mixture in run.mixtures.items():
     written = [json.loads(line)["mixture"][cell] for line in (folder / "architecture.jsonl").read_text().splitlines()]

@@ -15,7 +15,6 @@ from dnas.cells import functional
 from dnas.cells.darts_recurrent import SPACE
 from dnas.cells.language_model import Config as NetworkConfig
 from dnas.cells.registries import SPACES
-from dnas.core import genotype as genotypes
 from dnas.core import keys
 from dnas.data import base, datasets, text
 from dnas.search import diagnostics
@@ -190,7 +189,7 @@ def test_the_record_of_an_epoch(task, states, unbroken):
       assert metrics[f"{split}/perplexity"] == pytest.approx(math.exp(metrics[f"{split}/loss"]), rel=1e-9)
     mixture = np.array(record["mixture"]["recurrent"])
     assert mixture.shape == (6, 5) and np.allclose(mixture.sum(1), 1, atol=1e-5)
-    assert len(genotypes.parse(record["genotype"], SMALL.name, SMALL.edges_per_node)["recurrent"].nodes) == 3
+    assert len(SMALL.parse(record["genotype"])["recurrent"].nodes) == 3
   np.testing.assert_allclose(records[-1]["mixture"]["recurrent"], relaxed(position.state.search.arch), rtol=1e-5)
   assert bits(position.state) == bits(states[-1][1])  # an epoch's end changes nothing
 

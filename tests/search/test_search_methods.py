@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from methods_toy import SPACE, STEPS, ToyWorkload
 
-from dnas.core import genotype as genotypes
 from dnas.core.errors import FieldError
 from dnas.core.space import CellSpace
 from dnas.search import diagnostics, remedies
@@ -91,7 +90,7 @@ def collapsing():
 def test_plain_darts_collapses_where_a_skip_connection_is_good_at_once(collapsing, seed):
   records = search(collapsing, seed)
   assert found(collapsing, records) == SKIPS and records[-1]["metrics"]["skips/normal"] == 3
-  genotype = genotypes.parse(records[-1]["genotype"], SPACE.name, SPACE.edges_per_node)
+  genotype = SPACE.parse(records[-1]["genotype"])
   assert diagnostics.collapse(SPACE, genotype).startswith("the search has collapsed: 3 of 3 edges of the normal cell are skip connections")
 
 

@@ -14,14 +14,17 @@ import threading
 import time
 
 import numpy as np
+import optuna
 import pytest
+import sqlalchemy
 from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from tune_toy import EPOCHS, SPACE, Config, address_of, assert_each_once, driver, told
 
 from dnas.core.errors import InputError
-from dnas.tune import executors, plots, study
+from dnas.tune import executors, plots, storage, study
 from dnas.tune import space as spaces
 
 pytestmark = pytest.mark.xdist_group("tune_study")  # workers take seconds to start, and Ray much memory
@@ -240,12 +243,42 @@ def test_studies_of_something_else_are_refused(tmp_path):
     ("sqlite:////no/such/folder/study.db", r"does not answer \(.*\); give a folder that exists"),
     ("postgresql+psycopg://me:secret@127.0.0.1:1/dnas", r"--storage=postgresql\+psycopg://me:\*\*\*@.* not answer .*start the postgresql"),
     ("strange://host/name", r"needs a driver that is not installed"),
+    ("postgresql+psycopg://host:port/name", r"is no address of a data base; write sqlite"),
+    ("sqlite:////tmp/a?x=1", r"has '\?', behind which SQLite expects settings of its own; write a path with '\?' as"),
+    ("sqlite:////no/{such}/folder/study.db", r"does not answer \(.*\); give a folder that exists"),
+    ("sqlite://", r"is in the memory of one process, and workers have their own; give sqlite"),
+    ("journal:////no/such/folder/study.log", r"cannot be used \(no such file or directory\); give a file in a folder that exists"),
+    ("journal:///", r"cannot be used \(.*\); give a file in a folder that exists"),
   ],
 )
 def test_storages_that_cannot_be_used(url, message):
   with pytest.raises(InputError, match=message) as raised:
     study.open_study(study.Address(url, "tune", 1.0), WHOLE, SPACE)
   assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+  "name", ["plain", "lr 0.1?x", "a#b", "100%", "a%20b", "é ü 数", "{SCHEMA_VERSION}", "{0}", "a&b=c;d:e@f+g~", "'\"\\\\"]
+)
+def test_a_study_is_in_its_own_folder_whatever_that_is_called(tmp_path, name):
+  urls = []
+  for folder in (tmp_path / name, tmp_path / f"{name}?second"):
+    folder.mkdir()
+    urls.append(storage.file_url(folder / "study.db"))
+    address = study.Address(urls[-1], "tune")
+    opened = study.open_study(address, WHOLE, SPACE)
+    assert not opened.trials and (folder / "study.db").is_file()
+    opened.ask()
+    assert len(address.load(WHOLE, address.open()).trials) == 1  # as a worker sees it
+    of_optuna = RDBStorage(address.url, engine_kwargs={"poolclass": sqlalchemy.NullPool})  # the dashboard opens the printed address so
+    assert optuna.load_study(study_name="tune", storage=of_optuna).user_attrs == opened.user_attrs
+  assert sorted(path.name for path in tmp_path.iterdir()) == sorted([name, f"{name}?second"]) and urls[0] != urls[1]
+
+
+def test_a_password_is_not_printed(tmp_path):
+  url = "postgresql+psycopg://me:secret@host/dnas"
+  assert storage.shown_url(url) == "postgresql+psycopg://me:***@host/dnas"
+  assert storage.shown_url(f"journal:///{tmp_path}/a?b.log") == f"journal:///{tmp_path}/a?b.log"
 
 
 def test_a_journal_is_a_storage_too(tmp_path):

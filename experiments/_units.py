@@ -1,0 +1,98 @@
+"""Units of a user's own: modules that register operations, spaces, methods and others, which a run and those that follow it import.
+
+A module that registers a unit is known to its registry. So a script that registers units and then calls a launcher needs to name nothing;
+what is printed to be run next names the script for it.
+"""
+
+import contextlib
+import importlib.util
+import os
+import pathlib
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+
+from dnas.core.errors import InputError, shown
+from dnas.core.registry import foreign_modules
+
+_importing: list[str] = []
+
+
+def load(entries: Sequence[str]) -> None:
+  """Imports modules, each once, by their names or, with a '/' or '.py', their paths.
+
+  Raises:
+    InputError: for one that does not exist, fails, or runs a launcher.
+  """
+  for entry in entries:
+    path = _path_of(entry)
+    if path is not None and path in map(_file_of, list(sys.modules)):
+      continue
+    with _explained(entry, path):
+      if path is None:
+        importlib.import_module(entry)
+      else:
+        _load_file(path)
+
+
+def refuse_while_importing() -> None:
+  """Raises InputError in a module that is being imported, for a launcher that it runs."""
+  if _importing:
+    raise InputError("it runs a launcher when it is imported; put that under if __name__ == '__main__'")
+
+
+def to_import() -> tuple[str, ...]:
+  """Returns what another process imports to know all units that this one knows: absolute paths, or names of modules in packages."""
+  entries = []
+  for name in foreign_modules():
+    module = sys.modules.get("__main__" if name == "__mp_main__" else name)
+    spec, path = getattr(module, "__spec__", None), _file_of(name)
+    dotted = spec.name.removesuffix(".__main__") if spec is not None and "." in spec.name else ""
+    if dotted or path:
+      entries.append(dotted or str(path))
+  return tuple(dict.fromkeys(entries))
+
+
+def _path_of(entry: str) -> pathlib.Path | None:
+  return pathlib.Path(entry).expanduser().resolve() if entry.endswith(".py") or os.sep in entry else None
+
+
+def _file_of(module: str) -> pathlib.Path | None:
+  file = getattr(sys.modules.get(module), "__file__", None)
+  return pathlib.Path(file).resolve() if file else None
+
+
+def _load_file(path: pathlib.Path) -> None:
+  """Imports a file under its own name, with its folder among those that it imports from, as if Python had been started with it."""
+  if not path.is_file():
+    raise InputError("there is no such file")
+  name = path.stem
+  if name in sys.modules or not name.isidentifier():
+    raise InputError(f"a module cannot be called {shown(name)} beside those that are there; give the file another name")
+  if str(path.parent) not in sys.path:
+    sys.path.append(str(path.parent))
+  spec = importlib.util.spec_from_file_location(name, path)
+  assert spec is not None and spec.loader is not None  # it ends in .py, or has a loader of its own
+  sys.modules[name] = module = importlib.util.module_from_spec(spec)
+  try:
+    spec.loader.exec_module(module)
+  except BaseException:
+    del sys.modules[name]
+    raise
+
+
+@contextlib.contextmanager
+def _explained(entry: str, path: pathlib.Path | None) -> Iterator[None]:
+  """Turns whatever a module raises into one sentence that names the line."""
+  _importing.append(entry)
+  try:
+    yield
+  except InputError as e:
+    raise InputError(f"--imports={entry} cannot be imported: {str(e).rstrip('.')}.") from None
+  except (Exception, SystemExit) as e:
+    frames = traceback.extract_tb(e.__traceback__)
+    own = [frame for frame in frames if path is not None and pathlib.Path(frame.filename).resolve() == path] or frames[-1:]
+    cause = " ".join(f"{type(e).__name__}: {e}".split())[:200]
+    raise InputError(f"--imports={entry} cannot be imported ({cause}; {own[-1].filename}, line {own[-1].lineno}); mend it.") from None
+  finally:
+    _importing.pop()
