@@ -27,8 +27,8 @@ TEXT_TRAIN = (*TEXT, "--network.units=4", "--data.length_deviation=1", "--train.
 
 
 def cache_flag() -> str:
-  """The flag that keeps the suite's folder of compiled programs."""
-  return f"--compilation_cache={jax.config.jax_compilation_cache_dir}"
+  """The flag that keeps the suite's folder of compiled programs, if it has one."""
+  return f"--compilation_cache={jax.config.jax_compilation_cache_dir or 'none'}"
 
 
 def launch(launcher: str, *flags: object) -> int:
