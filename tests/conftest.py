@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import matplotlib
 import pytest
 
-from dnas.core import program_cache
+from dnas.core import program_cache, registry
 
 matplotlib.use("Agg")
 jax.config.update("jax_platforms", "cpu")
@@ -26,6 +26,19 @@ def cache_folder():
   before = jax.config.jax_compilation_cache_dir
   yield
   jax.config.update("jax_compilation_cache_dir", before)
+
+
+# A run depends on the modules that have registered units, but not on the other tests of its process.
+
+
+def pytest_collection_finish(session):
+  for name in registry.foreign_modules():
+    del registry._MODULES[name]
+
+
+@pytest.fixture(autouse=True)
+def no_foreign_units(monkeypatch):
+  monkeypatch.setattr(registry, "_MODULES", {})
 
 
 @pytest.fixture

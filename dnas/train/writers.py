@@ -1,6 +1,7 @@
 """Writers of scalars, for those who watch a run; library code has one injected."""
 
 import contextlib
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -67,8 +68,8 @@ class TensorBoardWriter:
     self._append([] if purge_step is None else [Event(step=purge_step, session_log=SessionLog(status=SessionLog.START))])
 
   def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Appends the scalars of a step. Raises InputError if the file cannot be written."""
-    self._append([Event(step=step, summary=scalar(name, value)) for name, value in scalars.items()])
+    """Appends the scalars of a step that are finite, as others cannot be drawn. Raises InputError if the file cannot be written."""
+    self._append([Event(step=step, summary=scalar(name, value)) for name, value in scalars.items() if math.isfinite(value)])
 
   def close(self) -> None:
     """Closes the file."""

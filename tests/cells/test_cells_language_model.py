@@ -20,7 +20,7 @@ from dnas.nets.derived_language import derived_language_model
 from dnas.supernet.language_supernet import language_supernet
 
 T, B, H, V = 5, 3, 6, 6
-KEY, OTHER = jax.random.key(0), jax.random.key(1)
+KEY, OTHER = jax.random.key(3), jax.random.key(1)
 RATES = ("dropout_words", "dropout_embedding", "dropout_inputs", "dropout_hidden", "dropout_output")
 NO_DROPOUT = dict.fromkeys(RATES, 0.0)
 HALF = dict.fromkeys(RATES, 0.5)

@@ -10,6 +10,7 @@ import pytest
 from dnas.cells import functional
 from dnas.cells.nasbench201 import SPACE, from_string
 from dnas.cells.rectifier import recorded, relu
+from dnas.core import keys
 from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Proposal
 from dnas.core.trials import trial_id
@@ -136,10 +137,9 @@ def test_batch_statistics_are_those_of_the_path_alone(shared):
   task, state = shared
   path = one_hot(SPACE, CELL)
   stats = task.statistics_of(state.weights, path)
-  key = jax.random.fold_in(jax.random.key(0), 1)
   stem = []
   for index in range(3):
-    batch = task._pipeline.drawn(jax.random.fold_in(key, index))[0]
+    batch = task._pipeline.drawn(keys.derive(jax.random.key(0), "statistics", index))[0]
     kernel = state.weights["stack"]["stem"]["kernel"]
     out = jax.lax.conv_general_dilated(batch, kernel, (1, 1), [(1, 1), (1, 1)], dimension_numbers=("NHWC", "HWIO", "NHWC"))
     stem.append(np.asarray(out.mean((0, 1, 2)), np.float64))
@@ -154,7 +154,7 @@ def test_a_step_trains_the_path_that_it_drew(shared):
   task, _ = shared
   state = task.init()
   after, _ = task.step(state, 0)
-  path = SPACE.sample(np.random.default_rng((0, 0)))
+  path = SPACE.sample(keys.generator(0, "paths", 0))
   chosen = one_hot(SPACE, path)["cell"]
   for source in range(3):
     others = state.weights["stack"]["stages"][0][0]["outgoing"][source]["operations"]["others"]

@@ -5,8 +5,8 @@ import itertools
 import json
 import types
 
-import jax
 import pytest
+from tiny_runs import cache_flag
 
 from dnas.core import config as config_lib
 from dnas.evaluate import training, weight_sharing, zero_cost
@@ -47,8 +47,7 @@ def table(tmp_path_factory):
 
 
 def launch(root, *flags):
-  cache = f"--compilation_cache={jax.config.jax_compilation_cache_dir}"
-  common = ("--space=nasbench201", "--seeds=1", "--pool.workers=1", cache)
+  common = ("--space=nasbench201", "--seeds=1", "--pool.workers=1", cache_flag())
   return compare.main(["compare", f"--workdir={root}", *common, *map(str, flags)])
 
 

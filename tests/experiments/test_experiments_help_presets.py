@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
@@ -36,8 +36,8 @@ CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation
 CHOICES |= {"train.schedule": "linear", "search_space": "train.learning_rate = log(0.1, 0.2)", "storage": "elsewhere", "study_name": "b"}
 CHOICES |= {"study.sampler": "random", "study.pruner": "median", "study.objectives": "loss", "pool.executor": "ray"}
 CHOICES |= {name: "bfloat16" for name in ("supernet.precision", "network.precision")}
-IMAGE_CHOICES = {"data.dataset": "cifar100", "data.split": "shuffled", "data.class_weights": "balanced"}
-TEXT_CHOICES = {"data.level": "character"}
+IMAGE_CHOICES = {"without": "skip_connect", "data.dataset": "cifar100", "data.split": "shuffled", "data.class_weights": "balanced"}
+TEXT_CHOICES = {"without": "tanh", "data.level": "character"}
 
 
 def is_text(config):
@@ -61,6 +61,8 @@ def other(path, kind, value, of_text):
     return [3, 9]
   if path.endswith("partial_channels"):
     return 2 * value
+  if path == "gaea.smallest":
+    return 0.001
   if path == "supernet.channels":
     return 2 * value  # so that partial channels divide them
   if kind is bool:
@@ -163,7 +165,7 @@ def test_help_with_what_is_not_there_is_refused(flag, capsys):
 REGISTRIES = {
   "search": {"data.dataset": DATASETS, "space": SPACES, "method": METHODS, "hypergradient": HYPERGRADIENTS},
   "train": {"data.dataset": DATASETS, "space": SPACES, "train.schedule": SCHEDULES},
-  "compare": {"methods": [*STRATEGIES, *METHODS], "space": configs.IMAGE_SPACES, "evaluator": EVALUATORS, "dataset": TABLES},
+  "compare": {"methods": [*STRATEGIES, *METHODS], "space": STACKS, "evaluator": EVALUATORS, "dataset": TABLES},
   "tune": {"study.sampler": SAMPLERS, "study.pruner": PRUNERS, "study.objectives": DIRECTIONS, "training.data.dataset": DATASETS},
 }
 
@@ -318,10 +320,11 @@ PTB_RETRAINING = {
 }
 WIKITEXT2 = {"data.dataset": "wikitext2", "network.units": 700, "network.dropout_hidden": 0.15, "train.weight_decay": 5e-7}
 PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
-PLAIN |= {"method": "darts", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
+PLAIN |= {"method": "darts", "without": "", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
 STAGE = {"start_from": "", "keep_operations": 0}
 FIRST_ORDER = {"hypergradient": "first_order"}
-SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01}
+SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01, "finite_difference.through_clip": False}
+UNCLIPPED, CLIPPED = {"finite_difference.clipped": False}, {"finite_difference.clipped": True}
 OTHERS = r"(pc_darts|gdas|drnas|gaea|snas|fair_darts)\."
 NO_RESULT = {"data.eval_batch_size", "data.buckets"}
 """These change no result: evaluation batches of images, and the padded lengths of windows of text."""
@@ -332,10 +335,10 @@ NO_RESULT = {"data.eval_batch_size", "data.buckets"}
   [
     # the settings of other estimators do nothing
     ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | STAGE | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
-    ("darts_cifar10_second_order", PUBLISHED_SEARCH | PLAIN | STAGE | SECOND_ORDER, OTHERS + r"|(unrolled|implicit_\w+)\."),
+    ("darts_cifar10_second_order", PUBLISHED_SEARCH | PLAIN | STAGE | SECOND_ORDER | UNCLIPPED, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_cifar10_retrain", PUBLISHED_RETRAINING, r"$^"),
     ("darts_ptb_first_order", PTB_SEARCH | PLAIN | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
-    ("darts_ptb_second_order", PTB_SEARCH | PLAIN | SECOND_ORDER, OTHERS + r"|(unrolled|implicit_\w+)\."),
+    ("darts_ptb_second_order", PTB_SEARCH | PLAIN | SECOND_ORDER | CLIPPED, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_ptb_retrain", PTB_RETRAINING, r"$^"),
     ("darts_wikitext2_retrain", PTB_RETRAINING | WIKITEXT2, r"$^"),
   ],

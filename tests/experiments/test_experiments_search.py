@@ -165,9 +165,9 @@ def test_genotypes_by_name_seed_and_file(tmp_path):
 def test_a_validation_loss_that_is_not_finite_ends_the_search(searched, tmp_path, monkeypatch, capsys):
   whole, calls = ImageWorkload.evaluate, []
 
-  def evaluate(self, *args):
+  def evaluate(self, *args, **options):
     calls.append(args)
-    return whole(self, *args) | ({"loss": math.nan} if len(calls) > 1 else {})
+    return whole(self, *args, **options) | ({"loss": math.nan} if len(calls) > 1 else {})
 
   monkeypatch.setattr(ImageWorkload, "evaluate", evaluate)
   assert launch("search", *SEARCH, f"--workdir={tmp_path / 'run'}") == 1

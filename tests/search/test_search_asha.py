@@ -126,7 +126,7 @@ WRAPPERS: dict[str, Any] = {
   "asha around evolution": asha.Config(strategy="regularized_evolution"),
   "hyperband": hyperband.Config(),
 }
-PINNED = {"asha": "9802b70112d6", "asha around evolution": "5d6214cfbdba", "hyperband": "75ecf84e33f4"}
+PINNED = {"asha": "52ae5176fddc", "asha around evolution": "3313904dde86", "hyperband": "5bb53aef7083"}
 
 
 @pytest.fixture(scope="module")

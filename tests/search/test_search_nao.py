@@ -100,7 +100,7 @@ def test_values_that_a_decision_does_not_have_are_never_decoded():
 def test_the_first_population_is_pinned_and_a_seed_has_one_sequence():
   entries, state = sequence(TINY.on(SPACE), 3, 24)
   ids = "\n".join(trial_id(proposal) for proposal, _ in entries[: TINY.population])
-  assert hashlib.sha256(ids.encode()).hexdigest()[:12] == "3928909d1ad9"  # what networks propose depends on the last bits of the machine
+  assert hashlib.sha256(ids.encode()).hexdigest()[:12] == "e07135991cc7"  # what networks propose depends on the last bits of the machine
   again, state_again = sequence(TINY.on(SPACE), 3, 24)
   assert entries == again and state == state_again and hash(state) == hash(state_again)
   assert entries != sequence(TINY.on(SPACE), 4, 24)[0]

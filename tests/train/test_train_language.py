@@ -93,7 +93,7 @@ def loss_word_by_word(weights, tokens):
 @pytest.fixture(scope="module")
 def large(task):
   """A state whose weights are so large that activations bend and hidden states matter."""
-  weights = jax.tree.map(lambda leaf: 20 * leaf + 0.01, task.init().weights)
+  weights = jax.tree.map(lambda leaf: 25 * leaf + 0.01, task.init().weights)
   return dataclasses.replace(task.init(), weights=weights, averages=weights, best=weights)
 
 
