@@ -7,6 +7,7 @@ launcher's configuration is a frozen dataclass of such components; `darts.learni
 import dataclasses
 import difflib
 import functools
+import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -201,6 +202,37 @@ def check(condition: bool, field: str, value: Any, mend: str) -> None:
   """Raises FieldError 'FIELD is VALUE; MEND.' unless the condition holds."""
   if not condition:
     raise FieldError(field, value, mend)
+
+
+def check_types(component: Any) -> None:
+  """Raises FieldError for the first field of a component whose value is none of its type, or a number that is not finite.
+
+  Call it before other checks, which compare values.
+  """
+  hints = typing.get_type_hints(type(component))
+  for field in dataclasses.fields(component):
+    if hints[field.name] in _MEMBERS:
+      value, (fits, mend) = getattr(component, field.name), _MEMBERS[hints[field.name]]
+      check(fits(value), field.name, value, f"it must be {mend}")
+
+
+def _is_whole(value: Any) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def _is_finite(value: Any) -> bool:
+  return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+_MEMBERS: Mapping[Any, tuple[Callable[[Any], bool], str]] = {
+  bool: (lambda value: isinstance(value, bool), "true or false"),
+  int: (_is_whole, "a whole number of 64 bits"),
+  float: (_is_finite, "a finite number"),
+  str: (lambda value: isinstance(value, str), "text"),
+  tuple[int, ...]: (lambda value: isinstance(value, tuple) and all(map(_is_whole, value)), "a tuple of whole numbers of 64 bits"),
+  tuple[str, ...]: (lambda value: isinstance(value, tuple) and all(isinstance(each, str) for each in value), "a tuple of texts"),
+}
+"""Type of a field to (whether a value is one, what it must be); the types are those of FLAG_TYPES."""
 
 
 def check_positive(**values: float) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 from absl import logging
 
 from dnas.core import config
-from dnas.core.errors import FieldError, InputError
+from dnas.core.errors import FieldError, InputError, shown
 from dnas.core.registry import Registry
-from dnas.data.checks import checked_images, checked_labels
+from dnas.data.checks import checked_images, checked_labels, checked_names, fractions
 from dnas.data.splits import SPLITS
 
 T = TypeVar("T")
@@ -20,6 +20,9 @@ CLASS_WEIGHTS = ("none", "balanced")
 
 _SUSPICIOUS = 1e-3
 """A standard deviation below it is looked at: it may be what rounding leaves of zero."""
+
+_LEAST = 1e-8
+"""No channel that varies has so small a standard deviation, and pixels that are divided by it may not be finite."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,7 @@ class Config:
   cutout_length: int = 0
 
   def __post_init__(self):
+    config.check_types(self)
     config.check(0 < self.train_portion <= 1, "train_portion", self.train_portion, "it must be above 0 and at most 1")
     if self.split:
       config.check_name("split", self.split, SPLITS)
@@ -140,19 +144,22 @@ class ImageDataset(Dataset[Split]):
   published: bool = False
 
   def __post_init__(self):
+    if not isinstance(self.name, str) or not self.name:
+      raise InputError(f"a data set has the name {shown(self.name)}; give it a text that is not empty.")
+    self._check(isinstance(self.published, bool), f"has published {shown(self.published)}; it must be true or false")
     self._check(isinstance(self.train, Split), f"has a {type(self.train).__name__} as its training split; give a `Split`")
-    whole = isinstance(self.num_classes, int | np.integer) and self.num_classes >= 2
-    self._check(whole, f"has num_classes {self.num_classes}; a classifier needs a whole number of at least 2")
-    object.__setattr__(self, "class_names", tuple(map(str, self.class_names)))
+    whole = isinstance(self.num_classes, int | np.integer) and 2 <= self.num_classes < 2**31
+    self._check(whole, f"has num_classes {shown(self.num_classes)}; a classifier needs a whole number of at least 2")
+    object.__setattr__(self, "num_classes", int(self.num_classes))
+    object.__setattr__(self, "class_names", checked_names(self.class_names, f"the class_names of '{self.name}'"))
     names, channels = self.class_names, self.train.images.shape[-1]
     different = len(set(names))
     unique = different == self.num_classes == len(names)
     self._check(unique, f"has {len(names)} class_names, {different} of them different, for {self.num_classes} classes; name each once")
     for field in ("mean", "std"):
-      values = tuple(map(float, np.ravel(getattr(self, field))))
+      given, values = getattr(self, field), fractions(getattr(self, field))
+      self._check(values is not None, f"has {shown(given)} as {field}; give those of pixels scaled to [0, 1], as `channel_statistics` does")
       self._check(len(values) == channels, f"has {len(values)} values in {field}; its images have {channels} channels, so give as many")
-      fits = all(0 <= value <= 1 for value in values)
-      self._check(fits, f"has {values} as {field}; give those of pixels scaled to [0, 1], as `channel_statistics` does")
       object.__setattr__(self, field, values)
     self._check_labels(self.train, "training")
     object.__setattr__(self, "std", self._divisors())
@@ -176,7 +183,7 @@ class ImageDataset(Dataset[Split]):
     std = list(self.std)
     for channel, value in enumerate(std):
       pixels = self.train.images[..., channel]
-      if value == 0 or (value < _SUSPICIOUS and pixels.min() == pixels.max()):
+      if value < _LEAST or (value < _SUSPICIOUS and pixels.min() == pixels.max()):
         std[channel] = 1.0
         logging.warning("Channel %d of '%s' has standard deviation %.3g; it is divided by 1.", channel, self.name, value)
     return tuple(std)

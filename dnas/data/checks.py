@@ -1,10 +1,11 @@
 """What images, labels and token ids are, checked once where a data set is made."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, shown
 
 
 def checked_images(images: Any) -> np.ndarray:
@@ -57,6 +58,27 @@ def checked_ids(ids: Any, words: int, what: str) -> np.ndarray:
   return ids
 
 
+def checked_names(names: Any, what: str) -> tuple[str, ...]:
+  """Returns names as a tuple of texts; whole numbers may be given.
+
+  Raises:
+    InputError: if they are no sequence of such, or a name is empty.
+  """
+  names = tuple(names) if isinstance(names, Iterable) else (None,)
+  for name in names:
+    whole = isinstance(name, int | np.integer) and not isinstance(name, bool) and abs(name) < 2**63
+    if not (whole or (isinstance(name, str) and name)):
+      raise InputError(f"{what} have {shown(name)} among them; give a sequence of names, each a text that is not empty.")
+  return tuple(map(str, names))
+
+
+def fractions(numbers: Any) -> tuple[float, ...] | None:
+  """Returns numbers as floats if all are from 0 to 1, and None otherwise."""
+  numbers = np.ravel(_array(numbers, "statistics"))
+  fits = numbers.dtype.kind in "iuf" and ((numbers >= 0) & (numbers <= 1)).all()
+  return tuple(map(float, numbers)) if fits else None
+
+
 def _checked_numbers(numbers: Any, what: str, flat: str) -> np.ndarray:
   numbers = _array(numbers, what)
   if numbers.ndim != 1:
@@ -71,5 +93,5 @@ def _checked_numbers(numbers: Any, what: str, flat: str) -> np.ndarray:
 def _array(values: Any, what: str) -> np.ndarray:
   try:
     return np.asarray(values)
-  except ValueError:
+  except (ValueError, TypeError, OverflowError):
     raise InputError(f"{what} are a sequence of arrays of different shapes; give all of them one shape.") from None

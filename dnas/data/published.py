@@ -67,7 +67,10 @@ def locate(published: Published, data_dir: str) -> pathlib.Path:
   """
   if not data_dir:
     return _downloaded(published)
-  root = pathlib.Path(data_dir).expanduser()
+  try:
+    root = pathlib.Path(data_dir).expanduser()
+  except RuntimeError:
+    raise FieldError("data.data_dir", data_dir, "there is no such user; write the whole path of the folder") from None
   folder = root / published.folder if (root / published.folder).is_dir() else root
   missing = [name for name in published.files if not (folder / name).is_file()]
   if len(missing) == len(published.files):
@@ -98,10 +101,11 @@ def read_lines(path: pathlib.Path, published_tokens: int) -> list[str]:
   """
   try:
     text = path.read_bytes().decode("utf-8-sig")
-  except OSError as e:
-    raise InputError(f"{path} cannot be read ({e.strerror}); mend that, such as its permissions.") from None
   except UnicodeDecodeError as e:
     raise InputError(f"{path} is not UTF-8 (byte {e.start + 1} is 0x{e.object[e.start]:02x}); convert it to UTF-8.") from None
+  except (OSError, ValueError) as e:  # a path that no file can have is a ValueError
+    cause = getattr(e, "strerror", None) or e
+    raise InputError(f"{path} cannot be read ({cause}); mend that, such as its permissions.") from None
   if "\0" in text:
     raise InputError(f"{path} is a binary file (it holds a zero byte); put a plain text in UTF-8 there.")
   if not text.strip():

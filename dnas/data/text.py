@@ -54,6 +54,7 @@ class Config:
   buckets: int = 1
 
   def __post_init__(self):
+    config.check_types(self)
     config.check_name("level", self.level, LEVELS)
     config.check(self.tokens == 0 or self.tokens >= 2, "tokens", self.tokens, "it must be at least 2, or 0 for the whole text")
     config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size, buckets=self.buckets)
@@ -69,9 +70,20 @@ class Vocabulary:
 
   Attributes:
     words: the tokens, each once.
+
+  Raises:
+    InputError: if a word is no text, is empty or is there twice.
   """
 
   words: tuple[str, ...]
+
+  def __post_init__(self):
+    for word in self.words:
+      if not isinstance(word, str) or not word:
+        raise InputError(f"A vocabulary has {shown(word)} among its words; every word is a text that is not empty.")
+    if len(self._ids) < len(self.words):
+      twice = next(word for word, count in collections.Counter(self.words).items() if count > 1)
+      raise InputError(f"A vocabulary has {shown(twice)} twice; give every word once.")
 
   def __len__(self) -> int:
     return len(self.words)
@@ -118,7 +130,7 @@ class Vocabulary:
     """Returns the vocabulary that `to_text` wrote.
 
     Raises:
-      InputError: if a line is empty, occurs twice or has a broken escape.
+      InputError: if a line is empty or has a broken escape, or a word occurs twice.
     """
     lines = text.removesuffix("\n").split("\n")
     counts = collections.Counter(lines)

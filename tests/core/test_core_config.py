@@ -129,6 +129,66 @@ def test_a_value_of_several_lines_is_shown_in_one():
   assert message == r"data.folder is 'a\nb'; mend it."
 
 
+@pytest.mark.parametrize(
+  ("value", "message"),
+  [
+    ("", "field is ''; mend it."),
+    (-(10**400), f"field is -1{'0' * 16}...{'0' * 19}; mend it."),
+    (0.5, "field is 0.5; mend it."),
+    ("x" * 10_000, f"field is '{'x' * 37}...{'x' * 38}'; mend it."),
+    ([1] * 10_000, "field is [1, 1, 1, 1, 1, 1, ...]; mend it."),
+  ],
+)
+def test_any_value_is_shown_in_one_short_line(value: object, message: str):
+  assert str(FieldError("field", value, "mend it")) == message
+
+
+def test_a_number_that_python_does_not_write_is_told_of():
+  assert str(FieldError("field", 10**5000, "mend it")) == "field is a value of type int that is too long to write; mend it."
+
+
+def test_a_message_escapes_what_does_not_print_and_is_never_endless():
+  assert str(InputError("a\nb\0\ud800 é.")) == r"a\nb\x00\ud800 é."
+  long = str(InputError(f"{'a' * 5000} is the path."))
+  assert len(long) < 1100 and long.endswith("aaa is the path.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Typed:
+  flag: bool = True
+  whole: int = 1
+  number: float = 1.0
+  text: str = ""
+  wholes: tuple[int, ...] = ()
+  texts: tuple[str, ...] = ()
+  inner: Adam = Adam()
+
+  def __post_init__(self):
+    config.check_types(self)
+
+
+@pytest.mark.parametrize(
+  ("field", "values", "mend"),
+  [
+    ("flag", (1, "true", None), "true or false"),
+    ("whole", (1.0, "1", True, None, 2**63, 10**400, -(2**63) - 1), "a whole number of 64 bits"),
+    ("number", ("1", True, None, float("nan"), float("inf"), 10**400, 1j), "a finite number"),
+    ("text", (1, None, b"a"), "text"),
+    ("wholes", ([1], 1, (1.5,), ("1",)), "a tuple of whole numbers of 64 bits"),
+    ("texts", (["a"], "a", (1,)), "a tuple of texts"),
+  ],
+)
+def test_a_value_of_another_type_is_refused(field: str, values: tuple, mend: str):
+  for value in values:
+    with pytest.raises(FieldError, match=f"^{field} is .*; it must be {mend}\\.$"):
+      Typed(**{field: value})
+
+
+def test_values_of_their_types_are_taken():
+  Typed(False, -(2**63), 2, "é", (1, 2), ("a",))
+  assert config.replace(Typed(), {"wholes": [1, 2], "number": 3}).wholes == (1, 2)
+
+
 def test_checks():
   config.check(True, "x", 1, "mend")
   config.check_positive(a=1, b=1e-9)

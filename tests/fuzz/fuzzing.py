@@ -1,0 +1,109 @@
+"""The rule of the fuzzed tests, once: a public call returns what it promises, or says in one line what is wrong with its input.
+
+In the suite every test tries the same few examples at every run. `DNAS_FUZZ=20` tries 20 times as many, other ones at every run:
+
+    DNAS_FUZZ=20 python -m pytest -n 0 tests/fuzz
+
+A failure then prints the input, and with it what reproduces it.
+"""
+
+import dataclasses
+import json
+import math
+import os
+import typing
+from collections.abc import Callable
+from typing import Any
+
+import hypothesis
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from dnas.core import config as config_lib
+from dnas.core.errors import FieldError, InputError
+
+TIMES = int(os.environ.get("DNAS_FUZZ", "0"))
+REFUSED = object()
+
+
+def fuzz(examples: int, **inputs: st.SearchStrategy) -> Callable[[Callable[..., None]], Callable[..., None]]:
+  """Returns a decorator of a test: it is called with so many examples of its inputs."""
+  settings = hypothesis.settings(
+    max_examples=examples * max(TIMES, 1),
+    derandomize=not TIMES,
+    deadline=None,
+    database=None,
+    print_blob=True,
+    suppress_health_check=list(hypothesis.HealthCheck),
+  )
+  return lambda test: settings(hypothesis.given(**inputs)(test))
+
+
+def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+  """Returns what a call returns, or REFUSED where it refuses its input in one line. Any other exception is a fault, and so is a warning."""
+  try:
+    return function(*args, **kwargs)
+  except InputError as e:
+    check_sentence(e)
+    return REFUSED
+
+
+def check_sentence(error: InputError) -> None:
+  text = str(error)
+  assert text.isprintable() and text.endswith(".") and len(text) < 1200, text
+
+
+# Inputs.
+
+STRANGE = ("", " ", "\0", "\n", "\ud800", "é", "😀", "nan", "inf", "-1", "1e999", "0", "9" * 5000, "~nouser/x", "../..", "x" * 300)
+TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(STRANGE))
+WHOLE = st.one_of(st.integers(-3, 40), st.integers(), st.sampled_from((2**31, 2**63, -(2**63), 10**400)))
+NUMBERS = st.one_of(st.floats(), st.floats(0, 1), WHOLE)
+_TYPES = st.sampled_from(("?", "u1", "i2", "i8", "u8", "f8", "c16", "U2", "S2", "M8[s]"))
+ARRAYS = npst.arrays(_TYPES, npst.array_shapes(min_dims=0, max_dims=5, min_side=0, max_side=3))
+_PLAIN = st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS, st.binary(max_size=5), st.complex_numbers(), st.builds(object))
+ANYTHING = st.one_of(
+  _PLAIN,
+  st.lists(_PLAIN, max_size=4),
+  st.lists(_PLAIN, max_size=4).map(tuple),
+  st.dictionaries(TEXTS, _PLAIN, max_size=2),
+  st.lists(st.lists(st.integers(-1, 3), max_size=3), max_size=3),
+  ARRAYS,
+)
+
+
+# Configurations.
+
+_OF_TYPE = {
+  bool: st.booleans(),
+  int: WHOLE,
+  float: NUMBERS,
+  str: TEXTS,
+  tuple[int, ...]: st.lists(WHOLE, max_size=4).map(tuple),
+  tuple[str, ...]: st.lists(TEXTS, max_size=3).map(tuple),
+}
+
+
+def settings_of(config_type: type) -> st.SearchStrategy[dict[str, Any]]:
+  """Returns values for some fields of a component: mostly of their type, and names that it knows."""
+  hints = typing.get_type_hints(config_type)
+  return st.fixed_dictionaries({}, optional={field.name: _values(field, hints[field.name]) for field in dataclasses.fields(config_type)})
+
+
+def _values(field: dataclasses.Field, kind: Any) -> st.SearchStrategy[Any]:
+  known = st.sampled_from([field.default, *field.metadata.get("known", tuple)()])
+  return st.one_of(known, _OF_TYPE[kind], known, _OF_TYPE[kind], ANYTHING)
+
+
+def check_settings(config_type: type, values: dict[str, Any]) -> Any:
+  """Makes a component of values. What is refused is one of the fields; what is made survives JSON, and has finite numbers alone."""
+  try:
+    made = config_type(**values)
+  except FieldError as e:
+    check_sentence(e)
+    assert e.field in {field.name for field in dataclasses.fields(config_type)}
+    return REFUSED
+  flat = json.loads(json.dumps(config_lib.flatten(made), allow_nan=False))
+  assert config_lib.replace(config_type(), flat) == made
+  assert all(math.isfinite(value) for value in flat.values() if isinstance(value, float))
+  return made
