@@ -8,10 +8,12 @@ Source of the order: Pillai et al., "All File Systems Are Not Created Equal", OS
 
 import contextlib
 import errno
+import io
 import math
 import os
 import pathlib
 import time
+from collections.abc import Callable
 from typing import IO, Self
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
@@ -45,6 +47,13 @@ def write(path: pathlib.Path, content: str | bytes, shared: bool = False) -> Non
       beside.unlink(missing_ok=True)
     raise
   sync_folder(path.parent)
+
+
+def write_by(path: pathlib.Path, fill: Callable[[IO[bytes]], object]) -> None:
+  """Writes a whole file, as `write` does, of what a function writes to a stream. Raises OSError."""
+  content = io.BytesIO()
+  fill(content)
+  write(path, content.getvalue())
 
 
 def temporary(path: pathlib.Path) -> pathlib.Path:

@@ -12,7 +12,6 @@ The npz has one row per architecture, in any order; `write_npz` writes what `rea
 import csv
 import errno
 import inspect
-import io
 import json
 import math
 import os
@@ -113,10 +112,8 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
     table.seconds(_FULL)
     for kind, values in zip(_KINDS, (table._valid, table._test, table._seconds), strict=True):
       columns |= {f"{prefix}_{epochs}_{kind}": column for epochs, column in values.items()}
-  content = io.BytesIO()
-  np.savez_compressed(content, **columns)
   try:
-    durable.write(pathlib.Path(path), content.getvalue())
+    durable.write_by(pathlib.Path(path), lambda file: np.savez_compressed(file, **columns))
   except OSError as e:
     raise InputError(f"{path} cannot be written ({(e.strerror or str(e)).lower()}); give another file.") from None
 

@@ -5,16 +5,19 @@ of the searches from the best of them, and says what the best of k costs.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dnas.core import durable
 from dnas.core.errors import InputError, counted
 from dnas.core.json_files import NUMBER, read_object, read_result
 from dnas.report.palette import CURVES, FAINT, INK, VALID
@@ -227,7 +230,9 @@ def save(comparison: Comparison, folder: pathlib.Path, prefix: str = "") -> list
     figure = make(comparison)
     for suffix in ("svg", "png"):
       path = folder / f"{prefix}{name}.{suffix}"
-      figure.savefig(path, dpi=130)
+      with matplotlib.rc_context({"svg.hashsalt": "dnas"}):  # with this and without a date, the same comparison gives the same bytes
+        metadata = {"Date": None} if suffix == "svg" else None
+        durable.write_by(path, functools.partial(figure.savefig, format=suffix, dpi=130, metadata=metadata))
     paths.append(path)
   return paths
 

@@ -35,7 +35,7 @@ from absl import logging
 from dnas import __version__
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
-from dnas.core.errors import InputError, counted
+from dnas.core.errors import InputError, counted, shown
 from dnas.core.registry import foreign_modules
 from dnas.train.checkpoint import check_encodable
 
@@ -50,12 +50,13 @@ class RunFolder:
 
   Attributes:
     path: the folder.
+    created: when it was made, in seconds since 1970.
     checkpoints: where `Checkpoints` goes.
   """
 
-  def __init__(self, path: pathlib.Path, lock: int | None):
+  def __init__(self, path: pathlib.Path, created: float, lock: int | None):
     """Use `open`; `lock` is the descriptor of the locked file, if the file system locks."""
-    self.path, self._lock = path, lock
+    self.path, self.created, self._lock = path, created, lock
     self.checkpoints = path / "checkpoints"
 
   @classmethod
@@ -92,13 +93,14 @@ class RunFolder:
       with _named(path):
         old = _check(path, launcher, config, volatile, defaults)  # once more: another process may have been first
         if old is None:
-          durable.write(path / "config.json", json.dumps(_description(launcher, config), indent=2) + "\n")
+          old = _description(launcher, config)
+          durable.write(path / "config.json", json.dumps(old, indent=2) + "\n")
         else:
           _warn_of_other_software(path, old)
     except BaseException:
       _release(lock)
       raise
-    return cls(path, lock)
+    return cls(path, datetime.datetime.fromisoformat(old["created"]).timestamp(), lock)
 
   @property
   def pictures(self) -> pathlib.Path:
@@ -206,8 +208,13 @@ def _check(
         f"--workdir {path} holds '{found[0]}' and no config.json, so it is not the folder of a run; give an empty or a new one."
       )
     return None
-  fields = {"launcher": str, "config": dict, "versions": dict}
-  old = json_files.read_object(path / "config.json", "bring back the file of this run, or give another --workdir", fields)
+  file, fields = path / "config.json", {"launcher": str, "created": str, "config": dict, "versions": dict}
+  mend = "bring back the file of this run, or give another --workdir"
+  old = json_files.read_object(file, mend, fields)
+  try:
+    datetime.datetime.fromisoformat(old["created"])
+  except ValueError:
+    raise InputError(f"{file}: field 'created' is {shown(old['created'])}; {mend}.") from None
   old_launcher, old_config = old["launcher"], old["config"]
   if old_launcher != launcher:
     raise InputError(f"--workdir {path} belongs to a run of '{old_launcher}', and this is '{launcher}'; give another --workdir.")
