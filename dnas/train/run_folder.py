@@ -221,9 +221,9 @@ def _check(
   missing = {name: value for name, value in defaults.items() if name in config and name not in old_config}
   changed = {name: pair for name, pair in config_lib.differences(old_config | missing, config).items() if name not in volatile}
   if changed:
-    raise InputError(
-      f"--workdir {path} belongs to a run of another configuration ({_listed(changed)}); give another --workdir, or the same flags."
-    )
+    gone = ", ".join(f"{name}, which was {shown(before)}, is gone" for name, (before, _) in changed.items() if name not in config)
+    told = "; ".join(filter(None, [_listed({name: pair for name, pair in changed.items() if name in config}), gone]))
+    raise InputError(f"--workdir {path} belongs to a run of another configuration ({told}); give another --workdir, or the same flags.")
   return old
 
 
