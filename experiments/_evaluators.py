@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable
 from typing import Protocol
@@ -10,6 +9,7 @@ from typing import Protocol
 from dnas.cells import nasbench201
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
+from dnas.core import durable
 from dnas.core.config import check, check_name
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
@@ -149,11 +149,11 @@ def _reporter(
 
   def retrain(genotype: Genotype) -> float:
     path = folder / "found.json"
-    path.write_text(genotype.to_json())
+    durable.write(path, genotype.to_json())
     changes = {"space": config.space, "genotype": str(path), "seed": seed}
     own = dataclasses.replace(options, workdir=str(folder / "retrained"), preset="")
     train.run(config_lib.replace(_flags.load_preset(config.training, "train"), changes), own, set())
-    return 100 * json.loads((folder / "retrained" / "result.json").read_text())["test/accuracy"]
+    return 100 * train.read_result(folder / "retrained")["test/accuracy"]
 
   return retrain, False
 

@@ -21,7 +21,7 @@ from dnas.train.console import Display
 from dnas.train.profile import Profiler
 from dnas.train.run_folder import RunFolder
 from dnas.train.stop import StopRequest
-from dnas.train.writers import TensorBoardWriter
+from dnas.train.writers import NullWriter, TensorBoardWriter, Writer
 from experiments._flags import Options, require_workdir
 
 
@@ -128,6 +128,11 @@ def length_of(task: loop.Task) -> str:
   return f"{counted(task.epochs, 'epoch')} of {about}{counted(round(steps / task.epochs), 'step')}"
 
 
+def writer_of(folder: RunFolder) -> Writer:
+  """Returns what shows the curves of a run, from its beginning; those of a run that has ended are there already."""
+  return NullWriter() if (folder.path / "result.json").exists() else TensorBoardWriter(folder.path / "tensorboard", purge_step=0)
+
+
 def run(
   task: loop.Task,
   folder: RunFolder,
@@ -143,9 +148,9 @@ def run(
     checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, options.keep_checkpoints))
     position = loop.restore(task, checkpoints)
     folder.sync(position.history)
-    writer = stack.enter_context(contextlib.closing(TensorBoardWriter(folder.path / "tensorboard", purge_step=0)))
+    writer = stack.enter_context(contextlib.closing(writer_of(folder)))
     for record in position.history:
-      writer.write(record["step"], record["metrics"])
+      writer.write(record["step"], record["metrics"], folder.created + record["seconds"])
     total = task.end_of_epoch(task.epochs)
     display = stack.enter_context(Display(total, task.epochs, position.step, position.history))
     if position.step:
@@ -159,6 +164,6 @@ def run(
     settings = {"save_every_steps": options.save_every_steps, "early_stop": early_stop}
     for record in loop.run(task, position, checkpoints, stop=stop, on_step=on_step, **settings):
       folder.append(record)
-      writer.write(record["step"], record["metrics"])
+      writer.write(record["step"], record["metrics"], folder.created + record["seconds"])
       display.epoch(record)
   return position

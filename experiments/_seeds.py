@@ -9,7 +9,8 @@ from dnas.core import config as config_lib
 from dnas.search.seeds import SeedsTask
 from dnas.train.loop import EpochRecord
 from dnas.train.run_folder import RunFolder
-from dnas.train.writers import TensorBoardWriter
+from dnas.train.writers import Writer
+from experiments import _run
 from experiments.configs import ImageSearchConfig, LanguageSearchConfig
 
 
@@ -23,13 +24,14 @@ class SeedFolders:
 
   Attributes:
     path: the folder of the run.
+    created: when it was made, in seconds since 1970.
     checkpoints: where the checkpoints of all go.
     folders: the folder of every search.
   """
 
-  def __init__(self, folder: RunFolder, folders: Sequence[RunFolder], writers: Sequence[TensorBoardWriter], task: SeedsTask):
+  def __init__(self, folder: RunFolder, folders: Sequence[RunFolder], writers: Sequence[Writer], task: SeedsTask):
     """Use `open`."""
-    self.path, self.checkpoints, self.folders = folder.path, folder.checkpoints, tuple(folders)
+    self.path, self.created, self.checkpoints, self.folders = folder.path, folder.created, folder.checkpoints, tuple(folders)
     self._folder, self._writers, self._task, self._history = folder, writers, task, []
 
   @classmethod
@@ -45,7 +47,7 @@ class SeedFolders:
         folders.append(stack.enter_context(RunFolder.open(path, "search", config.recorded(), defaults=config_lib.defaults(config))))
         for name, text in kept.items():
           folders[-1].keep(name, text)
-        writers.append(stack.enter_context(contextlib.closing(TensorBoardWriter(path / "tensorboard", purge_step=0))))
+        writers.append(stack.enter_context(contextlib.closing(_run.writer_of(folders[-1]))))
       yield cls(folder, folders, writers, task)
 
   def sync(self, history: Sequence[EpochRecord]) -> None:
@@ -56,7 +58,7 @@ class SeedFolders:
       records = self._task.history(index, history)
       folder.sync(records)
       for record in records:
-        writer.write(record["step"], record["metrics"])
+        writer.write(record["step"], record["metrics"], self.created + record["seconds"])
 
   def append(self, record: Mapping[str, Any]) -> None:
     """See `RunFolder.append`."""
@@ -66,4 +68,4 @@ class SeedFolders:
       records = self._task.history(index, self._history)
       if len(records) == len(self._history):
         folder.append(records[-1])
-        writer.write(records[-1]["step"], records[-1]["metrics"])
+        writer.write(records[-1]["step"], records[-1]["metrics"], self.created + records[-1]["seconds"])

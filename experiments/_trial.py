@@ -3,12 +3,14 @@
 import contextlib
 import dataclasses
 import json
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
+from dnas.core import durable
 from dnas.train import loop
 from dnas.tune import space as spaces
 from dnas.tune.engine import Assignment, Reports, Result
@@ -38,8 +40,8 @@ def config_of(training: TrainConfig, point: spaces.Point, folder: pathlib.Path) 
   """
   if point.decisions is not None:
     path = folder.with_suffix(".genotype.json")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(SPACES[training.space].decode(point.decisions).to_json() + "\n")
+    durable.make_folder(path.parent)
+    durable.write(path, SPACES[training.space].decode(point.decisions).to_json() + "\n")
     training = config_lib.replace(training, {"genotype": str(path)})
   return spaces.apply(training, point)
 
@@ -57,14 +59,14 @@ def run_trial(assignment: Assignment, payload: Payload) -> Result:
   def ends(records: list[loop.EpochRecord]) -> bool:
     return reports.ends([record["metrics"][f"valid/{objectives[0]}"] for record in records])
 
-  folder.mkdir(parents=True, exist_ok=True)
+  durable.make_folder(folder)
   try:
     _train(config, dataclasses.replace(payload.options, workdir=str(folder)), folder, ends)
   except loop.NonFiniteLoss as e:
     return _result(None, assignment, folder, reports, {"diverged": str(e)})
-  if not (folder / "result.json").exists():
+  result = train.read_result(folder)
+  if result is None:
     return _result(None, assignment, folder, reports, {})
-  result = json.loads((folder / "result.json").read_text())
   values = tuple(float(result[name if name in result else f"valid/{name}"]) for name in objectives)
   return _result(values, assignment, folder, reports, {"weights": result["weights"]})
 
@@ -72,15 +74,16 @@ def run_trial(assignment: Assignment, payload: Payload) -> Result:
 def run_final(config: TrainConfig, options: _flags.Options) -> dict[str, float]:
   """Trains on all data, tests once, and returns the result."""
   folder = pathlib.Path(options.workdir)
-  folder.mkdir(parents=True, exist_ok=True)
+  durable.make_folder(folder)
   _train(config, options, folder, lambda history: False)
-  return json.loads((folder / "result.json").read_text())
+  return train.read_result(folder)
 
 
 def _train(
   config: TrainConfig, options: _flags.Options, folder: pathlib.Path, ends: Callable[[list[loop.EpochRecord]], bool]
 ) -> None:
-  log = folder.with_suffix(".log")
+  finished = (folder / "result.json").exists()
+  log = os.devnull if finished else folder.with_suffix(".log")
   with open(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
     train.run(config, dataclasses.replace(options, preset="", profile_steps=()), set(), ends, draws=config.test)
 

@@ -25,9 +25,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dnas.cells.nasbench201 import SPACE
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
+from dnas.core import durable, json_files
 from dnas.core.config import check_fraction, check_name, check_positive, named
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.records import Evaluation, Proposal
+from dnas.report import comparison
 from dnas.search import study
 from dnas.search.methods import METHODS
 from dnas.search.strategies import STRATEGIES
@@ -128,12 +130,12 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
   """
   path = cell_folder(pathlib.Path(options.workdir), config, method, seed)
   with RunFolder.open(path, "compare", config.of_cell(method, seed), defaults=config.defaults_of_cell(method, seed)) as folder:
-    if (path / "result.json").exists():
+    if read_result(path) is not None:
       return
     judge = make_judge(config, options, path, seed)
     if method in METHODS:
       journal = [_search_by_gradient(config, options, judge, path, method, seed)]
-      (path / "journal.jsonl").write_text(study.to_line(journal[0]), encoding="utf-8")
+      durable.write(path / "journal.jsonl", study.to_line(journal[0]))
     else:
       journal = _search_by_asking(config, judge, path, method, seed)
     incumbents = study.incumbents(journal)
@@ -150,19 +152,20 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
     folder.write_result({"method": method, "seed": seed, **architecture, **outcome})
 
 
+def read_result(folder: pathlib.Path) -> dict[str, object] | None:
+  """Returns what a search ended in, or None if it has not ended. Raises InputError if its result.json holds something else."""
+  return json_files.read_result(folder, comparison.RESULT)
+
+
 def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
   """Runs a strategy against the evaluator, or goes on with its journal, and returns that."""
   strategy, path = config.strategy(method).on(judge.space), folder / "journal.jsonl"
-  journal = study.from_lines(path.read_text(encoding="utf-8"), judge.space, str(path)) if path.exists() else []
-  whole = "".join(study.to_line(entry) for entry in journal)
-  if path.exists() and path.read_text(encoding="utf-8") != whole:  # a line was being written when the search was killed
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(whole, encoding="utf-8")
-    temporary.replace(path)
-  with open(path, "a", encoding="utf-8") as file:
+  text = json_files.read_text(path, "delete it, and the search starts anew") if path.exists() else ""
+  journal = study.from_lines(text, judge.space, str(path))
+  durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill
+  with durable.Lines(path) as lines:
     for entry in study.run(strategy, judge, seed, config.seconds, journal):
-      file.write(study.to_line(entry))
-      file.flush()
+      lines.write(study.to_line(entry))
       journal.append(entry)
   return journal
 
@@ -172,7 +175,7 @@ def _search_by_gradient(
 ) -> study.Entry:
   """Runs a differentiable search, and returns what it found, its score by the evaluator, and what the search took."""
   search.run(search_config(config, method, seed), dataclasses.replace(options, workdir=str(folder / "search"), preset=""), set())
-  result = json.loads((folder / "search" / "result.json").read_text())
+  result = json_files.read_result(folder / "search", {"genotype": dict, "seconds": json_files.NUMBER})
   proposal = Proposal(judge.space.parse(result["genotype"]))
   evaluation = judge(proposal)
   return proposal, Evaluation(evaluation.score, result["seconds"], evaluation.metrics)
@@ -208,7 +211,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   missing = []
   for cell in cells:
     path = cell_folder(root, config, *cell)
-    if (path / "result.json").exists():
+    if read_result(path) is not None:
       # Raises if it is of other settings.
       RunFolder.open(path, "compare", config.of_cell(*cell), defaults=config.defaults_of_cell(*cell)).close()
     else:

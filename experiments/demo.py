@@ -9,7 +9,6 @@ The same command again resumes. Whether the found cell or a random one wins is r
 
 import concurrent.futures
 import dataclasses
-import json
 import pathlib
 import subprocess
 import sys
@@ -19,7 +18,7 @@ import numpy as np
 from dnas.core.config import check, check_name
 from dnas.core.errors import InputError
 from experiments import _flags, _units, search
-from experiments.train import Outcome, outcome_of
+from experiments.train import Outcome, outcome_of, read_result
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +69,7 @@ def retrain(preset: str, name: str, genotype: str, root: pathlib.Path, options: 
   done = subprocess.run(command, capture_output=True, text=True)
   if done.returncode:
     raise InputError(f"the training in {folder} left with status {done.returncode} ({done.stderr.strip()[-300:]}); mend that and go on.")
-  result = json.loads((folder / "result.json").read_text())
+  result = read_result(folder)
   outcome = outcome_of(result)
   figure = f"{outcome.measure} {outcome.value:.2f}{outcome.unit}"
   print(f"  {name:<10}train loss {result['train/loss']:.3f}  {figure}  {result['weights']:,} weights  {folder}", flush=True)

@@ -10,6 +10,7 @@ import dataclasses
 import pathlib
 import sys
 
+from dnas.core import durable
 from dnas.core.config import check_positive
 from dnas.core.errors import counted
 from dnas.report import comparison as comparisons
@@ -37,7 +38,7 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
   root = pathlib.Path(options.workdir).expanduser()
   found = comparisons.load(root)
   folder = root / "report"
-  folder.mkdir(exist_ok=True)
+  durable.make_folder(folder)
   markdown, latex = ["# Comparison of search methods", ""], []
   for one in found:
     prefix = f"{one.space}_{one.evaluator}_" if len(found) > 1 else ""
@@ -50,8 +51,8 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
     latex.append(table.to_latex())
     if one.incomplete:
       print(f"left out, as they have not ended: {', '.join(one.incomplete[:5])}{' ...' if len(one.incomplete) > 5 else ''}")
-  (folder / "report.md").write_text("\n".join(markdown))
-  (folder / "report.tex").write_text("\n".join(latex))
+  durable.write(folder / "report.md", "\n".join(markdown))
+  durable.write(folder / "report.tex", "\n".join(latex))
   print(f"report: {folder / 'report.md'}")
 
 

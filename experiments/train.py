@@ -19,7 +19,7 @@ from absl import logging
 
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
-from dnas.core import devices
+from dnas.core import devices, json_files
 from dnas.core.config import check_name
 from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
@@ -110,8 +110,8 @@ def run(
     if len(position.history) < parts.task.epochs:
       return
     folder.write_genotype(genotype.to_json())
-    result_path = folder.path / "result.json"
-    if not devices.vote(result_path.exists()):
+    result = read_result(folder.path)
+    if not devices.vote(result is not None):
       metrics = parts.describe(position.state)
       if config.test:
         test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
@@ -120,7 +120,7 @@ def run(
       folder.write_result({"genotype": json.loads(text), "notation": notation, **position.history[-1]["metrics"], **metrics})
     if draws:
       save_pictures(folder.path, SPACES[genotype.space])
-    result = json.loads(result_path.read_text()) if devices.is_first() else None
+    result = read_result(folder.path) if devices.is_first() else None
   if result is None:
     return
   measure, unit, value = outcome_of(result)
@@ -130,6 +130,16 @@ def run(
   print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}")
   if draws:
     print(f"pictures: {folder.path / 'pictures'}")
+
+
+def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
+  """Returns what a training ended in, or None if it has not ended. Raises InputError if its result.json holds something else."""
+  result = json_files.read_result(folder, {"weights": int})
+  if result is None:
+    return None
+  split = _split_of(result)
+  measure = "perplexity" if f"{split}/perplexity" in result else "accuracy"
+  return json_files.read_result(folder, {f"{split}/{measure}": json_files.NUMBER, f"{split}/loss": json_files.NUMBER})
 
 
 class Outcome(NamedTuple):
@@ -145,15 +155,20 @@ class Outcome(NamedTuple):
 
 def outcome_of(result: Mapping[str, Any]) -> Outcome:
   """Returns the outcome of the result of a training."""
-  split, name = ("test", "test") if any(key.startswith("test/") for key in result) else ("valid", "validation")
+  split = _split_of(result)
+  name = {"test": "test", "valid": "validation"}[split]
   if f"{split}/perplexity" in result:
     return Outcome(f"{name} perplexity", "", result[f"{split}/perplexity"])
   return Outcome(f"{name} error", " %", 100 * (1 - result[f"{split}/accuracy"]))
 
 
+def _split_of(result: Mapping[str, Any]) -> str:
+  return "test" if any(key.startswith("test/") for key in result) else "valid"
+
+
 def loss_of(result: Mapping[str, Any]) -> float:
   """Returns the loss of the same split, in nats."""
-  return result.get("test/loss", result.get("valid/loss"))
+  return result[f"{_split_of(result)}/loss"]
 
 
 BY_SPACE = {"darts_recurrent": LanguageTrainConfig(), "nasbench201": NASBENCH201_TRAIN}

@@ -28,6 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
+from dnas.core import durable
 from dnas.core.config import check, check_not_negative, check_positive
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.report import palette
@@ -269,8 +270,8 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
       print(f"the configuration itself (trial 0): {settings.objective_names[0]} {first.values[0]:.4f}; the best: {best[0].values[0]:.4f}")
   if config.baseline:
     result["baseline"] = _baseline(tuning, executor, stop, spent)
-  (tuning.root / "best_trials.md").write_text(table.to_markdown())
-  (tuning.root / "trials.json").write_text(json.dumps([_summary(trial) for trial in opened.trials], indent=2) + "\n")
+  durable.write(tuning.root / "best_trials.md", table.to_markdown())
+  durable.write(tuning.root / "trials.json", json.dumps([_summary(trial) for trial in opened.trials], indent=2) + "\n")
   pictures = plots.save_plots(opened, settings.objective_names, folder.pictures, palette.CURVES)
   result["command"] = command_of(tuning, best[0])
   if config.seeds:

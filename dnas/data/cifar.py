@@ -4,6 +4,7 @@ Source: A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 20
 mean and the standard deviation of CIFAR-10 are those of the published DARTS code.
 """
 
+import io
 import pathlib
 import pickle
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from dnas.data.base import DATASETS, ImageDataset, Split
-from dnas.data.published import Download, Published, damaged, locate
+from dnas.data.published import Download, Published, damaged, locate, read_bytes
 
 SITE = "https://www.cs.toronto.edu/~kriz"
 
@@ -74,9 +75,9 @@ def _load(
 
 def _read_batch(path: pathlib.Path, labels_key: str, num_classes: int, published: Published) -> tuple[np.ndarray, np.ndarray]:
   """Returns images uint8 [N, 32, 32, 3] and labels int32 [N] of one file. Raises InputError if it is damaged."""
+  content = io.BytesIO(read_bytes(path))
   try:
-    with path.open("rb") as file:
-      batch = _DataUnpickler(file, encoding="bytes").load()
+    batch = _DataUnpickler(content, encoding="bytes").load()
     data, labels = batch[b"data"], np.array(batch[labels_key.encode()], np.int32)
   except Exception as e:  # a damaged pickle can raise anything
     raise damaged(path, f"{type(e).__name__}: {e}", published) from None

@@ -12,7 +12,7 @@ import struct
 import numpy as np
 
 from dnas.data.base import DATASETS, ImageDataset, Split
-from dnas.data.published import Download, Published, damaged, locate
+from dnas.data.published import Download, Published, damaged, locate, read_bytes
 
 SITE = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 TRAIN = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
@@ -55,8 +55,9 @@ def _read(folder: pathlib.Path, files: tuple[str, str]) -> Split:
 
 def _read_idx(path: pathlib.Path, rank: int) -> np.ndarray:
   """Returns the uint8 array of a compressed idx file: two zeros, a type, the rank, the big-endian shape, the elements in C order."""
+  compressed = read_bytes(path)
   try:
-    content = gzip.decompress(path.read_bytes())
+    content = gzip.decompress(compressed)
   except Exception as e:  # gzip, zlib and struct errors, and an early end
     raise damaged(path, f"{type(e).__name__}: {e}", PUBLISHED) from None
   start = 4 + 4 * rank

@@ -13,6 +13,7 @@ import zipfile
 
 from absl import logging
 
+from dnas.core import durable
 from dnas.core.errors import FieldError, InputError
 
 PROBE_SECONDS = 20
@@ -87,6 +88,15 @@ def damaged(path: pathlib.Path, reason: str, published: Published) -> InputError
   return InputError(f"{path} is damaged ({reason}); delete it and get it again from {published.source(path.name)}.")
 
 
+def read_bytes(path: pathlib.Path) -> bytes:
+  """Returns what a file holds. Raises InputError if it cannot be read, which says nothing of what it holds."""
+  try:
+    return path.read_bytes()
+  except (OSError, ValueError) as e:  # a path that no file can have is a ValueError
+    cause = (getattr(e, "strerror", None) or str(e)).lower()
+    raise InputError(f"{path} cannot be read ({cause}); mend that, such as its permissions.") from None
+
+
 def read_lines(path: pathlib.Path, published_tokens: int) -> list[str]:
   """Returns the lines of a text file, without their ends and outer spaces.
 
@@ -100,12 +110,9 @@ def read_lines(path: pathlib.Path, published_tokens: int) -> list[str]:
     InputError: if the file cannot be read, or is empty, binary or not UTF-8.
   """
   try:
-    text = path.read_bytes().decode("utf-8-sig")
+    text = read_bytes(path).decode("utf-8-sig")
   except UnicodeDecodeError as e:
     raise InputError(f"{path} is not UTF-8 (byte {e.start + 1} is 0x{e.object[e.start]:02x}); convert it to UTF-8.") from None
-  except (OSError, ValueError) as e:  # a path that no file can have is a ValueError
-    cause = getattr(e, "strerror", None) or e
-    raise InputError(f"{path} cannot be read ({cause}); mend that, such as its permissions.") from None
   if "\0" in text:
     raise InputError(f"{path} is a binary file (it holds a zero byte); put a plain text in UTF-8 there.")
   if not text.strip():
@@ -129,8 +136,8 @@ def _downloaded(published: Published) -> pathlib.Path:
       continue
     try:
       path = _fetch(download, cache)
-      folder.mkdir(exist_ok=True)
-      _unpack(path, folder, wanted) if is_archive else _write(folder / own_name, path.read_bytes())
+      durable.make_folder(folder)
+      _unpack(path, folder, wanted) if is_archive else durable.write(folder / own_name, path.read_bytes(), shared=True)
     except Exception as e:  # tensorflow-datasets, requests, the archive readers and the file system fail in many ways, with one mend
       reason = " ".join(f"{type(e).__name__}: {e}".split())[:200]
       mend = f"connect to the network, or give the folder '{published.folder}' by --data.data_dir"
@@ -155,17 +162,10 @@ def _unpack(path: pathlib.Path, folder: pathlib.Path, names: tuple[str, ...]) ->
     with zipfile.ZipFile(path) as archive:
       for member in archive.namelist():
         if (name := member.rpartition("/")[2]) in names:
-          _write(folder / name, archive.read(member))
+          durable.write(folder / name, archive.read(member), shared=True)
     return
   with tarfile.open(path) as archive:
     for member in archive:
       name = member.name.rpartition("/")[2]
       if member.isfile() and name in names:
-        _write(folder / name, archive.extractfile(member).read())
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-  """Writes a file that is there whole or not at all."""
-  part = path.with_name(f"{path.name}.{os.getpid()}.part")
-  part.write_bytes(content)
-  part.replace(path)
+        durable.write(folder / name, archive.extractfile(member).read(), shared=True)

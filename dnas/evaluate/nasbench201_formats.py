@@ -10,8 +10,10 @@ The npz has one row per architecture, in any order; `write_npz` writes what `rea
 """
 
 import csv
+import errno
 import inspect
 import json
+import math
 import os
 import pathlib
 import re
@@ -22,7 +24,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from dnas.cells import nasbench201
-from dnas.core.errors import InputError, shown, unknown_name
+from dnas.core import durable
+from dnas.core.errors import InputError, first_line, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.evaluate.tabular import Table, all_genotypes
 
@@ -31,6 +34,8 @@ DATASETS: Mapping[str, str] = {"cifar10": "c10", "cifar100": "c100", "imagenet16
 
 _FULL = 200
 _MOST_EPOCHS = 1_000_000
+_MOST_BYTES = 10**8
+"""Of one array; the largest that is needed, the operations as int64, has less than a hundredth."""
 
 
 def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
@@ -45,12 +50,19 @@ def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
   """
   name, prefix = f"{path} ({dataset})", _prefix(dataset)
   try:
-    with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
-      columns = {key: file[key] for key in file.files if key in ("ops", "op_names") or key.startswith(f"{prefix}_")}
+    with open(path, "rb") as opened, zipfile.ZipFile(opened) as archive:
+      _check_sizes(name, archive)
+      opened.seek(0)
+      with np.load(opened, allow_pickle=False) as file:
+        columns = {key: file[key] for key in file.files if key in ("ops", "op_names") or key.startswith(f"{prefix}_")}
+  except InputError:
+    raise
   except FileNotFoundError:
     raise InputError(f"{path} does not exist; give the npz of NAS-Bench-201.") from None
-  except (OSError, ValueError, AttributeError, TypeError, zipfile.BadZipFile) as e:
-    raise InputError(f"{path} is not an npz of plain arrays ({shown(str(e))}); give the npz of NAS-Bench-201.") from None
+  except Exception as e:  # a damaged archive can raise anything
+    if isinstance(e, OSError) and e.errno not in (None, errno.EISDIR, errno.EINVAL):
+      raise InputError(f"{path} cannot be read ({e.strerror.lower()}); mend that, such as its permissions.") from None
+    raise InputError(f"{path} is not an npz of plain arrays ({shown(first_line(e))}); give the npz of NAS-Bench-201.") from None
   for key in ("op_names", "ops", f"{prefix}_{_FULL}_time"):
     if key not in columns:
       raise InputError(f"{name}: column '{key}' is missing; the file has {', '.join(sorted(columns)) or 'no such columns'}.")
@@ -60,6 +72,18 @@ def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
   genotypes = _genotypes(name, columns["op_names"], columns["ops"])
   shares = {epochs: seconds.get(epochs, np.asarray(seconds[_FULL]) * (epochs / _FULL)) for epochs in valid}
   return Table(name, genotypes, valid, test, shares)
+
+
+def _check_sizes(name: str, archive: zipfile.ZipFile) -> None:
+  """Raises InputError for an array that says that it is larger than any of NAS-Bench-201, before there is memory for it."""
+  for member in archive.infolist():
+    with archive.open(member) as file:
+      version = np.lib.format.read_magic(file)
+      read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+      shape, _, dtype = read(file)
+    if math.prod(shape) * dtype.itemsize > _MOST_BYTES:
+      column = member.filename.removesuffix(".npy")
+      raise InputError(f"{name}: column '{column}' is {dtype} of shape {shape}; a table has {len(all_genotypes()):,} rows.")
 
 
 _KINDS = ("val", "test", "time")
@@ -89,8 +113,7 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
     for kind, values in zip(_KINDS, (table._valid, table._test, table._seconds), strict=True):
       columns |= {f"{prefix}_{epochs}_{kind}": column for epochs, column in values.items()}
   try:
-    with open(path, "wb") as file:
-      np.savez_compressed(file, **columns)
+    durable.write_by(pathlib.Path(path), lambda file: np.savez_compressed(file, **columns))
   except OSError as e:
     raise InputError(f"{path} cannot be written ({(e.strerror or str(e)).lower()}); give another file.") from None
 

@@ -5,23 +5,29 @@ of the searches from the best of them, and says what the best of k costs.
 """
 
 import dataclasses
+import functools
 import json
 import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from dnas.core import durable
 from dnas.core.errors import InputError, counted
+from dnas.core.json_files import NUMBER, read_object, read_result
 from dnas.report.palette import CURVES, FAINT, INK, VALID
 from dnas.report.published import NASBENCH201
 from dnas.report.statistics import RankCorrelation, anytime, best_of, interval, rank_correlation, times_random_search
 from dnas.report.tables import Table
 
 RANDOM = "random_search"
+RESULT = {"seed": int, "valid": NUMBER, "test": NUMBER, "seconds": NUMBER, "incumbents": list}
+"""Fields of the result of a search, and their types."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +96,9 @@ def _load_group(root: pathlib.Path, space: str, evaluator: str, folders: list[pa
       incomplete.append(name)
       continue
     try:
-      own = json.loads((folder / "config.json").read_text())["config"]
+      own = read_object(folder / "config.json", "bring back a good copy", {"config": dict})["config"]
       search = _load_search(folder)
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
       incomplete.append(f"{name} (cannot be read)")
       continue
     common = {key: value for key, value in own.items() if key not in ("method", "seed") and "." not in key}
@@ -107,7 +113,7 @@ def _load_group(root: pathlib.Path, space: str, evaluator: str, folders: list[pa
 
 
 def _load_search(folder: pathlib.Path) -> Search:
-  result = json.loads((folder / "result.json").read_text())
+  result = read_result(folder, RESULT)
   lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
   scores, costs = (np.array([line[name] for line in lines], float) for name in ("score", "cost"))
   incumbents = tuple((float(row[0]), float(row[1]), math.nan if row[2] is None else float(row[2])) for row in result["incumbents"])
@@ -224,7 +230,9 @@ def save(comparison: Comparison, folder: pathlib.Path, prefix: str = "") -> list
     figure = make(comparison)
     for suffix in ("svg", "png"):
       path = folder / f"{prefix}{name}.{suffix}"
-      figure.savefig(path, dpi=130)
+      with matplotlib.rc_context({"svg.hashsalt": "dnas"}):  # with this and without a date, the same comparison gives the same bytes
+        metadata = {"Date": None} if suffix == "svg" else None
+        durable.write_by(path, functools.partial(figure.savefig, format=suffix, dpi=130, metadata=metadata))
     paths.append(path)
   return paths
 

@@ -4,6 +4,7 @@ Nodes carry the numbers of the papers. A convolutional cell reads c_{k-2} and c_
 A recurrent cell reads x_{t} and h_{t-1} into node 0, its nodes are 1, 2, ..., and its output is h_{t}.
 """
 
+import functools
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
+from dnas.core import durable
 from dnas.core.errors import InputError
 from dnas.core.genotype import CellGenotype, Genotype
 from dnas.core.space import NONE
@@ -101,11 +103,13 @@ def save_drawing(genotype: Genotype, path: str | pathlib.Path, num_inputs: int =
   """
   figure = draw_genotype(genotype, num_inputs, title)
   path = pathlib.Path(path)
-  path.parent.mkdir(parents=True, exist_ok=True)
+  durable.make_folder(path.parent)
   paths = [path.with_name(f"{path.name}.{suffix}") for suffix in ("png", "svg")]
   with matplotlib.rc_context({"svg.hashsalt": "dnas"}):  # with this and without a date, the same cell gives the same bytes
     for target in paths:
-      figure.savefig(target, dpi=160, metadata={"Date": None} if target.suffix == ".svg" else None)
+      kind = target.suffix.removeprefix(".")
+      save = functools.partial(figure.savefig, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+      durable.write_by(target, save)
   return paths
 
 

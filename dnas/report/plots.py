@@ -3,6 +3,7 @@
 They use figures without pyplot, so no global state, no window and any thread.
 """
 
+import functools
 import math
 import pathlib
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
+from dnas.core import durable
 from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
 from dnas.report.diagnoses import diagnoses_figure
@@ -147,7 +149,7 @@ def save_pictures(folder: str | pathlib.Path, space: CellSpace) -> list[pathlib.
   """
   run = load_run(folder)
   pictures = run.folder / "pictures"
-  pictures.mkdir(exist_ok=True)
+  durable.make_folder(pictures)
   paths = []
   if run.genotype:
     paths += save_drawing(run.genotype, pictures / "genotype", space.num_inputs)
@@ -161,7 +163,7 @@ def save_pictures(folder: str | pathlib.Path, space: CellSpace) -> list[pathlib.
     figures["mixture_lines"] = mixture_lines(run, space.operations, space.edges)
   for name, figure in figures.items():
     paths.append(pictures / f"{name}.png")
-    figure.savefig(paths[-1], dpi=130)
+    durable.write_by(paths[-1], functools.partial(figure.savefig, dpi=130))
   return paths
 
 

@@ -9,7 +9,6 @@ error. A run that was killed and resumed may write an epoch twice; the later lin
 """
 
 import dataclasses
-import json
 import pathlib
 import re
 from collections.abc import Mapping
@@ -17,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from dnas.core import json_files
 from dnas.core.errors import InputError
 from dnas.core.genotype import Genotype, parse
 
@@ -64,10 +64,7 @@ def load_run(folder: str | pathlib.Path) -> Run:
     raise InputError(f"run folder '{folder}' does not exist; give the folder that a search or a training wrote.")
   if not (folder / "config.json").is_file():
     raise InputError(f"run folder '{folder}' has no config.json; give the folder that a search or a training wrote.")
-  header = _parsed(_text(folder / "config.json"), str(folder / "config.json"))
-  for field in ("launcher", "config"):
-    if field not in header:
-      raise InputError(f"{folder / 'config.json'}: field '{field}' is missing; give the file that the launcher wrote.")
+  header = json_files.read_object(folder / "config.json", _MEND, {"launcher": str, "versions": dict, "config": dict})
   metrics = _by_epoch(folder / "metrics.jsonl")
   for epoch, line in metrics.items():
     for name, value in line.items():
@@ -76,39 +73,25 @@ def load_run(folder: str | pathlib.Path) -> Run:
   genotypes = _genotypes(folder / "genotypes")
   final = folder / "genotype.json"
   last = genotypes[-1][1] if genotypes else None
-  genotype = parse(_text(final), where=str(final)) if final.is_file() else last
+  genotype = parse(json_files.read_text(final, _MEND), where=str(final)) if final.is_file() else last
   epochs, mixtures = _mixtures(folder / "architecture.jsonl")
   return Run(
-    folder, header["launcher"], header.get("versions", {}), header["config"], tuple(metrics.values()), genotypes, genotype, epochs, mixtures
+    folder, header["launcher"], header["versions"], header["config"], tuple(metrics.values()), genotypes, genotype, epochs, mixtures
   )
 
 
-def _text(path: pathlib.Path) -> str:
-  try:
-    return path.read_text(encoding="utf-8")
-  except (OSError, UnicodeDecodeError) as e:
-    raise InputError(f"{path} cannot be read as text ({e}); give the file that the launcher wrote.") from None
-
-
-def _parsed(text: str, where: str) -> dict[str, Any]:
-  try:
-    value = json.loads(text)
-  except json.JSONDecodeError as e:
-    raise InputError(f"{where}: not valid JSON, {e.msg} at column {e.colno}; mend or delete it.") from None
-  if not isinstance(value, dict):
-    raise InputError(f'{where}: {text[:40]!r} is not a JSON object; give one, such as {{"epoch": 1}}.')
-  return value
+_MEND = "give the file that the launcher wrote"
 
 
 def _by_epoch(path: pathlib.Path) -> dict[int, dict[str, Any]]:
   """Reads a file of lines with an 'epoch', into rising order; nothing from a missing file."""
-  lines = _text(path).split("\n") if path.is_file() else []
+  lines = json_files.read_text(path, _MEND).partition("\0")[0].split("\n") if path.is_file() else []  # zeros are left by a power cut
   out = {}
   for number, text in enumerate(lines, 1):
     if not text.strip():
       continue
     try:
-      line = _parsed(text, f"{path}, line {number}")
+      line = json_files.parse_object(text, f"{path}, line {number}", "mend or delete it")
     except InputError:
       if number == len(lines):  # no newline after it: the run was killed while it wrote
         break
@@ -125,7 +108,7 @@ def _genotypes(folder: pathlib.Path) -> tuple[tuple[int, Genotype], ...]:
   for path in folder.glob("epoch_*.json"):
     match = re.fullmatch(r"epoch_(\d+)", path.stem)
     if match:
-      out.append((int(match[1]), parse(_text(path), where=str(path))))
+      out.append((int(match[1]), parse(json_files.read_text(path, _MEND), where=str(path))))
   return tuple(sorted(out, key=lambda pair: pair[0]))
 
 

@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from dnas.core import durable
 from dnas.core.errors import InputError, shown
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
@@ -90,7 +91,7 @@ def to_line(entry: Entry) -> str:
 
 
 def from_lines(text: str, space: CellSpace, where: str) -> list[Entry]:
-  """Reads a journal. What stands behind the last line break was being written when the study was killed, and is left out.
+  """Reads a journal, without what was being written when the study was killed (`dnas.core.durable.whole_lines`).
 
   Args:
     text: the lines of `to_line`.
@@ -101,7 +102,7 @@ def from_lines(text: str, space: CellSpace, where: str) -> list[Entry]:
     InputError: for a line that is no entry.
   """
   out = []
-  for number, line in enumerate(text.split("\n")[:-1], start=1):
+  for number, line in enumerate(durable.whole_lines(text), start=1):
     here = f"{where}, line {number}"
     try:
       fields = json.loads(line)
@@ -110,7 +111,7 @@ def from_lines(text: str, space: CellSpace, where: str) -> list[Entry]:
       evaluation = Evaluation(float(fields["score"]), float(fields["cost"]), dict(fields["metrics"]))
     except InputError:
       raise
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
       raise InputError(f"{here}: {shown(line)} is no entry of a journal; remove the file, and the study starts anew.") from None
     out.append((proposal, evaluation))
   return out

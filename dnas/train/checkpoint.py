@@ -1,13 +1,16 @@
 """Checkpoints: the state of a run on disk, so that a killed run goes on to the bit.
 
-Orbax writes them in the background, into a temporary folder that is renamed when it is whole; so a kill at any moment leaves the
-checkpoint before it. One checkpoint is two items: `leaves`, all arrays of the state end to end as one array of bytes (one write, and
-any dtype), and `contents`, JSON with the path, shape and dtype of every leaf, what the caller adds, and digests of both. The digests
-are verified when a checkpoint is read: a flipped byte is found, and never trained on.
+Orbax writes them in the background, as STEP.unsynced. That is synced and renamed to STEP, the folder is synced, and only then are older
+checkpoints removed: so a kill or a power cut at any moment leaves the checkpoint before it. One checkpoint is two items: `leaves`, all
+arrays of the state end to end as one array of bytes (one write, and any dtype), and `contents`, JSON with the path, shape and dtype of
+every leaf, what the caller adds, and digests of both. The digests are verified when a checkpoint is read: a flipped byte is found, and
+never trained on.
 """
 
 import contextlib
+import errno
 import hashlib
+import itertools
 import json
 import logging as python_logging
 import math
@@ -16,6 +19,7 @@ import pathlib
 import re
 import shutil
 from collections.abc import Mapping
+from concurrent import futures
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -23,9 +27,8 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
-from dnas.core import devices
+from dnas.core import devices, durable
 from dnas.core.errors import InputError, first_line
 
 State = Any
@@ -38,6 +41,15 @@ class Restored(NamedTuple):
   step: int
   state: State
   extra: dict[str, Any]
+
+
+_STEP = re.compile(r"0|[1-9]\d*", re.ASCII)
+
+_LEFT_OVER = re.compile(r"\d+\.(unsynced|removed|(unsynced\.)?orbax-checkpoint-tmp(-\d+)?)", re.ASCII)
+"""Names of what a save or a removal that was killed leaves; nothing else is ever cleared away."""
+
+_DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
+"""Errors of the system that say that a checkpoint is not what was saved; any other one says that it cannot be read here and now."""
 
 
 class Checkpoints:
@@ -59,17 +71,19 @@ class Checkpoints:
       InputError: if the folder cannot be made or listed.
     """
     python_logging.getLogger("absl").addFilter(_not_from_orbax)
-    self.folder, self.latest = pathlib.Path(folder).absolute(), None
+    self.folder, self.latest, self._keep = pathlib.Path(folder).absolute(), None, keep
     self._saving: int | None = None
-    options = ocp.CheckpointManagerOptions(
-      preservation_policy=preservation_policy.LatestN(keep),
-      cleanup_tmp_directories=True,
-      save_root_metadata=False,
-    )
+    self._commit: futures.Future[None] | None = None
+    self._background = futures.ThreadPoolExecutor(1, "checkpoints")
     try:
-      self._manager = ocp.CheckpointManager(self.folder, item_names=("leaves", "contents"), options=options)
+      check_encodable(self.folder)
+      durable.make_folder(self.folder)
+      for path in list(self.folder.iterdir()) if devices.is_first() else ():
+        if _LEFT_OVER.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
+          shutil.rmtree(path)
     except OSError as e:
-      raise InputError(f"checkpoint folder {folder} cannot be used ({_cause(e)}); give another --workdir.") from None
+      raise InputError(f"checkpoint folder {folder} cannot be used ({_cause(e)}); mend that, or give another --workdir.") from None
+    self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler("leaves", "contents"))
 
   def save(self, step: int, state: State, extra: Mapping[str, Any]) -> None:
     """Copies the state to the host and begins to write it; returns before it is written.
@@ -88,14 +102,17 @@ class Checkpoints:
     self._saving = step
     try:
       items = ocp.args.Composite(leaves=ocp.args.StandardSave({"bytes": leaves}), contents=ocp.args.JsonSave(contents))
-      self._manager.save(step, args=items, force=True)
+      self._checkpointer.save(self.folder / f"{step}.unsynced", args=items, force=True)
     except (OSError, ValueError, RuntimeError) as e:
       raise self._failure(e) from None
+    self._commit = self._background.submit(self._finish, step)
 
   def wait(self) -> None:
-    """Blocks until the last save is on disk. Raises InputError if it failed."""
+    """Blocks until the last save is on disk, to stay there. Raises InputError if it failed."""
+    commit, self._commit = self._commit, None
     try:
-      self._manager.wait_until_finished()
+      if commit is not None:
+        commit.result()
     except (OSError, ValueError, RuntimeError) as e:
       raise self._failure(e) from None
     if self._saving is not None:
@@ -111,14 +128,18 @@ class Checkpoints:
       like: a tree with the structure, shapes, dtypes and placement of the state; its values are not used.
 
     Raises:
-      InputError: if every checkpoint is damaged, or the newest whole one is of another state than `like`.
+      InputError: if every checkpoint is damaged, one cannot be read, or the newest whole one is of another state than `like`.
     """
     damaged = []
-    for step in sorted((int(path.name) for path in self.folder.iterdir() if path.name.isdecimal()), reverse=True):
+    for step in reversed(self._steps()):
       path = self.folder / str(step)
       try:
+        _check_readable(path)
         contents, leaves = self._read(step)
       except Exception as e:  # Orbax and TensorStore raise anything on damaged bytes, and each one means the same here
+        if (number := _system_error(e)) not in (None, *_DAMAGE) or isinstance(e, MemoryError):
+          cause = os.strerror(number).lower() if number else "out of memory"
+          raise InputError(f"checkpoint {path} cannot be read ({cause}); mend that and give the same command again.") from None
         logging.warning("checkpoint %s of step %d is damaged (%s); the one before it is tried.", path, step, _cause(e))
         damaged.append(path)
         continue
@@ -138,7 +159,8 @@ class Checkpoints:
       self.wait()
     finally:
       with contextlib.suppress(OSError, ValueError, RuntimeError):  # a failed save that was told of already, once more
-        self._manager.close()
+        self._checkpointer.close()
+      self._background.shutdown()
 
   def __enter__(self) -> Self:
     return self
@@ -151,12 +173,32 @@ class Checkpoints:
         raise
       logging.warning("%s", e)  # the error on its way out is the news
 
+  def _finish(self, step: int) -> None:
+    """Waits until Orbax has written a checkpoint, and gives it its name once it is on disk; then the oldest are removed."""
+    self._checkpointer.wait_until_finished()
+    if not devices.is_first():
+      return
+    path = self.folder / f"{step}.unsynced"
+    durable.sync_tree(path)
+    path.rename(self.folder / str(step))
+    durable.sync_folder(self.folder)
+    for old in self._steps()[: -self._keep]:
+      removed = (self.folder / str(old)).rename(self.folder / f"{old}.removed")  # at once, and not file by file
+      shutil.rmtree(removed)
+
+  def _steps(self) -> list[int]:
+    try:
+      return sorted(int(path.name) for path in self.folder.iterdir() if _STEP.fullmatch(path.name))
+    except OSError as e:
+      raise InputError(f"checkpoint folder {self.folder} cannot be read ({_cause(e)}); mend that, such as its permissions.") from None
+
   def _read(self, step: int) -> tuple[dict[str, Any], np.ndarray]:
-    contents = self._manager.restore(step, args=ocp.args.Composite(contents=ocp.args.JsonRestore()))["contents"]
+    path = self.folder / str(step)
+    contents = self._checkpointer.restore(path, args=ocp.args.Composite(contents=ocp.args.JsonRestore()))["contents"]
     if contents.pop("digest") != _digest_of_json(contents):
       raise ValueError("the digest of its contents does not match")
     like = {"bytes": np.empty(contents["saved_size"], np.uint8)}
-    leaves = self._manager.restore(step, args=ocp.args.Composite(leaves=ocp.args.StandardRestore(like)))["leaves"]["bytes"]
+    leaves = self._checkpointer.restore(path, args=ocp.args.Composite(leaves=ocp.args.StandardRestore(like)))["leaves"]["bytes"]
     leaves = leaves[: contents["size"]]
     if contents["digest_of_leaves"] != _digest(leaves):
       raise ValueError("the digest of its arrays does not match")
@@ -164,13 +206,12 @@ class Checkpoints:
 
   def _set_aside(self, damaged: list[pathlib.Path]) -> None:
     for path in damaged if devices.is_first() else ():
-      aside = path.with_name(f"{path.name}.damaged")
-      shutil.rmtree(aside, ignore_errors=True)
+      names = (f"{path.name}.damaged{f'.{number}' if number else ''}" for number in itertools.count())
+      aside = next(aside for name in names if not (aside := path.with_name(name)).exists())
       try:
         path.rename(aside)
       except OSError as e:
         raise InputError(f"damaged checkpoint {path} cannot be set aside ({_cause(e)}); delete it.") from None
-    self._manager.reload()
 
   def _failure(self, error: Exception) -> InputError:
     step, self._saving = self._saving, None
@@ -229,10 +270,35 @@ def _digest(data: Any) -> str:
   return hashlib.sha256(data).hexdigest()
 
 
-def _cause(error: Exception) -> str:
-  """Returns what went wrong in a few words; TensorStore's messages hide the number of the system's error."""
+def check_encodable(path: pathlib.Path) -> None:
+  """Raises InputError for a path that is no text in this locale: Orbax could not use it."""
+  try:
+    os.fspath(path).encode()
+  except UnicodeEncodeError:
+    mend = "set a locale that can, such as LC_ALL=C.UTF-8, or give another --workdir"
+    raise InputError(f"the locale cannot read the name of the folder {os.fspath(path)!a}; {mend}.") from None
+
+
+def _check_readable(path: pathlib.Path) -> None:
+  """Opens every file of a checkpoint: Orbax says of one that it may not open that it is missing. Raises OSError."""
+
+  def fail(error: OSError) -> None:
+    raise error
+
+  for folder, _, names in os.walk(path, onerror=fail):
+    for name in names:
+      os.close(os.open(os.path.join(folder, name), os.O_RDONLY | os.O_NONBLOCK))
+
+
+def _system_error(error: BaseException) -> int | None:
+  """Returns the number of the system's error; TensorStore's messages hide it."""
   hidden = re.search(r"os_error_code='(\d+)'", str(error))
-  number = error.errno if isinstance(error, OSError) and error.errno else int(hidden[1]) if hidden else None
+  return error.errno if isinstance(error, OSError) and error.errno else int(hidden[1]) if hidden else None
+
+
+def _cause(error: Exception) -> str:
+  """Returns what went wrong in a few words."""
+  number = _system_error(error)
   return os.strerror(number).lower() if number else first_line(error)
 
 

@@ -11,7 +11,8 @@
     .lock                  held by the process that writes
 
 The checkpoint is the truth and the files follow it: lines are appended as epochs end, and `sync` rewrites what a kill left in another
-state. Whole files are written beside their place and renamed.
+state. All of them outlast a power cut (`dnas.core.durable`). A file that already holds what it should is left alone, so a finished run that
+is repeated changes nothing. Only files with the names above, and no others, are ever overwritten or removed.
 """
 
 import contextlib
@@ -22,6 +23,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from types import MappingProxyType
@@ -32,10 +34,14 @@ from absl import logging
 
 from dnas import __version__
 from dnas.core import config as config_lib
-from dnas.core.errors import InputError, counted
+from dnas.core import durable, json_files
+from dnas.core.errors import InputError, counted, shown
 from dnas.core.registry import foreign_modules
+from dnas.train.checkpoint import check_encodable
 
 _LOCK = ".lock"
+_GENOTYPE = re.compile(r"epoch_\d{4,}\.json|\.epoch_\d{4,}\.json\.tmp", re.ASCII)
+"""Names of the files of `genotypes/`, and of what a writer that was killed leaves there."""
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -44,12 +50,13 @@ class RunFolder:
 
   Attributes:
     path: the folder.
+    created: when it was made, in seconds since 1970.
     checkpoints: where `Checkpoints` goes.
   """
 
-  def __init__(self, path: pathlib.Path, lock: int | None):
+  def __init__(self, path: pathlib.Path, created: float, lock: int | None):
     """Use `open`; `lock` is the descriptor of the locked file, if the file system locks."""
-    self.path, self._lock = path, lock
+    self.path, self.created, self._lock = path, created, lock
     self.checkpoints = path / "checkpoints"
 
   @classmethod
@@ -77,27 +84,29 @@ class RunFolder:
     if not os.fspath(workdir).strip():
       raise InputError("--workdir is empty; give the folder of the run.")
     path, config = pathlib.Path(workdir).absolute(), json.loads(json.dumps(dict(config)))
+    check_encodable(path)
     with _named(path):
       _check(path, launcher, config, volatile, defaults)
-      path.mkdir(parents=True, exist_ok=True)
+      durable.make_folder(path)
       lock = _acquire(path)
     try:
       with _named(path):
         old = _check(path, launcher, config, volatile, defaults)  # once more: another process may have been first
         if old is None:
-          _write(path / "config.json", json.dumps(_description(launcher, config), indent=2) + "\n")
+          old = _description(launcher, config)
+          durable.write(path / "config.json", json.dumps(old, indent=2) + "\n")
         else:
           _warn_of_other_software(path, old)
     except BaseException:
       _release(lock)
       raise
-    return cls(path, lock)
+    return cls(path, datetime.datetime.fromisoformat(old["created"]).timestamp(), lock)
 
   @property
   def pictures(self) -> pathlib.Path:
     """The folder for pictures; made when first asked for."""
     with _named(self.path):
-      (self.path / "pictures").mkdir(exist_ok=True)
+      durable.make_folder(self.path / "pictures")
     return self.path / "pictures"
 
   def keep(self, name: str, text: str) -> None:
@@ -109,7 +118,7 @@ class RunFolder:
     path = self.path / name
     with _named(path):
       if not path.exists():
-        _write(path, text)
+        durable.write(path, text)
         return
       old, new = path.read_text(encoding="utf-8", errors="replace").splitlines(), text.splitlines()
     if old != new:
@@ -123,10 +132,7 @@ class RunFolder:
     """Adds the record of an epoch, the next one after those of `sync`, to the files. Raises InputError if they cannot be written."""
     with _named(self.path):
       for name, line in _lines(record).items():
-        with open(self.path / name, "a") as file:
-          file.write(line)
-          file.flush()
-          os.fsync(file.fileno())
+        durable.append(self.path / name, line)
       self._write_genotype_of(record)
 
   def sync(self, history: Sequence[Mapping[str, Any]]) -> None:
@@ -143,21 +149,21 @@ class RunFolder:
         self._write_genotype_of(record)
       for name, text in texts.items():
         if text or (self.path / name).exists():
-          _write(self.path / name, text)
+          durable.write(self.path / name, text)
       known = {_genotype_name(record) for record in history if "genotype" in record}
-      for file in (self.path / "genotypes").glob("*epoch_*.json*"):
-        if file.name not in known:
+      for file in list((self.path / "genotypes").glob("*epoch_*")):
+        if _GENOTYPE.fullmatch(file.name) and file.name not in known:
           file.unlink()
 
   def write_genotype(self, genotype: str) -> None:
     """Writes the architecture that the run ended in, JSON, to genotype.json. Raises InputError if it cannot."""
     with _named(self.path):
-      _write(self.path / "genotype.json", genotype + "\n")
+      durable.write(self.path / "genotype.json", genotype + "\n")
 
   def write_result(self, result: Mapping[str, Any]) -> None:
     """Writes what the run ended in to result.json. Raises InputError if it cannot."""
     with _named(self.path):
-      _write(self.path / "result.json", json.dumps(dict(result), indent=2) + "\n")
+      durable.write(self.path / "result.json", json.dumps(dict(result), indent=2) + "\n")
 
   def close(self) -> None:
     """Gives the lock back; the process's end does so too."""
@@ -172,8 +178,8 @@ class RunFolder:
 
   def _write_genotype_of(self, record: Mapping[str, Any]) -> None:
     if "genotype" in record:
-      (self.path / "genotypes").mkdir(exist_ok=True)
-      _write(self.path / "genotypes" / _genotype_name(record), record["genotype"] + "\n")
+      durable.make_folder(self.path / "genotypes")
+      durable.write(self.path / "genotypes" / _genotype_name(record), record["genotype"] + "\n")
 
 
 def _genotype_name(record: Mapping[str, Any]) -> str:
@@ -193,34 +199,36 @@ def _check(
   path: pathlib.Path, launcher: str, config: Mapping[str, Any], volatile: Container[str], defaults: Mapping[str, Any]
 ) -> dict[str, Any] | None:
   """Returns the config.json of this run, or None in a new folder; raises InputError for anything else. Writes nothing."""
-  if not (path / "config.json").exists():
+  names = sorted(os.listdir(path)) if path.exists() else []
+  if "config.json" not in names:
     # A run that was killed at its very start leaves the lock and a half-written configuration.
-    found = sorted(file.name for file in path.iterdir() if file.name not in (_LOCK, ".config.json.tmp")) if path.exists() else []
+    found = [name for name in names if name not in (_LOCK, durable.temporary(path / "config.json").name)]
     if found:
       raise InputError(
         f"--workdir {path} holds '{found[0]}' and no config.json, so it is not the folder of a run; give an empty or a new one."
       )
     return None
+  file, fields = path / "config.json", {"launcher": str, "created": str, "config": dict, "versions": dict}
+  mend = "bring back the file of this run, or give another --workdir"
+  old = json_files.read_object(file, mend, fields)
   try:
-    old = json.loads((path / "config.json").read_text())
-    old_launcher, old_config = old["launcher"], dict(old["config"])
-  except (ValueError, KeyError, TypeError) as e:
-    raise InputError(
-      f"{path / 'config.json'} is not the configuration of a run ({type(e).__name__}: {e}); give another --workdir."
-    ) from None
+    datetime.datetime.fromisoformat(old["created"])
+  except ValueError:
+    raise InputError(f"{file}: field 'created' is {shown(old['created'])}; {mend}.") from None
+  old_launcher, old_config = old["launcher"], old["config"]
   if old_launcher != launcher:
     raise InputError(f"--workdir {path} belongs to a run of '{old_launcher}', and this is '{launcher}'; give another --workdir.")
   missing = {name: value for name, value in defaults.items() if name in config and name not in old_config}
   changed = {name: pair for name, pair in config_lib.differences(old_config | missing, config).items() if name not in volatile}
   if changed:
-    raise InputError(
-      f"--workdir {path} belongs to a run of another configuration ({_listed(changed)}); give another --workdir, or the same flags."
-    )
+    gone = ", ".join(f"{name}, which was {shown(before)}, is gone" for name, (before, _) in changed.items() if name not in config)
+    told = "; ".join(filter(None, [_listed({name: pair for name, pair in changed.items() if name in config}), gone]))
+    raise InputError(f"--workdir {path} belongs to a run of another configuration ({told}); give another --workdir, or the same flags.")
   return old
 
 
 def _warn_of_other_software(path: pathlib.Path, description: Mapping[str, Any]) -> None:
-  changed = config_lib.differences(description.get("versions", {}), _versions())
+  changed = config_lib.differences(description["versions"], _versions())
   if changed:
     logging.warning("%s was begun with other software (%s); it goes on, but may not end in the same bits.", path, _listed(changed))
 
@@ -273,13 +281,3 @@ def _named(path: pathlib.Path) -> Iterator[None]:
   except OSError as e:
     where, cause = e.filename or path, (e.strerror or str(e)).lower()
     raise InputError(f"{where} cannot be used ({cause}); make room or rights for it, or give another --workdir.") from None
-
-
-def _write(path: pathlib.Path, text: str) -> None:
-  """Writes a whole file: after a kill, either the old text or the new one is there."""
-  temporary = path.with_name(f".{path.name}.tmp")
-  with open(temporary, "w", encoding="utf-8") as file:
-    file.write(text)
-    file.flush()
-    os.fsync(file.fileno())
-  os.replace(temporary, path)

@@ -17,8 +17,11 @@ from dnas.core.errors import InputError
 class Writer(Protocol):
   """Takes the scalars of a run; write one per place that shows them. `contextlib.closing` makes it a context manager."""
 
-  def write(self, step: int, scalars: Mapping[str, float]) -> None:
-    """Show the scalars, by name, as those of a step; be done when you return, since the run may be killed at any moment."""
+  def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
+    """Show the scalars, by name, as those of a step; be done when you return, since the run may be killed at any moment.
+
+    `wall_time`, in seconds since 1970, is when the step was; None is now.
+    """
     ...
 
   def close(self) -> None:
@@ -29,7 +32,7 @@ class Writer(Protocol):
 class NullWriter:
   """Writes nothing."""
 
-  def write(self, step: int, scalars: Mapping[str, float]) -> None:
+  def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
     """Does nothing."""
 
   def close(self) -> None:
@@ -45,7 +48,7 @@ class TensorBoardWriter:
 
       writer = TensorBoardWriter(folder, purge_step=0)
       for record in position.history:
-        writer.write(record["step"], record["metrics"])
+        writer.write(record["step"], record["metrics"], folder.created + record["seconds"])
   """
 
   def __init__(self, folder: str | os.PathLike[str], purge_step: int | None = None):
@@ -67,19 +70,20 @@ class TensorBoardWriter:
       raise self._error(e) from None
     self._append([] if purge_step is None else [Event(step=purge_step, session_log=SessionLog(status=SessionLog.START))])
 
-  def write(self, step: int, scalars: Mapping[str, float]) -> None:
+  def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
     """Appends the scalars of a step that are finite, as others cannot be drawn. Raises InputError if the file cannot be written."""
-    self._append([Event(step=step, summary=scalar(name, value)) for name, value in scalars.items() if math.isfinite(value)])
+    finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
+    self._append([Event(step=step, summary=scalar(name, value)) for name, value in finite.items()], wall_time)
 
   def close(self) -> None:
     """Closes the file."""
     with contextlib.suppress(OSError):  # `write` has raised it
       self._file.close()
 
-  def _append(self, events: Sequence[Event]) -> None:
+  def _append(self, events: Sequence[Event], wall_time: float | None = None) -> None:
     try:
       for event in events:
-        event.wall_time = time.time()
+        event.wall_time = time.time() if wall_time is None else wall_time
         self._file.write_event(event)
       self._file.flush()
     except OSError as e:

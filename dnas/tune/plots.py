@@ -3,6 +3,7 @@
 That is parallel coordinates, contours, importances, and the Pareto front.
 """
 
+import functools
 import itertools
 import pathlib
 import warnings
@@ -17,6 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from dnas.core import durable
 
 _MOST = 4
 """Parameters in a picture of pairs: the most important ones."""
@@ -49,10 +52,11 @@ def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.P
     pictures["parallel_coordinates"] = lambda: draw.plot_parallel_coordinate(study, params=parameters, **target)
     pictures["contour"] = lambda: draw.plot_contour(study, params=parameters, **target)
   if len(complete) > 3 and len({trial.values[0] for trial in complete}) > 1 and parameters:
-    pictures["importance"] = lambda: draw.plot_param_importances(study, params=parameters, **target)
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    pictures["importance"] = lambda: draw.plot_param_importances(study, evaluator=evaluator, params=parameters, **target)
   if len(objectives) in (2, 3):
     pictures["pareto_front"] = lambda: draw.plot_pareto_front(study, target_names=list(objectives))
-  folder.mkdir(parents=True, exist_ok=True)
+  durable.make_folder(folder)
   with warnings.catch_warnings(), pyplot.rc_context({"font.size": 8}):
     warnings.simplefilter("ignore")  # that Optuna's drawing is experimental, and that an axis has a single value
     for name, plot in pictures.items():
@@ -138,5 +142,8 @@ def _save(axes: Axes, path: pathlib.Path) -> None:
   figure: Figure = (axes if isinstance(axes, Axes) else axes.flat[0]).figure
   figure.set_size_inches((9, 6) if isinstance(axes, Axes) else (15, 13))
   for kind in ("png", "svg"):
-    figure.savefig(path.with_suffix(f".{kind}"), dpi=130, bbox_inches="tight")
+    with pyplot.rc_context({"svg.hashsalt": "dnas"}):  # with this and without a date, the same study gives the same bytes
+      metadata = {"Date": None} if kind == "svg" else None
+      save = functools.partial(figure.savefig, format=kind, dpi=130, bbox_inches="tight", metadata=metadata)
+      durable.write_by(path.with_suffix(f".{kind}"), save)
   pyplot.close(figure)

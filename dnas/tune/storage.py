@@ -12,6 +12,7 @@ import functools
 import pathlib
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from absl import logging
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, shown
 
 JOURNAL = "journal:///"
 _LONGEST_PAUSE = 10.0  # seconds
@@ -79,6 +80,8 @@ def open_storage(url: str, patience: float) -> BaseStorage:
   if local and parsed.query and "uri" not in parsed.query:  # it would be left out, and the path be that of another file
     mend = "write a path with '?' as sqlite:///file:/FOLDER/a%3Fb.db?uri=true"
     raise InputError(f"--storage={name} has '?', behind which SQLite expects settings of its own; {mend}.")
+  if local:
+    _check_sqlite(name, parsed)
   # A file is opened for every access and then closed, since nobody else would ever close it.
   options: dict[str, Any] = {"connect_args": {"timeout": 60}, "poolclass": sqlalchemy.NullPool} if local else {"pool_pre_ping": True}
   if parsed.get_backend_name() == "postgresql":
@@ -99,6 +102,19 @@ def open_storage(url: str, patience: float) -> BaseStorage:
     mend = f"start the {parsed.get_backend_name()} server, make the data base, or give another"
     mend = "give a folder that exists and can be written" if local else mend
     raise InputError(f"--storage={name} does not answer ({cause}); {mend}.") from None
+
+
+_SQLITE = b"SQLite format 3\0"
+
+
+def _check_sqlite(name: str, parsed: sqlalchemy.URL) -> None:
+  """Raises InputError for a file that is no data base: SQLite takes one of less than a page for empty, and would overwrite it."""
+  path = parsed.database
+  if "uri" in parsed.query:
+    path = urllib.parse.unquote(path.removeprefix("file:").removeprefix("//"))
+  with contextlib.suppress(OSError), open(path, "rb") as file:  # what cannot be read is for SQLite to refuse
+    if (begin := file.read(len(_SQLITE))) not in (b"", _SQLITE):
+      raise InputError(f"--storage={name} is a file that is no data base (it begins with {shown(begin)}); give another, or a new one.")
 
 
 def _parsed(url: str) -> sqlalchemy.URL:

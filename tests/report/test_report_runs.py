@@ -93,10 +93,12 @@ def test_missing_folders_are_refused(tmp_path):
   [
     ("config.json", "{", r"config\.json: not valid JSON"),
     ("config.json", "[1]", r"config\.json: '\[1\]' is not a JSON object"),
-    ("config.json", '{"launcher": "search"}', "field 'config' is missing"),
+    ("config.json", '{"launcher": "search", "versions": {}}', "field 'config' is missing"),
+    ("config.json", '{"launcher": "search", "versions": [1], "config": {}}', r"field 'versions' is \[1\]"),
+    ("config.json", '{"a": ' * 20_000, r"config\.json: not valid JSON, .* nested too deeply"),
     ("metrics.jsonl", '{"step": 3}\n', r"metrics\.jsonl, line 1: 'epoch' is None"),
     ("metrics.jsonl", '{"epoch": 1, "train/loss": "low"}\n', "epoch 1: 'train/loss' is 'low'; give a number"),
-    ("metrics.jsonl", b"\xff\xfe\x00", r"metrics\.jsonl cannot be read as text"),
+    ("metrics.jsonl", b"\xff\xfe\x00", r"metrics\.jsonl is not text in UTF-8 \(byte 1 is 0xff\)"),
     ("architecture.jsonl", '{"epoch": 0}\n', "epoch 0: 'mixture' is None"),
     ("architecture.jsonl", '{"epoch": 0, "mixture": {"normal": [[1, 0], [1]]}}\n', "cell 'normal': the weights are not edges x operations"),
     (

@@ -246,7 +246,7 @@ def test_a_full_disk_is_named_and_the_last_good_checkpoint_too(tmp_path, monkeyp
   checkpoints.save(1, everything(1), {})
   checkpoints.save(2, everything(2), {})
   with monkeypatch.context() as patch:
-    patch.setattr(checkpoints._manager, "wait_until_finished", fail)
+    patch.setattr(checkpoints._checkpointer, "wait_until_finished", fail)
     with pytest.raises(InputError) as raised:
       checkpoints.save(3, everything(3), {})
   text = text_of(raised)
@@ -274,9 +274,9 @@ def test_a_failure_that_was_told_of_is_not_told_of_again_at_the_end(tmp_path, mo
     raise OSError(27, "File too large")
 
   with pytest.raises(KeyError), Checkpoints(tmp_path) as checkpoints:
-    monkeypatch.setattr(checkpoints._manager, "close", fail)
+    monkeypatch.setattr(checkpoints._checkpointer, "close", fail)
     raise KeyError
   with Checkpoints(tmp_path) as checkpoints:
-    monkeypatch.setattr(checkpoints._manager, "close", fail)
+    monkeypatch.setattr(checkpoints._checkpointer, "close", fail)
     checkpoints.save(1, everything(1), {})
   assert checkpoints.latest == 1
