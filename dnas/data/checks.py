@@ -1,6 +1,5 @@
 """What images, labels and token ids are, checked once where a data set is made."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -64,7 +63,10 @@ def checked_names(names: Any, what: str) -> tuple[str, ...]:
   Raises:
     InputError: if they are no sequence of such, or a name is empty.
   """
-  names = tuple(names) if isinstance(names, Iterable) else (None,)
+  try:
+    names = tuple(names)
+  except TypeError:
+    raise InputError(f"{what} are {shown(names)}; give a sequence of names.") from None
   for name in names:
     whole = isinstance(name, int | np.integer) and not isinstance(name, bool) and abs(name) < 2**63
     if not (whole or (isinstance(name, str) and name)):

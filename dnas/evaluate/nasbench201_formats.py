@@ -14,26 +14,25 @@ import errno
 import inspect
 import json
 import math
+import numbers
 import os
 import pathlib
 import re
-import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import numpy as np
 
 from dnas.cells import nasbench201
 from dnas.core import durable
-from dnas.core.errors import InputError, first_line, shown, unknown_name
+from dnas.core.errors import InputError, counted, first_line, shown, unknown_name
 from dnas.core.genotype import Genotype
-from dnas.evaluate.tabular import Table, all_genotypes
+from dnas.evaluate.tabular import MOST_EPOCHS, Table, all_genotypes, numbers_of
 
 DATASETS: Mapping[str, str] = {"cifar10": "c10", "cifar100": "c100", "imagenet16_120": "in16"}
 """Name of a data set to the prefix of its columns."""
 
 _FULL = 200
-_MOST_EPOCHS = 1_000_000
 _MOST_BYTES = 10**8
 """Of one array; the largest that is needed, the operations as int64, has less than a hundredth."""
 
@@ -62,7 +61,7 @@ def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
   except Exception as e:  # a damaged archive can raise anything
     if isinstance(e, OSError) and e.errno not in (None, errno.EISDIR, errno.EINVAL):
       raise InputError(f"{path} cannot be read ({e.strerror.lower()}); mend that, such as its permissions.") from None
-    raise InputError(f"{path} is not an npz of plain arrays ({shown(first_line(e))}); give the npz of NAS-Bench-201.") from None
+    raise InputError(f"{path} is not an npz of plain arrays ({shown(str(e))}); give the npz of NAS-Bench-201.") from None
   for key in ("op_names", "ops", f"{prefix}_{_FULL}_time"):
     if key not in columns:
       raise InputError(f"{name}: column '{key}' is missing; the file has {', '.join(sorted(columns)) or 'no such columns'}.")
@@ -70,7 +69,8 @@ def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
   if not valid:
     raise InputError(f"{name}: column '{prefix}_12_val' is missing, and every other one of validation accuracy; give one at least.")
   genotypes = _genotypes(name, columns["op_names"], columns["ops"])
-  shares = {epochs: seconds.get(epochs, np.asarray(seconds[_FULL]) * (epochs / _FULL)) for epochs in valid}
+  full = numbers_of(f"{name}: {prefix}_{_FULL}_time", seconds[_FULL])
+  shares = {epochs: seconds.get(epochs, full * (epochs / _FULL)) for epochs in valid}
   return Table(name, genotypes, valid, test, shares)
 
 
@@ -90,7 +90,7 @@ _KINDS = ("val", "test", "time")
 
 
 def _by_epochs(columns: Mapping[str, np.ndarray], prefix: str, kind: str) -> dict[int, np.ndarray]:
-  matches = {name: re.fullmatch(rf"{prefix}_(\d+)_{kind}", name) for name in columns}
+  matches = {name: re.fullmatch(rf"{prefix}_([1-9][0-9]*)_{kind}", name) for name in columns}
   return {int(match[1]): columns[name] for name, match in matches.items() if match}
 
 
@@ -98,8 +98,10 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
   """Writes tables, data set to table, as one npz that `read_npz` reads. Their rows must be in one order.
 
   Raises:
-    InputError: if they are not, a data set is unknown, a table has no training of 200 epochs, or the file cannot be written.
+    InputError: if they are not, there is none, a data set is unknown, a table has no training of 200 epochs, or the file cannot be written.
   """
+  if not tables:
+    raise InputError(f"{path}: there is no table to write; give one at least.")
   first = next(iter(tables.values()))
   columns: dict[str, np.ndarray] = {
     "op_names": np.array(nasbench201.SPACE.operations),
@@ -114,8 +116,8 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
       columns |= {f"{prefix}_{epochs}_{kind}": column for epochs, column in values.items()}
   try:
     durable.write_by(pathlib.Path(path), lambda file: np.savez_compressed(file, **columns))
-  except OSError as e:
-    raise InputError(f"{path} cannot be written ({(e.strerror or str(e)).lower()}); give another file.") from None
+  except (OSError, ValueError) as e:  # a path that no file can have is a ValueError
+    raise InputError(f"{path} cannot be written ({(getattr(e, 'strerror', None) or str(e)).lower()}); give another file.") from None
 
 
 class NatsBench(Protocol):
@@ -149,7 +151,7 @@ def from_api(api: NatsBench, dataset: str) -> Table:
     dataset: one of `DATASETS`.
 
   Raises:
-    InputError: if an architecture's string does not parse or a number is missing.
+    InputError: if an architecture's string does not parse, or a number is missing or none.
   """
   _prefix(dataset)
   name = f"{type(api).__name__} ({dataset})"
@@ -170,10 +172,28 @@ def from_api(api: NatsBench, dataset: str) -> Table:
 
 
 def _total(answer: Mapping[str, float], fields: Iterable[str], where: str) -> float:
+  total = 0.0
   for field in fields:
-    if answer.get(field) is None:
+    value = answer.get(field) if isinstance(answer, Mapping) else None
+    if value is None:
       raise InputError(f"{where}: the API gives no '{field}'; load the benchmark file with all of its results.")
-  return sum(float(answer[field]) for field in fields)
+    total += _finite(value, f"{where}: {field}")
+  return total
+
+
+def _finite(value: Any, where: str) -> float:
+  """Returns a finite number, or the one that a text is, as a float. Raises InputError, which begins with `where`, if it is none."""
+  if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+    value = float(value)
+  try:
+    if isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value):
+      return float(value)
+  except OverflowError:
+    pass
+  raise InputError(f"{where} is {shown(value)}; it must be a number.")
+
+
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
 
 COLUMNS = ("arch", "epochs", "valid", "test", "seconds")
@@ -191,8 +211,8 @@ def read_rows(path: str | os.PathLike[str]) -> Table:
   cells: dict[str, dict[int, dict[Genotype, float]]] = {"valid": {}, "test": {}, "seconds": {}}
   genotypes: dict[str, Genotype] = {}
   for where, row in _rows(path):
-    text, epochs = str(row["arch"]), _number(row, "epochs", where)
-    if epochs not in range(1, _MOST_EPOCHS):
+    text, epochs = str(row["arch"]), _finite(row["epochs"], f"{where}: epochs")
+    if epochs not in range(1, MOST_EPOCHS):
       raise InputError(f"{where}: epochs is {shown(row['epochs'])}; it must be a whole number above zero.")
     genotype = genotypes.get(text) or genotypes.setdefault(text, nasbench201.from_string(text, where))
     for field, by_epochs in cells.items():
@@ -200,7 +220,7 @@ def read_rows(path: str | os.PathLike[str]) -> Table:
       if genotype in column:
         raise InputError(f"{where}: {text} is there twice for {int(epochs)} epochs; give it once.")
       if field != "test" or row["test"] not in ("", None):
-        column[genotype] = _number(row, field, where)
+        column[genotype] = _finite(row[field], f"{where}: {field}")
   order = tuple(dict.fromkeys(genotypes.values()))
   columns = {kind: {e: _column(f"{path}, {kind} at {e} epochs", c, order) for e, c in cells[kind].items() if c} for kind in cells}
   return Table(str(path), order, columns["valid"], columns["test"], columns["seconds"])
@@ -219,7 +239,7 @@ def _rows(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     raise InputError(f"{path} is neither .csv nor .jsonl; name the file by its format.")
   try:
     with open(path, newline="", encoding="utf-8") as file:
-      source = csv.DictReader(file) if path.suffix == ".csv" else map(json.loads, file)
+      source = _table_rows(path, file) if path.suffix == ".csv" else map(_json_row, file)
       for number, row in enumerate(source, start=2 if path.suffix == ".csv" else 1):
         where = f"{path}, line {number}"
         for field in COLUMNS:
@@ -228,15 +248,33 @@ def _rows(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield where, row
   except FileNotFoundError:
     raise InputError(f"{path} does not exist; give the file of the rows.") from None
-  except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as e:
-    raise InputError(f"{path} cannot be read ({shown(str(e))}); mend it there.") from None
+  except InputError:
+    raise
+  except (OSError, ValueError, RecursionError, csv.Error) as e:  # no UTF-8, no JSON, or a path that no file can have
+    raise InputError(f"{path} cannot be read ({shown(first_line(e))}); mend it there.") from None
 
 
-def _number(row: Mapping[str, Any], field: str, where: str) -> float:
-  try:
-    return float(row[field])
-  except (TypeError, ValueError):
-    raise InputError(f"{where}: {field} is {shown(row[field])}; it must be a number.") from None
+def _table_rows(path: pathlib.Path, file: TextIO) -> Iterator[dict[str, str]]:
+  """Yields the rows of a CSV file, each as long as its header."""
+  lines = csv.reader(file, strict=True)
+  names = next(lines, [])
+  if len(set(names)) < len(names):
+    raise InputError(f"{path}: its header {shown(names)} names a column twice; name each once.")
+  for number, cells in enumerate(filter(None, lines), start=2):
+    if len(cells) != len(names):
+      raise InputError(f"{path}, line {number}: it has {counted(len(cells), 'cell')} and the header {len(names)}; give both the same.")
+    yield dict(zip(names, cells, strict=True))
+
+
+def _json_row(line: str) -> Any:
+  """Returns what a line of JSON holds, whose objects name every field once."""
+
+  def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    if len(dict(pairs)) < len(pairs):
+      raise ValueError(f"a field stands twice in {line.strip()}")
+    return dict(pairs)
+
+  return json.loads(line, object_pairs_hook=unique)
 
 
 def _prefix(dataset: str) -> str:

@@ -13,9 +13,10 @@ import numpy as np
 from dnas.cells import nasbench201
 from dnas.core import keys
 from dnas.core.config import check, check_not_negative, check_types
-from dnas.evaluate.tabular import Table, all_genotypes
+from dnas.evaluate.tabular import MOST_EPOCHS, Table, all_genotypes
 
 _WORST, _BEST = 10.0, 94.0
+_MOST_NOISE, _MOST_RUGGEDNESS = 100.0, 100.0
 _GROWTH = 0.03  # accuracy above the worst grows with this power of the epochs: at 12 epochs it is 92 % of that at 200
 _SECONDS = (3.0, 3.5, 8.0, 14.0, 5.0)  # of an epoch, per edge, in the order of the operations, divided by the number of edges
 
@@ -42,6 +43,9 @@ class Config:
     check_not_negative(seed=self.seed, noise=self.noise, ruggedness=self.ruggedness)
     ascending = bool(self.epochs) and self.epochs[0] > 0 and all(a < b for a, b in zip(self.epochs, self.epochs[1:], strict=False))
     check(ascending, "epochs", self.epochs, "give numbers above zero, each larger than the one before")
+    check(self.epochs[-1] < MOST_EPOCHS, "epochs", self.epochs, f"the last one must be below {MOST_EPOCHS}")
+    check(self.noise <= _MOST_NOISE, "noise", self.noise, f"it is in percentage points, so give at most {_MOST_NOISE:g}")
+    check(self.ruggedness <= _MOST_RUGGEDNESS, "ruggedness", self.ruggedness, f"it is a share, so give at most {_MOST_RUGGEDNESS:g}")
 
 
 def planted(config: Config = Config()) -> Table:  # noqa: B008  (frozen)

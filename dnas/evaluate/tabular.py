@@ -6,11 +6,12 @@ and time is counted and not spent. Source: Dong and Yang, "NAS-Bench-201", ICLR 
 
 import functools
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from dnas.cells import nasbench201
-from dnas.core.errors import InputError, counted
+from dnas.core.errors import InputError, counted, shown
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 
@@ -47,6 +48,9 @@ class Table:
       InputError: if an architecture is missing or there twice, or a column has another length, a cell that is no number or out of range,
         or there is no column of seconds beside one of validation accuracy.
     """
+    for epochs in (*valid, *test, *seconds):
+      if not isinstance(epochs, int) or epochs not in range(1, MOST_EPOCHS):
+        raise InputError(f"{name}: a column is of {shown(epochs)} epochs; give a whole number from 1 to {MOST_EPOCHS - 1}.")
     self.name, self.genotypes, self.epochs = name, tuple(genotypes), tuple(sorted(valid))
     self._rows = _checked_rows(name, self.genotypes)
     if not valid or set(seconds) != set(valid):
@@ -69,16 +73,13 @@ class Table:
     return self._seconds[self._known(epochs)]
 
   def _known(self, epochs: int) -> int:
-    if epochs not in self._valid:
-      known = " or ".join(map(str, self.epochs))
-      raise InputError(f"{self.name}: it has no training of {counted(epochs, 'epoch')}; the budget can be {known}.")
+    if epochs not in self.epochs:
+      known, asked = " or ".join(map(str, self.epochs)), counted(epochs, "epoch") if isinstance(epochs, int) else f"{shown(epochs)} epochs"
+      raise InputError(f"{self.name}: it has no training of {asked}; the budget can be {known}.")
     return epochs
 
   def _checked(self, column: str, values: np.ndarray, accuracy: bool) -> np.ndarray:
-    try:
-      values = np.array(values, np.float64)
-    except (TypeError, ValueError):
-      raise InputError(f"{self.name}: {column} is not a column of numbers; give one number per architecture.") from None
+    values = numbers_of(f"{self.name}: {column}", values)
     if values.shape != (len(self.genotypes),):
       raise InputError(f"{self.name}: {column} has shape {values.shape}; give one number for each of {len(self.genotypes)} architectures.")
     wrong = ~((values >= 0) & (values <= 100)) if accuracy else ~((values > 0) & (values < np.inf))
@@ -90,6 +91,20 @@ class Table:
       raise InputError(f"{self.name}: {column} has no value above {values.max()}; give accuracies in percent, not as fractions.")
     values.setflags(write=False)
     return values
+
+
+MOST_EPOCHS = 1_000_000
+
+
+def numbers_of(where: str, values: Any) -> np.ndarray:
+  """Returns a copy of a column as float64. Raises InputError, which begins with `where`, if it is none of numbers."""
+  try:
+    array = np.asarray(values)
+    if array.dtype.kind in "iuf":
+      return np.array(array, np.float64)
+  except (TypeError, ValueError, OverflowError):
+    pass
+  raise InputError(f"{where} is not a column of numbers; give one number per architecture.")
 
 
 class Tabular:
@@ -112,7 +127,7 @@ class Tabular:
   def __call__(self, proposal: Proposal) -> Evaluation:
     """See `base.Evaluator`."""
     epochs = self.epochs if proposal.budget is None else proposal.budget
-    if epochs not in self._columns:
+    if not isinstance(epochs, int) or epochs not in self._columns:
       self.table.valid(epochs)  # raises
     scores, seconds, metrics = self._columns[epochs]
     row = self.table.row(proposal.genotype)
@@ -127,8 +142,8 @@ def report_test(table: Table, genotype: Genotype, epochs: int = 200) -> float:
   Raises:
     InputError: if the table has no test accuracy at so many epochs, or the architecture is not of its space.
   """
-  if epochs not in table._test:
-    raise InputError(f"{table.name}: it has no test accuracy at {epochs} epochs; the known ones are {sorted(table._test)}.")
+  if epochs not in sorted(table._test):
+    raise InputError(f"{table.name}: it has no test accuracy at {shown(epochs)} epochs; the known ones are {sorted(table._test)}.")
   return float(table._test[epochs][table.row(genotype)])
 
 

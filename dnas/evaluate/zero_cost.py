@@ -15,6 +15,7 @@ from dnas.cells import functional
 from dnas.cells.rectifier import recorded
 from dnas.compiler.functions import Loss, compiled
 from dnas.core import keys, tree
+from dnas.core.config import check
 from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.registry import Registry
@@ -22,7 +23,7 @@ from dnas.data import augment, base
 from dnas.nets import derived_image
 
 Proxy = Callable[[functional.Network, functional.Variables, jax.Array], float]
-"""(network, initial variables, normalized images [B, H, W, C]) to a score, higher for networks that are expected to be better."""
+"""(network, initial variables, normalized images [B, H, W, C], B at least 2) to a score, higher where a better network is expected."""
 
 PROXIES: Registry[Proxy] = Registry("zero-cost proxy")
 
@@ -98,11 +99,13 @@ class ZeroCost:
       seed: of the initial weights.
 
     Raises:
-      FieldError: if the network has an auxiliary head.
+      FieldError: if the network has an auxiliary head, or the batch a single example.
       InputError: if there is no such proxy.
     """
     if config.auxiliary:
       raise FieldError("network.auxiliary", True, "a zero-cost proxy scores the network without its auxiliary head; turn it off")
+    mend = "proxies compare the examples of a batch, so give two at least"
+    check(min(data.batch_size, len(dataset.train)) >= 2, "data.batch_size", data.batch_size, mend)
     self._proxy, self._config, self._dataset, self._seed = PROXIES[proxy], config, dataset, seed
     batch = base.subset(dataset, data.batch_size, data)
     self._images = augment.normalize(jnp.asarray(batch.images), dataset.mean, dataset.std)

@@ -26,6 +26,9 @@ from dnas.core.errors import FieldError, InputError
 _GRACE = 60.0  # seconds that a worker has to save and leave when it is asked to
 
 
+_LEAST_SHARE = 0.01  # of an accelerator; its memory is given in thousandths
+
+
 class Done(NamedTuple):
   """A job that has ended.
 
@@ -123,6 +126,8 @@ class Config:
     check_not_negative(workers=self.workers, accelerators=self.accelerators)
     whole = self.accelerators <= 1 or self.accelerators == int(self.accelerators)
     check(whole, "accelerators", self.accelerators, "give a fraction of one, or a whole number")
+    share = not 0 < self.accelerators < _LEAST_SHARE
+    check(share, "accelerators", self.accelerators, f"the smallest share is {_LEAST_SHARE}, so give that at least, or 0")
     idle = bool(self.ray_address) and self.executor != "ray"
     check(not idle, "ray_address", self.ray_address, "it does nothing with --pool.executor=local; leave it out, or give ray")
 
@@ -146,7 +151,10 @@ def environments(workers: int, accelerators: float) -> list[dict[str, str]]:
   if not accelerators:
     return [{}] * workers
   given = os.environ.get("CUDA_VISIBLE_DEVICES")
-  devices = given.split(",") if given else [str(index) for index in range(len(glob.glob("/dev/nvidia[0-9]*")))]
+  if given is None:
+    devices = [str(index) for index in range(len(glob.glob("/dev/nvidia[0-9]*")))]
+  else:  # CUDA sees none of those behind one that is no device
+    devices = list(itertools.takewhile(lambda device: device and device != "-1", (device.strip() for device in given.split(","))))
   each = max(int(accelerators), 1)
   sharing = max(int(1 / accelerators + 1e-9), 1)  # workers on one device
   needed = -(-workers // sharing) * each

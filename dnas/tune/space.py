@@ -140,12 +140,12 @@ def parse(text: str, config: Any, architecture: CellSpace | None = None) -> Sear
     if path in parameters:
       raise FieldError("search_space", path, "it is named twice; name it once")
     distribution = _distribution(path, kind, arguments, known[path])
-    for value in _extremes(distribution):
+    for value in _tried(distribution):
       try:
         config_lib.replace(config, {path: value})
       except InputError as e:
         raise InputError(f"--search_space: {path} may be {value} there, but {e}") from None
-    condition = _condition(path, on, values, parameters) if on else None
+    condition = _condition(path, on, values, parameters, known) if on else None
     parameters[path] = Parameter(path, distribution, condition)
   return SearchSpace(tuple(parameters.values()), architecture)
 
@@ -198,9 +198,12 @@ def _value(path: str, word: str, kind: Any) -> Any:
   return value
 
 
-def _extremes(distribution: BaseDistribution) -> Sequence[Any]:
+def _tried(distribution: BaseDistribution) -> Sequence[Any]:
+  """Returns all choices, or both ends of a range and, as some fields take even numbers alone, the whole number after the first."""
   if isinstance(distribution, CategoricalDistribution):
     return distribution.choices
+  if isinstance(distribution, IntDistribution):
+    return distribution.low, min(distribution.low + distribution.step, distribution.high), distribution.high
   return distribution.low, distribution.high
 
 
@@ -209,7 +212,7 @@ def _ask(trial: optuna.Trial, path: str, distribution: BaseDistribution) -> Any:
     case CategoricalDistribution():
       return trial.suggest_categorical(path, distribution.choices)
     case FloatDistribution():
-      return trial.suggest_float(path, distribution.low, distribution.high, log=distribution.log)
+      return float(trial.suggest_float(path, distribution.low, distribution.high, log=distribution.log))
     case IntDistribution():
       return trial.suggest_int(path, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
@@ -220,15 +223,13 @@ def _holds(distribution: BaseDistribution, value: Any) -> bool:
   return distribution.low <= value <= distribution.high and (not distribution.step or not (value - distribution.low) % distribution.step)
 
 
-def _condition(path: str, on: str, words: str, earlier: Mapping[str, Parameter]) -> tuple[str, tuple[Any, ...]]:
+def _condition(path: str, on: str, words: str, earlier: Mapping[str, Parameter], known: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
   given = earlier.get(on)
   if given is None or not isinstance(given.distribution, CategoricalDistribution):
     raise FieldError("search_space", f"{path} ... if {on}", f"{on} is no choice that stands before it; put one there")
-  choices = {str(choice): choice for choice in given.distribution.choices}
-  values = [word.strip().strip("\"'") for word in words.split(",") if word.strip()]
-  for value in values:
-    if value not in choices:
-      raise FieldError("search_space", f"{path} ... if {on} in ({words})", f"{on} may be {', '.join(choices)}, so name some of those")
-  if not values:
-    raise FieldError("search_space", f"{path} ... if {on} in ()", f"{on} may be {', '.join(choices)}, so name some of those")
-  return on, tuple(choices[value] for value in values)
+  choices = given.distribution.choices
+  values = [_value(on, word.strip(), known[on]) for word in words.split(",") if word.strip()]
+  if not values or not set(values) <= set(choices):
+    mend = f"{on} may be {', '.join(map(str, choices))}, so name some of those"
+    raise FieldError("search_space", f"{path} ... if {on} in ({words})", mend)
+  return on, tuple(values)

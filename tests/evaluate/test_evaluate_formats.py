@@ -202,7 +202,7 @@ def _changed(number: int, lines: list[dict[str, object]] = LINES[:9], **changes:
     (_changed(4, epochs=12.5), "line 5: epochs is 12.5; it must be a whole number above zero"),
     (_changed(4, epochs=float("nan")), "line 5: epochs is nan"),
     (_changed(4, arch=["|none~0|"]), "line 5: \"['|none~0|']\" has 1 node"),
-    (_changed(4, LINES, valid=float("nan")), "validation at 200 epochs is nan in row 4"),
+    (_changed(4, LINES, valid=float("nan")), "line 5: valid is nan; it must be a number"),
     ([{"arch": STRINGS[0], "epochs": 12}], "line 1: field 'valid' is missing; the fields are arch, epochs, valid, test, seconds"),
     ([["a"]], "line 1: field 'arch' is missing"),
     ([], "15625 of 15625 architectures are missing"),

@@ -72,6 +72,25 @@ ANYTHING = st.one_of(
 )
 
 
+# Files.
+
+
+@st.composite
+def damaged(draw, content):
+  """Returns bytes that are a file with some damage: cut, bytes changed, left out or added, or others altogether."""
+  kind = draw(st.sampled_from(("none", "cut", "change", "insert", "repeat", "other")))
+  place = draw(st.integers(0, len(content)))
+  if kind == "none":
+    return content
+  if kind == "cut":
+    return content[:place]
+  if kind == "change":
+    return content[:place] + draw(st.binary(min_size=1, max_size=3)) + content[place + 1 :]
+  if kind == "insert":
+    return content[:place] + draw(st.binary(max_size=8)) + content[place:]
+  return content + content if kind == "repeat" else draw(st.binary(max_size=60))
+
+
 # Configurations.
 
 _OF_TYPE = {

@@ -3,9 +3,7 @@
 import dataclasses
 import gzip
 import math
-import pathlib
 import pickle
-import resource
 import struct
 import sys
 
@@ -14,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fuzzing import ANYTHING, NUMBERS, REFUSED, TEXTS, check_settings, fuzz, outcome, settings_of
+from fuzzing import ANYTHING, NUMBERS, REFUSED, TEXTS, check_settings, damaged, fuzz, outcome, settings_of
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -229,35 +227,9 @@ WELL_FORMED = {
   "cifar100": lambda file: _cifar(b"fine_labels", 2),
   "fashion_mnist": lambda file: _idx(3, 28, 28) if "images" in file else _idx(3),
   "ptb": lambda file: b" aer banknote <unk> \n \n N mr . <unk> \n",
-  "wikitext2": lambda file: " \n = Robert <unk> = \n \n é \"x\" @-@ \n".encode(),
+  "wikitext2": lambda file: ' \n = Robert <unk> = \n \n é "x" @-@ \n'.encode(),
 }
 """Name of a published set to the content of a small file of it; of a set without, files of random bytes are tried."""
-
-
-@st.composite
-def damaged(draw, content):
-  """Returns bytes that are a file with some damage: cut, bytes changed, left out or added, or others altogether."""
-  kind = draw(st.sampled_from(("none", "cut", "change", "insert", "repeat", "other")))
-  place = draw(st.integers(0, len(content)))
-  if kind == "none":
-    return content
-  if kind == "cut":
-    return content[:place]
-  if kind == "change":
-    return content[:place] + draw(st.binary(min_size=1, max_size=3)) + content[place + 1 :]
-  if kind == "insert":
-    return content[:place] + draw(st.binary(max_size=8)) + content[place:]
-  return content + content if kind == "repeat" else draw(st.binary(max_size=60))
-
-
-@pytest.fixture
-def little_memory():
-  """A damaged pickle may ask for any amount of memory; here it gets two gigabytes more than there are."""
-  used = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-  before = resource.getrlimit(resource.RLIMIT_AS)
-  resource.setrlimit(resource.RLIMIT_AS, (used + 2 * 2**30, before[1]))
-  yield
-  resource.setrlimit(resource.RLIMIT_AS, before)
 
 
 @pytest.mark.parametrize("name", [name for name in LOADERS if published_form(name)])
