@@ -274,3 +274,16 @@ def test_the_published_cifar10():
   train, valid = base.search_split(dataset, base.Config())
   assert len(train) == len(valid) == 25000
   assert np.bincount(base.open_test(dataset, "a test of the reader").labels).tolist() == [1000] * 10
+
+
+READERS = [lambda path: cifar._read_batch(path, "labels", 10, cifar.CIFAR10), lambda path: fashion_mnist._read_idx(path, 1)]
+
+
+@pytest.mark.parametrize("read", READERS, ids=["cifar", "fashion_mnist"])
+def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, read):
+  def fail(_):
+    raise PermissionError(13, "Permission denied")
+
+  monkeypatch.setattr(pathlib.Path, "read_bytes", fail)
+  with pytest.raises(InputError, match=r"data cannot be read \(permission denied\); mend that, such as its permissions\.$"):
+    read(tmp_path / "data")

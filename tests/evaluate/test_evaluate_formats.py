@@ -1,8 +1,10 @@
 """Forms of NAS-Bench-201's results: each read back as the table it was written from, and bad files refused in one sentence."""
 
 import csv
+import io
 import json
 import pathlib
+import zipfile
 from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from dnas.cells import nasbench201
 from dnas.core.errors import InputError
-from dnas.evaluate import synthetic_table
+from dnas.evaluate import nasbench201_formats, synthetic_table
 from dnas.evaluate.nasbench201_formats import COLUMNS, DATASETS, from_api, read_npz, read_rows, write_npz
 from dnas.evaluate.tabular import Table, report_test
 
@@ -225,3 +227,30 @@ def test_files_that_are_no_rows(tmp_path: pathlib.Path):
     read_rows(tmp_path / "none.csv")
   with pytest.raises(InputError, match="rows.txt is neither .csv nor .jsonl"):
     read_rows(tmp_path / "rows.txt")
+
+
+def test_npz_that_are_empty_or_declare_more_than_there_is(tmp_path: pathlib.Path):
+  (tmp_path / "empty.npz").write_bytes(b"")
+  with zipfile.ZipFile(tmp_path / "nothing.npz", "w"):
+    pass
+  header = io.BytesIO()
+  np.lib.format.write_array_header_2_0(header, {"descr": "<f8", "fortran_order": False, "shape": (10**12,)})
+  with zipfile.ZipFile(_npz(tmp_path / "large.npz"), "a") as archive:
+    archive.writestr("c10_13_val.npy", header.getvalue())
+  for name, said in (
+    ("empty.npz", "is not an npz of plain arrays ('File is not a zip file')"),
+    ("nothing.npz", "column 'op_names' is missing; the file has no such columns"),
+    ("large.npz", "column 'c10_13_val' is float64 of shape (1000000000000,); a table has 15,625 rows."),
+  ):
+    with pytest.raises(InputError) as error:
+      read_npz(tmp_path / name, "cifar10")
+    assert said in str(error.value) and str(error.value).startswith(str(tmp_path / name))
+
+
+def test_an_npz_that_may_not_be_read_is_not_called_another_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+  def fail(*_: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+  monkeypatch.setattr(nasbench201_formats, "open", fail, raising=False)
+  with pytest.raises(InputError, match=r"t.npz cannot be read \(permission denied\); mend that"):
+    read_npz(_npz(tmp_path / "t.npz"), "cifar10")

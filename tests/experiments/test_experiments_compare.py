@@ -5,6 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
+import tiny_runs
 
 from dnas.core.errors import InputError
 from dnas.evaluate.nasbench201_formats import write_npz
@@ -66,6 +67,37 @@ def test_a_killed_comparison_goes_on_to_the_same_bytes(finished, tmp_path):
   (root / CELL / "result.json").unlink()
   shutil.rmtree(root / "nasbench201/tabular/random_search/seed_0002")
   assert launch(f"--workdir={root}", *TINY) == 0 and contents(root) == before
+
+
+def test_a_finished_comparison_that_is_repeated_changes_nothing_and_so_does_its_report(finished, tmp_path):
+  root = tmp_path / "again"
+  shutil.copytree(finished, root)
+  before = tiny_runs.contents(root)
+  assert launch(f"--workdir={root}", *TINY) == 0 and tiny_runs.contents(root) == before
+  assert report.main(["report", f"--workdir={root}"]) == 0
+  before = tiny_runs.contents(root)
+  assert report.main(["report", f"--workdir={root}"]) == 0 and tiny_runs.contents(root) == before
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"method": "random_sea', "[" * 100_000, '{"seed": "one"}'])
+def test_a_damaged_result_is_named_and_not_counted_as_complete(finished, tmp_path, capsys, text):
+  root = tmp_path / "damaged"
+  shutil.copytree(finished, root)
+  (root / CELL / "result.json").write_text(text)
+  said = refusal(capsys, compare, "compare", f"--workdir={root}", *TINY)
+  assert said.startswith(str(root / CELL / "result.json")) and "delete it and give the same command again" in said
+  assert report.main(["report", f"--workdir={root}"]) == 0 and f"{CELL} (cannot be read)" in capsys.readouterr().out
+  (root / CELL / "result.json").unlink()
+  assert launch(f"--workdir={root}", *TINY) == 0 and contents(root) == contents(finished)
+
+
+def test_a_journal_that_a_power_cut_left_goes_on(finished, tmp_path):
+  root = tmp_path / "cut"
+  shutil.copytree(finished, root)
+  text = (root / CELL / "journal.jsonl").read_text()
+  (root / CELL / "journal.jsonl").write_text(text[:1000] + "\0" * 500 + "\n" + text[1501:])  # a block that was not on disk
+  (root / CELL / "result.json").unlink()
+  assert launch(f"--workdir={root}", *TINY) == 0 and contents(root) == contents(finished)
 
 
 def test_more_seeds_and_methods_run_what_is_missing(finished, tmp_path, capsys):

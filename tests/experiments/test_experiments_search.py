@@ -137,6 +137,27 @@ def test_retraining_tests_once(retrained, searched, monkeypatch, capsys):
   assert f"test error {100 * (1 - result['test/accuracy']):.2f} %" in capsys.readouterr().out
 
 
+DAMAGED_RESULTS = ["", "{}", '{"genotype": {"spa', "[1]", '{"weights": 3, "test/loss": 1.0, "test/accuracy": "high"}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", DAMAGED_RESULTS)
+def test_no_damaged_result_is_read(tmp_path, text):
+  (tmp_path / "result.json").write_text(text)
+  with pytest.raises(InputError, match=r"result\.json: .*; delete it and give the same command again, which writes it anew\.$"):
+    train.read_result(tmp_path)
+
+
+def test_a_damaged_result_is_named_and_made_anew(retrained, searched, tmp_path, capsys):
+  folder = shutil.copytree(retrained, tmp_path / "run")
+  (folder / "result.json").write_text("{}")
+  flags = (*TRAIN, f"--genotype={searched}", f"--workdir={folder}")
+  assert launch("train", *flags) == 2
+  err = capsys.readouterr().err
+  assert err.startswith(f"error: {folder / 'result.json'}: field 'weights' is missing") and err.count("\n") == 1
+  (folder / "result.json").unlink()
+  assert launch("train", *flags) == 0 and (folder / "result.json").read_bytes() == (retrained / "result.json").read_bytes()
+
+
 def test_the_folder_of_a_retraining_remembers_the_architecture_itself(retrained, capsys):
   config = json.loads((retrained / "config.json").read_text())["config"]
   assert parsed(config["architecture"]) == parsed((retrained / "genotype.json").read_text())

@@ -12,7 +12,7 @@ import time
 
 import numpy as np
 import pytest
-from tiny_runs import cache_flag
+from tiny_runs import cache_flag, contents
 
 from dnas.cells.registries import SPACES
 from dnas.data import base
@@ -97,7 +97,8 @@ def test_the_printed_command_runs_the_best_trial_again(tuned):
 
 def test_the_same_command_again_trains_nothing_and_more_trials_are_added(tuned, capsys):
   before = values_of(tuned)
-  assert launch(tuned) == 0
+  written = contents(tuned)
+  assert launch(tuned) == 0 and contents(tuned) == written
   out = capsys.readouterr().out
   each = "each trains DARTS_V2 on synthetic for up to 2 epochs"
   assert out.startswith(f"study 'tune': 4 trials, which random chooses and median ends early; {each}\n")

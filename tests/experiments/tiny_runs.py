@@ -49,10 +49,10 @@ def lines(path: pathlib.Path) -> list[dict]:
   return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def contents(folder: pathlib.Path) -> dict[str, bytes]:
-  """All files of a run, but for TensorBoard's, by relative path: a new process begins a new event file."""
-  files = (path for path in folder.rglob("*") if path.is_file())
-  return {str(path.relative_to(folder)): path.read_bytes() for path in files if "tensorboard" not in path.parts and path.name != ".lock"}
+def contents(folder: pathlib.Path) -> dict[str, tuple[int, bytes]]:
+  """All files of a run but its lock, by relative path: when they were written, and what they hold."""
+  files = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+  return {str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes()) for path in files}
 
 
 def history(folder: pathlib.Path) -> tuple:

@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import pathlib
 import random
 import shutil
+import tempfile
 import time
 
 import jax
@@ -11,8 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import test_train_run_folder
 from train_toy import Toy, bits
 
+from dnas.core import durable
 from dnas.core.errors import InputError
 from dnas.train.checkpoint import Checkpoints
 
@@ -207,6 +211,68 @@ def test_leftovers_of_killed_saves_are_removed(folder):
     assert checkpoints.restore(everything(0)).step == 30
 
 
+def test_what_a_person_keeps_beside_checkpoints_stays(folder):
+  mine = ("20.bak", "notes.txt", "30.orbax-checkpoint-tmp.bak", "best.unsynced", "7.unsynced2")
+  for name in mine:
+    (folder / name).mkdir()
+  (folder / "20.damaged").mkdir()
+  flip(biggest(folder / "20" / "leaves"), 20_000)
+  with Checkpoints(folder) as checkpoints:
+    assert checkpoints.restore(everything(0)).step == 10
+    for step in (20, 30):
+      checkpoints.save(step, everything(step), {})
+  assert {path.name for path in folder.iterdir()} == {*mine, "20.damaged", "20.damaged.1", "20", "30"}
+
+
+def test_leftovers_of_killed_saves_and_removals_are_cleared_away(folder):
+  for name in ("30.unsynced", "31.unsynced.orbax-checkpoint-tmp", "32.orbax-checkpoint-tmp-123", "9.removed"):
+    shutil.copytree(folder / "20", folder / name)
+  with Checkpoints(folder):
+    assert sorted(path.name for path in folder.iterdir()) == ["10", "20"]
+
+
+@pytest.mark.parametrize("call", ["sync_tree", "sync_folder"])
+def test_nothing_older_is_removed_before_the_new_one_is_on_disk(folder, monkeypatch, call):
+  sync = getattr(durable, call)
+
+  def fail(path):
+    if call == "sync_tree" or path == folder:
+      raise OSError(5, "Input/output error")
+    sync(path)
+
+  with monkeypatch.context() as patch, pytest.raises(InputError, match=r"step 30 cannot be written .* \(input/output error\)"):
+    with Checkpoints(folder) as checkpoints:
+      patch.setattr(durable, call, fail)
+      checkpoints.save(30, everything(30), {})
+  assert {"10", "20"} <= {path.name for path in folder.iterdir()}
+  assert restored(folder).step == (30 if call == "sync_folder" else 20)
+
+
+@pytest.mark.parametrize("what", ["20", "20/leaves", "20/contents/metadata", "20/leaves/manifest.ocdbt", ""])
+def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(saved, what):
+  parent = pathlib.Path(tempfile.mkdtemp())  # others may not enter that of pytest
+  folder = shutil.copytree(saved, parent / "checkpoints")
+  for path in (parent, *parent.rglob("*")):
+    path.chmod(0o755 if path.is_dir() else 0o644)
+  mode = (folder / what).stat().st_mode
+  (folder / what).chmod(0)
+  try:
+    with test_train_run_folder.without_rights(), pytest.raises(InputError) as error:
+      restored(folder)
+  finally:
+    (folder / what).chmod(mode)
+  text = text_of(error)
+  assert "(permission denied)" in text and str(folder) in text and "damaged" not in text and "delete" not in text
+  assert sorted(path.name for path in folder.iterdir()) == ["10", "20"]
+  shutil.rmtree(parent)
+
+
+def test_a_folder_that_the_locale_cannot_read_is_refused(tmp_path):
+  with pytest.raises(InputError, match="the locale cannot read the name of the folder") as error:
+    Checkpoints(tmp_path / "\udce9")
+  assert "delete" not in text_of(error) and not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
   "change, words",
   [
@@ -239,14 +305,15 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path):
   ],
 )
 def test_a_full_disk_is_named_and_the_last_good_checkpoint_too(tmp_path, monkeypatch, error):
-  def fail():
+  def fail(_):
     raise error
 
   checkpoints = Checkpoints(tmp_path)
   checkpoints.save(1, everything(1), {})
-  checkpoints.save(2, everything(2), {})
+  checkpoints.wait()
   with monkeypatch.context() as patch:
-    patch.setattr(checkpoints._checkpointer, "wait_until_finished", fail)
+    patch.setattr(durable, "sync_tree", fail)
+    checkpoints.save(2, everything(2), {})
     with pytest.raises(InputError) as raised:
       checkpoints.save(3, everything(3), {})
   text = text_of(raised)

@@ -230,6 +230,48 @@ def test_sync_mends_what_a_kill_left(tmp_path):
     assert file.read_text() == "" and not list((tmp_path / "genotypes").iterdir())
 
 
+def test_only_what_the_program_wrote_is_removed(tmp_path):
+  mine = ("my_epoch_best.json", "epoch_0009.json.bak", "epoch_9.json", ".epoch_0009.json.tmp2", "epoch_best.json", "epoch_00 9.json")
+  with opened(tmp_path) as folder:
+    folder.append(history(1)[0])
+    for name in mine:
+      (tmp_path / "genotypes" / name).write_text("mine")
+    (tmp_path / "genotypes" / "epoch_0009.json").write_text("{}")
+    folder.sync([])
+  assert sorted(path.name for path in (tmp_path / "genotypes").iterdir()) == sorted(mine)
+
+
+def test_what_is_there_already_is_not_written_again(tmp_path):
+  with opened(tmp_path) as folder:
+    folder.sync([])
+    for record in history(2):
+      folder.append(record)
+    folder.write_result({"a": 1})
+    with untouched(tmp_path):
+      folder.sync(history(2))
+      folder.write_result({"a": 1})
+
+
+def test_a_folder_that_the_locale_cannot_read_is_refused(tmp_path):
+  text = refused(tmp_path / "r\udce9sultat")
+  assert "the locale cannot read the name of the folder" in text and "LC_ALL=C.UTF-8" in text and text.isascii()
+  assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("mode", [0o755, 0o744])
+def test_a_description_that_may_not_be_read_is_not_called_broken(mode):
+  parent = pathlib.Path(tempfile.mkdtemp())
+  parent.chmod(0o755)
+  workdir = parent / "run"
+  opened(workdir).close()
+  (workdir / "config.json").chmod(0)
+  workdir.chmod(mode)
+  with without_rights(), pytest.raises(InputError, match=r"run/config.json cannot be read \(permission denied\); mend that"):
+    opened(workdir)
+  workdir.chmod(0o755)
+  shutil.rmtree(parent)
+
+
 WORDS = "the\ncat\n<unk>\n"
 
 
