@@ -25,7 +25,6 @@ import functools
 import gc
 import itertools
 import json
-import pathlib
 import platform
 import sys
 import tempfile
@@ -46,6 +45,7 @@ from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
 from dnas.compiler.functions import Compiled
 from dnas.core import devices, program_cache
 from dnas.core.config import check, check_name, check_not_negative, check_positive
+from dnas.core.paths import expanded
 from dnas.data import base, text
 from dnas.data.datasets import text_from_config
 from dnas.nets.derived_image import Config as NetworkConfig
@@ -376,7 +376,7 @@ def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
   devices.use(options.devices)
   fits = not config.peer or jax.default_backend() == "cpu"
   check(fits, "peer", config.peer, "the peer computes on the CPU, so set JAX_PLATFORMS=cpu as well")
-  folder = pathlib.Path(options.workdir).expanduser()
+  folder = expanded("--workdir", options.workdir)
   folder.mkdir(parents=True, exist_ok=True)
   rows, began = [], time.monotonic()
   for size in itertools.product(config.cells, config.channels, config.batch, config.seeds, config.precision.split(",")):

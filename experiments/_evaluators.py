@@ -13,6 +13,7 @@ from dnas.core import durable
 from dnas.core.config import check, check_name
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
+from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
@@ -23,6 +24,7 @@ from dnas.evaluate.training import Training
 from dnas.evaluate.weight_sharing import Config as SharedConfig
 from dnas.evaluate.weight_sharing import SharedWeightsTask, WeightSharing
 from dnas.evaluate.zero_cost import PROXIES, ZeroCost
+from dnas.search.methods import METHODS
 from experiments import _flags, _run, train
 from experiments.configs import ImageSearchConfig, ImageTrainConfig
 
@@ -41,6 +43,8 @@ class ComparisonSettings(Protocol):
   training: str
   search: str
   train_portion: float
+  seconds: float
+  method_names: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,6 +105,9 @@ def check_settings(config: ComparisonSettings) -> None:
     report_test(table, table.genotypes[0], config.report_epochs)  # raises if it cannot be reported
     if tabular:
       Tabular(table, config.epochs)
+      longest = float(table.seconds(config.epochs).max())
+      mend = f"an evaluation of {config.epochs} epochs costs up to {longest:,.1f}, so give at least that"
+      check(config.seconds >= longest or all(name in METHODS for name in config.method_names), "seconds", config.seconds, mend)
   else:
     mend = "without a table, test accuracy comes from a training by a preset of experiments.train; name one"
     check(bool(config.training), "training", "''", mend)
@@ -129,7 +136,7 @@ def read_table(path: str, dataset: str) -> Table:
     InputError: if there is none, or it is not what it should be.
   """
   if path != "synthetic":
-    return nasbench201_formats.read_npz(path, dataset)
+    return nasbench201_formats.read_npz(expanded("--table", path), dataset)
   if dataset != "cifar10":
     raise FieldError("dataset", dataset, "the planted table stands for cifar10 alone; give --table a file")
   return synthetic_table.planted()

@@ -20,12 +20,12 @@ from dnas.core import config as config_lib
 from dnas.core import devices
 from dnas.core.errors import FieldError, InputError, first_line
 from dnas.train.loop import NonFiniteLoss, Stopped
-from experiments import _units, presets
+from experiments import _output, _units, presets
 
 C = TypeVar("C")
 
 BAD_INPUT, FAILED, STOPPED = 2, 1, 143
-"""Exit statuses: a person's mistake, a loss that is not finite, a run that was asked to stop."""
+"""Exit statuses: a person's mistake, a loss that is not finite or a file that cannot be used, a run that was asked to stop."""
 
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
@@ -48,6 +48,7 @@ class Options:
       each, with its --process_id, on a --workdir that all of them see. Empty for one process.
     num_processes: how many processes there are.
     process_id: which of them this one is, from 0.
+    force: whether to try what needs more memory, by its shapes, than there is.
     profile_steps: the first and the last step to trace, such as 10,20; the trace is in the run's folder, profile, for TensorBoard and
       ui.perfetto.dev. Step 1 is not traced, as it compiles. Empty traces nothing.
   """
@@ -63,17 +64,22 @@ class Options:
   coordinator: str = ""
   num_processes: int = 1
   process_id: int = 0
+  force: bool = False
   profile_steps: tuple[int, ...] = ()
 
   def __post_init__(self):
     config_lib.check_not_negative(save_every_steps=self.save_every_steps, devices=self.devices)
     config_lib.check_positive(keep_checkpoints=self.keep_checkpoints, compilation_cache_gb=self.compilation_cache_gb)
     config_lib.check_positive(num_processes=self.num_processes)
+    config_lib.check_at_most(10**6, keep_checkpoints=self.keep_checkpoints)
+    config_lib.check_at_most(10**4, num_processes=self.num_processes, devices=self.devices)
     given = bool(self.coordinator)
     mend = "give --coordinator=host:port of the first of them" if not given else "it needs none with one process, so give --num_processes"
     config_lib.check(given == (self.num_processes > 1), "num_processes", self.num_processes, mend)
     fits = not given or re.fullmatch(r"\S+:\d+", self.coordinator)
     config_lib.check(fits, "coordinator", self.coordinator, "give host:port of the first process, such as 10.0.0.1:1234")
+    if given:
+      config_lib.check_port("coordinator", self.coordinator, int(self.coordinator.rpartition(":")[2]))
     fits = 0 <= self.process_id < self.num_processes
     config_lib.check(fits, "process_id", self.process_id, f"it must be at least 0 and below --num_processes, {self.num_processes}")
     steps = self.profile_steps
@@ -100,6 +106,10 @@ class Launcher(Generic[C]):
 
   def main(self, argv: Sequence[str]) -> int:
     """Parses `argv` (with the program's name first), runs, and returns the exit status."""
+    with _output.forgiving():
+      return self._main(argv)
+
+  def _main(self, argv: Sequence[str]) -> int:
     _units.refuse_while_importing()
     try:
       if any(argument.partition("=")[0] in _HELP for argument in argv[1:]):
@@ -116,7 +126,15 @@ class Launcher(Generic[C]):
       return _complain(str(e), FAILED)
     except Stopped as e:
       return _complain(str(e), STOPPED)
+    except MemoryError:
+      return _complain("there is not enough memory; lower the batch size or the size of the network.", FAILED)
+    except OSError as e:
+      cause = (e.strerror or str(e)).lower()
+      return _complain(f"{e.filename or 'a file'} cannot be used ({cause}); make room or rights for it and give the command again.", FAILED)
     except (ValueError, RuntimeError) as e:
+      if "RESOURCE_EXHAUSTED" in str(e):
+        told = f"the memory of the device is exhausted ({first_line(e).rstrip('.')}); lower the batch size or the size of the network."
+        return _complain(told, FAILED)
       if not devices.lost_process(e):
         raise
       _complain(f"another process of this run is gone ({first_line(e)}); start all of them again, and the run goes on.", FAILED)
@@ -215,13 +233,21 @@ class _Parser(flags.ArgumentParser):
         raise ValueError
     except (KeyError, ValueError):
       raise ValueError(_MENDS[self._kind]) from None
-    return value
+    return _fitting(value)
 
   def _list(self, argument: str) -> tuple[int, ...] | tuple[str, ...]:
     try:
-      return tuple(_LISTS[self._kind](part) for part in argument.split(",") if part.strip())
+      values = tuple(_LISTS[self._kind](part) for part in argument.split(",") if part.strip())
     except ValueError:
       raise ValueError("give whole numbers with commas between them") from None
+    return tuple(map(_fitting, values))
+
+
+def _fitting(value: Any) -> Any:
+  """Returns a value. Raises ValueError for a whole number that no array can hold."""
+  if isinstance(value, int) and abs(value) >= 10**18:
+    raise ValueError("give a number of at most 18 digits")
+  return value
 
 
 _LISTS = {tuple[int, ...]: int, tuple[str, ...]: str.strip}

@@ -1,18 +1,21 @@
 """What the launchers build for images."""
 
-import pathlib
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 
+from dnas.cells import sizes
 from dnas.cells.functional import Variables
-from dnas.cells.registries import IMAGE_GENOTYPES
+from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
 from dnas.core import config as config_lib
-from dnas.core import tree
+from dnas.core import devices, memory, tree
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.genotype import Genotype
+from dnas.core.paths import expanded
 from dnas.data import batches, datasets
+from dnas.data.base import Config as DataConfig
 from dnas.data.base import ImageDataset, Split
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.report.runs import Run, load_run
@@ -30,10 +33,14 @@ from experiments.configs import ImageSearchConfig, ImageTrainConfig
 GENOTYPES = IMAGE_GENOTYPES
 
 
-def search_parts(config: ImageSearchConfig) -> SearchParts:
-  """Builds the workload of a search. Raises InputError for values that do not fit the data."""
+def search_parts(config: ImageSearchConfig, force: bool = False) -> SearchParts:
+  """Builds the workload of a search. Raises InputError for values that do not fit the data, or unless forced the memory."""
   dataset = datasets.from_config(config.data)
   space, edges = config.searched_space(), config.make_method().edges
+  states = space.num_inputs + space.num_nodes
+  operations = max(len(space.operations) // edges.partial_channels, 1)
+  shape = {"states": states, "outputs": len(space.concat), "edges": len(space.edges), "operations": operations}
+  _check_memory(config.supernet, "supernet", config.data, dataset, shape, config.num_seeds, force)
   workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, edges)
   about = _described(dataset, workload.examples, "supernet", config.supernet, tree.size(workload.initial.weights))
   if not config.start_from:
@@ -43,7 +50,7 @@ def search_parts(config: ImageSearchConfig) -> SearchParts:
 
 def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
   """Reads what a stage begins with from the folder of the search before it. Raises InputError if that cannot be."""
-  run = load_run(pathlib.Path(config.start_from).expanduser())
+  run = load_run(expanded("--start_from", config.start_from))
   if not (run.folder / "genotype.json").exists() or "method" not in run.config:
     raise FieldError("start_from", config.start_from, "give the folder of a search on images that has come to its end")
   try:
@@ -58,7 +65,7 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
   for field in ("space", "without", "supernet"):
     if getattr(before, field) != getattr(config, field):
       raise FieldError("start_from", config.start_from, f"its {field} is {getattr(before, field)}; give this search the same")
-  old = search_parts(before)
+  old = search_parts(before, force=True)  # it was there
   task = DartsTask(before.darts, old.workload, before.make_hypergradient(), jax.random.key(0), before.make_method(), before.remedies)
   state = _end_of(task, before, run)
   if state is None:
@@ -78,9 +85,12 @@ def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | Non
   return found.state if alone else whole.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
 
 
-def train_parts(config: ImageTrainConfig, genotype: Genotype) -> TrainParts:
-  """Builds the training of a genotype. Raises InputError for values that do not fit the data."""
+def train_parts(config: ImageTrainConfig, genotype: Genotype, force: bool = False) -> TrainParts:
+  """Builds the training of a genotype. Raises InputError for values that do not fit the data, or unless forced the memory."""
   dataset = datasets.from_config(config.data)
+  nodes, edges, outputs = sizes.of_genotype([cell for _, cell in genotype.cells])
+  shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
+  _check_memory(config.network, "network", config.data, dataset, shape, 1, force)
   task = images.RetrainTask(config.train, config.network, config.data, dataset, genotype, config.seed)
 
   def describe(state: images.TrainState) -> dict[str, float]:
@@ -91,6 +101,33 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype) -> TrainParts:
 
   about = _described(dataset, task.examples, "network", config.network, _size(task.init().weights))
   return TrainParts(task, dataset, describe, test, {}, about)
+
+
+def _check_memory(
+  network: SupernetConfig | NetworkConfig,
+  component: str,
+  data: DataConfig,
+  dataset: ImageDataset,
+  shape: Mapping[str, int],
+  seeds: int,
+  force: bool,
+) -> None:
+  """Raises InputError, unless forced, for a network that does not fit; `shape` is that of its largest cell."""
+  examples = len(dataset.train)
+  estimate = sizes.image_network(
+    channels=network.channels,
+    cells=network.cells,
+    stem_multiplier=network.stem_multiplier,
+    image_shape=dataset.train.images.shape[1:],
+    num_classes=dataset.num_classes,
+    keeps_edges=not network.rematerialize,
+    batch=-(-min(data.batch_size, examples) // devices.shared_by()),
+    eval_batch=-(-min(data.eval_batch_size, examples) // devices.shared_by()),
+    padding=data.crop_padding,
+    **shape,
+  ).times(seeds)
+  mend = f"lower --data.batch_size, --data.eval_batch_size, --data.crop_padding, --{component}.channels or --{component}.cells"
+  memory.check_fits(dataclasses.replace(estimate, data=dataset.train.images.nbytes), mend, force)
 
 
 def _size(weights: Mapping[str, Any]) -> int:

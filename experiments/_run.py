@@ -4,7 +4,6 @@ import contextlib
 import ctypes
 import dataclasses
 import os
-import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -12,6 +11,7 @@ from typing import Any
 
 from dnas.core import devices, program_cache
 from dnas.core.errors import counted
+from dnas.core.paths import expanded
 from dnas.data.base import Dataset
 from dnas.search.stages import Start
 from dnas.search.workload import Workload
@@ -110,10 +110,10 @@ def open_folder(
   """
   require_workdir(options)
   with contextlib.ExitStack() as stack:
-    workdir = os.path.expanduser(options.workdir)
+    workdir = expanded("--workdir", options.workdir)
     own = workdir if devices.is_first() else stack.enter_context(tempfile.TemporaryDirectory())
     folder = stack.enter_context(RunFolder.open(own, launcher, config, defaults=defaults))
-    folder.checkpoints = pathlib.Path(workdir).absolute() / "checkpoints"
+    folder.checkpoints = workdir.absolute() / "checkpoints"
     for name, text in parts.kept.items():
       folder.keep(name, text)
     if parts.about:

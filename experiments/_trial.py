@@ -1,20 +1,20 @@
 """What a worker of a tuning does: a trial, which is a training by `experiments.train` without a test, or the final trainings with one."""
 
-import contextlib
 import dataclasses
 import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import durable
+from dnas.core.errors import FieldError, InputError
 from dnas.train import loop
 from dnas.tune import space as spaces
 from dnas.tune.engine import Assignment, Reports, Result
-from experiments import _flags, train
+from experiments import _flags, _output, _run, train
 from experiments.configs import ImageTrainConfig, LanguageTrainConfig
 
 TrainConfig = ImageTrainConfig | LanguageTrainConfig
@@ -44,6 +44,24 @@ def config_of(training: TrainConfig, point: spaces.Point, folder: pathlib.Path) 
     durable.write(path, SPACES[training.space].decode(point.decisions).to_json() + "\n")
     training = config_lib.replace(training, {"genotype": str(path)})
   return spaces.apply(training, point)
+
+
+def check_points(points: Sequence[spaces.Point], payload: Payload) -> str | None:
+  """Builds what the training of a point trains, and returns why the last of some points is refused, or None if one is not."""
+  _run.prepare(payload.options)
+  refusal = None
+  for point in points:
+    training = payload.training
+    try:
+      if point.decisions is not None:
+        training = config_lib.replace(training, {"genotype": SPACES[training.space].decode(point.decisions).to_json()})
+      train.parts_of(spaces.apply(training, point), payload.options.force)
+      return None
+    except FieldError as e:
+      refusal = str(e.within("training"))
+    except InputError as e:
+      refusal = str(e)
+  return refusal
 
 
 def run_trial(assignment: Assignment, payload: Payload) -> Result:
@@ -83,8 +101,7 @@ def _train(
   config: TrainConfig, options: _flags.Options, folder: pathlib.Path, ends: Callable[[list[loop.EpochRecord]], bool]
 ) -> None:
   finished = (folder / "result.json").exists()
-  log = os.devnull if finished else folder.with_suffix(".log")
-  with open(log, "a", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+  with _output.to_log(pathlib.Path(os.devnull) if finished else folder.with_suffix(".log")):
     train.run(config, dataclasses.replace(options, preset="", profile_steps=()), set(), ends, draws=config.test)
 
 

@@ -13,6 +13,7 @@ import traceback
 from collections.abc import Iterator, Sequence
 
 from dnas.core.errors import InputError, shown
+from dnas.core.paths import expanded
 from dnas.core.registry import foreign_modules
 
 _importing: list[str] = []
@@ -54,7 +55,7 @@ def to_import() -> tuple[str, ...]:
 
 
 def _path_of(entry: str) -> pathlib.Path | None:
-  return pathlib.Path(entry).expanduser().resolve() if entry.endswith(".py") or os.sep in entry else None
+  return expanded("--imports", entry).resolve() if entry.endswith(".py") or os.sep in entry else None
 
 
 def _file_of(module: str) -> pathlib.Path | None:

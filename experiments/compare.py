@@ -11,6 +11,7 @@ off, and runs only what is missing; so does one with more seeds or methods. Test
 """
 
 import collections
+import contextlib
 import dataclasses
 import functools
 import json
@@ -26,8 +27,9 @@ from dnas.cells.nasbench201 import SPACE
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
-from dnas.core.config import check_fraction, check_name, check_positive, named
+from dnas.core.config import check_at_most, check_fraction, check_name, check_positive, named
 from dnas.core.errors import FieldError, InputError, counted
+from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.report import comparison
 from dnas.search import study
@@ -83,6 +85,7 @@ class CompareConfig:
     check_name("space", self.space, STACKS)
     check_name("evaluator", self.evaluator, evaluator_names())
     check_name("dataset", self.dataset, DATASETS)
+    check_at_most(10**5, seeds=self.seeds)
     check_fraction(train_portion=self.train_portion)
     check_positive(epochs=self.epochs, report_epochs=self.report_epochs, seconds=self.seconds, seeds=self.seeds)
 
@@ -113,6 +116,9 @@ class CompareConfig:
     idle = {f"{method}.{path}" for path in config_lib.flatten(searched).keys() - searched.recorded().keys()} if searched else set()
     return {path: value for path, value in values.items() if path not in idle}
 
+
+_Executor = executors.Executor | None
+"""Where searches run; None for this process."""
 
 _COMMON = ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", "training", "search", "train_portion", "seconds")
 
@@ -200,7 +206,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   check_settings(config)
-  root = pathlib.Path(options.workdir).expanduser().absolute()
+  root = expanded("--workdir", options.workdir).absolute()
   options = dataclasses.replace(options, workdir=str(root))
   for method in config.method_names:
     if method in METHODS:
@@ -218,18 +224,29 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
       missing.append(cell)
   if len(missing) < len(cells):
     print(f"complete: {len(cells) - len(missing)} of {counted(len(cells), 'search', 'searches')}")
-  _run.prepare(options)
-  if missing:
-    methods = ", ".join(config.method_names)
-    print(f"running {counted(len(missing), 'search', 'searches')} in {config.space}, judged by {config.evaluator}: {methods}", flush=True)
-    prepare(config, options, root, config.seeds)
-  _run_all(config, options, missing)
+  with contextlib.ExitStack() as stack:
+    executor = None
+    if not _alone(config, missing):
+      executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
+    _run_missing(config, options, missing, executor)
   print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.0f} accelerator seconds, in {options.workdir}")
   print(f"report them: {_flags.command('report', {'workdir': options.workdir})}")
 
 
-def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[str, int]]) -> None:
-  alone = config.pool.executor == "local" and (config.pool.workers == 1 or len(cells) <= 1)
+def _alone(config: CompareConfig, cells: list[tuple[str, int]]) -> bool:
+  return not cells or (config.pool.executor == "local" and (config.pool.workers == 1 or len(cells) <= 1))
+
+
+def _run_missing(config: CompareConfig, options: _flags.Options, missing: list[tuple[str, int]], executor: _Executor) -> None:
+  _run.prepare(options)
+  if missing:
+    methods = ", ".join(config.method_names)
+    print(f"running {counted(len(missing), 'search', 'searches')} in {config.space}, judged by {config.evaluator}: {methods}", flush=True)
+    prepare(config, options, pathlib.Path(options.workdir), config.seeds)
+  _run_all(config, options, missing, executor)
+
+
+def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[str, int]], executor: _Executor) -> None:
   size = max(1, min(10, len(cells) // (4 * (config.pool.workers or os.cpu_count() or 1))))
   jobs = []
   for method in config.method_names:
@@ -246,14 +263,13 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
       if not left[method]:
         print(f"{method} is complete", flush=True)
 
-    if alone:
+    if executor is None:
       for job in jobs:
         note(job[0], run_cells(config, options, *job))
       return
-    with config.pool.open(functools.partial(_units.load, _units.to_import())) as executor:
-      for done in executors.run_all(executor, [(run_cells, config, options, *job) for job in jobs]):
-        if done is not None:
-          note(jobs[done[0]][0], done[1])
+    for done in executors.run_all(executor, [(run_cells, config, options, *job) for job in jobs]):
+      if done is not None:
+        note(jobs[done[0]][0], done[1])
 
 
 LAUNCHER = _flags.Launcher("compare", CompareConfig(), run, __doc__)

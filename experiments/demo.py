@@ -15,8 +15,9 @@ import sys
 
 import numpy as np
 
-from dnas.core.config import check, check_name
+from dnas.core.config import check, check_at_most, check_name
 from dnas.core.errors import InputError
+from dnas.core.paths import expanded
 from experiments import _flags, _units, search
 from experiments.train import Outcome, outcome_of, read_result
 
@@ -36,6 +37,7 @@ class DemoConfig:
   def __post_init__(self):
     pairs = [name for name in _flags.preset_names() if f"{name}_retrain" in _flags.preset_names()]
     check_name("search", self.search, pairs)
+    check_at_most(1000, random_cells=self.random_cells)
     check(self.random_cells >= 2, "random_cells", self.random_cells, "a spread needs at least 2")
 
 
@@ -43,7 +45,7 @@ def run(config: DemoConfig, options: _flags.Options, given: set[str]) -> None:
   """Searches, retrains the found and the random cells, and prints the comparison."""
   _flags.require_one_process(options)
   _flags.require_workdir(options)
-  root = pathlib.Path(options.workdir).expanduser()
+  root = expanded("--workdir", options.workdir)
   preset = _flags.load_preset(config.search, "search")
   print(f"1. Search: the DARTS supernet on {preset.data.dataset}, {preset.hypergradient_name} ({config.search})\n", flush=True)
   search.run(preset, dataclasses.replace(options, preset=config.search, workdir=str(root / "search")), set())

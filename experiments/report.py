@@ -7,12 +7,12 @@ k, whose cost is k searches, and beside how many times random search a method is
 """
 
 import dataclasses
-import pathlib
 import sys
 
 from dnas.core import durable
-from dnas.core.config import check_positive
+from dnas.core.config import check_at_most, check_positive
 from dnas.core.errors import counted
+from dnas.core.paths import expanded
 from dnas.report import comparison as comparisons
 from experiments import _flags
 
@@ -28,6 +28,7 @@ class ReportConfig:
   best_of: int = 4
 
   def __post_init__(self):
+    check_at_most(10**6, best_of=self.best_of)
     check_positive(best_of=self.best_of)
 
 
@@ -35,7 +36,7 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
   """Writes the report, and prints its tables."""
   _flags.require_one_process(options)
   _flags.require_workdir(options)
-  root = pathlib.Path(options.workdir).expanduser()
+  root = expanded("--workdir", options.workdir)
   found = comparisons.load(root)
   folder = root / "report"
   durable.make_folder(folder)

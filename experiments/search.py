@@ -23,7 +23,7 @@ from dnas.search.seeds import SeedsTask
 from dnas.train.loop import EpochRecord
 from dnas.train.metrics import BY_CLASS
 from dnas.train.run_folder import RunFolder
-from experiments import _flags, _image, _language, _run, _seeds
+from experiments import _flags, _image, _language, _output, _run, _seeds
 from experiments.configs import NASBENCH201_SEARCH, ImageSearchConfig, LanguageSearchConfig
 
 Config = ImageSearchConfig | LanguageSearchConfig
@@ -36,7 +36,7 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
       raise FieldError(path, config_lib.flatten(config)[path], reason)
   _flags.require_workdir(options)
   _run.prepare(options)
-  parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config)
+  parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config, options.force)
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
   with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config)) as folder:
@@ -79,14 +79,15 @@ def _finish(
   text, notation = result.genotype.to_json(), task.space.notation(result.genotype)
   folder.write_genotype(text)
   folder.write_result({"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics})
-  save_pictures(folder.path, task.space)
+  pictures = _output.drawn(lambda: save_pictures(folder.path, task.space))
   if task.stops(history):
     print(f"\nstopped early after epoch {len(history)}: the dominant eigenvalue has grown")
   for warning in (diagnostics.collapse(task.space, result.genotype), diagnostics.undecided(result.metrics)):
     if warning:
       print(f"\nwarning: {warning}")
   print(f"\nfound: {notation}")
-  print(f"pictures: {folder.path / 'pictures'}")
+  if pictures:
+    print(f"pictures: {folder.path / 'pictures'}")
   retraining = f"{options.preset}_retrain"
   recipe = {"preset": retraining} if retraining in _flags.preset_names() else {"space": config.space}
   retrain = recipe | {"genotype": f"{options.workdir.rstrip('/')}{place}", "workdir": "FOLDER"}

@@ -23,11 +23,12 @@ from dnas.core import devices, json_files
 from dnas.core.config import check_name
 from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
+from dnas.core.paths import expanded
 from dnas.core.space import NONE
 from dnas.data import base
 from dnas.report.plots import save_pictures
 from dnas.train import loop
-from experiments import _flags, _image, _language, _run
+from experiments import _flags, _image, _language, _output, _run
 from experiments.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
 
 
@@ -55,7 +56,7 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
       raise InputError(f"--genotype={text[:60]} has no seed; write random:0, random:1, ...")
     return space.sample(np.random.default_rng(int(seed)))
   try:
-    path = pathlib.Path(text).expanduser()
+    path = expanded("--genotype", text)
     if path.is_dir():
       path = path / "genotype.json"
       if not path.exists():
@@ -69,8 +70,8 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
     check_name("genotype", text, known, others="the folder of a search, a file with a genotype, or random:SEED")
   except UnicodeDecodeError:
     raise InputError(f"--genotype={text} is no text; give a file with a genotype.") from None
-  except (OSError, RuntimeError) as e:  # a name that is too long or forbidden; the home of a user who does not exist
-    cause = (getattr(e, "strerror", None) or str(e)).lower()
+  except OSError as e:  # a name that is too long or forbidden
+    cause = (e.strerror or str(e)).lower()
     raise InputError(f"--genotype={shown(text)} cannot be read ({cause}); give a published name, a folder or a file.") from None
   return _checked(space.parse(content, str(path)), str(path), space_name)
 
@@ -91,6 +92,12 @@ def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputErro
   return InputError(f"{what} a cell of the space '{found.space}' and this training is of '{space_name}'; {mend}.")
 
 
+def parts_of(config: ImageTrainConfig | LanguageTrainConfig, force: bool) -> tuple[Genotype, _run.TrainParts]:
+  """Returns the architecture of a training, and what the training is built of. Raises InputError."""
+  genotype = load_genotype(config.genotype, config.space)
+  return genotype, (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype, force)
+
+
 def run(
   config: ImageTrainConfig | LanguageTrainConfig,
   options: _flags.Options,
@@ -101,8 +108,7 @@ def run(
   """Trains or resumes, tests once, and draws; a training that stops early has no result, and can be gone on with."""
   _flags.require_workdir(options)
   _run.prepare(options)
-  genotype = load_genotype(config.genotype, config.space)
-  parts = (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype)
+  genotype, parts = parts_of(config, options.force)
   flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}
   with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config)) as folder:
     print(f"training of {config.genotype} in the space {genotype.space}: {_run.length_of(parts.task)}", flush=True)
@@ -118,8 +124,7 @@ def run(
         metrics |= parts.test(position.state, test)
       text, notation = genotype.to_json(), SPACES[genotype.space].notation(genotype)
       folder.write_result({"genotype": json.loads(text), "notation": notation, **position.history[-1]["metrics"], **metrics})
-    if draws:
-      save_pictures(folder.path, SPACES[genotype.space])
+    pictures = _output.drawn(lambda: save_pictures(folder.path, SPACES[genotype.space])) if draws else None
     result = read_result(folder.path) if devices.is_first() else None
   if result is None:
     return
@@ -128,7 +133,7 @@ def run(
   balanced = result.get("test/balanced_accuracy", result.get("valid/balanced_accuracy"))
   told = "" if balanced is None else f"  {split} balanced error {100 * (1 - balanced):.2f} %"
   print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}")
-  if draws:
+  if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
 
 

@@ -14,12 +14,14 @@ some.
 Look at the study while it runs: optuna-dashboard sqlite:///WORKDIR/study.db
 """
 
+import contextlib
 import dataclasses
 import functools
 import json
 import pathlib
 import shlex
 import sys
+import uuid
 from typing import Any
 
 import numpy as np
@@ -29,8 +31,9 @@ from optuna.trial import FrozenTrial, TrialState
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import durable
-from dnas.core.config import check, check_not_negative, check_positive
+from dnas.core.config import check, check_at_most, check_not_negative, check_positive
 from dnas.core.errors import FieldError, InputError, counted
+from dnas.core.paths import expanded
 from dnas.report import palette
 from dnas.report.tables import Table
 from dnas.train.loop import Stopped
@@ -38,9 +41,9 @@ from dnas.train.run_folder import RunFolder
 from dnas.train.stop import StopRequest
 from dnas.tune import engine, executors, plots, study
 from dnas.tune import space as spaces
-from dnas.tune.storage import file_url
+from dnas.tune.storage import explained, file_url
 from dnas.tune.study import Config as StudyConfig
-from experiments import _flags, _trial, _units, train
+from experiments import _flags, _output, _trial, _units, train
 from experiments.configs import ImageTrainConfig, LanguageTrainConfig
 
 
@@ -54,7 +57,8 @@ class TuneConfig:
     train_portion: fraction of the training images that a trial trains on; the rest validates. A text has a validation set of its own.
     seeds: final trainings of the best trial, on all training data, of seeds 0, 1, 2, ...; 0 tests nothing.
     baseline: whether random search is run beside it, with as many epochs as all trials have taken.
-    storage: URL of the data base of the study, such as postgresql+psycopg://USER:PASSWORD@HOST/DATABASE; empty for study.db in --workdir.
+    storage: URL of the data base of the study, such as postgresql+psycopg://USER@HOST/DATABASE; empty for study.db in --workdir. The
+      password is read from the environment variable DNAS_STORAGE_PASSWORD, or for PostgreSQL from ~/.pgpass, by every worker too.
     study_name: name of the study in it.
     patience: seconds for which a data base that has gone away is waited for.
     training: of the trials: the flags of experiments.train.
@@ -74,6 +78,7 @@ class TuneConfig:
   def __post_init__(self):
     check_not_negative(seeds=self.seeds, patience=self.patience)
     check_positive(train_portion=self.train_portion)
+    check_at_most(1000, seeds=self.seeds)
     check(self.train_portion < 1, "train_portion", self.train_portion, "a trial is judged by the rest, so it must be below 1")
     check(bool(self.study_name.strip()), "study_name", "''", "give the study a name")
 
@@ -116,8 +121,15 @@ _DATA = ("data.examples", "data.train_portion", "data.split", "data.split_seed")
 _SAME_FOR_ALL = ("test", *_DATA, "train.epochs", "seed", "genotype", "space")
 """Fields of the training that are not tuned, since trials that differ in them are not comparable."""
 
-_MAY_CHANGE = ("study.trials", "seeds", "baseline", "patience", *(f"pool.{field.name}" for field in dataclasses.fields(executors.Config)))
-"""Fields that a resumed tuning may have otherwise."""
+_MAY_CHANGE = (
+  *("study.trials", "seeds", "baseline", "patience", "storage"),
+  *(f"pool.{field.name}" for field in dataclasses.fields(executors.Config)),
+)
+"""Fields that a resumed tuning may have otherwise. Wherever the study is now, it must be that of this run."""
+
+
+_ATTEMPTS = 5
+"""Points that are tried before a search space is called one that no trial can use."""
 
 
 class Tuning:
@@ -125,7 +137,7 @@ class Tuning:
 
   def __init__(self, config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options):
     """Checks everything that can be checked before a trial runs. Raises InputError."""
-    self.config, self.root = config, pathlib.Path(options.workdir).expanduser().absolute()
+    self.config, self.root = config, expanded("--workdir", options.workdir).absolute()
     self.options = dataclasses.replace(options, workdir=str(self.root), preset="", profile_steps=())
     image = isinstance(config.training, ImageTrainConfig)
     for name in config.study.objective_names:
@@ -141,30 +153,47 @@ class Tuning:
       fits = path not in (entry.path for entry in self.space.parameters)
       check(fits, "search_space", path, "trials would not be comparable; take it out")
     self.address = study.Address(config.storage or file_url(self.root / "study.db"), config.study_name, config.patience)
+    self.id = _id_of(self.root) or uuid.uuid4().hex
+    study.check_study(self.address, config.study, self.space, self._owner(config.study_name))
+
+  def _owner(self, name: str) -> study.Owner:
+    return study.Owner(self.id, self.root / ("trials" if name == self.config.study_name else "random_trials"))
+
+  def check_range(self, executor: executors.Executor) -> None:
+    """Builds what a trial trains, in a worker. Raises InputError if no trial can use what the search space gives it."""
+    points = [spaces.Point({}, None)]  # the configuration itself
+    if self.space.parameters_of(self.trial_training, self.genotype) is None:
+      asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+      points = [self.space.suggest(asked.ask()) for _ in range(_ATTEMPTS)]
+    for done in executors.run_all(executor, [(_trial.check_points, points, _trial.Payload(self.trial_training, self.options))]):
+      if done is not None and done[1] is not None:
+        raise InputError(f"no trial can use the search space: {done[1]}")
 
   def run_study(self, executor: executors.Executor, settings: StudyConfig, name: str, stop: StopRequest, first: bool) -> optuna.Study:
     """Runs a study of that name to its planned number of trials."""
-    address = dataclasses.replace(self.address, name=name)
-    opened = study.open_study(address, settings, self.space)
-    default = self.space.parameters_of(self.trial_training, self.genotype) if first else None
-    if first and default is None:
-      print("the configuration itself is not in the search space, so it is no trial", flush=True)
-    known = len(opened.get_trials(deepcopy=False))
-    if known:
-      print(f"{name}: goes on with {counted(known, 'trial')}", flush=True)
-    engine.Driver(
-      study=opened,
-      address=address,
-      config=settings,
-      space=self.space,
-      executor=executor,
-      run_trial=_trial.run_trial,
-      payload=_trial.Payload(self.trial_training, self.options),
-      folder=self.root / ("trials" if name == self.config.study_name else "random_trials"),
-      first=default,
-      stopping=lambda: stop.requested,
-      on_end=lambda trial: print(trial_line(name, trial, settings), flush=True),
-    ).run()
+    address, owner = dataclasses.replace(self.address, name=name), self._owner(name)
+    with explained(address.url):
+      opened = study.open_study(address, settings, self.space, owner)
+      default = self.space.parameters_of(self.trial_training, self.genotype) if first else None
+      if first and default is None:
+        print("the configuration itself is not in the search space, so it is no trial", flush=True)
+      known = len(opened.get_trials(deepcopy=False))
+      if known:
+        print(f"{name}: goes on with {counted(known, 'trial')}", flush=True)
+      engine.Driver(
+        study=opened,
+        address=address,
+        config=settings,
+        space=self.space,
+        executor=executor,
+        run_trial=_trial.run_trial,
+        payload=_trial.Payload(self.trial_training, self.options),
+        folder=owner.trials,
+        owner=owner,
+        first=default,
+        stopping=lambda: stop.requested,
+        on_end=lambda trial: print(trial_line(name, trial, settings), flush=True),
+      ).run()
     return opened
 
   def final_config(self, trial: FrozenTrial, seed: int) -> ImageTrainConfig | LanguageTrainConfig:
@@ -185,6 +214,18 @@ class Tuning:
       elif stop.requested:
         raise engine.Stopped
     return [results[seed] for seed in range(len(folders))]
+
+
+def _id_of(root: pathlib.Path) -> str:
+  """Returns by what the study of a run knows it, or nothing for a run that has not begun."""
+  path = root / _ID
+  try:
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+  except OSError as e:
+    raise InputError(f"{path} cannot be read ({(e.strerror or str(e)).lower()}); give rights for it, or another --workdir.") from None
+
+
+_ID = "study.id"
 
 
 def trial_line(name: str, trial: FrozenTrial, settings: StudyConfig) -> str:
@@ -240,11 +281,16 @@ def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, g
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   tuning = Tuning(config, options)
-  own = RunFolder.open(tuning.root, "tune", config_lib.flatten(config), _MAY_CHANGE, config_lib.defaults(config))
-  with own as folder, StopRequest(lambda text: print(text, flush=True)) as stop:
+  with contextlib.ExitStack() as stack:
+    executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
+    if not (tuning.root / "config.json").exists():
+      tuning.check_range(executor)
+    own = RunFolder.open(tuning.root, "tune", config_lib.flatten(config), _MAY_CHANGE, config_lib.defaults(config))
+    folder = stack.enter_context(own)
+    folder.keep(_ID, f"{tuning.id}\n")
+    stop = stack.enter_context(StopRequest(lambda text: print(text, flush=True)))
     try:
-      with config.pool.open(functools.partial(_units.load, _units.to_import())) as executor:
-        _run(tuning, folder, executor, stop)
+      _run(tuning, folder, executor, stop)
     except engine.Stopped:
       raise Stopped(f"stopped as requested; the same command goes on with the trials in {tuning.root}.") from None
 
@@ -272,12 +318,13 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
     result["baseline"] = _baseline(tuning, executor, stop, spent)
   durable.write(tuning.root / "best_trials.md", table.to_markdown())
   durable.write(tuning.root / "trials.json", json.dumps([_summary(trial) for trial in opened.trials], indent=2) + "\n")
-  pictures = plots.save_plots(opened, settings.objective_names, folder.pictures, palette.CURVES)
+  pictures = _output.drawn(lambda: plots.save_plots(opened, settings.objective_names, folder.pictures, palette.CURVES))
   result["command"] = command_of(tuning, best[0])
   if config.seeds:
     result["test"] = _test(tuning, executor, best[0], stop)
   folder.write_result(result)
-  print(f"pictures ({', '.join(pictures)}): {folder.pictures}")
+  if pictures:
+    print(f"pictures ({', '.join(pictures)}): {folder.pictures}")
   print(f"the best trial again: {result['command']}")
   print(f"look at the study: optuna-dashboard {'STORAGE' if config.storage else shlex.quote(tuning.address.url)}")
 

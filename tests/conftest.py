@@ -15,17 +15,24 @@ from dnas.core import program_cache, registry
 matplotlib.use("Agg")
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-program_cache.use(f"{tempfile.gettempdir()}/dnas-test-compilation-cache-{os.geteuid()}", 2e9)
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
+
+
+def use_cache():
+  program_cache.use(f"{tempfile.gettempdir()}/dnas-test-compilation-cache-{os.geteuid()}", 2e9)
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+use_cache()
 
 
 @pytest.fixture(autouse=True)
 def cache_folder():
   """A launcher chooses a folder for compiled programs, or none, for the rest of the process; the next test has the suite's again."""
-  before = jax.config.jax_compilation_cache_dir
+  before = program_cache.folder()
   yield
-  jax.config.update("jax_compilation_cache_dir", before)
+  if program_cache.folder() != before:
+    use_cache()
 
 
 # A run depends on the modules that have registered units, but not on the other tests of its process.

@@ -253,6 +253,22 @@ def check_fraction(**values: float) -> None:
     check(0 <= value < 1, field, value, "it must be at least 0 and below 1")
 
 
+def check_at_most(bound: int, **values: float) -> None:
+  """Raises FieldError for the first value above a bound, which is far above what makes sense."""
+  for field, value in values.items():
+    check(value <= bound, field, _shortened(value), f"it must be at most {bound:,}")
+
+
+def check_port(field: str, value: object, port: int) -> None:
+  """Raises FieldError for an address whose port is none."""
+  check(1 <= port <= 65535, field, value, "its port must be 1 to 65535")
+
+
+def _shortened(value: float) -> str:
+  text = str(value)
+  return text if len(text) <= 40 else f"{text[:20]}... ({len(text)} digits)"
+
+
 def check_name(field: str, name: str, known: Iterable[str], others: str = "") -> None:
   """Raises FieldError, with the nearest of the known names and what else the field takes, if the name is not one of them."""
   known = sorted(known)

@@ -132,8 +132,18 @@ def _give_threads() -> None:
 
 def check_batch(field: str, batch_size: int) -> None:
   """Raises FieldError unless a batch can be divided among the devices."""
-  count = _mesh.size if _mesh else 1
+  count = shared_by()
   check(batch_size % count == 0, field, batch_size, f"{count} devices share a batch, so give a multiple of {count}, or other --devices")
+
+
+def shared_by() -> int:
+  """Returns how many devices share a batch."""
+  return _mesh.size if _mesh else 1
+
+
+def shareable(count: int) -> int:
+  """Returns the smallest batch of so many examples, or some more, that the devices can share."""
+  return -(-count // shared_by()) * shared_by()
 
 
 def split(x: Tree, axis: int = 0) -> Tree:

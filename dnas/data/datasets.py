@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 
 import dnas.data
+from dnas.core.paths import expanded
 from dnas.data import text
 from dnas.data.base import DATASETS, Config, ImageDataset, some_examples
 from dnas.data.text import TEXTS, TextDataset, first_tokens
@@ -23,7 +24,7 @@ def load(name: str, data_dir: str = "") -> ImageDataset:
     InputError: for an unknown name (with the nearest known one), a folder that is not there or is given to a built-in data set, a
       missing or damaged file, or a failed download.
   """
-  return DATASETS[name](data_dir)
+  return DATASETS[name](_folder(data_dir))
 
 
 def from_config(config: Config) -> ImageDataset:
@@ -47,9 +48,13 @@ def load_text(name: str, data_dir: str = "", level: str = "word") -> TextDataset
     InputError: for an unknown name or level (with the nearest known one), a folder that is not there or is given to a built-in text, a
       missing, empty, binary or wrongly encoded file, or a failed download.
   """
-  return TEXTS[name](data_dir, level)
+  return TEXTS[name](_folder(data_dir), level)
 
 
 def text_from_config(config: text.Config) -> TextDataset:
   """Returns the text of a configuration, cut to its first tokens if it says so. Raises InputError as `load_text` does."""
   return first_tokens(load_text(config.dataset, config.data_dir, config.level), config.tokens)
+
+
+def _folder(data_dir: str) -> str:
+  return str(expanded("--data.data_dir", data_dir)) if data_dir else ""

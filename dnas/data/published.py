@@ -15,6 +15,7 @@ from absl import logging
 
 from dnas.core import durable
 from dnas.core.errors import FieldError, InputError
+from dnas.core.paths import expanded
 
 PROBE_SECONDS = 20
 """How long to wait for the first answer of a server; tensorflow-datasets alone would retry for minutes without a network."""
@@ -68,10 +69,7 @@ def locate(published: Published, data_dir: str) -> pathlib.Path:
   """
   if not data_dir:
     return _downloaded(published)
-  try:
-    root = pathlib.Path(data_dir).expanduser()
-  except RuntimeError:
-    raise FieldError("data.data_dir", data_dir, "there is no such user; write the whole path of the folder") from None
+  root = pathlib.Path(data_dir)
   folder = root / published.folder if (root / published.folder).is_dir() else root
   missing = [name for name in published.files if not (folder / name).is_file()]
   if len(missing) == len(published.files):
@@ -126,7 +124,7 @@ def read_lines(path: pathlib.Path, published_tokens: int) -> list[str]:
 
 
 def _downloaded(published: Published) -> pathlib.Path:
-  cache = pathlib.Path(os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")).expanduser() / "downloads"
+  cache = expanded("TFDS_DATA_DIR", os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")) / "downloads"
   folder = cache / published.folder
   for download in published.downloads:
     own_name = download.url.rpartition("/")[2]

@@ -60,6 +60,8 @@ class Config:
     config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size, buckets=self.buckets)
     config.check(self.sequence_length >= 2, "sequence_length", self.sequence_length, "it must be at least 2, so that half of it is a token")
     config.check_fraction(short_probability=self.short_probability)
+    config.check_at_most(10**6, batch_size=self.batch_size, sequence_length=self.sequence_length, length_deviation=self.length_deviation)
+    config.check_at_most(1000, buckets=self.buckets)
     mend = "it must be zero or more, and finite"
     config.check(0 <= self.length_deviation < math.inf, "length_deviation", self.length_deviation, mend)
 

@@ -102,8 +102,8 @@ class TrainingWindows:
     self._config, self._seed = config, seed
     self.longest = config.sequence_length + round(DEVIATIONS * config.length_deviation)
     self._buckets = tuple(-(-self.longest * (index + 1) // config.buckets) for index in range(config.buckets))
+    check_length(config, (len(tokens) - 1) // config.batch_size, "training")
     self._columns = columns(tokens, config.batch_size, self.longest, fill=False)
-    check_length(config, self._columns.rows, "training")
     self._ends = [0]
     self._drawn: tuple[int, np.ndarray, np.ndarray] = (-1, np.zeros(0), np.zeros(0))
 
@@ -158,8 +158,8 @@ class ValidationWindows:
   def __init__(self, tokens: np.ndarray, config: Config):
     """Lays the text out on the device. Raises FieldError if a column is shorter than a window."""
     self._length = config.sequence_length
+    check_length(config, (len(tokens) - 1) // config.batch_size, "validation")
     self._columns = columns(tokens, config.batch_size, self._length, fill=False)
-    check_length(config, self._columns.rows, "validation")
     self._count = -(-self._columns.rows // self._length)
 
   def __call__(self, step: int) -> Window:

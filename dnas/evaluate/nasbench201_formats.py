@@ -18,6 +18,7 @@ import numbers
 import os
 import pathlib
 import re
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TextIO
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from dnas.cells import functional
 from dnas.core import keys
-from dnas.core.config import check, check_fraction, check_not_negative, check_positive
+from dnas.core.config import check, check_at_most, check_fraction, check_not_negative, check_positive
 from dnas.core.errors import FieldError
 from dnas.core.records import Progress, SearchResult
 from dnas.core.space import CellSpace
@@ -67,6 +67,7 @@ class Config:
   diagnose_every: int = 5
 
   def __post_init__(self):
+    check_at_most(10**5, epochs=self.epochs)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate, arch_learning_rate=self.arch_learning_rate)
     check_not_negative(
       final_learning_rate=self.final_learning_rate,

@@ -15,7 +15,7 @@ import optax
 from dnas.cells import functional
 from dnas.compiler.functions import Compiled, Loss, assembled, compiled
 from dnas.core import devices, keys, tree
-from dnas.core.config import check, check_fraction, check_name, check_not_negative, check_positive, named
+from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, named
 from dnas.core.errors import counted
 from dnas.core.genotype import Genotype
 from dnas.data import augment, base, batches
@@ -109,16 +109,19 @@ def make_evaluate(
 
   devices.check_batch("data.eval_batch_size", config.eval_batch_size)
 
+  def size_of(split: batches.DeviceSplit) -> int:
+    return min(config.eval_batch_size, devices.shareable(len(split)))
+
   @compiled
   def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
-    images, labels, weights = devices.split(batches.padded_batch(split, index, config.eval_batch_size))
+    images, labels, weights = devices.split(batches.padded_batch(split, index, size_of(split)))
     logits = predict(network, augment.normalize(images, dataset.mean, dataset.std))
     loss = (cross_entropy(logits, labels, class_weights) * weights).sum()
     counts = jnp.stack([correct(logits, labels) * weights, weights], 1)
     return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), loss))
 
   def evaluate(network: Tree, split: batches.DeviceSplit) -> dict[str, float]:
-    count = batches.num_batches(len(split), config.eval_batch_size)
+    count = batches.num_batches(len(split), size_of(split))
     *counts, loss = np.asarray(sum(sums(network, split, np.int32(index)) for index in range(count)))
     right, seen = np.reshape(counts, (dataset.num_classes, 2)).T
     return {"loss": float(loss / len(split)), **accuracies(right, seen, dataset.class_names)}
@@ -155,6 +158,7 @@ class Config:
   drop_path: float = 0.2
 
   def __post_init__(self):
+    check_at_most(10**5, epochs=self.epochs)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate)
     check_name("schedule", self.schedule, optimizers.SCHEDULES)
     check_not_negative(

@@ -136,6 +136,7 @@ class Driver:
     run_trial: what runs one.
     payload: what else `run_trial` gets.
     folder: below which every trial has its own.
+    owner: the run to which the study belongs.
     first: parameters of the first trial, such as the defaults; None asks the sampler for all.
     stopping: whether to stop, looked at about once a second.
     on_end: called with every trial that has ended.
@@ -149,6 +150,7 @@ class Driver:
   run_trial: RunTrial
   payload: Any
   folder: pathlib.Path
+  owner: studies.Owner = studies.Owner()
   first: dict[str, Any] | None = None
   stopping: Callable[[], bool] = lambda: False
   on_end: Callable[[FrozenTrial], None] = lambda trial: None
@@ -162,7 +164,8 @@ class Driver:
     """Runs what is missing.
 
     Raises:
-      InputError: where no trial can run: the first one failed, or three and no other came to an end.
+      InputError: where no trial can run: the first one failed, or three and no other came to an end; or where the study turns out to be
+        that of another run.
       Stopped: if asked to stop.
     """
     while True:
@@ -176,6 +179,7 @@ class Driver:
         self._end(done)
 
   def _next(self) -> Assignment | None:
+    studies.check_owner(self.study, self.owner)  # of two that have made a study at once, the second has it
     running = {assignment.number for assignment in self._active.values()}
     trials = self.study.get_trials(deepcopy=False)
     for trial in trials:
@@ -222,10 +226,15 @@ class Driver:
         self._active[self.executor.submit(work, self.run_trial, assignment, self.payload)] = assignment
         return
       done = done._replace(error=RuntimeError(f"{MAX_DEATHS} workers died over it; is there too little memory?"))
-    if done.error is not None:
-      self._fail(assignment, done.error)
-    else:
-      self._tell(assignment, done.value)
+    studies.check_owner(self.study, self.owner)
+    try:
+      if done.error is not None:
+        self._fail(assignment, done.error)
+      else:
+        self._tell(assignment, done.value)
+    except optuna.exceptions.UpdateFinishedTrialError:
+      mend = "let one process at a time run a study, and give the other another --study_name"
+      raise InputError(f"trial {number} of the study '{self.address.name}' was ended by another process; {mend}.") from None
     self.on_end(self.study.get_trials(deepcopy=False)[number])
 
   def _tell(self, assignment: Assignment, result: Result) -> None:

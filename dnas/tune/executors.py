@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from typing import Any, NamedTuple, Protocol, Self
 
-from dnas.core.config import check, check_name, check_not_negative, check_types
+from dnas.core.config import check, check_at_most, check_name, check_not_negative, check_port, check_types
 from dnas.core.errors import FieldError, InputError
 
 _GRACE = 60.0  # seconds that a worker has to save and leave when it is asked to
@@ -124,6 +124,7 @@ class Config:
     check_types(self)
     check_name("executor", self.executor, ("local", "ray"))
     check_not_negative(workers=self.workers, accelerators=self.accelerators)
+    check_at_most(10**4, workers=self.workers, accelerators=self.accelerators)
     whole = self.accelerators <= 1 or self.accelerators == int(self.accelerators)
     check(whole, "accelerators", self.accelerators, "give a fraction of one, or a whole number")
     share = not 0 < self.accelerators < _LEAST_SHARE
@@ -360,6 +361,7 @@ def _connect(ray: Any, address: str, workers: int) -> None:
   if address and address != "auto":
     if not port.isdecimal():
       raise FieldError("pool.ray_address", address, "write it as HOST:PORT, such as 10.0.0.1:6379")
+    check_port("pool.ray_address", address, int(port))
     try:
       socket.create_connection((host, int(port)), timeout=5).close()
     except OSError as e:

@@ -2,29 +2,42 @@
 
     sqlite:////folder/study.db                     a file, the default
     journal:////folder/study.log                   a file of appended lines, for shared folders where SQLite cannot lock
-    postgresql+psycopg://user:password@host/name   a server; MySQL in the same way
+    postgresql+psycopg://user@host/name            a server; MySQL in the same way
 
 A server that goes away stalls a study and does not end it: every access is tried again until it answers.
+
+A URL holds no password, since it is recorded, printed and given to workers. The password is read by every process from the environment
+variable DNAS_STORAGE_PASSWORD; for PostgreSQL from ~/.pgpass or PGPASSWORD too, which its own library reads.
 """
 
 import contextlib
 import functools
+import json
+import os
 import pathlib
+import re
 import threading
 import time
 import urllib.parse
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
 import sqlalchemy
 from absl import logging
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
-from dnas.core.errors import InputError, shown
+from dnas.core.config import check_port
+from dnas.core.errors import InputError, first_line
 
 JOURNAL = "journal:///"
+PASSWORD = "DNAS_STORAGE_PASSWORD"
+"""Environment variable with the password of a server."""
+
+_SECRET = re.compile(r"(\w*(?:pass(?!file)|pwd|secret|token)\w*=)[^&]*", re.IGNORECASE)
+"""A setting behind '?' that is a password."""
+
 _LONGEST_PAUSE = 10.0  # seconds
 
 
@@ -44,8 +57,21 @@ def file_url(path: pathlib.Path) -> str:
 
 
 def shown_url(url: str) -> str:
-  """Returns the URL of a storage for people: without its password."""
-  return url if url.startswith(JOURNAL) else _parsed(url).render_as_string(hide_password=True)
+  """Returns the URL of a storage for people: without its password, also where it is no URL."""
+  if url.startswith(JOURNAL):
+    return url
+  parsed = _split(url)
+  shown = re.sub(r"^([\w+.-]*:/*)?.*@", r"\1***@", url, flags=re.DOTALL) if parsed is None else parsed.render_as_string(hide_password=True)
+  return _SECRET.sub(r"\1***", shown)
+
+
+def _split(url: str) -> sqlalchemy.URL | None:
+  """Returns the parts of a URL, or None where it has no such parts, as with a '/' in a password."""
+  try:
+    parsed = sqlalchemy.engine.make_url(url)
+  except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number
+    return None
+  return parsed if _is_local(parsed) or "@" not in (parsed.database or "") else None
 
 
 def wait_for_storage(url: str, patience: float) -> BaseStorage:
@@ -61,6 +87,38 @@ def wait_for_storage(url: str, patience: float) -> BaseStorage:
       pause = min(2 * pause, _LONGEST_PAUSE)
 
 
+def check_storage(url: str) -> None:
+  """Checks that a storage can be opened, and writes nothing.
+
+  Raises:
+    InputError: if the URL is none or holds a password, its driver is not installed, nothing answers, or a file is of something else.
+  """
+  if url.startswith(JOURNAL):
+    _check_journal(_journal_path(url), url)
+    return
+  parsed, name = _parsed(url), shown_url(url)
+  if _is_local(parsed):
+    _check_sqlite(parsed, name)
+  else:
+    with _explained(parsed, name):
+      engine = sqlalchemy.create_engine(url, **_options(parsed))
+      try:
+        with contextlib.closing(engine.connect()):
+          pass
+      finally:
+        engine.dispose()
+
+
+def is_empty(url: str) -> bool:
+  """Returns whether a storage is a file that does not exist or holds nothing. Raises InputError if the URL is none."""
+  if url.startswith(JOURNAL):
+    path: pathlib.Path | None = _journal_path(url)
+  else:
+    parsed = _parsed(url)
+    path = _sqlite_path(parsed) if _is_local(parsed) else None
+  return path is not None and (not path.exists() or not path.stat().st_size)
+
+
 def open_storage(url: str, patience: float) -> BaseStorage:
   """Opens a storage, and makes its tables if it has none.
 
@@ -69,68 +127,169 @@ def open_storage(url: str, patience: float) -> BaseStorage:
     patience: for how many seconds a server that has answered once is waited for, when it goes away.
 
   Raises:
-    InputError: if the URL is none, its driver is not installed, or nothing answers.
+    InputError: as `check_storage` does.
   """
+  check_storage(url)
   if url.startswith(JOURNAL):
     return _open_journal(url)
   parsed, name = _parsed(url), shown_url(url)
-  local = parsed.get_backend_name() == "sqlite"
-  if local and parsed.database in (None, "", ":memory:"):
-    raise InputError(f"--storage={name} is in the memory of one process, and workers have their own; give sqlite:////FOLDER/study.db.")
-  if local and parsed.query and "uri" not in parsed.query:  # it would be left out, and the path be that of another file
-    mend = "write a path with '?' as sqlite:///file:/FOLDER/a%3Fb.db?uri=true"
-    raise InputError(f"--storage={name} has '?', behind which SQLite expects settings of its own; {mend}.")
-  if local:
-    _check_sqlite(name, parsed)
-  # A file is opened for every access and then closed, since nobody else would ever close it.
-  options: dict[str, Any] = {"connect_args": {"timeout": 60}, "poolclass": sqlalchemy.NullPool} if local else {"pool_pre_ping": True}
-  if parsed.get_backend_name() == "postgresql":
-    options["connect_args"] = {"connect_timeout": 5}
+  with _explained(parsed, name):
+    return _PatientStorage(url, _options(parsed), patience)
+
+
+@contextlib.contextmanager
+def explained(url: str) -> Iterator[None]:
+  """Turns what an open storage raises, where it is damaged or stays away for too long, into one sentence."""
   try:
-    trial = sqlalchemy.create_engine(url, **options)
-    try:
-      with contextlib.closing(trial.connect()):
-        pass
-    finally:
-      trial.dispose()
-    return _PatientStorage(url, options, patience)
+    yield
+  except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, json.JSONDecodeError) as e:
+    cause = " ".join(str(getattr(e, "orig", None) or e.__cause__ or e).split())[:200].rstrip(".")
+    raise InputError(f"--storage={shown_url(url)} fails ({cause}); mend it, or restore it from a copy, and go on.") from None
+
+
+@contextlib.contextmanager
+def _explained(parsed: sqlalchemy.URL, name: str) -> Iterator[None]:
+  """Turns what the opening of a data base raises into one sentence."""
+  try:
+    yield
   except (ImportError, sqlalchemy.exc.NoSuchModuleError) as e:
     mend = "install it, for PostgreSQL: pip install 'psycopg[binary]'"
     raise InputError(f"--storage={name} needs a driver that is not installed ({e}); {mend}.") from None
-  except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
-    cause = " ".join(str(getattr(e, "orig", None) or e).split())[:200]
-    mend = f"start the {parsed.get_backend_name()} server, make the data base, or give another"
-    mend = "give a folder that exists and can be written" if local else mend
+  except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as e:
+    cause = " ".join(str(getattr(e, "orig", None) or e.__cause__ or e).split())[:200].rstrip(".")
+    mend = f"start the {parsed.get_backend_name()} server, make the data base, give its password in {PASSWORD}, or give another"
+    mend = "give a folder that exists and can be written" if _is_local(parsed) else mend
     raise InputError(f"--storage={name} does not answer ({cause}); {mend}.") from None
-
-
-_SQLITE = b"SQLite format 3\0"
-
-
-def _check_sqlite(name: str, parsed: sqlalchemy.URL) -> None:
-  """Raises InputError for a file that is no data base: SQLite takes one of less than a page for empty, and would overwrite it."""
-  path = parsed.database
-  if "uri" in parsed.query:
-    path = urllib.parse.unquote(path.removeprefix("file:").removeprefix("//"))
-  with contextlib.suppress(OSError), open(path, "rb") as file:  # what cannot be read is for SQLite to refuse
-    if (begin := file.read(len(_SQLITE))) not in (b"", _SQLITE):
-      raise InputError(f"--storage={name} is a file that is no data base (it begins with {shown(begin)}); give another, or a new one.")
+  except RuntimeError as e:  # tables of another version of Optuna
+    raise InputError(f"--storage={name} cannot be used ({first_line(e).rstrip('.')}); give another.") from None
 
 
 def _parsed(url: str) -> sqlalchemy.URL:
+  """Returns a URL whose parts can be used. Raises InputError."""
+  parsed, name = _split(url), shown_url(url)
+  if parsed is None:
+    form = "sqlite:////FOLDER/study.db, journal:////FOLDER/study.log or postgresql+psycopg://USER@HOST/DATABASE"
+    raise InputError(f"--storage={name} is no address of a data base; write {form}.")
+  if parsed.password is not None or any(_SECRET.match(f"{key}=") for key in parsed.query):
+    mend = f"leave it out, and give it in the environment variable {PASSWORD}, or for PostgreSQL in ~/.pgpass"
+    raise InputError(f"--storage={name} holds a password, which others could read in the list of processes; {mend}.")
+  if parsed.port is not None:
+    check_port("storage", name, parsed.port)
+  if _is_local(parsed):
+    if parsed.database in (None, "", ":memory:"):
+      raise InputError(f"--storage={name} is in the memory of one process, and workers have their own; give sqlite:////FOLDER/study.db.")
+    if parsed.query and "uri" not in parsed.query:  # it would be left out, and the path be that of another file
+      mend = "write a path with '?' as sqlite:///file:/FOLDER/a%3Fb.db?uri=true"
+      raise InputError(f"--storage={name} has '?', behind which SQLite expects settings of its own; {mend}.")
+  return parsed
+
+
+def _is_local(parsed: sqlalchemy.URL) -> bool:
+  return parsed.get_backend_name() == "sqlite"
+
+
+def _options(parsed: sqlalchemy.URL) -> dict[str, Any]:
+  """Returns the settings of an engine. A password goes past the URL, which Optuna keeps."""
+  if _is_local(parsed):  # a file is opened for every access and then closed, since nobody else would ever close it
+    return {"connect_args": {"timeout": 60}, "poolclass": sqlalchemy.NullPool}
+  settings: dict[str, Any] = {"connect_timeout": 5} if parsed.get_backend_name() == "postgresql" else {}
+  if password := os.environ.get(PASSWORD):
+    settings["password"] = password
+  return {"pool_pre_ping": True, "connect_args": settings}
+
+
+def _sqlite_path(parsed: sqlalchemy.URL) -> pathlib.Path:
+  database = parsed.database or ""
+  if database.startswith("file:"):
+    database = urllib.parse.unquote(urllib.parse.urlsplit(database).path)
+  return pathlib.Path(database)
+
+
+def _check_sqlite(parsed: sqlalchemy.URL, name: str) -> None:
+  head = _head_of(_sqlite_path(parsed), name)
+  if head and not head.startswith(b"SQLite format 3\0"):
+    raise InputError(f"--storage={name} is a file of something else, which would be overwritten; give another.")
+
+
+def _head_of(path: pathlib.Path, name: str) -> bytes:
+  """Returns how a file begins; nothing where it can be made. Raises InputError if it can neither be read nor made."""
+  mend = "give a file in a folder that exists and can be written"
   try:
-    return sqlalchemy.engine.make_url(url)
-  except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number
-    form = "sqlite:////FOLDER/study.db, journal:////FOLDER/study.log or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-    raise InputError(f"--storage={url} is no address of a data base; write {form}.") from None
+    if path.exists() and not path.is_file():
+      raise InputError(f"--storage={name} is no file; {mend}.")
+    if path.exists():
+      with open(path, "r+b") as file:
+        return file.read(16)
+    if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
+      raise InputError(f"--storage={name} is in a folder that does not exist or cannot be written; {mend}.")
+  except (OSError, ValueError) as e:
+    cause = (getattr(e, "strerror", None) or str(e)).lower()
+    raise InputError(f"--storage={name} cannot be used ({cause}); {mend}.") from None
+  return b""
+
+
+def _journal_path(url: str) -> pathlib.Path:
+  """Returns the file of a journal, absolute, as the lock beside it is a link to it."""
+  if not url.removeprefix(JOURNAL).strip("/"):
+    raise InputError(f"--storage={url} names no file; give journal:////FOLDER/study.log.")
+  return pathlib.Path(url.removeprefix(JOURNAL)).absolute()
+
+
+def _check_journal(path: pathlib.Path, url: str) -> None:
+  """Raises InputError unless a journal is one, or can be made. Its last line may be cut: a writer was killed, or writes it now."""
+  if not _head_of(path, url):
+    return
+  with open(path, "rb") as file:
+    for number, line in enumerate(file, 1):
+      if line.endswith(b"\n") and not _is_entry(line):
+        mend = "restore it from a copy, or give another file"
+        raise InputError(f"--storage={url} is no journal of a study, or a damaged one, by its line {number}; {mend}.")
+    if number == 1 and not line.endswith(b"\n") and not line.startswith(b'{"op_code":'[: len(line)]):
+      raise InputError(f"--storage={url} is a file of something else; give another.")
+
+
+def _is_entry(line: bytes) -> bool:
+  try:
+    entry = json.loads(line)
+  except (ValueError, RecursionError):
+    return False
+  return isinstance(entry, dict) and isinstance(entry.get("op_code"), int)
+
+
+class _MendingLock(JournalFileSymlinkLock):
+  """The lock of a journal. Who has it first takes away a last line that was cut, with which the next one would become one."""
+
+  def __init__(self, path: pathlib.Path):
+    super().__init__(str(path))
+    self._path = path
+
+  def acquire(self) -> bool:
+    """See `JournalFileSymlinkLock`."""
+    got = super().acquire()
+    with open(self._path, "r+b") as file:
+      size = file.seek(0, os.SEEK_END)
+      file.seek(max(size - 1, 0))
+      if size and file.read(1) != b"\n":
+        file.seek(0)
+        content = file.read()
+        kept = content.rfind(b"\n") + 1
+        if _is_entry(content[kept:]):
+          file.write(b"\n")
+        else:
+          file.truncate(kept)
+    return got
 
 
 def _open_journal(url: str) -> BaseStorage:
+  path = _journal_path(url)
   try:
-    return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
+    return JournalStorage(JournalFileBackend(str(path), lock_obj=_MendingLock(path)))
   except OSError as e:
     cause = (e.strerror or str(e)).lower()
     raise InputError(f"--storage={url} cannot be used ({cause}); give a file in a folder that exists and can be written.") from None
+  except (ValueError, KeyError, TypeError, AttributeError) as e:  # entries that do not follow from each other
+    cause = f"{type(e).__name__}: {first_line(e)}"
+    raise InputError(f"--storage={url} is damaged ({cause}); restore it from a copy, or give another file.") from None
 
 
 class _PatientStorage(RDBStorage):

@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import importlib.util
 import json
+import pathlib
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,10 +21,10 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from dnas import __version__
-from dnas.core.config import check, check_name, check_not_negative, check_positive, check_types, named
-from dnas.core.errors import FieldError, InputError
+from dnas.core.config import check, check_at_most, check_name, check_not_negative, check_positive, check_types, named
+from dnas.core.errors import FieldError, InputError, counted
 from dnas.tune.space import SearchSpace
-from dnas.tune.storage import open_storage, shown_url, wait_for_storage
+from dnas.tune.storage import check_storage, file_url, is_empty, open_storage, shown_url, wait_for_storage
 
 DIRECTIONS = {
   "accuracy": "maximize",
@@ -67,6 +68,7 @@ class Config:
   def __post_init__(self):
     check_types(self)
     check_positive(trials=self.trials, startup=self.startup, population=self.population, min_epochs=self.min_epochs)
+    check_at_most(10**6, trials=self.trials, startup=self.startup, population=self.population)
     check(self.eta >= 2, "eta", self.eta, "it must be 2 or more")
     check_not_negative(seed=self.seed)
     check_name("sampler", self.sampler, SAMPLERS)
@@ -142,12 +144,46 @@ class Address:
     return optuna.load_study(study_name=self.name, storage=storage, sampler=RandomSampler(), pruner=config.make_pruner())
 
 
-def open_study(address: Address, config: Config, space: SearchSpace) -> optuna.Study:
+@dataclasses.dataclass(frozen=True)
+class Owner:
+  """The run to which a study belongs: one driver at a time asks and tells.
+
+  Attributes:
+    id: what only this run knows; empty for a study of no run.
+    trials: the folder with the folders of its trials.
+  """
+
+  id: str = ""
+  trials: pathlib.Path = pathlib.Path("trials")
+
+
+def check_study(address: Address, config: Config, space: SearchSpace, owner: Owner) -> None:
+  """Checks, before anything is written, that a study can be made, or gone on with.
+
+  Raises:
+    InputError: if the storage cannot be opened or lacks trials that have folders, or as `open_study` does.
+  """
+  quiet()
+  own = address.url == file_url(owner.trials.absolute().parent / "study.db")  # in a folder that is judged first, and made
+  if not own or owner.trials.parent.is_dir():
+    check_storage(address.url)
+  if is_empty(address.url):
+    _check_folders(address, owner, [])
+  elif not own:
+    try:
+      study = optuna.load_study(study_name=address.name, storage=open_storage(address.url, address.patience))
+    except KeyError:
+      _check_folders(address, owner, [])
+    else:
+      _check(study, address, config, space, owner)
+
+
+def open_study(address: Address, config: Config, space: SearchSpace, owner: Owner = Owner()) -> optuna.Study:  # noqa: B008  (frozen)
   """Makes a study, or opens the one of that name.
 
   Raises:
-    InputError: if the storage cannot be opened, or the study there is of another space, of other objectives or of another version of
-      this program.
+    InputError: if the storage cannot be opened, or the study there is of another space, of other objectives, of another version of
+      this program or of another run, or lacks trials that have folders.
   """
   quiet()
   study = optuna.create_study(
@@ -158,16 +194,46 @@ def open_study(address: Address, config: Config, space: SearchSpace) -> optuna.S
     directions=config.directions,
     load_if_exists=True,
   )
+  _check(study, address, config, space, owner)
+  for name, value in _signs(config, space, owner).items():
+    if study.user_attrs.get(name) is None:
+      study.set_user_attr(name, value)
+  return study
+
+
+def check_owner(study: optuna.Study, owner: Owner) -> None:
+  """Raises InputError if a study belongs to another run."""
+  known = study.user_attrs.get("run")
+  if owner.id and known is not None and known["id"] != owner.id:
+    mend = "go on there, or give another --study_name"
+    raise InputError(f"the study '{study.study_name}' belongs to another run, with trials in {known['trials']}; {mend}.")
+
+
+def _check(study: optuna.Study, address: Address, config: Config, space: SearchSpace, owner: Owner) -> None:
   if [direction.name.lower() for direction in study.directions] != config.directions:
     raise FieldError("study.objectives", config.objectives, f"the study '{address.name}' was begun with others; give another --workdir")
-  ours = {"dnas": __version__, "space": space.to_json(), "decided": decided_by(config)}
-  for name, value in ours.items():
+  check_owner(study, owner)
+  for name, value in _signs(config, space, owner).items():
     known = study.user_attrs.get(name)
-    if known is None:
-      study.set_user_attr(name, value)
-    elif known != json.loads(json.dumps(value)):
+    if name != "run" and known is not None and known != json.loads(json.dumps(value)):
       raise _of_another(address, name, known, value)
-  return study
+  _check_folders(address, owner, [trial.number for trial in study.get_trials(deepcopy=False)])
+
+
+def _signs(config: Config, space: SearchSpace, owner: Owner) -> dict[str, Any]:
+  """Returns by what a study is known again."""
+  of_run = {"run": {"id": owner.id, "trials": str(owner.trials)}} if owner.id else {}
+  return {"dnas": __version__, "space": space.to_json(), "decided": decided_by(config), **of_run}
+
+
+def _check_folders(address: Address, owner: Owner, numbers: list[int]) -> None:
+  """Raises InputError where a trial has a folder and the study does not know it: a trial is in the study before it has a folder."""
+  known = {f"trial_{number:04d}" for number in numbers}
+  lost = sorted(path.name for path in owner.trials.glob("trial_*") if path.is_dir() and path.name not in known)
+  if owner.id and lost:
+    what = f"the study '{address.name}' in {shown_url(address.url)} has {counted(len(numbers), 'trial')}"
+    mend = "restore the study from a copy, or give another --workdir"
+    raise InputError(f"{what}, and not {lost[0]}, whose folder is in {owner.trials}; {mend}.")
 
 
 def _of_another(address: Address, name: str, known: Any, value: Any) -> InputError:

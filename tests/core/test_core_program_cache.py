@@ -5,26 +5,20 @@ import pathlib
 import stat
 import subprocess
 import sys
-import warnings
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from dnas.core import program_cache
 from dnas.core.errors import InputError
 
 
 @pytest.fixture(autouse=True)
-def restored():
-  before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
-  compilation_cache.reset_cache()
+def apart():
   yield
-  compilation_cache.reset_cache()
-  jax.config.update("jax_compilation_cache_dir", before[0])
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
+  program_cache.use("none", 0)
 
 
 def mode(path):
@@ -71,8 +65,9 @@ def test_none_keeps_nothing_and_another_folder_takes_the_place_of_the_first(tmp_
     return {path.parent.name for path in tmp_path.glob("*/*-cache") if "lambda" in path.name}
 
   assert kept(str(tmp_path / "first")) == {"first"} and kept(str(tmp_path / "another")) == {"first", "another"}
-  before = sorted(tmp_path.glob("*/*"))
-  assert kept("none") == {"first", "another"} and sorted(tmp_path.glob("*/*")) == before and jax.config.jax_compilation_cache_dir is None
+  before = sorted(tmp_path.glob("*/*-cache"))
+  assert kept("none") == {"first", "another"} and sorted(tmp_path.glob("*/*-cache")) == before
+  assert jax.config.jax_compilation_cache_dir is None
 
 
 def test_what_is_no_folder_is_refused(tmp_path):
@@ -128,25 +123,131 @@ def test_a_process_leaves_no_more_than_the_limit(tmp_path):
   assert whole > 4000 and 0 < left(whole / 2) <= whole / 2
 
 
-def test_every_flipped_bit_gives_the_same_results_or_is_compiled_anew(tmp_path):
+@pytest.fixture
+def kept(tmp_path):
+  """A folder with one program, and a function that gives its result in what is a new process to JAX."""
+  folder = tmp_path / "cache"
+
   def result():
+    program_cache.use(str(folder), 1e9)
     jax.clear_caches()
-    compilation_cache.reset_cache()
     return np.asarray(jax.jit(lambda x: jnp.tanh(x @ x.T).sum(0))(jnp.arange(12.0).reshape(4, 3)))
 
-  program_cache.use(str(tmp_path / "cache"), 1e9)
-  expected, rng = result(), np.random.default_rng(0)
-  (path,) = [path for path in (tmp_path / "cache").iterdir() if "lambda" in path.name and path.name.endswith("-cache")]
-  whole = path.read_bytes()
+  expected = result()
+  program_cache.use(str(folder), 1e9)
+  (path,) = [path for path in programs(folder) if "lambda" in path.name]
+  return path, result, expected
+
+
+def programs(folder):
+  return sorted(path for path in folder.iterdir() if path.name.endswith("-cache"))
+
+
+def is_compiled(result, expected, path):
+  """Whether a program is compiled anew, with the same result, and not read."""
+  before = path.lstat().st_mtime_ns
+  np.testing.assert_array_equal(result(), expected)
+  program_cache.use("none", 0)  # as at the end of the process
+  return path.is_file() and not path.is_symlink() and path.lstat().st_mtime_ns != before
+
+
+def test_a_program_is_read_again_and_counts_as_used_by_jax_alone(kept):
+  path, result, expected = kept
+  os.utime(path, (1e9, path.stat().st_mtime))
+  program_cache._users.clear()  # a new process would not know it either
+  program_cache.use(str(path.parent), 1e9)
+  assert path.stat().st_atime == 1e9
+  assert not is_compiled(result, expected, path)
+  assert mode(path) == 0o600 and mode(path.parent / "digests.txt") == 0o600
+
+
+def test_every_flipped_bit_is_compiled_anew(kept):
+  path, result, expected = kept
+  whole, rng = path.read_bytes(), np.random.default_rng(0)
   for place in rng.integers(8 * len(whole), size=12):
-    damaged = bytearray(whole)
-    damaged[place // 8] ^= 1 << (place % 8)
+    damaged = bytearray(path.read_bytes())
+    damaged[place // 8 % len(damaged)] ^= 1 << (place % 8)
     path.write_bytes(damaged)
-    with warnings.catch_warnings():
-      warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
-      np.testing.assert_array_equal(result(), expected)
-  for content in (b"", whole[: len(whole) // 2], b"no program"):
-    path.write_bytes(content)
-    with warnings.catch_warnings():
-      warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
-      np.testing.assert_array_equal(result(), expected)
+    assert is_compiled(result, expected, path)
+
+
+def shuffled(path):
+  other = next(other for other in programs(path.parent) if other != path)
+  path.write_bytes(other.read_bytes())
+
+
+def replaced(path, make):
+  path.unlink()
+  make(path)
+
+
+DAMAGES = {
+  "empty": lambda path: path.write_bytes(b""),
+  "cut": lambda path: path.write_bytes(path.read_bytes()[:100]),
+  "another program": shuffled,
+  "a pipe": lambda path: replaced(path, os.mkfifo),
+  "a link": lambda path: replaced(path, lambda path: path.symlink_to(path.with_name("digests.txt"))),
+  "writable by others": lambda path: path.chmod(0o666),
+  "no digest": lambda path: (path.parent / "digests.txt").write_text("nonsense\n"),
+  "a cut line of digests": lambda path: os.truncate(path.parent / "digests.txt", 70),
+  "digests that are a pipe": lambda path: replaced(path.with_name("digests.txt"), os.mkfifo),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_what_is_not_as_it_was_written_is_compiled_anew(name, kept):
+  path, result, expected = kept
+  DAMAGES[name](path)
+  assert is_compiled(result, expected, path)
+  assert not is_compiled(result, expected, path)
+
+
+UNFINISHED = """
+import os, signal, sys, time, jax, jax.numpy as jnp
+from dnas.core import program_cache
+program_cache.use(sys.argv[1], 1e9)
+print(jax.jit(lambda x: jnp.sin(x) * 3)(jnp.ones(3)), flush=True)
+time.sleep(float(sys.argv[2]))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def begin(folder, seconds):
+  env = {**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": str(pathlib.Path(__file__).parents[2])}
+  process = subprocess.Popen([sys.executable, "-c", UNFINISHED, str(folder), str(seconds)], env=env, stdout=subprocess.PIPE)
+  assert process.stdout.readline()
+  return process
+
+
+def test_programs_of_a_killed_process_stay_once_they_have_digests(tmp_path):
+  folder = tmp_path / "cache"
+  with begin(folder, 60) as process:
+    left = programs(folder)
+    program_cache.use(str(folder), 1e9)
+    assert left and programs(folder) == left  # they are those of a process that lives
+    program_cache.use("none", 0)
+    process.kill()
+  program_cache.use(str(folder), 1e9)
+  assert not programs(folder)
+  program_cache.use("none", 0)
+  with begin(folder, 4):
+    pass
+  left = programs(folder)
+  program_cache.use(str(folder), 1e9)
+  assert left and programs(folder) == left
+
+
+def test_nobody_else_may_write_what_is_made_under_any_umask(tmp_path):
+  before = os.umask(0)
+  try:
+    program_cache.use(str(tmp_path / "above" / "cache"), 1e9)
+    assert mode(tmp_path / "above") == mode(tmp_path / "above" / "cache") == 0o700
+    open_to_all = tmp_path / "open"
+    open_to_all.mkdir(mode=0o755)
+    with pytest.warns(UserWarning, match=r"others may enter it \(its mode is 0755\) and write to new files \(the umask is 0000\)"):
+      program_cache.use(str(open_to_all), 1e9)
+  finally:
+    os.umask(before)
+  (tmp_path / "above").chmod(0o777)
+  with pytest.warns(UserWarning, match=rf"others may replace it \(the mode of {tmp_path}/above is 0777\)"):
+    program_cache.use(str(tmp_path / "above" / "cache"), 1e9)

@@ -6,8 +6,9 @@ import pytest
 from tiny_runs import DATA, LAUNCHERS, SEARCH, TRAIN, launch, refusal, saved_steps
 
 from dnas.cells.registries import IMAGE_GENOTYPES
+from dnas.core import memory
 from dnas.data import cifar
-from experiments import demo
+from experiments import compare, demo, report, tune
 
 BASE = {"search": SEARCH, "train": TRAIN}
 
@@ -42,7 +43,18 @@ BOTH = [
   (("--{net}.channels=0",), "--{net}.channels is 0; it must be above zero."),
   (("--{net}.cells=-1",), "--{net}.cells is -1; it must be above zero."),
   (("--seed=-1",), "--seed is -1; it must be at least 0"),
-  (("--seed=99999999999999999999",), "--seed is 99999999999999999999; it must be at least 0 and below 2^32"),
+  (("--seed=99999999999",), "--seed is 99999999999; it must be at least 0 and below 2^32"),
+  ((f"--seed={'9' * 400}",), f"--seed={'9' * 400}: give a number of at most 18 digits."),
+  ((f"--seed={'9' * 5000}",), f"--seed={'9' * 5000}: give a whole number."),
+  (("--{net}.cells=100000",), "--{net}.cells is 100000; it must be at most 1,000."),
+  (("--{net}.channels=1000000000",), "--{net}.channels is 1000000000; it must be at most 1,000,000."),
+  (("--{net}.channels=900000",), "by its shapes the run needs "),
+  (("--data.crop_padding=1000000",), "by its shapes the run needs "),
+  (("--data.cutout_length=100000000",), "--data.cutout_length is 100000000; it must be at most 1,000,000."),
+  (("--{main}.epochs=1000000000",), "--{main}.epochs is 1000000000; it must be at most 100,000."),
+  (("--compilation_cache=~nobody_here/x",), "--compilation_cache=~nobody_here/x begins with '~nobody_here', a home, and there is no user"),
+  (("--imports=~nobody_here/x.py",), "--imports=~nobody_here/x.py begins with '~nobody_here', a home"),
+  (("--coordinator=here:65536", "--num_processes=2"), "--coordinator is here:65536; its port must be 1 to 65535."),
   (("--save_every_steps=-1",), "--save_every_steps is -1; it must be zero or more."),
   (("--keep_checkpoints=0",), "--keep_checkpoints is 0; it must be above zero."),
   (("--data.dataset=cifar_10",), "--data.dataset is cifar_10; did you mean 'cifar10'?"),
@@ -95,6 +107,8 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
     ("search", ["--remedies.perturbation=noise"], "--remedies.perturbation is noise; did you mean 'none'? It can be adv"),
     ("search", ["--keep_operations=4"], "--keep_operations is 4; it does nothing without --start_from, so leave it out."),
     ("search", ["--keep_operations=9"], "--keep_operations is 9; an edge has 8 operations."),
+    ("search", ["--start_from=~nobody_here/x"], "--start_from=~nobody_here/x begins with '~nobody_here', a home"),
+    ("search", ["--num_seeds=1000000"], "--num_seeds is 1000000; it must be at most 1,000."),
     ("search", ["--start_from=nowhere"], "run folder 'nowhere' does not exist; give the folder that a search or a training wrote."),
     ("search", ["--space=nasbench201", "--supernet.cells=4"], "--supernet.cells is 4; this space has three equal stages of cells"),
     ("train", ["--space=nasbench201", "--genotype=|conv~0|+|none~0|"], "--genotype: '|conv~0|+|none~0|' has 2 nodes between its '+'"),
@@ -107,7 +121,7 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
     ("train", ["--genotype=DARTS_V3"], "--genotype is DARTS_V3; did you mean 'DARTS_V2'? It can be AmoebaNet, DARTS_V1, DARTS_V2"),
     ("train", ["--genotype=no/such/folder"], "--genotype is no/such/folder; it can be"),
     ("train", ["--genotype=random:x"], "--genotype=random:x has no seed; write random:0, random:1"),
-    ("train", ["--genotype=~nobody_of_that_name/x"], "--genotype='~nobody_of_that_name/x' cannot be read"),
+    ("train", ["--genotype=~nobody_here/x"], "--genotype=~nobody_here/x begins with '~nobody_here', a home"),
     ("train", [f"--genotype=x{IMAGE_GENOTYPES['DARTS_V2']}"], '--genotype="xGenotype(normal='),  # too long for the name of a file
     ("train", [f"--genotype={IMAGE_GENOTYPES['DARTS_V2']}".replace("skip_", "skop_")], "--genotype, cell 'normal', node 4: unknown"),
   ],
@@ -197,6 +211,29 @@ def test_folders_that_cannot_be_used(tmp_path, capsys, launcher):
 def test_a_folder_for_compiled_programs_that_cannot_be_made(workdir, capsys):
   said = refused(capsys, "search", workdir, "--compilation_cache=/proc/dnas")
   assert said.startswith("--compilation_cache=/proc/dnas cannot be made or written to (") and "give another folder, or 'none'." in said
+
+
+def test_a_home_of_nobody_makes_no_folder(capsys, tmp_path, monkeypatch):
+  monkeypatch.chdir(tmp_path)
+  sentence = "--workdir=~nobody_here/x begins with '~nobody_here', a home, and there is no user 'nobody_here'; write the path from '/' on."
+  for launcher in ("search", "train"):
+    assert refused(capsys, launcher, "~nobody_here/x") == sentence
+  cifar_there = refused(capsys, "train", "x", "--data.dataset=cifar10", "--data.data_dir=~nobody_here/x")
+  assert cifar_there.startswith("--data.data_dir=~nobody_here/x begins with '~nobody_here'")
+  for module, flags in ((tune, ()), (demo, ()), (report, ()), (compare, ("--compilation_cache=none", "--pool.workers=1"))):
+    assert module.main(["it", *flags, "--workdir=~nobody_here/x"]) == 2
+    assert capsys.readouterr().err == f"error: {sentence}\n"
+  assert compare.main(["compare", "--workdir=x", "--table=~nobody_here/x.npz"]) == 2
+  assert capsys.readouterr().err.startswith("error: --table=~nobody_here/x.npz begins with '~nobody_here', a home")
+  assert not list(tmp_path.iterdir())
+
+
+def test_force_tries_what_needs_more_memory_than_there_is(capsys, tmp_path, monkeypatch):
+  monkeypatch.setattr(memory, "available", lambda: 1000)
+  said = refused(capsys, "train", tmp_path / "run")
+  assert said.startswith("by its shapes the run needs ") and "and there are 1e-06 GB; lower --data.batch_size" in said
+  assert said.endswith("--network.channels or --network.cells, or give --force to try it.") and not (tmp_path / "run").exists()
+  assert launch("train", *TRAIN, f"--workdir={tmp_path / 'run'}", "--force") == 0
 
 
 def test_no_folder_at_all(capsys):

@@ -1,0 +1,87 @@
+"""Estimates of the memory of networks, from numbers alone: nothing is built.
+
+They count what is certainly there. Weights: stem, the 1x1 convolutions before the states of a cell, half of a product per operation, and
+classifier; or embedding and the product of every node. Activations, as float32 and once each: every state of every cell, what the
+operations of every edge return unless they are computed anew, and of a text the logits twice.
+"""
+
+from collections.abc import Sequence
+
+from dnas.core.genotype import CellGenotype
+from dnas.core.memory import Estimate
+
+_FLOAT = 4
+
+
+def image_network(
+  *,
+  channels: int,
+  cells: int,
+  stem_multiplier: int,
+  image_shape: Sequence[int],
+  num_classes: int,
+  states: int,
+  outputs: int,
+  edges: int,
+  operations: int,
+  keeps_edges: bool,
+  batch: int,
+  eval_batch: int,
+  padding: int,
+) -> Estimate:
+  """Returns the estimate of a stack of cells whose channels double, and whose images halve, at one and two thirds.
+
+  Args:
+    channels: of a state before the first reduction.
+    cells: how many.
+    stem_multiplier: channels of the stem, as a multiple of `channels`.
+    image_shape: (H, W, C).
+    num_classes: how many.
+    states: of a cell, its inputs included.
+    outputs: how many states are concatenated.
+    edges: of a cell.
+    operations: of an edge.
+    keeps_edges: whether a gradient keeps what the operations return.
+    batch: examples in a batch of a gradient.
+    eval_batch: examples in a batch of an evaluation.
+    padding: pixels added on every side of the images of a batch.
+  """
+  height, width, image_channels = image_shape
+  weights = 9 * image_channels * stem_multiplier * channels
+  kept = largest = 0  # numbers of an example
+  for index in range(cells):
+    stage = (index >= cells // 3) + (index >= 2 * cells // 3)
+    own = channels * 2**stage
+    state = own * max(height >> stage, 1) * max(width >> stage, 1)
+    weights += own**2 * (2 * outputs * (outputs > 1) + edges * operations // 2)
+    kept += state * (states + edges * operations * keeps_edges)
+    largest = max(largest, state * (states + operations))
+  weights += outputs * channels * 4 * num_classes
+  padded = (height + 2 * padding) * (width + 2 * padding) * image_channels
+  return Estimate(_FLOAT * weights, max(_FLOAT * batch * kept + batch * padded, _FLOAT * eval_batch * largest))
+
+
+def language_model(
+  *, units: int, vocabulary: int, nodes: int, activations: int, length: int, batch: int, eval_length: int, eval_batch: int
+) -> Estimate:
+  """Returns the estimate of a recurrent language model.
+
+  Args:
+    units: of the cell, and of an embedded word.
+    vocabulary: how many words.
+    nodes: of the cell.
+    activations: that are mixed on an edge; 1 in a derived network.
+    length: time steps of the longest window of a gradient.
+    batch: columns in a gradient.
+    eval_length: time steps of a window of an evaluation.
+    eval_batch: columns in an evaluation.
+  """
+  weights = vocabulary * (units + 1) + 2 * units**2 * (2 + nodes)
+  kept = 2 * vocabulary + units * (2 + nodes * activations)
+  return Estimate(_FLOAT * weights, _FLOAT * max(length * batch * kept, eval_length * eval_batch * vocabulary))
+
+
+def of_genotype(cells: Sequence[CellGenotype]) -> tuple[int, int, int]:
+  """Returns of discrete cells how many nodes, edges and outputs the largest has."""
+  sizes = [(len(cell.nodes), sum(len(node) for node in cell.nodes), len(cell.concat)) for cell in cells]
+  return max(sizes)

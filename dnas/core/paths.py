@@ -1,0 +1,23 @@
+"""Paths as a person gives them."""
+
+import pathlib
+
+from dnas.core.errors import InputError, shown
+
+
+def expanded(flag: str, text: str) -> pathlib.Path:
+  """Returns a path in which '~' and '~USER' stand for a home.
+
+  Args:
+    flag: by which it was given, for the message: '--workdir'.
+    text: the path.
+
+  Raises:
+    InputError: if there is no such user, or no home.
+  """
+  try:
+    return pathlib.Path(text).expanduser()
+  except RuntimeError:
+    first = pathlib.Path(text).parts[0]
+    mend = f"there is no user '{first[1:]}'" if first[1:] else "this user has none"
+    raise InputError(f"{flag}={shown(text)[1:-1]} begins with '{first}', a home, and {mend}; write the path from '/' on.") from None
