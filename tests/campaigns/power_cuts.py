@@ -44,7 +44,7 @@ def main() -> int:
   kinds = given.kinds.split(",")
   for kind in kinds:
     cuts = round(given.cuts * SHARES[kind] / sum(SHARES[one] for one in kinds))
-    length, unbroken = kills._unbroken(kind, given.folder, ledger)
+    length, unbroken = kills.unbroken_run(kind, given.folder, ledger)
     for number in range(-(-cuts // PER_RUN)):
       names = [f"{kind} {cut}" for cut in range(PER_RUN * number, min(cuts, PER_RUN * (number + 1)))]
       if missing := [name for name in names if name not in ledger.done]:
@@ -84,7 +84,7 @@ def _cut(
     process = runs.Process(kind, where / "run", folder / "cache")
     moments = sorted(rng.uniform(0.3 * length, 0.95 * length) for _ in names)
     for name, moment in zip(names, moments, strict=True):
-      kills._sleep(process, moment - (time.monotonic() - process.began))
+      kills.sleep(process, moment - (time.monotonic() - process.began))
       if rng.random() < 0.5:
         begin = time.monotonic()
         while process.poll() is None and not list(where.glob("run/**/checkpoints/*.*")) and time.monotonic() < begin + 2:

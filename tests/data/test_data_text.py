@@ -287,7 +287,7 @@ def test_a_bad_file_is_named(tmp_path: pathlib.Path, content: bytes, expected: s
 def test_a_file_that_cannot_be_read_is_named(tmp_path: pathlib.Path):
   with pytest.raises(InputError) as error:
     published.read_lines(tmp_path, 1)
-  assert str(error.value) == f"{tmp_path} cannot be read (Is a directory); mend that, such as its permissions."
+  assert str(error.value) == f"{tmp_path} cannot be read (is a directory); mend that, such as its permissions."
 
 
 def test_a_missing_split_is_named_with_its_source(tmp_path: pathlib.Path):
