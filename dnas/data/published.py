@@ -69,10 +69,12 @@ def locate(published: Published, data_dir: str) -> pathlib.Path:
     return _downloaded(published)
   try:
     root = pathlib.Path(data_dir).expanduser()
+    folder = root / published.folder if (root / published.folder).is_dir() else root
+    missing = [name for name in published.files if not (folder / name).is_file()]
   except RuntimeError:
     raise FieldError("data.data_dir", data_dir, "there is no such user; write the whole path of the folder") from None
-  folder = root / published.folder if (root / published.folder).is_dir() else root
-  missing = [name for name in published.files if not (folder / name).is_file()]
+  except OSError as e:
+    raise FieldError("data.data_dir", data_dir, f"it cannot be read ({e.strerror}); mend that, or give another folder") from None
   if len(missing) == len(published.files):
     mend = f"it holds no folder '{published.folder}', so give the one that does, or leave it empty to download the data set"
     raise FieldError("data.data_dir", data_dir, mend)

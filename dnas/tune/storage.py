@@ -94,7 +94,7 @@ def open_storage(url: str, patience: float) -> BaseStorage:
   except (ImportError, sqlalchemy.exc.NoSuchModuleError) as e:
     mend = "install it, for PostgreSQL: pip install 'psycopg[binary]'"
     raise InputError(f"--storage={name} needs a driver that is not installed ({e}); {mend}.") from None
-  except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
+  except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError, ValueError) as e:  # ValueError: a path that no file can have
     cause = " ".join(str(getattr(e, "orig", None) or e).split())[:200]
     mend = f"start the {parsed.get_backend_name()} server, make the data base, or give another"
     mend = "give a folder that exists and can be written" if local else mend
@@ -112,8 +112,8 @@ def _parsed(url: str) -> sqlalchemy.URL:
 def _open_journal(url: str) -> BaseStorage:
   try:
     return JournalStorage(JournalFileBackend(url.removeprefix(JOURNAL)))
-  except OSError as e:
-    cause = (e.strerror or str(e)).lower()
+  except (OSError, ValueError) as e:  # a path that no file can have, or a file that is no journal, is a ValueError
+    cause = (getattr(e, "strerror", None) or str(e)).lower()
     raise InputError(f"--storage={url} cannot be used ({cause}); give a file in a folder that exists and can be written.") from None
 
 
