@@ -103,8 +103,9 @@ def open_storage(url: str, patience: float) -> BaseStorage:
 
 def _parsed(url: str) -> sqlalchemy.URL:
   try:
+    url.encode()
     return sqlalchemy.engine.make_url(url)
-  except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number
+  except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number, a character that is none
     form = "sqlite:////FOLDER/study.db, journal:////FOLDER/study.log or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
     raise InputError(f"--storage={url} is no address of a data base; write {form}.") from None
 
