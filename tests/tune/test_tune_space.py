@@ -65,6 +65,9 @@ def test_a_condition_names_a_value_and_not_a_spelling(choice, condition, expecte
 
 
 REFUSED = {
+  "train.learning_rate = uniform(-1.7e308, 1.7e308)": "a sampler cannot tell its values apart; give whole numbers up to 1000000000000",
+  f"train.epochs = int(1, {10**12 + 1})": "a sampler cannot tell its values apart",
+  f"train.epochs = logint(1, {10**400})": "a sampler cannot tell its values apart",
   "data.cutout_length = int(0, 16)": r"data\.cutout_length may be 1 there, but data\.cutout_length is 1; it must be even",
   "train.nesterov = choice(true); train.drop_path = uniform(0, 0.1) if train.nesterov in (false)": "may be True, so name some of those",
   "train.learning_rat = log(0.1, 1)": r"unknown field 'train\.learning_rat'\. Did you mean 'train\.learning_rate'\?",
