@@ -70,8 +70,11 @@ def locate(published: Published, data_dir: str) -> pathlib.Path:
   if not data_dir:
     return _downloaded(published)
   root = pathlib.Path(data_dir)
-  folder = root / published.folder if (root / published.folder).is_dir() else root
-  missing = [name for name in published.files if not (folder / name).is_file()]
+  try:
+    folder = root / published.folder if (root / published.folder).is_dir() else root
+    missing = [name for name in published.files if not (folder / name).is_file()]
+  except OSError as e:
+    raise FieldError("data.data_dir", data_dir, f"it cannot be read ({e.strerror}); mend that, or give another folder") from None
   if len(missing) == len(published.files):
     mend = f"it holds no folder '{published.folder}', so give the one that does, or leave it empty to download the data set"
     raise FieldError("data.data_dir", data_dir, mend)

@@ -8,6 +8,7 @@ import collections
 import dataclasses
 import functools
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import numpy as np
@@ -236,8 +237,13 @@ def _escaped(word: str) -> str:
   return word if word.isprintable() and "\\" not in word else word.encode("unicode_escape").decode("ascii")
 
 
+_WITH_ESCAPES = re.compile(r"""(?:[^\\]|\\(?:[\\'"abfnrtv]|x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}))*""")
+
+
 def _unescaped(line: str) -> str:
   try:
-    return line.encode("ascii").decode("unicode_escape")
+    if _WITH_ESCAPES.fullmatch(line):  # others mean something else from Python to Python, if anything
+      return line.encode("ascii").decode("unicode_escape")
   except UnicodeError:
-    raise InputError(f"The word {shown(line)} of the vocabulary has a broken escape; write it as in a Python string.") from None
+    pass
+  raise InputError(f"The word {shown(line)} of the vocabulary has a broken escape; write it as in a Python string.")

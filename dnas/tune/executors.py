@@ -359,13 +359,14 @@ class Ray(_Queue):
 def _connect(ray: Any, address: str, workers: int) -> None:
   host, _, port = address.removeprefix("ray://").partition(":")
   if address and address != "auto":
-    if not port.isdecimal():
+    if not (port.isdecimal() and len(port) <= 5 and 0 < int(port) < 2**16):
       raise FieldError("pool.ray_address", address, "write it as HOST:PORT, such as 10.0.0.1:6379")
     check_port("pool.ray_address", address, int(port))
     try:
       socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as e:
-      mend = f"nothing answers there ({e.strerror or e}); start Ray there with 'ray start --head --port={port}', or give its address"
+    except (OSError, ValueError) as e:  # a name that no host can have is a ValueError
+      cause = getattr(e, "strerror", None) or e
+      mend = f"nothing answers there ({cause}); start Ray there with 'ray start --head --port={port}', or give its address"
       raise FieldError("pool.ray_address", address, mend) from None
   options = {"address": address} if address else {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
   try:

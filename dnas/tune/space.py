@@ -28,6 +28,7 @@ C = TypeVar("C")
 _ENTRY = re.compile(r"\s*([\w.]+)\s*=\s*(\w+)\s*\((.*?)\)\s*(?:if\s+([\w.]+)\s+in\s*\((.*?)\)\s*)?", re.DOTALL)
 _FORM = "write PATH = uniform(LOW, HIGH), log, int, logint or choice(A, B), with semicolons between entries"
 _NUMBERS = {"uniform": float, "log": float, "int": int, "logint": int}
+_LARGEST_WHOLE = 10**12  # not far above it, tpe takes the logarithm of what rounding leaves of zero
 _WORDS = {"true": True, "false": False}
 
 
@@ -176,6 +177,9 @@ def _distribution(path: str, kind: str, arguments: str, of: Any) -> BaseDistribu
   low, high, *step = (_value(path, word, of) for word in words)
   if low > high:
     raise FieldError("search_space", f"{path} = {kind}({arguments})", f"its lower end {low} is above its upper end {high}; exchange them")
+  if max(-low, high) > _LARGEST_WHOLE if number is int else math.isinf(high - low):
+    mend = f"a sampler cannot tell its values apart; give whole numbers up to {_LARGEST_WHOLE}, and ends whose difference is finite"
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", mend)
   if kind in ("log", "logint") and low <= 0:
     raise FieldError("search_space", f"{path} = {kind}({arguments})", "a logarithmic range begins above zero")
   if step and (step[0] <= 0 or (high - low) % step[0]):

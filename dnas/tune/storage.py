@@ -155,7 +155,7 @@ def _explained(parsed: sqlalchemy.URL, name: str) -> Iterator[None]:
   except (ImportError, sqlalchemy.exc.NoSuchModuleError) as e:
     mend = "install it, for PostgreSQL: pip install 'psycopg[binary]'"
     raise InputError(f"--storage={name} needs a driver that is not installed ({e}); {mend}.") from None
-  except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError) as e:
+  except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ValueError) as e:
     cause = " ".join(str(getattr(e, "orig", None) or e.__cause__ or e).split())[:200].rstrip(".")
     mend = f"start the {parsed.get_backend_name()} server, make the data base, give its password in {PASSWORD}, or give another"
     mend = "give a folder that exists and can be written" if _is_local(parsed) else mend

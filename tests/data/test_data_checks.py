@@ -96,6 +96,11 @@ def test_labels_of_another_kind_are_refused(labels, expected):
     ),
     ({"num_classes": 1}, "has num_classes 1; a classifier needs a whole number of at least 2."),
     ({"num_classes": 4.0}, "has num_classes 4.0; a classifier needs a whole"),
+    ({"num_classes": 10**400}, "has num_classes 1000"),
+    ({"mean": None}, "has None as mean; give those of"),
+    ({"mean": ("0.5",) * 3}, "has ('0.5', '0.5', '0.5') as mean; give those of"),
+    ({"std": np.ones(3, bool)}, "has array([ True, True, True]) as std; give those of"),
+    ({"published": "no"}, "has published 'no'; it must be true or false."),
     ({"class_names": NAMES[:3]}, "has 3 class_names, 3 of them different, for 4 classes; name each once."),
     ({"class_names": ("a", "b", "c", "a")}, "has 4 class_names, 3 of them different, for 4 classes; name each once."),
     ({"mean": (0.5,)}, "has 1 values in mean; its images have 3 channels, so give as many."),
@@ -113,6 +118,27 @@ def test_parts_that_do_not_fit_each_other_are_refused(changes, expected):
   with pytest.raises(InputError) as error:
     dataclasses.replace(dataset(), **changes) if "train" in changes else dataset(**changes)
   assert sentence(error).startswith(f"the data set 'own' {expected}")
+
+
+@pytest.mark.parametrize(
+  ("changes", "expected"),
+  [
+    ({"class_names": 4}, "the class_names of 'own' are 4; give a sequence of names."),
+    ({"class_names": ("a", "", "c", "d")}, "the class_names of 'own' have '' among them; give a sequence of names"),
+    ({"class_names": ("a", None, "c", "d")}, "the class_names of 'own' have None among them"),
+    ({"name": ""}, "a data set has the name ''; give it a text that is not empty."),
+    ({"name": 3}, "a data set has the name 3; give it a text"),
+  ],
+)
+def test_names_are_texts(changes, expected):
+  with pytest.raises(InputError) as error:
+    dataclasses.replace(dataset(), **changes)
+  assert sentence(error).startswith(expected)
+  assert dataset(class_names=range(4)).class_names == ("0", "1", "2", "3") and type(dataset(num_classes=np.int64(4)).num_classes) is int
+
+
+def test_a_deviation_that_no_channel_has_is_replaced_by_one():
+  assert dataset(std=(0.5, 1e-40, 0.25)).std == (0.5, 1.0, 0.25)  # pixels that are divided by it are not finite in float32
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,20 @@ def test_a_folder_without_the_files_names_the_flag(tmp_path: pathlib.Path, name:
     assert _message(name, folder).startswith(f"data.data_dir is {folder}; it holds no folder '")
 
 
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist"])
+@pytest.mark.parametrize(
+  ("data_dir", "expected"),
+  [
+    ("~nobody-of-this-name/x", "data.data_dir is ~nobody-of-this-name/x; there is no such user; write the whole path of the folder."),
+    ("x" * 260, f"data.data_dir is {'x' * 260}; it cannot be read (File name too long); mend that, or give another folder."),
+    ("a\0b", r"data.data_dir is 'a\x00b'; it holds no folder"),
+    ("\ud800", r"data.data_dir is '\ud800'; it holds no folder"),
+  ],
+)
+def test_a_folder_that_cannot_be(name: str, data_dir: str, expected: str):
+  assert _message(name, data_dir).startswith(expected)
+
+
 def test_a_missing_file_is_named_with_its_source(tmp_path: pathlib.Path):
   _cifar_folder(tmp_path, cifar.CIFAR10, b"labels")
   path = tmp_path / "cifar-10-batches-py" / "data_batch_3"

@@ -82,6 +82,8 @@ def test_a_vocabulary_survives_its_text(words: tuple[str, ...]):
     ("a\n\nb\n", "Line 2 of the vocabulary, '', is empty; remove it."),
     ("", "Line 1 of the vocabulary, '', is empty; remove it."),
     ("a\nb\na\n", "Line 1 of the vocabulary, 'a', is there twice; remove it."),
+    ("ab\na\\x62\n", "A vocabulary has 'ab' twice; give every word once."),
+    ("\\8\n", r"The word '\\8' of the vocabulary has a broken escape; write it as in a Python string."),
     ("a\n\\x\n", r"The word '\\x' of the vocabulary has a broken escape; write it as in a Python string."),
   ],
 )
@@ -89,6 +91,28 @@ def test_a_damaged_vocabulary_is_refused(written: str, expected: str):
   with pytest.raises(InputError) as error:
     Vocabulary.from_text(written)
   assert str(error.value) == expected
+
+
+@pytest.mark.parametrize(
+  ("words", "expected"),
+  [
+    (("a", "b", "a"), "A vocabulary has 'a' twice; give every word once."),
+    (("a", ""), "A vocabulary has '' among its words; every word is a text that is not empty."),
+    (("a", None), "A vocabulary has None among its words"),
+    ((["a"],), "A vocabulary has ['a'] among its words"),
+  ],
+)
+def test_words_that_cannot_be_told_apart_are_refused(words: tuple, expected: str):
+  with pytest.raises(InputError) as error:
+    Vocabulary(words)
+  assert str(error.value).startswith(expected)
+
+
+@pytest.mark.parametrize("name", ["none.txt", "a\0b", "\ud800", "x" * 5000])
+def test_lines_of_a_path_that_no_file_has(tmp_path, name: str):
+  with pytest.raises(InputError) as error:
+    published.read_lines(tmp_path / name, 3)
+  assert "cannot be read" in str(error.value) and str(error.value).isprintable() and len(str(error.value)) < 1100
 
 
 # Data sets from lines

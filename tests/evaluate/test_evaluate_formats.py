@@ -254,3 +254,65 @@ def test_an_npz_that_may_not_be_read_is_not_called_another_file(tmp_path: pathli
   monkeypatch.setattr(nasbench201_formats, "open", fail, raising=False)
   with pytest.raises(InputError, match=r"t.npz cannot be read \(permission denied\); mend that"):
     read_npz(_npz(tmp_path / "t.npz"), "cifar10")
+
+
+ROW = ",".join(map(str, LINES[0].values()))
+
+
+@pytest.mark.parametrize(
+  ("name", "content", "message"),
+  [
+    ("a.csv", f"arch,epochs,valid,test,seconds,valid\n{ROW},7\n", "names a column twice; name each once."),
+    ("a.csv", f"arch,epochs,valid,test,seconds\n{ROW},7\n", "line 2: it has 6 cells and the header 5; give both the same."),
+    ("a.csv", f"arch,epochs,valid,test,seconds\n{STRINGS[0]},12,50\n", "line 2: it has 3 cells and the header 5"),
+    ("a.csv", f"arch,epochs,valid,test,seconds\n{STRINGS[0]},12,5_0,50,1\n", "line 2: valid is '5_0'; it must be a number."),
+    ("a.csv", f"arch,epochs,valid,test,seconds\n{STRINGS[0]},12,50,inf,1\n", "line 2: test is 'inf'; it must be a number."),
+    ("a.jsonl", json.dumps(LINES[0])[:-1] + ', "valid": 7}', "cannot be read ('a field stands twice in "),
+    ("a.jsonl", json.dumps(LINES[0] | {"valid": True}), "line 1: valid is True; it must be a number."),
+    ("a.jsonl", json.dumps(LINES[0] | {"valid": 10**400}), "line 1: valid is 1000"),
+    ("a.jsonl", '{"arch": 1e999, "epochs": 1e999}', "field 'valid' is missing"),
+    ("a.jsonl", "[" * 100_000, "cannot be read ("),
+    ("a.jsonl", f'{{"arch": {"9" * 5000}}}', "cannot be read ("),
+  ],
+)
+def test_rows_that_would_be_misread(tmp_path: pathlib.Path, name: str, content: str, message: str):
+  (tmp_path / name).write_text(content)
+  with pytest.raises(InputError) as error:
+    read_rows(tmp_path / name)
+  assert message in str(error.value) and str(error.value).isprintable() and len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 300])
+def test_paths_that_no_file_has(name: str):
+  calls = (lambda: read_npz(name, "cifar10"), lambda: read_rows(f"{name}.csv"), lambda: write_npz(name, {"cifar10": PLANTED}))
+  for call in calls:
+    with pytest.raises(InputError) as error:
+      call()
+    assert str(error.value).isprintable()
+
+
+def test_archives_that_are_damaged_inside(tmp_path: pathlib.Path):
+  whole = _npz(tmp_path / "t.npz").read_bytes()
+  header = b"{'descr': '<f8', 'fortran_order': False, 'shape': (%d,), }"
+  damaged = (b"", whole[: len(whole) // 2], whole.replace(header % 15_625, b"(" * 30), whole.replace(b"\x93NUMPY", b"\x93NUMPX"))
+  for content in damaged:
+    (tmp_path / "t.npz").write_bytes(content)
+    with pytest.raises(InputError, match="t.npz is not an npz of plain arrays"):
+      read_npz(tmp_path / "t.npz", "cifar10")
+  for column in (np.full(15_625, "1"), np.full(15_625, 1j)):
+    with pytest.raises(InputError, match=r"t.npz \(cifar10\): c10_200_time is not a column of numbers"):
+      read_npz(_npz(tmp_path / "t.npz", c10_200_time=column), "cifar10")
+  with pytest.raises(InputError, match="there is no table to write"):
+    write_npz(tmp_path / "t.npz", {})
+
+
+def test_a_column_with_another_name_for_its_epochs_replaces_none(tmp_path: pathlib.Path):
+  table = read_npz(_npz(tmp_path / "t.npz", c10_0200_val=np.full(15_625, 50.0)), "cifar10")
+  assert (table.valid(200) == PLANTED.valid(200)).all()
+
+
+@pytest.mark.parametrize("answer", [None, [], {"valid-accuracy": None}, {"valid-accuracy": "high"}, {"valid-accuracy": float("nan")}])
+def test_answers_of_an_api_that_are_none(answer: object, monkeypatch: pytest.MonkeyPatch):
+  monkeypatch.setattr(_NatsBench, "answer", lambda self, *_: answer)
+  with pytest.raises(InputError, match=r"_NatsBench \(cifar10\), architecture 0: (the API gives no 'valid-accuracy'|valid-accuracy is )"):
+    from_api(_NatsBench("cifar10"), "cifar10")

@@ -59,6 +59,7 @@ def test_seconds_are_those_of_the_operations():
 
 
 BAD: list[dict] = [{"seed": -1}, {"noise": -1.0}, {"ruggedness": -0.1}, {"epochs": ()}, {"epochs": (12, 12)}, {"epochs": (0, 5)}]
+BAD += [{"noise": 1e308}, {"ruggedness": 1e308}, {"epochs": (1, 10**6)}, {"epochs": (1, 10**400)}, {"noise": "much"}]
 
 
 @pytest.mark.parametrize("change", BAD)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -78,6 +79,11 @@ def test_what_a_table_does_not_have_is_refused():
   for call in (lambda: Tabular(_table())(Proposal(all_genotypes()[0], 50)), lambda: Tabular(_table(), 50)):
     with pytest.raises(InputError, match="t.npz: it has no training of 50 epochs; the budget can be 12 or 200."):
       call()
+  for budget in ("12", 12.5, [12], float("nan")):
+    with pytest.raises(InputError, match=f"it has no training of {re.escape(repr(budget))} epochs; the budget can be 12 or 200."):
+      Tabular(_table())(Proposal(all_genotypes()[0], budget))
+    with pytest.raises(InputError, match=f"it has no test accuracy at {re.escape(repr(budget))} epochs; the known ones are"):
+      report_test(_table(), all_genotypes()[0], budget)
 
 
 def _with(row: int, value: float) -> dict[int, np.ndarray]:
@@ -104,6 +110,12 @@ FIRST = nasbench201.to_string(all_genotypes()[0])
     (lambda: {"valid": {e: column / 100 for e, column in _columns().items()}}, "give accuracies in percent, not as fractions"),
     (lambda: {"valid": {12: np.ones(ROWS - 1), 200: np.ones(ROWS)}}, "validation at 12 epochs has shape (15624,)"),
     (lambda: {"valid": {12: np.array(["x"] * ROWS), 200: np.ones(ROWS)}}, "validation at 12 epochs is not a column of numbers"),
+    (lambda: {"valid": {12: np.full(ROWS, "50"), 200: np.ones(ROWS)}}, "validation at 12 epochs is not a column of numbers"),
+    (lambda: {"valid": {12: np.full(ROWS, 50j), 200: np.ones(ROWS)}}, "validation at 12 epochs is not a column of numbers"),
+    (lambda: {"test": {200: np.full(ROWS, "2020", "M8[Y]")}}, "test at 200 epochs is not a column of numbers"),
+    (lambda: {"test": {200: [10**400] * ROWS}}, "test at 200 epochs is not a column of numbers"),
+    (lambda: {"test": {0: np.full(ROWS, 50)}}, "a column is of 0 epochs; give a whole number from 1 to 999999."),
+    (lambda: {"valid": {"12": np.full(ROWS, 50)}}, "a column is of '12' epochs; give a whole number"),
     (lambda: {"valid": {}}, "give both for the same ones"),
     (lambda: {"seconds": {12: np.ones(ROWS)}}, "validation is for [12, 200] epochs, seconds for [12]"),
   ],

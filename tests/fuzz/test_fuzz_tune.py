@@ -120,7 +120,8 @@ def test_objectives(objectives):
     assert set(config.objective_names) <= set(study.DIRECTIONS) and len(set(config.objective_names)) == objectives.count(",") + 1
 
 
-TUNED = "train.learning_rate = log(0.01, 0.3); data.cutout_length = int(0, 16, 4); train.schedule = choice(cosine, linear)"
+TUNED = """train.learning_rate = log(0.01, 0.3); data.cutout_length = int(0, 16, 4); train.schedule = choice(cosine, linear);
+  train.epochs = logint(1, 1000000000000); train.weight_decay = uniform(0, 1.7e308) if train.schedule in (linear)"""
 
 
 @pytest.mark.parametrize("name", list(study.SAMPLERS))
@@ -148,7 +149,8 @@ def test_every_sampler(name):
     assert asked == points()
     for point in asked:
       assert 0.01 <= point["train.learning_rate"] <= 0.3 and point["data.cutout_length"] in range(0, 17, 4)
-      assert point["train.schedule"] in ("cosine", "linear")
+      assert point["train.schedule"] in ("cosine", "linear") and 1 <= point["train.epochs"] <= 10**12
+      assert ("train.weight_decay" in point) == (point["train.schedule"] == "linear")
 
   ask()
 

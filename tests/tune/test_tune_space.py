@@ -50,7 +50,26 @@ def test_architectures_are_searched_too():
   assert CELLS.encode(CELLS.decode(decisions)) == decisions and space.to_json() != spaces.parse(TEXT, CONFIG).to_json()
 
 
+@pytest.mark.parametrize(
+  ("choice", "condition", "expected"),
+  [
+    ("train.nesterov = choice(true, false)", "train.nesterov in (TRUE)", (True,)),
+    ("train.momentum = choice(0.5, 0.25)", "train.momentum in (0.250, 5e-1)", (0.25, 0.5)),
+    ("data.batch_size = choice(8, 16)", "data.batch_size in ( 16 )", (16,)),
+    ("train.schedule = choice('cosine', linear)", 'train.schedule in ("cosine")', ("cosine",)),
+  ],
+)
+def test_a_condition_names_a_value_and_not_a_spelling(choice, condition, expected):
+  space = spaces.parse(f"{choice}; train.drop_path = uniform(0, 0.1) if {condition}", CONFIG)
+  assert space.parameters[1].condition == (condition.split()[0], expected)
+
+
 REFUSED = {
+  "train.learning_rate = uniform(-1.7e308, 1.7e308)": "a sampler cannot tell its values apart; give whole numbers up to 1000000000000",
+  f"train.epochs = int(1, {10**12 + 1})": "a sampler cannot tell its values apart",
+  f"train.epochs = logint(1, {10**400})": "a sampler cannot tell its values apart",
+  "data.cutout_length = int(0, 16)": r"data\.cutout_length may be 1 there, but data\.cutout_length is 1; it must be even",
+  "train.nesterov = choice(true); train.drop_path = uniform(0, 0.1) if train.nesterov in (false)": "may be True, so name some of those",
   "train.learning_rat = log(0.1, 1)": r"unknown field 'train\.learning_rat'\. Did you mean 'train\.learning_rate'\?",
   "train.learning_rate = log(0.1": "write PATH = uniform",
   "train.learning_rate = normal(0.1, 1)": "write PATH = uniform",

@@ -295,11 +295,38 @@ def test_a_journal_is_a_storage_too(tmp_path):
     ({"objectives": "weights,accuracy"}, "put what validation measures first"),
     ({"objectives": "accuracy,accuracy"}, "named twice"),
     ({"eta": 1}, "it must be 2 or more"),
+    ({"trials": 2.5}, "trials is 2.5; it must be a whole number"),
+    ({"sampler": None}, "sampler is None; it must be text"),
+    ({"objectives": ""}, "objectives is ''; it can be accuracy"),
   ],
 )
 def test_settings_that_are_refused(settings, message):
   with pytest.raises(InputError, match=message):
     study.Config(**settings)
+
+
+@pytest.mark.parametrize("share", [float("inf"), float("nan"), 10**400, 1.5, -1, 5e-324, 0.001, "1", True])
+def test_shares_of_accelerators_that_are_refused(share):
+  with pytest.raises(InputError, match="^accelerators is .*\\.$"):
+    executors.Config(accelerators=share)
+
+
+@pytest.mark.parametrize(("visible", "known"), [("", 0), ("-1", 0), ("0,-1,1", 1), (" 0 , 1 ", 2), ("GPU-8f2,MIG-3", 2), (",", 0)])
+def test_accelerators_that_a_person_hides_are_not_dealt_out(visible, known, monkeypatch):
+  monkeypatch.setattr(executors.glob, "glob", lambda pattern: [f"/dev/nvidia{index}" for index in range(4)])
+  monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+  assert len(executors.environments(known, 1.0)) == known
+  with pytest.raises(InputError, match=f"this machine has {known};"):
+    executors.environments(known + 1, 1.0)
+  monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+  assert [one["CUDA_VISIBLE_DEVICES"] for one in executors.environments(4, 1.0)] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.parametrize("url", ["sqlite:///a\0b", "sqlite:////\ud800", "journal:///a\0b", "journal:////proc/self", "sqlite:////proc/x"])
+def test_addresses_of_files_that_cannot_be(url):
+  with pytest.raises(InputError) as error:
+    storage.open_storage(url, 0.0)
+  assert str(error.value).startswith(f"--storage={url.split(':')[0]}:///") and str(error.value).isprintable()
 
 
 def test_accelerators_are_dealt_out(monkeypatch):
@@ -312,7 +339,13 @@ def test_accelerators_are_dealt_out(monkeypatch):
 
 
 @pytest.mark.parametrize(
-  ("address", "message"), [("here", "write it as HOST:PORT"), ("127.0.0.1:1", r"nothing answers there \(.*\); start Ray there with")]
+  ("address", "message"),
+  [
+    ("here", "write it as HOST:PORT"),
+    ("127.0.0.1:70000", "write it as HOST:PORT"),
+    ("a..b:1", "nothing answers there"),
+    ("127.0.0.1:1", r"nothing answers there \(.*\); start Ray there with"),
+  ],
 )
 def test_a_cluster_that_does_not_answer(address, message):
   pytest.importorskip("ray")
