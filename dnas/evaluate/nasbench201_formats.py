@@ -229,7 +229,7 @@ def _rows(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield where, row
   except FileNotFoundError:
     raise InputError(f"{path} does not exist; give the file of the rows.") from None
-  except (OSError, UnicodeDecodeError, json.JSONDecodeError, csv.Error) as e:
+  except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError, csv.Error) as e:
     raise InputError(f"{path} cannot be read ({shown(str(e))}); mend it there.") from None
 
 

@@ -37,7 +37,7 @@ def main() -> int:
   kinds = given.kinds.split(",")
   wanted = {kind: round(given.kills * SHARES[kind] / sum(SHARES[one] for one in kinds)) for kind in kinds}
   for kind, kills in wanted.items():
-    length, unbroken = _unbroken(kind, given.folder, ledger)
+    length, unbroken = unbroken_run(kind, given.folder, ledger)
     for number in range(-(-kills // PER_RUN)):
       if f"{kind} {number}" not in ledger.done:
         rng = random.Random(f"{given.seed} {kind} {number}")
@@ -55,10 +55,11 @@ def _prepared(kind: str, workdir: pathlib.Path, folder: pathlib.Path) -> pathlib
   return workdir
 
 
-def _unbroken(kind: str, folder: pathlib.Path, ledger: runs.Ledger) -> tuple[float, str]:
+def unbroken_run(kind: str, folder: pathlib.Path, ledger: runs.Ledger) -> tuple[float, str]:
+  """Returns how long an unbroken run takes, in seconds, and what it ends in."""
   part, workdir = f"unbroken {kind}", folder / f"unbroken_{kind}" / "run"
   if before := runs.KINDS[kind].before:
-    _unbroken(before, folder, ledger)
+    unbroken_run(before, folder, ledger)
   if part not in ledger.done:
     for _ in range(2):  # the second time from compiled programs
       process = runs.Process(kind, _prepared(kind, workdir, folder), folder / "cache")
@@ -101,7 +102,7 @@ def _kill_all_along(
 def _wait_for(moment: str, process: runs.Process, workdir: pathlib.Path, length: float, rng: random.Random) -> None:
   end = process.began + 4 * length + 5
   if moment in ("any", "start"):
-    _sleep(process, rng.uniform(0, length if moment == "any" else 0.4))
+    sleep(process, rng.uniform(0, length if moment == "any" else 0.4))
     return
 
   def seen() -> bool:
@@ -112,10 +113,11 @@ def _wait_for(moment: str, process: runs.Process, workdir: pathlib.Path, length:
 
   while process.poll() is None and not seen() and time.monotonic() < end:
     time.sleep(0.0005)
-  _sleep(process, rng.uniform(0, 0.02 if moment == "saving" else 0.3))
+  sleep(process, rng.uniform(0, 0.02 if moment == "saving" else 0.3))
 
 
-def _sleep(process: runs.Process, seconds: float) -> None:
+def sleep(process: runs.Process, seconds: float) -> None:
+  """Waits for so many seconds, or until a run has ended."""
   end = time.monotonic() + seconds
   while process.poll() is None and time.monotonic() < end:
     time.sleep(0.001)

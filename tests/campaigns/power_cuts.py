@@ -3,9 +3,8 @@
   python tests/campaigns/power_cuts.py --folder=/tmp/cuts --cuts=50 --seed=1
 
 As root: every run writes to an ext4 file system in an image, whose file is copied at moments of a stopped run, without a sync. A copy holds
-what had reached the device. It is mounted, its journal is replayed, and the same command goes on there. Each copy serves twice: as it is,
-and, of a run that saves seldom, after all that was not synced for long. The same command goes on where it was broken off. Exit status 1 if
-any run ended in other bits, found a damaged checkpoint, or printed a traceback.
+what had reached the device. It is mounted, its journal is replayed, and the command of the run goes on there. The same command of the campaign
+goes on where it was broken off. Exit status 1 if any run ended in other bits, found a damaged checkpoint, or printed a traceback.
 """
 
 import argparse
@@ -44,7 +43,7 @@ def main() -> int:
   kinds = given.kinds.split(",")
   for kind in kinds:
     cuts = round(given.cuts * SHARES[kind] / sum(SHARES[one] for one in kinds))
-    length, unbroken = kills._unbroken(kind, given.folder, ledger)
+    length, unbroken = kills.unbroken_run(kind, given.folder, ledger)
     for number in range(-(-cuts // PER_RUN)):
       names = [f"{kind} {cut}" for cut in range(PER_RUN * number, min(cuts, PER_RUN * (number + 1)))]
       if missing := [name for name in names if name not in ledger.done]:
@@ -84,7 +83,7 @@ def _cut(
     process = runs.Process(kind, where / "run", folder / "cache")
     moments = sorted(rng.uniform(0.3 * length, 0.95 * length) for _ in names)
     for name, moment in zip(names, moments, strict=True):
-      kills._sleep(process, moment - (time.monotonic() - process.began))
+      kills.sleep(process, moment - (time.monotonic() - process.began))
       if rng.random() < 0.5:
         begin = time.monotonic()
         while process.poll() is None and not list(where.glob("run/**/checkpoints/*.*")) and time.monotonic() < begin + 2:

@@ -147,11 +147,6 @@ def _fork(call: Callable[[], int], log: pathlib.Path) -> int:
     os._exit(status)
 
 
-def saved(workdir: pathlib.Path) -> list[str]:
-  """Returns the names of the newest things below a run's folder by which one sees that it moves on."""
-  return [str(path) for pattern in ("**/checkpoints/*", "**/journal.jsonl", "**/*.png") for path in workdir.glob(pattern)]
-
-
 def outcome(workdir: pathlib.Path) -> str:
   """Returns a digest of what a run ended in, but for times and its place, by another process, since this one must not touch JAX."""
   reading, writing = os.pipe()
