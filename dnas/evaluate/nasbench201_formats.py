@@ -26,7 +26,7 @@ import numpy as np
 
 from dnas.cells import nasbench201
 from dnas.core import durable
-from dnas.core.errors import InputError, counted, first_line, shown, unknown_name
+from dnas.core.errors import InputError, counted, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.evaluate.tabular import MOST_EPOCHS, Table, all_genotypes, numbers_of
 
@@ -253,7 +253,7 @@ def _rows(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
   except InputError:
     raise
   except (OSError, ValueError, RecursionError, csv.Error) as e:  # no UTF-8, no JSON, or a path that no file can have
-    raise InputError(f"{path} cannot be read ({shown(first_line(e))}); mend it there.") from None
+    raise InputError(f"{path} cannot be read ({shown(str(e))}); mend it there.") from None
 
 
 def _table_rows(path: pathlib.Path, file: TextIO) -> Iterator[dict[str, str]]:

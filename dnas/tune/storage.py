@@ -68,8 +68,9 @@ def shown_url(url: str) -> str:
 def _split(url: str) -> sqlalchemy.URL | None:
   """Returns the parts of a URL, or None where it has no such parts, as with a '/' in a password."""
   try:
+    url.encode()
     parsed = sqlalchemy.engine.make_url(url)
-  except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number
+  except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number, a character that is none
     return None
   return parsed if _is_local(parsed) or "@" not in (parsed.database or "") else None
 

@@ -56,6 +56,7 @@ def _prepared(kind: str, workdir: pathlib.Path, folder: pathlib.Path) -> pathlib
 
 
 def unbroken_run(kind: str, folder: pathlib.Path, ledger: runs.Ledger) -> tuple[float, str]:
+  """Returns how long an unbroken run takes, in seconds, and what it ends in."""
   part, workdir = f"unbroken {kind}", folder / f"unbroken_{kind}" / "run"
   if before := runs.KINDS[kind].before:
     unbroken_run(before, folder, ledger)
@@ -116,6 +117,7 @@ def _wait_for(moment: str, process: runs.Process, workdir: pathlib.Path, length:
 
 
 def sleep(process: runs.Process, seconds: float) -> None:
+  """Waits for so many seconds, or until a run has ended."""
   end = time.monotonic() + seconds
   while process.poll() is None and time.monotonic() < end:
     time.sleep(0.001)

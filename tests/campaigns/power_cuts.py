@@ -2,10 +2,9 @@
 
   python tests/campaigns/power_cuts.py --folder=/tmp/cuts --cuts=50 --seed=1
 
-As root: every run writes to an ext4 file system in an image, whose file is copied at moments of a stopped run, without a sync. A copy holds
-what had reached the device. It is mounted, its journal is replayed, and the same command goes on there. Each copy serves twice: as it is,
-and, of a run that saves seldom, after all that was not synced for long. The same command goes on where it was broken off. Exit status 1 if
-any run ended in other bits, found a damaged checkpoint, or printed a traceback.
+As root: every run writes to an ext4 file system in an image, whose file is copied at moments of a stopped run, without a sync. A copy
+holds what had reached the device. It is mounted, its journal is replayed, and the command of the run goes on there. The campaign too goes
+on where it was broken off. Exit status 1 if any run ended in other bits, found a damaged checkpoint, or printed a traceback.
 """
 
 import argparse

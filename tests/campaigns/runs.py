@@ -4,6 +4,7 @@ A run is a fork of a process that has imported everything and has not touched JA
 killed like any other process.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -128,6 +129,8 @@ class Process:
 def _fork(call: Callable[[], int], log: pathlib.Path) -> int:
   pid = os.fork()
   if pid:
+    with contextlib.suppress(OSError):  # the child does so too; whoever is first
+      os.setpgid(pid, pid)
     return pid
   status = 1
   try:
@@ -145,11 +148,6 @@ def _fork(call: Callable[[], int], log: pathlib.Path) -> int:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)
-
-
-def saved(workdir: pathlib.Path) -> list[str]:
-  """Returns the names of the newest things below a run's folder by which one sees that it moves on."""
-  return [str(path) for pattern in ("**/checkpoints/*", "**/journal.jsonl", "**/*.png") for path in workdir.glob(pattern)]
 
 
 def outcome(workdir: pathlib.Path) -> str:

@@ -1,13 +1,16 @@
 """A search and the retraining of what it found, through the launchers, in the smallest size that works."""
 
+import datetime
 import json
 import math
 import re
 import shutil
+import struct
 
 import jax
 import numpy as np
 import pytest
+from tensorboardX.proto.event_pb2 import Event
 from tiny_runs import SEARCH, STEPS, TRAIN, contents, history, launch, lines
 
 from dnas.cells import functional
@@ -87,6 +90,25 @@ def test_the_same_command_again_changes_nothing(searched, capsys):
   out = capsys.readouterr().out
   assert "compiling" not in out and "first step" not in out
   assert f"resumed after step {2 * STEPS} of {2 * STEPS}" in out and "found: Genotype(normal=[" in out and f"--genotype={searched}" in out
+
+
+def test_the_curves_have_the_time_axis_of_the_run_also_where_they_are_written_again(searched, tmp_path):
+  folder = shutil.copytree(searched, tmp_path / "run")
+  (folder / "result.json").unlink()  # it was killed just before the end
+  assert launch("search", *SEARCH, f"--workdir={folder}") == 0
+  created = datetime.datetime.fromisoformat(json.loads((folder / "config.json").read_text())["created"]).timestamp()
+  wanted = [created + line["seconds"] for line in lines(folder / "metrics.jsonl")]
+  files = list((folder / "tensorboard").iterdir())
+  assert len(files) == 2
+  for file in files:
+    assert sorted({event.wall_time for event in _events(file.read_bytes()) if event.summary.value}) == pytest.approx(wanted, abs=1e-6)
+
+
+def _events(data):
+  while data:
+    (size,) = struct.unpack("<Q", data[:8])
+    yield Event.FromString(data[12 : 12 + size])
+    data = data[16 + size :]
 
 
 def test_another_configuration_in_the_same_folder_is_refused(searched, capsys):

@@ -38,6 +38,14 @@ def test_values_are_on_disk_when_write_returns(tmp_path):
   writer.close()
 
 
+def test_a_point_has_the_time_that_it_is_given(tmp_path):
+  writer = TensorBoardWriter(tmp_path)
+  writer.write(7, {"loss": 0.5}, 1234.5)
+  writer.close()
+  (file,) = tmp_path.iterdir()
+  assert [event.wall_time for event in events(file) if event.summary.value] == [1234.5]
+
+
 @pytest.mark.parametrize("purge_step, first", [(8, 2), (0, 1)])
 def test_a_run_that_goes_on_shows_no_point_twice(tmp_path, purge_step, first):
   for begin, end, purge in [(1, 4, None), (first, 5, purge_step)]:
