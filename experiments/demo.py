@@ -66,6 +66,7 @@ def retrain(preset: str, name: str, genotype: str, root: pathlib.Path, options: 
   folder = root / name.replace(" ", "_")
   own = [f"--genotype={genotype}", f"--workdir={folder}", f"--compilation_cache={options.compilation_cache}"]
   own += [f"--compilation_cache_gb={options.compilation_cache_gb}"]
+  own += ["--force"] if options.force else []
   own += [f"--imports={','.join(_units.to_import())}"] if _units.to_import() else []
   command = [sys.executable, "-m", "experiments.train", f"--preset={preset}", *own]
   done = subprocess.run(command, capture_output=True, text=True)

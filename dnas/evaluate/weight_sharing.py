@@ -58,6 +58,7 @@ class Config:
     check_types(self)
     check_at_most(10**5, epochs=self.epochs)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate, statistics_batches=self.statistics_batches)
+    check_at_most(10**6, statistics_batches=self.statistics_batches)
     check_not_negative(final_learning_rate=self.final_learning_rate, weight_decay=self.weight_decay, gradient_clip=self.gradient_clip)
     check_fraction(momentum=self.momentum)
 

@@ -10,7 +10,7 @@ The wrapped strategy is told the results of the bottom rung, and those alone: sc
 
 import dataclasses
 
-from dnas.core.config import check, check_positive, named
+from dnas.core.config import check, check_at_most, check_positive, named
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search import base, rungs
@@ -38,6 +38,7 @@ class Config:
 
   def __post_init__(self):
     check_positive(min_budget=self.min_budget)
+    check_at_most(10**6, max_budget=self.max_budget)
     check(self.eta >= 2, "eta", self.eta, "it must be a whole number of at least 2")
     check(self.max_budget >= self.min_budget, "max_budget", self.max_budget, f"it must be at least min_budget, {self.min_budget}")
     ascending = all(low < high for low, high in zip((0, *self.budgets), self.budgets, strict=False))

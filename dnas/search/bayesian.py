@@ -20,7 +20,7 @@ from typing import Any
 
 import optuna
 
-from dnas.core.config import check_positive
+from dnas.core.config import check_at_most, check_positive
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
@@ -47,6 +47,7 @@ class TpeConfig:
 
   def __post_init__(self):
     check_positive(startup=self.startup, candidates=self.candidates)
+    check_at_most(10**6, candidates=self.candidates)
 
   def on(self, space: CellSpace) -> "Bayesian":
     """See `base.Settings`."""

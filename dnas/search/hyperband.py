@@ -9,7 +9,7 @@ results of the first rung of every bracket; their budgets differ from bracket to
 
 import dataclasses
 
-from dnas.core.config import check, check_positive, named
+from dnas.core.config import check, check_at_most, check_positive, named
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search import base, rungs
@@ -35,6 +35,7 @@ class Config:
 
   def __post_init__(self):
     check_positive(min_budget=self.min_budget)
+    check_at_most(10**6, max_budget=self.max_budget)
     check(self.eta >= 2, "eta", self.eta, "it must be a whole number of at least 2")
     check(self.max_budget >= self.min_budget, "max_budget", self.max_budget, f"it must be at least min_budget, {self.min_budget}")
 

@@ -15,7 +15,7 @@ import math
 
 import numpy as np
 
-from dnas.core.config import check, check_fraction, check_positive
+from dnas.core.config import check, check_at_most, check_fraction, check_positive
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search import nao_network
@@ -59,6 +59,8 @@ class Config:
   def __post_init__(self):
     positive = ("population", "seeds", "children", "step", "max_steps", "hidden", "learning_rate", "training_steps", "batch")
     check_positive(**{name: getattr(self, name) for name in positive})
+    check_at_most(10**4, hidden=self.hidden)
+    check_at_most(10**6, population=self.population, seeds=self.seeds, children=self.children, batch=self.batch)
     check(self.population >= 2, "population", self.population, "it must be at least 2, so that one can be better than another")
     check_fraction(trade_off=self.trade_off)
 

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dnas.core.config import check_fraction, check_not_negative, check_positive
+from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search.base import STRATEGIES, generator
@@ -49,6 +49,7 @@ class Config:
 
   def __post_init__(self):
     check_positive(hidden=self.hidden, learning_rate=self.learning_rate, init_scale=self.init_scale)
+    check_at_most(10**4, hidden=self.hidden)
     check_not_negative(entropy_weight=self.entropy_weight)
     check_fraction(baseline_decay=self.baseline_decay)
 

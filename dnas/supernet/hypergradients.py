@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import optax
 
 from dnas.core import tree
-from dnas.core.config import check_not_negative, check_positive
+from dnas.core.config import check_at_most, check_not_negative, check_positive
 from dnas.core.registry import Registry
 
 Tree = Any
@@ -165,6 +165,7 @@ class Unrolled:
 
   def __post_init__(self):
     check_positive(steps=self.steps)
+    check_at_most(1000, steps=self.steps)
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
     """See `Hypergradient`."""
@@ -198,6 +199,7 @@ class ImplicitConjugateGradient:
 
   def __post_init__(self):
     check_positive(iterations=self.iterations)
+    check_at_most(1000, iterations=self.iterations)
     check_not_negative(damping=self.damping)
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
@@ -226,6 +228,7 @@ class ImplicitNeumann:
 
   def __post_init__(self):
     check_positive(terms=self.terms, scale=self.scale)
+    check_at_most(1000, terms=self.terms)
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
     """See `Hypergradient`."""

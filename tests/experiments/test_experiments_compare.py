@@ -165,12 +165,13 @@ def test_bad_input(tmp_path, capsys):
     (("--dataset=cifar100",), "--dataset is cifar100; the planted table stands for cifar10 alone"),
     (("--table=nowhere.npz",), "nowhere.npz does not exist; give the npz of NAS-Bench-201."),
     (("--epochs=13",), "it has no training of 13 epochs; the budget can be 12 or 200."),
-    (("--seconds=10", "--pool.workers=1"), "the budget is 10.0 seconds, and the first evaluation costs"),
+    (("--seconds=10", "--pool.workers=1"), "--seconds is 10.0; an evaluation of 12 epochs costs up to "),
     (("--reinforce.learning_rate=1", "--methods=random_search"), "--reinforce.learning_rate is 1.0; it does nothing with"),
     (("--methods=asha", "--asha.budgets=12,x"), "--asha.budgets"),
   ]
   for flags, sentence in cases:
     assert sentence in refusal(capsys, compare, "compare", where, *flags), flags
+  assert not (tmp_path / "w").exists()
   assert refusal(capsys, compare, "compare").startswith("--workdir is empty")
   assert "holds no comparison" in refusal(capsys, report, "report", f"--workdir={tmp_path}")
 

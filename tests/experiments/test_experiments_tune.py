@@ -177,6 +177,25 @@ REFUSED = {
 }
 
 
+NOTHING_WRITTEN = {
+  ("--storage=journal:///",): "names no file",
+  ("--storage=postgresql+psycopg://me:secret@host/x",): "holds a password",
+  ("--storage=postgresql+psycopg://host:65536/x",): "its port must be 1 to 65535",
+  ("--pool.executor=ray", "--pool.ray_address=127.0.0.1:65536"): "its port must be 1 to 65535",
+  ("--pool.executor=ray", "--pool.ray_address=127.0.0.1:1"): "nothing answers there",
+  ("--search_space=data.batch_size = int(100000, 200000)",): "no trial can use the search space: training.data.batch_size is ",
+  ("--search_space=training",): "write",
+}
+
+
+@pytest.mark.parametrize("given", NOTHING_WRITTEN, ids=lambda given: given[-1][:40])
+def test_what_is_refused_writes_nothing(given, tmp_path, capsys):
+  assert launch(tmp_path / "new", *given) == 2
+  err = capsys.readouterr().err
+  assert err.startswith("error: ") and err.count("\n") == 1 and NOTHING_WRITTEN[given] in err and "secret" not in err, err
+  assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("given", REFUSED, ids=lambda given: given[0][:30])
 def test_bad_input_is_refused_in_one_sentence(given, tmp_path, capsys):
   assert launch(tmp_path / "new", *given) == 2

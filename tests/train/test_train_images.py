@@ -47,6 +47,13 @@ def test_evaluation_does_not_depend_on_its_batch_size(dataset):
   assert results[0]["accuracy"] == results[1]["accuracy"] and results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-5)
 
 
+def test_an_evaluation_batch_is_no_larger_than_the_split(dataset):
+  split = batches.to_device(dataset.train)
+  weights = np.random.default_rng(1).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32)
+  whole, huge = (images.make_evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (512, 10**9))
+  assert huge == whole
+
+
 def test_accuracy_by_class_is_that_of_every_class_alone_and_balanced_is_their_mean(dataset):
   weights = np.random.default_rng(2).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32) / 30
   evaluate = images.make_evaluate(linear, dataset, base.Config(eval_batch_size=32))

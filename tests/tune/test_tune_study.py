@@ -458,7 +458,7 @@ def test_a_file_of_something_else_is_no_data_base(tmp_path):
 
 def test_a_study_belongs_to_one_run(tmp_path):
   address = address_of(tmp_path)
-  mine, other = study.Owner("mine", tmp_path / "a" / "trials"), study.Owner("other", tmp_path / "b" / "trials")
+  mine, other = (study.Owner(name, tmp_path / name[0] / "trials") for name in ("alone", "beside"))
   study.open_study(address, WHOLE, SPACE, mine)
   said = f"the study 'tune' belongs to another run, with trials in {tmp_path}/a/trials; go on there, or give another --study_name."
   for tried in (study.check_study, study.open_study):
@@ -466,7 +466,7 @@ def test_a_study_belongs_to_one_run(tmp_path):
     with pytest.raises(InputError, match=f"^{said}$"):
       tried(address, WHOLE, SPACE, other)
   second = driver(tmp_path, address, WHOLE, InProcess(), owner=mine)
-  second.study.set_user_attr("run", {"id": "other", "trials": str(tmp_path / "b")})  # both made it at once, and the other was last
+  second.study.set_user_attr("run", {"id": "beside", "trials": str(tmp_path / "b")})  # both made it at once, and the other was last
   with pytest.raises(InputError, match="belongs to another run, with trials in .*/b"):
     second.run()
 
