@@ -25,7 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dnas.cells.nasbench201 import SPACE
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
-from dnas.core.config import check_fraction, check_name, check_positive, named
+from dnas.core.config import check_fraction, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.records import Evaluation, Proposal
 from dnas.search import study
@@ -74,6 +74,7 @@ class CompareConfig:
   pool: executors.Config = dataclasses.field(default_factory=lambda: executors.Config(workers=0))
 
   def __post_init__(self):
+    check_types(self)
     for name in self.method_names:
       check_name("methods", name, [*STRATEGIES, *METHODS])
     if len(set(self.method_names)) < len(self.method_names):
@@ -153,9 +154,11 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
 def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
   """Runs a strategy against the evaluator, or goes on with its journal, and returns that."""
   strategy, path = config.strategy(method).on(judge.space), folder / "journal.jsonl"
-  journal = study.from_lines(path.read_text(encoding="utf-8"), judge.space, str(path)) if path.exists() else []
+  # What is no UTF-8 in a line that was being written when the search was killed is left out with it, and elsewhere is no entry.
+  text = path.read_text(encoding="utf-8", errors="backslashreplace") if path.exists() else ""
+  journal = study.from_lines(text, judge.space, str(path))
   whole = "".join(study.to_line(entry) for entry in journal)
-  if path.exists() and path.read_text(encoding="utf-8") != whole:  # a line was being written when the search was killed
+  if text != whole:
     temporary = path.with_suffix(".tmp")
     temporary.write_text(whole, encoding="utf-8")
     temporary.replace(path)

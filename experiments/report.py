@@ -10,7 +10,7 @@ import dataclasses
 import pathlib
 import sys
 
-from dnas.core.config import check_positive
+from dnas.core.config import check_positive, check_types
 from dnas.core.errors import counted
 from dnas.report import comparison as comparisons
 from experiments import _flags
@@ -27,6 +27,7 @@ class ReportConfig:
   best_of: int = 4
 
   def __post_init__(self):
+    check_types(self)
     check_positive(best_of=self.best_of)
 
 

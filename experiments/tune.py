@@ -28,7 +28,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
-from dnas.core.config import check, check_not_negative, check_positive
+from dnas.core.config import check, check_not_negative, check_positive, check_types
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.report import palette
 from dnas.report.tables import Table
@@ -71,6 +71,7 @@ class TuneConfig:
   pool: executors.Config = dataclasses.field(default_factory=executors.Config)
 
   def __post_init__(self):
+    check_types(self)
     check_not_negative(seeds=self.seeds, patience=self.patience)
     check_positive(train_portion=self.train_portion)
     check(self.train_portion < 1, "train_portion", self.train_portion, "a trial is judged by the rest, so it must be below 1")

@@ -7,10 +7,14 @@ launcher's configuration is a frozen dataclass of such components; `darts.learni
 import dataclasses
 import difflib
 import functools
+import keyword
+import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
+
+import numpy as np
 
 from dnas.core.errors import FieldError, InputError, unknown_name
 from dnas.core.registry import Registry
@@ -90,6 +94,8 @@ def mounted(config_type: type[C]) -> type[C]:
         continue
       if name not in known:
         _check_unit(unit, where)
+        if not name.isidentifier() or keyword.iskeyword(name) or hasattr(config_type, name):
+          raise InputError(f"{where} has a name that its flags cannot begin with; use another, of letters, digits and '_'.")
         missing.append((name, unit))
       elif known[name].default_factory is not unit:
         raise InputError(f"{where} has the name of another component of the configuration; register it under another name.")
@@ -203,22 +209,65 @@ def check(condition: bool, field: str, value: Any, mend: str) -> None:
     raise FieldError(field, value, mend)
 
 
+def check_types(component: Any) -> None:
+  """Raises FieldError for the first field of a component whose value is none of its type, or a number that is not finite.
+
+  Call it before other checks, which compare values.
+  """
+  hints = typing.get_type_hints(type(component))
+  for field in dataclasses.fields(component):
+    if hints[field.name] in _MEMBERS:
+      value, (fits, mend) = getattr(component, field.name), _MEMBERS[hints[field.name]]
+      check(fits(value), field.name, value, f"it must be {mend}")
+
+
+def _is_whole(value: Any) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
+
+
+def _is_finite(value: Any) -> bool:
+  return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+
+
+_MEMBERS: Mapping[Any, tuple[Callable[[Any], bool], str]] = {
+  bool: (lambda value: isinstance(value, bool), "true or false"),
+  int: (_is_whole, "a whole number of 64 bits"),
+  float: (_is_finite, "a finite number"),
+  str: (lambda value: isinstance(value, str), "text"),
+  tuple[int, ...]: (lambda value: isinstance(value, tuple) and all(map(_is_whole, value)), "a tuple of whole numbers of 64 bits"),
+  tuple[str, ...]: (lambda value: isinstance(value, tuple) and all(isinstance(each, str) for each in value), "a tuple of texts"),
+}
+"""Type of a field to (whether a value is one, what it must be); the types are those of FLAG_TYPES."""
+
+
 def check_positive(**values: float) -> None:
-  """Raises FieldError for the first value that is not above zero."""
+  """Raises FieldError for the first value that is not above zero, or that float32 does not hold."""
   for field, value in values.items():
     check(value > 0, field, value, "it must be above zero")
+  check_at_most(_LARGEST, **values)
 
 
 def check_not_negative(**values: float) -> None:
-  """Raises FieldError for the first value that is below zero."""
+  """Raises FieldError for the first value that is below zero, or that float32 does not hold."""
   for field, value in values.items():
     check(value >= 0, field, value, "it must be zero or more")
+  check_at_most(_LARGEST, **values)
+
+
+def check_at_most(largest: float, **values: float) -> None:
+  """Raises FieldError for the first value that is larger than the largest."""
+  for field, value in values.items():
+    check(value <= largest, field, value, f"it must be at most {largest:g}")
 
 
 def check_fraction(**values: float) -> None:
-  """Raises FieldError for the first value outside [0, 1)."""
+  """Raises FieldError for the first value outside [0, 1), and for one that is 1 in float32."""
   for field, value in values.items():
     check(0 <= value < 1, field, value, "it must be at least 0 and below 1")
+    check(np.float32(value) < 1, field, value, "in float32 that is 1, and it must be below 1; lower it")
+
+
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def check_name(field: str, name: str, known: Iterable[str], others: str = "") -> None:

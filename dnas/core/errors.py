@@ -9,8 +9,11 @@ class InputError(ValueError):
   """Bad input from a person: a flag, a file or a field.
 
   The message is one sentence that names the flag, file or field, the value it had, and the mend. Launchers print it without a
-  traceback and leave with exit status 2.
+  traceback and leave with exit status 2. Characters that do not print are escaped in it, since paths and names of files may have any.
   """
+
+  def __str__(self) -> str:
+    return _printable(super().__str__())
 
 
 class FieldError(InputError):
@@ -27,8 +30,9 @@ class FieldError(InputError):
     self.field, self.value, self.mend = field, value, mend
 
   def __str__(self) -> str:
-    value = str(self.value)
-    return f"{self.field} is {value if value.isprintable() else repr(value)}; {self.mend}."
+    value = self.value if isinstance(self.value, str) else shown(self.value)
+    plain = value and value.isprintable() and len(value) <= _LONGEST
+    return _printable(f"{self.field} is {value if plain else shown(value)}; {self.mend}.")
 
   def within(self, component: str) -> "FieldError":
     """Returns the same error with the path of the component before the field."""
@@ -51,8 +55,18 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
 
 def shown(value: object) -> str:
   """Returns a value that a person gave as one short printable line, for a message."""
-  text = _SHORT.repr(value)
+  try:
+    text = " ".join(_SHORT.repr(value).split())
+  except ValueError:  # a whole number of thousands of digits, which Python does not write
+    text = f"a value of type {type(value).__name__} that is too long to write"
+  text = _printable(text)
   return text if len(text) <= 100 else f"{text[:100]}..."
+
+
+def _printable(text: str) -> str:
+  """Returns a text with escapes for what does not print, and without its middle if it is very long."""
+  text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
+  return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 2 :]}"
 
 
 def counted(number: int, noun: str, plural: str = "") -> str:
@@ -65,5 +79,7 @@ def first_line(error: BaseException) -> str:
   return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
+_LONGEST = 300  # characters of a value that a message shows as it is
+_LONGEST_MESSAGE = 1000
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80

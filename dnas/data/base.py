@@ -60,6 +60,7 @@ class Config:
   cutout_length: int = 0
 
   def __post_init__(self):
+    config.check_types(self)
     config.check(0 < self.train_portion <= 1, "train_portion", self.train_portion, "it must be above 0 and at most 1")
     if self.split:
       config.check_name("split", self.split, SPLITS)

@@ -54,6 +54,7 @@ class Config:
   buckets: int = 1
 
   def __post_init__(self):
+    config.check_types(self)
     config.check_name("level", self.level, LEVELS)
     config.check(self.tokens == 0 or self.tokens >= 2, "tokens", self.tokens, "it must be at least 2, or 0 for the whole text")
     config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size, buckets=self.buckets)

@@ -12,7 +12,7 @@ import numpy as np
 
 from dnas.cells import nasbench201
 from dnas.core import keys
-from dnas.core.config import check, check_not_negative
+from dnas.core.config import check, check_not_negative, check_types
 from dnas.evaluate.tabular import Table, all_genotypes
 
 _WORST, _BEST = 10.0, 94.0
@@ -38,6 +38,7 @@ class Config:
   ruggedness: float = 0.3
 
   def __post_init__(self):
+    check_types(self)
     check_not_negative(seed=self.seed, noise=self.noise, ruggedness=self.ruggedness)
     ascending = bool(self.epochs) and self.epochs[0] > 0 and all(a < b for a, b in zip(self.epochs, self.epochs[1:], strict=False))
     check(ascending, "epochs", self.epochs, "give numbers above zero, each larger than the one before")

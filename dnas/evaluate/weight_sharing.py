@@ -17,7 +17,7 @@ import numpy as np
 from dnas.cells import functional
 from dnas.compiler.functions import Loss, assembled, compiled
 from dnas.core import keys
-from dnas.core.config import check_fraction, check_not_negative, check_positive
+from dnas.core.config import check_fraction, check_not_negative, check_positive, check_types
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.data import base, batches
@@ -55,6 +55,7 @@ class Config:
   statistics_batches: int = 10
 
   def __post_init__(self):
+    check_types(self)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate, statistics_batches=self.statistics_batches)
     check_not_negative(final_learning_rate=self.final_learning_rate, weight_decay=self.weight_decay, gradient_clip=self.gradient_clip)
     check_fraction(momentum=self.momentum)

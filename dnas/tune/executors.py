@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from typing import Any, NamedTuple, Protocol, Self
 
-from dnas.core.config import check, check_name, check_not_negative
+from dnas.core.config import check, check_name, check_not_negative, check_types
 from dnas.core.errors import FieldError, InputError
 
 _GRACE = 60.0  # seconds that a worker has to save and leave when it is asked to
@@ -118,6 +118,7 @@ class Config:
   ray_address: str = ""
 
   def __post_init__(self):
+    check_types(self)
     check_name("executor", self.executor, ("local", "ray"))
     check_not_negative(workers=self.workers, accelerators=self.accelerators)
     whole = self.accelerators <= 1 or self.accelerators == int(self.accelerators)

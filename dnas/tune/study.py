@@ -20,7 +20,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from dnas import __version__
-from dnas.core.config import check, check_name, check_not_negative, check_positive, named
+from dnas.core.config import check, check_name, check_not_negative, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError
 from dnas.tune.space import SearchSpace
 from dnas.tune.storage import open_storage, shown_url, wait_for_storage
@@ -65,6 +65,7 @@ class Config:
   seed: int = 0
 
   def __post_init__(self):
+    check_types(self)
     check_positive(trials=self.trials, startup=self.startup, population=self.population, min_epochs=self.min_epochs)
     check(self.eta >= 2, "eta", self.eta, "it must be 2 or more")
     check_not_negative(seed=self.seed)
