@@ -68,6 +68,7 @@ class Options:
   profile_steps: tuple[int, ...] = ()
 
   def __post_init__(self):
+    config_lib.check_types(self)
     config_lib.check_not_negative(save_every_steps=self.save_every_steps, devices=self.devices)
     config_lib.check_positive(keep_checkpoints=self.keep_checkpoints, compilation_cache_gb=self.compilation_cache_gb)
     config_lib.check_positive(num_processes=self.num_processes)
@@ -171,7 +172,7 @@ class Launcher(Generic[C]):
     return config_lib.replace(base, {"space": space}) if space and self._by_space else base
 
   def _unknown_flag(self, name: str, base: C, known: Sequence[str]) -> str:
-    for config in self._configs():
+    for config in self._configs() if self._by_space else ():
       if name in (path for path, _, _ in config_lib.fields(config)):
         return f"--{name} is not a flag with --space={base.space}; it is one with --space={config.space} or a preset of that kind."
     return _unknown_flag(name, known)

@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Iterator, Sequence
 
-from dnas.core.errors import InputError, shown
+from dnas.core.errors import InputError, first_line, shown
 from dnas.core.paths import expanded
 from dnas.core.registry import foreign_modules
 
@@ -26,7 +26,10 @@ def load(entries: Sequence[str]) -> None:
     InputError: for one that does not exist, fails, or runs a launcher.
   """
   for entry in entries:
-    path = _path_of(entry)
+    try:
+      path = _path_of(entry)
+    except (OSError, RuntimeError, ValueError) as e:  # links in a circle, no such user, a zero byte
+      raise InputError(f"--imports={entry} names no file ({first_line(e)}); mend it.") from None
     if path is not None and path in map(_file_of, list(sys.modules)):
       continue
     with _explained(entry, path):

@@ -27,7 +27,7 @@ from dnas.cells.nasbench201 import SPACE
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
-from dnas.core.config import check_at_most, check_fraction, check_name, check_positive, named
+from dnas.core.config import check_at_most, check_fraction, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
@@ -78,6 +78,7 @@ class CompareConfig:
   pool: executors.Config = dataclasses.field(default_factory=lambda: executors.Config(workers=0))
 
   def __post_init__(self):
+    check_types(self)
     for name in self.method_names:
       check_name("methods", name, [*STRATEGIES, *METHODS])
     if len(set(self.method_names)) < len(self.method_names):
@@ -166,6 +167,7 @@ def read_result(folder: pathlib.Path) -> dict[str, object] | None:
 def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
   """Runs a strategy against the evaluator, or goes on with its journal, and returns that."""
   strategy, path = config.strategy(method).on(judge.space), folder / "journal.jsonl"
+  # What is no UTF-8 in a line that was being written when the search was killed is left out with it, and elsewhere is no entry.
   text = json_files.read_text(path, "delete it, and the search starts anew") if path.exists() else ""
   journal = study.from_lines(text, judge.space, str(path))
   durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill

@@ -9,7 +9,7 @@ from typing import Any
 from dnas.cells.language_model import Config as LanguageModelConfig
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
-from dnas.core.config import check, check_at_most, check_name, check_positive, named
+from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError
 from dnas.core.registry import is_foreign
 from dnas.core.space import CellSpace
@@ -55,6 +55,7 @@ class SearchConfig:
   remedies: Remedies = dataclasses.field(default_factory=Remedies)
 
   def __post_init__(self):
+    check_types(self)
     check_positive(num_seeds=self.num_seeds)
     check_at_most(1000, num_seeds=self.num_seeds)
     _check_seed(self.seed)
@@ -191,6 +192,7 @@ class TrainConfig:
   test: bool = True
 
   def __post_init__(self):
+    check_types(self)
     _check_seed(self.seed)
 
 

@@ -15,7 +15,7 @@ import sys
 
 import numpy as np
 
-from dnas.core.config import check, check_at_most, check_name
+from dnas.core.config import check, check_at_most, check_name, check_types
 from dnas.core.errors import InputError
 from dnas.core.paths import expanded
 from experiments import _flags, _units, search
@@ -35,6 +35,7 @@ class DemoConfig:
   random_cells: int = 4
 
   def __post_init__(self):
+    check_types(self)
     pairs = [name for name in _flags.preset_names() if f"{name}_retrain" in _flags.preset_names()]
     check_name("search", self.search, pairs)
     check_at_most(1000, random_cells=self.random_cells)

@@ -10,7 +10,7 @@ import dataclasses
 import sys
 
 from dnas.core import durable
-from dnas.core.config import check_at_most, check_positive
+from dnas.core.config import check_at_most, check_positive, check_types
 from dnas.core.errors import counted
 from dnas.core.paths import expanded
 from dnas.report import comparison as comparisons
@@ -28,6 +28,7 @@ class ReportConfig:
   best_of: int = 4
 
   def __post_init__(self):
+    check_types(self)
     check_at_most(10**6, best_of=self.best_of)
     check_positive(best_of=self.best_of)
 

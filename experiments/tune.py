@@ -31,7 +31,7 @@ from optuna.trial import FrozenTrial, TrialState
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import durable
-from dnas.core.config import check, check_at_most, check_not_negative, check_positive
+from dnas.core.config import check, check_at_most, check_not_negative, check_positive, check_types
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.report import palette
@@ -76,6 +76,7 @@ class TuneConfig:
   pool: executors.Config = dataclasses.field(default_factory=executors.Config)
 
   def __post_init__(self):
+    check_types(self)
     check_not_negative(seeds=self.seeds, patience=self.patience)
     check_positive(train_portion=self.train_portion)
     check_at_most(1000, seeds=self.seeds)

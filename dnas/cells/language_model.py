@@ -18,7 +18,7 @@ from flax import nnx
 from dnas.cells.darts_recurrent import IncomingEdges, Masks, RecurrentCell, uniform
 from dnas.cells.precision import PRECISIONS, product
 from dnas.core import keys
-from dnas.core.config import check_at_most, check_fraction, check_name, check_not_negative, check_positive
+from dnas.core.config import check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Config:
   precision: str = "float32"
 
   def __post_init__(self):
+    check_types(self)
     check_positive(units=self.units)
     check_at_most(10**6, units=self.units)
     check_name("precision", self.precision, PRECISIONS)

@@ -76,6 +76,8 @@ def from_string(text: str, where: str = "architecture") -> Genotype:
   Raises:
     InputError: if the text does not parse, names an unknown operation, or does not give every node every earlier state in turn.
   """
+  if not isinstance(text, str):
+    raise InputError(f"{where}: {shown(text)} is no text; write an architecture as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|.")
   parts = text.strip().split("+")
   if len(parts) != SPACE.num_nodes:
     nodes = counted(len(parts), "node")

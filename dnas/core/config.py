@@ -7,11 +7,14 @@ launcher's configuration is a frozen dataclass of such components; `darts.learni
 import dataclasses
 import difflib
 import functools
+import keyword
 import math
 import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
+
+import numpy as np
 
 from dnas.core.errors import FieldError, InputError, unknown_name
 from dnas.core.registry import Registry
@@ -91,6 +94,8 @@ def mounted(config_type: type[C]) -> type[C]:
         continue
       if name not in known:
         _check_unit(unit, where)
+        if not name.isidentifier() or keyword.iskeyword(name) or hasattr(config_type, name):
+          raise InputError(f"{where} has a name that its flags cannot begin with; use another, of letters, digits and '_'.")
         missing.append((name, unit))
       elif known[name].default_factory is not unit:
         raise InputError(f"{where} has the name of another component of the configuration; register it under another name.")
@@ -236,27 +241,33 @@ _MEMBERS: Mapping[Any, tuple[Callable[[Any], bool], str]] = {
 
 
 def check_positive(**values: float) -> None:
-  """Raises FieldError for the first value that is not above zero."""
+  """Raises FieldError for the first value that is not above zero, or that float32 does not hold."""
   for field, value in values.items():
     check(value > 0, field, value, "it must be above zero")
+  check_at_most(_LARGEST, **values)
 
 
 def check_not_negative(**values: float) -> None:
-  """Raises FieldError for the first value that is below zero."""
+  """Raises FieldError for the first value that is below zero, or that float32 does not hold."""
   for field, value in values.items():
     check(value >= 0, field, value, "it must be zero or more")
+  check_at_most(_LARGEST, **values)
 
 
 def check_fraction(**values: float) -> None:
-  """Raises FieldError for the first value outside [0, 1)."""
+  """Raises FieldError for the first value outside [0, 1), and for one that is 1 in float32."""
   for field, value in values.items():
     check(0 <= value < 1, field, value, "it must be at least 0 and below 1")
+    check(np.float32(value) < 1, field, value, "in float32 that is 1, and it must be below 1; lower it")
 
 
-def check_at_most(bound: int, **values: float) -> None:
+_LARGEST = float(np.finfo(np.float32).max)
+
+
+def check_at_most(bound: float, **values: float) -> None:
   """Raises FieldError for the first value above a bound, which is far above what makes sense."""
   for field, value in values.items():
-    check(value <= bound, field, _shortened(value), f"it must be at most {bound:,}")
+    check(value <= bound, field, _shortened(value), f"it must be at most {bound:{',' if isinstance(bound, int) else 'g'}}")
 
 
 def check_port(field: str, value: object, port: int) -> None:

@@ -30,10 +30,19 @@ class CellGenotype:
   Attributes:
     nodes: for every intermediate node, in order, the edges that enter it.
     concat: numbers of the states whose concatenation (or mean, in a recurrent cell) is the output.
+
+  Values of other types raise InputError.
   """
 
   nodes: tuple[tuple[Edge, ...], ...]
   concat: tuple[int, ...]
+
+  def __post_init__(self):
+    nested = isinstance(self.nodes, tuple) and all(isinstance(node, tuple) for node in self.nodes)
+    if not nested or not all(_is_edge(edge) for node in self.nodes for edge in node):
+      raise InputError(f"a cell has the nodes {shown(self.nodes)}; give for each a tuple of Edge(operation name, source number).")
+    if not isinstance(self.concat, tuple) or not all(map(_is_number, self.concat)):
+      raise InputError(f"a cell has the concat {shown(self.concat)}; give a tuple of state numbers.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,10 +52,18 @@ class Genotype:
   Attributes:
     space: the name of the space that it belongs to.
     cells: pairs of cell type and cell, in the order of the space.
+
+  Values of other types raise InputError.
   """
 
   space: str
   cells: tuple[tuple[str, CellGenotype], ...]
+
+  def __post_init__(self):
+    if not isinstance(self.space, str):
+      raise InputError(f"a genotype has the space {shown(self.space)}; give its name.")
+    if not isinstance(self.cells, tuple) or not all(map(_is_named_cell, self.cells)):
+      raise InputError(f"a genotype has the cells {shown(self.cells)}; give a tuple of pairs (cell type, CellGenotype).")
 
   def __getitem__(self, cell_type: str) -> CellGenotype:
     return dict(self.cells)[cell_type]
@@ -91,6 +108,9 @@ def from_lists(space: str, edges: Sequence[int], cells: Mapping[str, tuple[Any, 
   Raises:
     InputError: if a flat list is not a whole number of nodes, or an entry is not an (operation, source) pair.
   """
+  pairs = isinstance(cells, Mapping) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in cells.values())
+  if not pairs or not all(isinstance(name, str) for name in cells):
+    raise InputError(f"{where}: {shown(cells)} is no mapping of cell types to pairs (edges, concatenated states); give one.")
   out = []
   for name, (listed, concat) in cells.items():
     here = f"{where}, cell '{name}'"
@@ -261,6 +281,14 @@ def _checked_concat(concat: Any, where: str) -> tuple[int, ...]:
   if not isinstance(concat, list | tuple) or not concat or not all(_is_number(state) for state in concat):
     raise InputError(f"{where}: concat {shown(concat)} is not a list of state numbers; write it as [2, 3, 4, 5].")
   return tuple(concat)
+
+
+def _is_edge(value: Any) -> bool:
+  return isinstance(value, Edge) and isinstance(value.operation, str) and _is_number(value.source)
+
+
+def _is_named_cell(value: Any) -> bool:
+  return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], CellGenotype)
 
 
 def _is_number(value: Any) -> bool:

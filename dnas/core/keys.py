@@ -10,6 +10,8 @@ import zlib
 import jax
 import numpy as np
 
+from dnas.core.errors import InputError, shown
+
 _NAMES = 1 << 31
 """Names are hashed to numbers from here on, and so are no step, epoch or index."""
 
@@ -33,7 +35,12 @@ def generator(seed: int, consumer: str, number: int = 0) -> np.random.Generator:
     seed: of the run.
     consumer: what draws from it.
     number: tells apart what bears one name, such as a step.
+
+  Raises:
+    InputError: for a seed that is no whole number, or is below zero.
   """
+  if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+    raise InputError(f"seed is {shown(seed)}; it must be a whole number, zero or more.")
   return np.random.default_rng((_hash(consumer), seed, number))
 
 

@@ -1,8 +1,13 @@
 """What searches and evaluators exchange."""
 
 import dataclasses
+import math
 from collections.abc import Mapping
+from typing import Any
 
+import numpy as np
+
+from dnas.core.errors import InputError, shown
 from dnas.core.genotype import Genotype
 
 
@@ -44,11 +49,20 @@ class Proposal:
     genotype: the architecture.
     budget: epochs of training; None stands for the evaluator's full training.
     parent: the id (`core.trials.trial_id`) of the trial whose training is to be resumed; None trains from the start.
+
+  Values of other types raise InputError.
   """
 
   genotype: Genotype
   budget: int | None = None
   parent: str | None = None
+
+  def __post_init__(self):
+    budget, parent = self.budget, self.parent
+    _check(isinstance(self.genotype, Genotype), "proposal.genotype", self.genotype, "give a Genotype")
+    whole = isinstance(budget, int) and not isinstance(budget, bool) and 0 < budget < 2**63
+    _check(budget is None or whole, "proposal.budget", budget, "give None, or a number of epochs above zero")
+    _check(parent is None or isinstance(parent, str), "proposal.parent", parent, "give None, or the id of a trial")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +71,38 @@ class Evaluation:
 
   Attributes:
     score: higher is better; computed from validation data only, in the unit of the evaluator (percent accuracy in a table of results,
-      a fraction where a network is trained).
-    cost: seconds of accelerator time spent, or that the table says would have been spent.
+      a fraction where a network is trained). One that is not finite stands for a training that failed.
+    cost: seconds of accelerator time spent, or that the table says would have been spent; finite.
     metrics: scalars by name.
+
+  Numbers of any kind, arrays of shape [] too, are kept as floats. What is no number, and a cost below zero, raises InputError.
   """
 
   score: float
   cost: float
   metrics: Mapping[str, float]
+
+  def __post_init__(self):
+    score, cost, metrics = _number_of(self.score), _number_of(self.cost), self.metrics
+    values = {name: _number_of(value) for name, value in metrics.items()} if isinstance(metrics, Mapping) else {"": None}
+    named = None not in values.values() and all(isinstance(name, str) for name in values)
+    _check(score is not None, "evaluation.score", self.score, "give a number, or NaN for a training that failed")
+    _check(cost is not None and 0 <= cost < math.inf, "evaluation.cost", self.cost, "give seconds, zero or more")
+    _check(named, "evaluation.metrics", metrics, "give a mapping of names to numbers")
+    for field, value in (("score", score), ("cost", cost), ("metrics", values)):
+      object.__setattr__(self, field, value)
+
+
+def _number_of(value: Any) -> float | None:
+  """Returns a number, or an array of shape [], as a float; None for what is neither."""
+  if type(value) is float or isinstance(value, str | bytes | bool | np.bool_):
+    return value if type(value) is float else None
+  try:
+    return None if np.ndim(value) else float(value)
+  except (TypeError, ValueError, OverflowError):
+    return None
+
+
+def _check(condition: bool, field: str, value: Any, mend: str) -> None:
+  if not condition:
+    raise InputError(f"{field} is {shown(value)}; {mend}.")

@@ -1,12 +1,20 @@
 """Registries: small units found by name, registered in the file that defines them."""
 
 import inspect
+import re
 from collections.abc import Callable, Iterator
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from dnas.core.errors import unknown_name
+from dnas.core.errors import InputError, shown, unknown_name
 
 T = TypeVar("T")
+
+NAME_RULE = "write it with letters, digits, '_', '.', '+' and '-', at most 100, and none of the last three first"
+
+
+def is_name(value: Any) -> bool:
+  """Returns whether a value is text that can name a unit: what stands in flags, lists with commas, and names of folders. See NAME_RULE."""
+  return isinstance(value, str) and len(value) <= 100 and re.fullmatch(r"\w[\w.+-]*", value) is not None
 
 
 class Registry(Generic[T]):
@@ -23,8 +31,15 @@ class Registry(Generic[T]):
     self._units: dict[str, T] = {}
 
   def register(self, name: str) -> Callable[[T], T]:
-    """Returns a decorator that registers its argument. Raises ValueError if the name is taken, and InputError if the unit does not fit."""
+    """Returns a decorator that registers its argument.
+
+    Raises:
+      InputError: for a name that is none (`is_name`), or if the unit does not fit it.
+      ValueError: if the name is taken.
+    """
     module = _caller()
+    if not is_name(name):
+      raise InputError(f"{self.kind} {shown(name)} has no name for a flag; {NAME_RULE}.")
 
     def add(unit: T) -> T:
       if name in self._units:
@@ -38,12 +53,12 @@ class Registry(Generic[T]):
 
   def __getitem__(self, name: str) -> T:
     """Returns the unit. Raises InputError, with the nearest known name, if there is none."""
-    if name not in self._units:
+    if name not in self:
       raise unknown_name(self.kind, name, self._units)
     return self._units[name]
 
   def __contains__(self, name: object) -> bool:
-    return name in self._units
+    return isinstance(name, str) and name in self._units
 
   def __iter__(self) -> Iterator[str]:
     return iter(self._units)

@@ -7,7 +7,7 @@ import itertools
 import keyword
 import math
 import operator
-import re
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -17,6 +17,7 @@ from dnas.core import genotype as genotypes
 from dnas.core.config import check
 from dnas.core.errors import FieldError, InputError, shown, unknown_name
 from dnas.core.genotype import CellGenotype, Edge, Genotype
+from dnas.core.registry import NAME_RULE, is_name
 
 NONE = "none"
 """The operation 'no edge': in the spaces of DARTS it takes part in the softmax and is never chosen; others allow it."""
@@ -60,16 +61,17 @@ class CellSpace:
       raise InputError(f"space {shown(self.name)}: {e}") from None
 
   def _check(self) -> None:
-    fits = isinstance(self.name, str) and re.fullmatch(r"[\w.-]+", self.name)
-    check(bool(fits), "name", shown(self.name), "write it with letters, digits, '_', '.' and '-'")
+    check(is_name(self.name), "name", shown(self.name), NAME_RULE)
     for field, values in (("cells", self.cells), ("operations", self.operations)):
       fits = isinstance(values, tuple) and values and all(isinstance(value, str) and value for value in values)
       check(bool(fits), field, shown(values), "give a tuple of names, at least one")
       twice = sorted(value for value, count in collections.Counter(values).items() if count > 1)
       check(not twice, field, shown(values), f"'{(twice or [''])[0]}' is given twice; give it once")
     for cell in self.cells:  # they are the keywords of a printed genotype, beside their 'concat'
-      fits = cell.isidentifier() and not keyword.iskeyword(cell) and not cell.endswith("concat")
+      plain = unicodedata.normalize("NFKC", cell) == cell  # Python reads another word as its normal form
+      fits = plain and cell.isidentifier() and not keyword.iskeyword(cell) and not cell.endswith("concat")
       check(fits, "cells", shown(self.cells), f"name a cell by a word that does not end in 'concat', and not {shown(cell)}")
+    check(all(map(is_name, self.operations)), "operations", shown(self.operations), NAME_RULE)
     for field in ("num_inputs", "num_nodes", "edges_per_node"):
       value = getattr(self, field)
       check(_is_whole(value) and value >= 1, field, shown(value), "give a whole number, at least 1")
@@ -139,9 +141,13 @@ class CellSpace:
 
   def decode(self, decisions: Sequence[int]) -> Genotype:
     """Returns the architecture of a value for each of the `decisions`. Raises InputError if one is missing or has no such value."""
-    if len(decisions) != len(self.decisions) or not all(0 <= value < size for value, size in zip(decisions, self.decisions, strict=True)):
-      raise InputError(f"decisions {shown(tuple(decisions))} are no architecture of space '{self.name}'; it has {shown(self.decisions)}.")
-    values = iter(decisions)
+    try:
+      numbers = [operator.index(value) for value in decisions]
+    except TypeError:  # no sequence, or not of whole numbers
+      numbers = []
+    if len(numbers) != len(self.decisions) or not all(0 <= value < size for value, size in zip(numbers, self.decisions, strict=True)):
+      raise InputError(f"decisions {shown(decisions)} are no architecture of space '{self.name}'; it has {shown(self.decisions)}.")
+    values = iter(numbers)
     cells = []
     for cell_type in self.cells:
       nodes = []
@@ -155,17 +161,22 @@ class CellSpace:
     """Returns the values of the `decisions` of an architecture; the inverse of `decode`, whatever the order of a node's edges.
 
     Raises:
-      InputError: if it is not an architecture that `decode` can return, for instance one with `none` where that is not allowed.
+      InputError: if it is not an architecture that `decode` can return, for instance one with `none` where that is not allowed, or with
+        another output.
     """
     values = []
     try:
-      for cell_type in self.cells:
-        for sets, node in zip(self.wirings, genotype[cell_type].nodes, strict=True):
+      if genotype.space != self.name:
+        raise ValueError
+      for cell_type, (name, cell) in zip(self.cells, genotype.cells, strict=True):
+        if name != cell_type or cell.concat != self.concat:
+          raise ValueError
+        for sets, node in zip(self.wirings, cell.nodes, strict=True):
           edges = sorted(node, key=_source)
           wiring = sets.index(tuple(edge.source for edge in edges))
           values += [wiring] if len(sets) > 1 else []
           values += [self.choices.index(edge.operation) for edge in edges]
-    except (KeyError, ValueError):
+    except ValueError:
       raise InputError(f"{shown(str(genotype))} is no architecture of space '{self.name}'; give one of its own.") from None
     return tuple(values)
 
@@ -248,8 +259,8 @@ class CellSpace:
 
   def _validate_cell(self, cell: CellGenotype, operations: tuple[str, ...], where: str) -> None:
     num_states = self.num_inputs + len(cell.nodes)
-    if not cell.nodes:
-      raise InputError(f"{where}: it has no nodes; give it at least one.")
+    if not cell.nodes or not cell.concat:
+      raise InputError(f"{where}: it has no {'output' if cell.nodes else 'nodes'}; give it at least one.")
     for index, node in enumerate(cell.nodes):
       target = self.num_inputs + index
       if not node:

@@ -16,7 +16,7 @@ from dnas.cells.image_stack import ImageStack, reduction_indices
 from dnas.cells.precision import PRECISIONS, lower
 from dnas.cells.registries import STACKS
 from dnas.core import keys
-from dnas.core.config import check, check_at_most, check_name, check_positive
+from dnas.core.config import check, check_at_most, check_name, check_positive, check_types
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
 from dnas.nets.edges import DiscreteEdges, DropPath
@@ -43,6 +43,7 @@ class Config:
   rematerialize: bool = False
 
   def __post_init__(self):
+    check_types(self)
     check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
     check_at_most(10**6, channels=self.channels)
     check_at_most(1000, cells=self.cells, stem_multiplier=self.stem_multiplier)

@@ -10,7 +10,8 @@ The wrapped strategy is told the results of the bottom rung, and those alone: sc
 
 import dataclasses
 
-from dnas.core.config import check, check_at_most, check_positive, named
+from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
+from dnas.core.errors import InputError, shown
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search import base, rungs
@@ -37,6 +38,8 @@ class Config:
   budgets: tuple[int, ...] = ()
 
   def __post_init__(self):
+    check_types(self)
+    check_name("strategy", self.strategy, rungs.names())
     check_positive(min_budget=self.min_budget)
     check_at_most(10**6, max_budget=self.max_budget)
     check(self.eta >= 2, "eta", self.eta, "it must be a whole number of at least 2")
@@ -106,7 +109,9 @@ class Asha:
     return proposal, dataclasses.replace(state, strategy=inner)
 
   def tell(self, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
-    """See `base.Strategy`."""
+    """See `base.Strategy`. Raises InputError for a budget that no rung has."""
+    if proposal.budget not in self.budgets:
+      raise InputError(f"a proposal has the budget {proposal.budget}, and the rungs have {shown(self.budgets)}; tell what was asked.")
     k = self.budgets.index(proposal.budget)
     told = (*state.rungs[:k], rungs.with_entry(state.rungs[k], proposal, evaluation), *state.rungs[k + 1 :])
     inner = state.strategy if k else rungs.tell_to(self.strategy, state.strategy, proposal, evaluation)

@@ -57,8 +57,8 @@ def generator(seed: int, draw: int) -> np.random.Generator:
 
 
 def score_of(evaluation: Evaluation) -> float:
-  """Returns the score by which architectures are ordered; minus infinity for a training that failed, whose score is not a number."""
-  return -math.inf if math.isnan(evaluation.score) else evaluation.score
+  """Returns the score by which architectures are ordered; minus infinity for a training that failed, whose score is not finite."""
+  return evaluation.score if math.isfinite(evaluation.score) else -math.inf
 
 
 def replay(strategy: Strategy, seed: int, journal: Iterable[tuple[Proposal, Evaluation]]) -> State:

@@ -20,11 +20,11 @@ from typing import Any
 
 import optuna
 
-from dnas.core.config import check_at_most, check_positive
+from dnas.core.config import check_at_most, check_positive, check_types
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
-from dnas.search.base import STRATEGIES, generator
+from dnas.search.base import STRATEGIES, generator, score_of
 
 MakeSampler = Callable[[int], optuna.samplers.BaseSampler]
 """From a seed to a sampler."""
@@ -46,6 +46,7 @@ class TpeConfig:
   multivariate: bool = True
 
   def __post_init__(self):
+    check_types(self)
     check_positive(startup=self.startup, candidates=self.candidates)
     check_at_most(10**6, candidates=self.candidates)
 
@@ -75,6 +76,7 @@ class GpConfig:
   startup: int = 10
 
   def __post_init__(self):
+    check_types(self)
     check_positive(startup=self.startup)
 
   def on(self, space: CellSpace) -> "Bayesian":
@@ -153,10 +155,11 @@ class Bayesian:
     """Completes the first running trial of this architecture; see `base.Strategy`.
 
     Raises:
-      ValueError: if none is running: the strategy did not ask it, or was told already.
+      InputError: if none is running: the strategy did not ask it, or was told already.
     """
-    score = evaluation.score if math.isfinite(evaluation.score) else -math.inf
-    trial = Trial(self._space.encode(proposal.genotype))
+    score, trial = score_of(evaluation), Trial(self._space.encode(proposal.genotype))
+    if trial not in state.trials:
+      raise InputError(f"no trial of {proposal.genotype} is running; tell what was asked, once.")
     number = state.trials.index(trial)
     trials = (*state.trials[:number], dataclasses.replace(trial, score=score), *state.trials[number + 1 :])
     after = State(state.seed, trials)

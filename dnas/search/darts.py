@@ -13,8 +13,8 @@ import numpy as np
 
 from dnas.cells import functional
 from dnas.core import keys
-from dnas.core.config import check, check_at_most, check_fraction, check_not_negative, check_positive
-from dnas.core.errors import FieldError
+from dnas.core.config import check, check_at_most, check_fraction, check_not_negative, check_positive, check_types
+from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Progress, SearchResult
 from dnas.core.space import CellSpace
 from dnas.search import diagnostics, remedies
@@ -24,7 +24,7 @@ from dnas.search.remedies import Remedies
 from dnas.search.stages import Start
 from dnas.search.workload import Workload
 from dnas.supernet import bilevel, relaxations
-from dnas.supernet.discretize import discretize, edges_of, one_hot
+from dnas.supernet.discretize import check_cap, discretize, edges_of, one_hot
 from dnas.supernet.hypergradients import Hypergradient
 from dnas.train import loop, optimizers
 from dnas.train.loop import step_key
@@ -67,6 +67,7 @@ class Config:
   diagnose_every: int = 5
 
   def __post_init__(self):
+    check_types(self)
     check_at_most(10**5, epochs=self.epochs)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate, arch_learning_rate=self.arch_learning_rate)
     check_not_negative(
@@ -152,12 +153,12 @@ class DartsTask:
       start: what the supernet begins with, where the search is a later stage; its new weights and all operations if not given.
 
     Raises:
-      FieldError: if the remedies do not fit the length of the search.
+      FieldError: if the remedies do not fit the length of the search, or the space.
     """
     method, remedy = method or Darts(), remedy or Remedies()
     self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
     self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
-    _check_remedies(config, remedy)
+    _check_remedies(config, remedy, self.space)
     rates = {"momentum": config.momentum, "weight_decay": config.weight_decay}
     self._weight_optimizer = self._unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=config.gradient_clip)
     clipped, through_clip = getattr(hypergradient, "clipped", True), getattr(hypergradient, "through_clip", True)
@@ -313,7 +314,11 @@ class DartsTask:
     return self.workload.loss(weights, mixture, stats, batch, keys.derive(key, "network"))
 
 
-def _check_remedies(config: Config, remedy: Remedies) -> None:
+def _check_remedies(config: Config, remedy: Remedies, space: CellSpace) -> None:
+  try:
+    check_cap(space, remedy.cap)
+  except InputError as e:
+    raise FieldError("remedies.skip_cap", remedy.skip_cap, str(e).removesuffix(".")) from None
   if remedy.projection and not config.final_learning_rate:
     mend = "the epochs between the decisions of a projection train with it, so give one above zero"
     raise FieldError("darts.final_learning_rate", config.final_learning_rate, mend)

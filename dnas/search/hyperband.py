@@ -9,7 +9,8 @@ results of the first rung of every bracket; their budgets differ from bracket to
 
 import dataclasses
 
-from dnas.core.config import check, check_at_most, check_positive, named
+from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
+from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search import base, rungs
@@ -34,6 +35,8 @@ class Config:
   eta: int = 3
 
   def __post_init__(self):
+    check_types(self)
+    check_name("strategy", self.strategy, rungs.names())
     check_positive(min_budget=self.min_budget)
     check_at_most(10**6, max_budget=self.max_budget)
     check(self.eta >= 2, "eta", self.eta, "it must be a whole number of at least 2")
@@ -103,9 +106,9 @@ class Hyperband:
     return state.asked == self._size(state)
 
   def ask(self, state: State) -> tuple[Proposal, State]:
-    """See `base.Strategy`. Raises ValueError while the state `waits`."""
+    """See `base.Strategy`. Raises InputError while the state `waits`."""
     if self.waits(state):
-      raise ValueError("Hyperband is asked while a rung is incomplete; tell it what is running, or see `waits`")
+      raise InputError("Hyperband is asked while a rung is incomplete; tell it what is running, or see `waits`.")
     asked = state.asked + 1
     if state.position:
       return state.queue[0], dataclasses.replace(state, queue=state.queue[1:], asked=asked)

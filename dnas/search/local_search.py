@@ -7,7 +7,7 @@ one edge. No architecture is proposed twice while there are others: a climb that
 import dataclasses
 from typing import NamedTuple
 
-from dnas.core.config import check
+from dnas.core.config import check, check_types
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
@@ -28,6 +28,7 @@ class Config:
   step: str = "best"
 
   def __post_init__(self):
+    check_types(self)
     check(self.step in ("best", "first"), "step", self.step, "it can be best or first")
 
   def on(self, space: CellSpace) -> "LocalSearch":

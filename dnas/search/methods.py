@@ -9,7 +9,7 @@ from typing import ClassVar, Protocol
 
 import optax
 
-from dnas.core.config import check, check_not_negative, check_positive
+from dnas.core.config import check, check_at_most, check_not_negative, check_positive, check_types
 from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 from dnas.supernet.arch_optimizers import exponentiated_gradient
@@ -74,6 +74,7 @@ class PCDarts(DifferentiableMethod):
   partial_channels: int = 4  # type: ignore[misc]
 
   def __post_init__(self):
+    check_types(self)
     check_positive(partial_channels=self.partial_channels)
 
   def relaxation(self, space: CellSpace) -> Relaxation:
@@ -98,7 +99,8 @@ class Gdas(DifferentiableMethod):
   ones_for_undrawn: bool = False
 
   def __post_init__(self):
-    check_positive(start_temperature=self.start_temperature, end_temperature=self.end_temperature)
+    check_types(self)
+    _check_temperatures(start_temperature=self.start_temperature, end_temperature=self.end_temperature)
 
   def relaxation(self, space: CellSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
@@ -125,6 +127,7 @@ class DrNas(DifferentiableMethod):
   softmax: bool = False
 
   def __post_init__(self):
+    check_types(self)
     check_positive(partial_channels=self.partial_channels)
 
   def relaxation(self, space: CellSpace) -> Relaxation:
@@ -152,6 +155,7 @@ class Gaea(DifferentiableMethod):
   smallest: float = 0.0
 
   def __post_init__(self):
+    check_types(self)
     check_positive(partial_channels=self.partial_channels)
     check(0 <= self.smallest <= 0.01, "smallest", self.smallest, "it must be at least 0 and at most 0.01, far below an equal share")
 
@@ -182,7 +186,8 @@ class Snas(DifferentiableMethod):
   end_temperature: float = 0.03
 
   def __post_init__(self):
-    check_positive(start_temperature=self.start_temperature, end_temperature=self.end_temperature)
+    check_types(self)
+    _check_temperatures(start_temperature=self.start_temperature, end_temperature=self.end_temperature)
 
   def relaxation(self, space: CellSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
@@ -203,11 +208,20 @@ class FairDarts(DifferentiableMethod):
   zero_one: float = 10.0
 
   def __post_init__(self):
+    check_types(self)
     check_not_negative(zero_one=self.zero_one)
+    check_at_most(1e6, zero_one=self.zero_one)
 
   def relaxation(self, space: CellSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
     return Sigmoid(space, self.zero_one)
+
+
+def _check_temperatures(**values: float) -> None:
+  """Raises FieldError for a temperature at which float32 would not know a softmax: one operation weighs all there, or all weigh alike."""
+  check_positive(**values)
+  for field, value in values.items():
+    check(1e-6 <= value <= 1e6, field, value, "it must be at least 1e-06 and at most 1e+06")
 
 
 def check_channels(method: DifferentiableMethod, name: str, channels: int) -> None:

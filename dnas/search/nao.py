@@ -15,7 +15,8 @@ import math
 
 import numpy as np
 
-from dnas.core.config import check, check_at_most, check_fraction, check_positive
+from dnas.core.config import check, check_at_most, check_fraction, check_positive, check_types
+from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search import nao_network
@@ -57,8 +58,10 @@ class Config:
   batch: int = 32
 
   def __post_init__(self):
+    check_types(self)
     positive = ("population", "seeds", "children", "step", "max_steps", "hidden", "learning_rate", "training_steps", "batch")
     check_positive(**{name: getattr(self, name) for name in positive})
+    check_at_most(1e6, step=self.step, learning_rate=self.learning_rate)
     check_at_most(10**4, hidden=self.hidden)
     check_at_most(10**6, population=self.population, seeds=self.seeds, children=self.children, batch=self.batch)
     check(self.population >= 2, "population", self.population, "it must be at least 2, so that one can be better than another")
@@ -105,7 +108,7 @@ class Nao:
     return State(seed)
 
   def ask(self, state: State) -> tuple[Proposal, State]:
-    """Takes the next of the round, or begins a new one; see `base.Strategy`."""
+    """Takes the next of the round, or begins a new one; see `base.Strategy`. Raises FieldError if its networks did not stay finite."""
     queue = state.queue
     if not queue:
       rng = generator(state.seed, len(state.asked))
@@ -131,8 +134,10 @@ class Nao:
     best = np.argsort(-ranks, kind="stable")[np.arange(config.seeds) % min(config.seeds, len(ranks))]
     seen, children = set(state.asked), []
     for number in range(1, config.max_steps + 1):
-      moved = nao_network.improved(weights, self.allowed, decisions[best], np.float32(number * config.step))
-      for child in map(tuple, np.asarray(moved).tolist()):
+      moved = np.asarray(nao_network.improved(weights, self.allowed, decisions[best], np.float32(number * config.step)))
+      if (moved < 0).any():
+        raise FieldError("nao.learning_rate", config.learning_rate, "the networks did not stay finite with it; lower it, or nao.step")
+      for child in map(tuple, moved.tolist()):
         if child not in seen and len(children) < config.children:
           seen.add(child)
           children.append(child)

@@ -97,11 +97,15 @@ def train(
 
 @jax.jit
 def improved(weights: Weights, allowed_DK: jax.Array, decisions_BD: jax.Array, length: jax.Array) -> jax.Array:
-  """Moves every latent by a step of some length along the gradient of its predicted score, and decodes it: decisions, [B, D]; eq. 4."""
+  """Moves every latent by a step of some length along the gradient of its predicted score, and decodes it: decisions, [B, D]; eq. 4.
+
+  A decision is -1 where its probabilities are no numbers.
+  """
   latent = encode(weights, decisions_BD)
   gradient = jax.grad(lambda latent: predict(weights, latent).sum())(latent)
   norm = jnp.sqrt(jnp.sum(gradient**2, (1, 2), keepdims=True))
-  return _decode(weights, allowed_DK, latent + length * gradient / jnp.maximum(norm, 1e-12), None)[1].T
+  log_p_DBK, decisions_DB = _decode(weights, allowed_DK, latent + length * gradient / jnp.maximum(norm, 1e-12), None)
+  return jnp.where(jnp.isnan(log_p_DBK).any(-1), -1, decisions_DB).T
 
 
 @jax.jit

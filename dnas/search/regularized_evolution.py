@@ -7,7 +7,7 @@ NAS-Bench-201 paper.
 import dataclasses
 from typing import NamedTuple
 
-from dnas.core.config import check, check_at_most, check_positive
+from dnas.core.config import check, check_at_most, check_positive, check_types
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
@@ -28,6 +28,7 @@ class Config:
   tournament: int = 3
 
   def __post_init__(self):
+    check_types(self)
     check_positive(population=self.population, tournament=self.tournament)
     check_at_most(10**6, population=self.population)
     check(self.tournament <= self.population, "tournament", self.tournament, f"it must be at most the population, {self.population}")

@@ -13,7 +13,7 @@ import math
 import jax
 import numpy as np
 
-from dnas.core.config import check_fraction, check_not_negative, check_positive
+from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
@@ -40,8 +40,10 @@ class Config:
   init_scale: float = 1e-3
 
   def __post_init__(self):
+    check_types(self)
     check_positive(learning_rate=self.learning_rate)
     check_not_negative(init_scale=self.init_scale)
+    check_at_most(1e6, learning_rate=self.learning_rate, init_scale=self.init_scale)
     check_fraction(beta1=self.beta1, beta2=self.beta2, baseline_decay=self.baseline_decay)
 
   def on(self, space: CellSpace) -> "Reinforce":
@@ -65,12 +67,16 @@ def advantage_over(baseline: float, score: float, decay: float, told: int) -> tu
 
   Args:
     baseline: the average before, not corrected.
-    score: what was told.
+    score: what was told; one beyond 10^15 counts as that, so that float32 holds its square.
     decay: of the average.
     told: how many scores there are, this one included.
   """
+  score = min(max(score, -_LARGEST_SCORE), _LARGEST_SCORE)
   baseline = decay * baseline + (1 - decay) * score
   return baseline, score - baseline / (1 - decay**told)
+
+
+_LARGEST_SCORE = 1e15
 
 
 @jax.tree_util.register_dataclass

@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive
+from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
+from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search.base import STRATEGIES, generator
@@ -48,9 +49,11 @@ class Config:
   init_scale: float = 0.08
 
   def __post_init__(self):
+    check_types(self)
     check_positive(hidden=self.hidden, learning_rate=self.learning_rate, init_scale=self.init_scale)
     check_at_most(10**4, hidden=self.hidden)
     check_not_negative(entropy_weight=self.entropy_weight)
+    check_at_most(1e6, learning_rate=self.learning_rate, init_scale=self.init_scale, entropy_weight=self.entropy_weight)
     check_fraction(baseline_decay=self.baseline_decay)
 
   def on(self, space: CellSpace) -> "ReinforceLstm":
@@ -104,10 +107,13 @@ class ReinforceLstm:
     return State(seed, 0, 0, 0.0, weights, optax.adam(0.0).init(weights))
 
   def ask(self, state: State) -> tuple[Proposal, State]:
-    """Draws the decisions in turn; see `base.Strategy`."""
+    """Draws the decisions in turn; see `base.Strategy`. Raises FieldError if the controller did not stay finite."""
     asked = state.asked + 1
     draws = generator(state.seed, asked).random(len(self.allowed)).astype(np.float32)
     decisions = np.asarray(draw(state.weights, self.allowed, draws))
+    if (decisions < 0).any():
+      mend = "the controller did not stay finite with it; lower it, or reinforce_lstm.init_scale"
+      raise FieldError("reinforce_lstm.learning_rate", self.config.learning_rate, mend)
     return Proposal(self.space.decode(decisions.tolist())), dataclasses.replace(state, asked=asked)
 
   def tell(self, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
@@ -145,7 +151,7 @@ def _step(
 
 @jax.jit
 def draw(weights: Weights, allowed_DK: jax.Array, draws_D: jax.Array) -> jax.Array:
-  """Returns decisions, [D], drawn by inversion of the distribution function at uniform numbers from [0, 1)."""
+  """Returns decisions, [D], drawn by inversion of the distribution function at uniform numbers from [0, 1); -1 where it is none."""
 
   def choose(carry: tuple[jax.Array, ...], xs: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, ...], jax.Array]:
     head, offset, allowed_K, number, uniform = xs
@@ -153,7 +159,7 @@ def draw(weights: Weights, allowed_DK: jax.Array, draws_D: jax.Array) -> jax.Arr
     cumulative = jnp.cumsum(jnp.exp(log_p))
     decision = jnp.sum(uniform * cumulative[-1] >= cumulative)
     decision = jnp.minimum(decision, jnp.sum(allowed_K) - 1)
-    return (hidden, memory, _next_input(weights, number, decision)), decision
+    return (hidden, memory, _next_input(weights, number, decision)), jnp.where(jnp.isnan(cumulative[-1]), -1, decision)
 
   numbers = jnp.arange(len(draws_D))
   return jax.lax.scan(choose, _start(weights), (weights["heads"], weights["offsets"], allowed_DK, numbers, draws_D))[1]

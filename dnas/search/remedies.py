@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from dnas.core import keys
-from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive
+from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
 from dnas.core.space import CellSpace
 from dnas.supernet.perturbations import Adversarial, Perturbation, UniformNoise, Unperturbed
 from dnas.supernet.relaxations import Relaxation, SkipDropout
@@ -44,11 +44,13 @@ class Remedies:
   projection_epochs: int = 5
 
   def __post_init__(self):
+    check_types(self)
     check_fraction(stop_ratio=self.stop_ratio, skip_dropout=self.skip_dropout)
     check_positive(stop_window=self.stop_window, perturbation_steps=self.perturbation_steps, projection_epochs=self.projection_epochs)
     check_at_most(1000, perturbation_steps=self.perturbation_steps)
     check_at_most(10**5, projection_epochs=self.projection_epochs)
     check_not_negative(perturbation_start=self.perturbation_start, perturbation_radius=self.perturbation_radius)
+    check_at_most(1e6, perturbation_start=self.perturbation_start, perturbation_radius=self.perturbation_radius)
     check(self.skip_cap >= -1, "skip_cap", self.skip_cap, "it must be -1, for no cap, or a number of skip connections")
     check_name("perturbation", self.perturbation, PERTURBATIONS)
     stops_and_projects = bool(self.stop_ratio) and self.projection

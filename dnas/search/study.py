@@ -28,18 +28,23 @@ def run(strategy: Strategy, evaluator: Evaluator, seed: int, seconds: float, jou
 
   Args:
     strategy: what chooses.
-    evaluator: what answers; every evaluation must cost something, or the study does not end.
+    evaluator: what answers; every evaluation must cost something, or the study would not end.
     seed: of the strategy.
     seconds: the budget, in accelerator seconds.
     journal: what an earlier, broken-off run of the same study yielded.
 
   Raises:
-    InputError: if the budget is smaller than the first evaluation, or the journal is not of this strategy and seed.
+    InputError: if the budget is smaller than the first evaluation, an evaluation costs nothing, or the journal is not of this strategy and
+      seed.
   """
+  if not seconds > 0:
+    raise InputError(f"the budget is {shown(seconds)} seconds; it must be above zero.")
   state, spent, count = replay(strategy, seed, journal), sum(evaluation.cost for _, evaluation in journal), len(journal)
   while True:
     proposal, state = strategy.ask(state)
     evaluation = evaluator(proposal)
+    if not evaluation.cost > 0:
+      raise InputError(f"an evaluation of {proposal.genotype} cost {evaluation.cost} seconds; it must cost something to spend a budget.")
     spent += evaluation.cost
     if spent > seconds:
       if not count:
@@ -106,12 +111,16 @@ def from_lines(text: str, space: CellSpace, where: str) -> list[Entry]:
     here = f"{where}, line {number}"
     try:
       fields = json.loads(line)
-      genotype = space.parse(fields["genotype"], here)
-      proposal = Proposal(space.validate(genotype, where=here), fields["budget"], fields["parent"])
-      evaluation = Evaluation(float(fields["score"]), float(fields["cost"]), dict(fields["metrics"]))
-    except InputError:
-      raise
+      genotype, *asked = (fields[name] for name in ("genotype", "budget", "parent"))
+      answered = [fields[name] for name in ("score", "cost", "metrics")]
     except (ValueError, KeyError, TypeError, RecursionError):
-      raise InputError(f"{here}: {shown(line)} is no entry of a journal; remove the file, and the study starts anew.") from None
-    out.append((proposal, evaluation))
+      raise InputError(f"{here}: {shown(line)} is no entry of a journal; {_MEND}.") from None
+    genotype = space.validate(space.parse(genotype, here), where=here)
+    try:
+      out.append((Proposal(genotype, *asked), Evaluation(*answered)))
+    except InputError as e:
+      raise InputError(f"{here}: {str(e).partition(';')[0]}, so it is no entry of a journal; {_MEND}.") from None
   return out
+
+
+_MEND = "remove the file, and the study starts anew"

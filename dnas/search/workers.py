@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from dnas.core.config import check, check_positive
+from dnas.core.config import check, check_at_most, check_positive
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
 from dnas.evaluate.base import Evaluator
@@ -92,13 +92,18 @@ def simulate(
     seed: of the strategy.
     evaluate: the evaluator; the cost that it answers is the time that the job takes.
     num_workers: how many jobs run at once.
-    seconds: when the simulation ends; jobs that end later are dropped.
+    seconds: when the simulation ends, which is finite; jobs that end later are dropped.
     deaths: workers that die.
 
   Raises:
-    InputError: for a number of workers or of seconds that is not above zero, or a death of a worker that does not exist.
+    InputError: for a number of workers or of seconds that is not above zero, or a death of a worker that does not exist, and for an
+      evaluation that costs nothing.
   """
+  whole = isinstance(num_workers, int) and not isinstance(num_workers, bool)
+  check(whole, "num_workers", num_workers, "give a whole number")
   check_positive(num_workers=num_workers, seconds=seconds)
+  check_at_most(1e6, num_workers=num_workers)
+  check(seconds < math.inf, "seconds", seconds, "it must be finite")
   for death in deaths:
     check(0 <= death.worker < num_workers, "deaths", death, f"the workers are 0 to {num_workers - 1}")
     check(0 <= death.time < death.back, "deaths", death, "a worker dies at zero seconds or later, and comes back after that")

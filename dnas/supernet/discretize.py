@@ -8,6 +8,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from dnas.core.errors import InputError
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.core.space import NONE, SKIPS, CellSpace
 
@@ -24,8 +25,22 @@ def discretize(space: CellSpace, mixture: Mapping[str, np.ndarray], skip_cap: in
   Returns:
     The genotype; the edges of a node come strongest first, as in the published code, earlier sources first among equals; in a space
     that allows `none`, where every edge stays, they come in the order of their sources.
+
+  Raises:
+    InputError: if a weight is not finite, or the space has not enough other operations to keep to the cap (`check_cap`).
   """
+  check_cap(space, skip_cap)
+  for cell in space.cells:
+    if not np.isfinite(mixture[cell]).all():
+      raise InputError(f"cell '{cell}': not all weights of its operations are finite, so none is the strongest; lower the learning rates.")
   return Genotype(space.name, tuple((cell, _capped_cell(space, mixture[cell], skip_cap)) for cell in space.cells))
+
+
+def check_cap(space: CellSpace, skip_cap: int | None) -> None:
+  """Raises InputError for a cap on skip connections that no cell of a space can keep to, since its edges can be nothing else."""
+  edges = sum(len(sets[0]) for sets in space.wirings)
+  if skip_cap is not None and set(space.choices) <= set(SKIPS) and edges > skip_cap:
+    raise InputError(f"all {edges} edges of a cell are skip connections, and {skip_cap} may be; give another operation, or no cap.")
 
 
 def skips_of(cell: CellGenotype) -> int:

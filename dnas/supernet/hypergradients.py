@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import optax
 
 from dnas.core import tree
-from dnas.core.config import check_at_most, check_not_negative, check_positive
+from dnas.core.config import check, check_at_most, check_not_negative, check_positive, check_types
 from dnas.core.registry import Registry
 
 Tree = Any
@@ -130,7 +130,10 @@ class FiniteDifference:
   through_clip: bool = True
 
   def __post_init__(self):
+    check_types(self)
     check_positive(radius=self.radius)
+    fits = 1e-6 <= self.radius <= 1e6
+    check(fits, "radius", self.radius, "it must be at least 1e-06, below which the difference is one of rounding, and at most 1e+06")
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
     """See `Hypergradient`."""
@@ -164,6 +167,7 @@ class Unrolled:
   through_clip: bool = True
 
   def __post_init__(self):
+    check_types(self)
     check_positive(steps=self.steps)
     check_at_most(1000, steps=self.steps)
 
@@ -198,9 +202,11 @@ class ImplicitConjugateGradient:
   damping: float = 0.0
 
   def __post_init__(self):
+    check_types(self)
     check_positive(iterations=self.iterations)
     check_at_most(1000, iterations=self.iterations)
     check_not_negative(damping=self.damping)
+    check_at_most(1e6, damping=self.damping)
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
     """See `Hypergradient`."""
@@ -227,7 +233,9 @@ class ImplicitNeumann:
   scale: float = 0.025
 
   def __post_init__(self):
+    check_types(self)
     check_positive(terms=self.terms, scale=self.scale)
+    check_at_most(1e6, scale=self.scale)
     check_at_most(1000, terms=self.terms)
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:

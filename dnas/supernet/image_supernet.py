@@ -14,7 +14,7 @@ from flax import nnx
 from dnas.cells.blocks import Linear
 from dnas.cells.precision import PRECISIONS, lower
 from dnas.cells.registries import STACKS
-from dnas.core.config import check_at_most, check_name, check_positive
+from dnas.core.config import check_at_most, check_name, check_positive, check_types
 from dnas.core.errors import FieldError
 from dnas.core.space import CellSpace
 from dnas.supernet.edges import EdgeOptions, EdgeWeights, MixedEdges, outgoing_rows
@@ -40,6 +40,7 @@ class Config:
   rematerialize: bool = False
 
   def __post_init__(self):
+    check_types(self)
     check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
     check_at_most(10**6, channels=self.channels)
     check_at_most(1000, cells=self.cells, stem_multiplier=self.stem_multiplier)

@@ -305,7 +305,8 @@ def to_numpy(mixture: Mixture) -> dict[str, np.ndarray]:
 
 
 def _concentration(parameters: jax.Array) -> jax.Array:
-  return jax.nn.elu(parameters) + 1
+  """Returns elu(parameters) + 1; computed so, it would be zero below -17, and all weights of the edge NaN. It stays above e^-80."""
+  return jnp.where(parameters >= 0, parameters + 1, jnp.exp(jnp.clip(parameters, -80, 0)))
 
 
 def _gumbel_softmax(arch: Arch, key: jax.Array, temperature: jax.Array) -> Mixture:

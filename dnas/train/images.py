@@ -15,7 +15,7 @@ import optax
 from dnas.cells import functional
 from dnas.compiler.functions import Compiled, Loss, assembled, compiled
 from dnas.core import devices, keys, tree
-from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, named
+from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types, named
 from dnas.core.errors import counted
 from dnas.core.genotype import Genotype
 from dnas.data import augment, base, batches
@@ -158,6 +158,7 @@ class Config:
   drop_path: float = 0.2
 
   def __post_init__(self):
+    check_types(self)
     check_at_most(10**5, epochs=self.epochs)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate)
     check_name("schedule", self.schedule, optimizers.SCHEDULES)

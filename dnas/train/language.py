@@ -18,7 +18,7 @@ from absl import logging
 
 from dnas.cells import functional, language_model
 from dnas.core import devices, keys, tree
-from dnas.core.config import check_at_most, check_not_negative, check_positive
+from dnas.core.config import check_at_most, check_not_negative, check_positive, check_types
 from dnas.core.genotype import Genotype
 from dnas.data import text, windows
 from dnas.nets.derived_language import derived_language_model
@@ -114,6 +114,7 @@ class Config:
   test_batch_size: int = 1
 
   def __post_init__(self):
+    check_types(self)
     check_at_most(10**5, epochs=self.epochs)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate, test_batch_size=self.test_batch_size)
     check_not_negative(weight_decay=self.weight_decay, gradient_clip=self.gradient_clip, patience=self.patience)

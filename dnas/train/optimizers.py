@@ -26,7 +26,7 @@ def sgd(
     nesterov: whether the momentum looks ahead.
     through_clip: whether the derivative of a step goes through the factor of the clipping; else it is a constant.
   """
-  clip = optax.identity() if _is_zero(gradient_clip) else _clip_by_global_norm(gradient_clip, through_clip)
+  clip = optax.identity() if _is_zero(gradient_clip) or _is_beyond(gradient_clip) else _clip_by_global_norm(gradient_clip, through_clip)
   heavy_ball = optax.identity() if _is_zero(momentum) else optax.trace(momentum, nesterov)
   chain = optax.chain(clip, optax.add_decayed_weights(weight_decay), heavy_ball, _scale_by_given_learning_rate())
   return tree.flattened(chain)
@@ -34,6 +34,11 @@ def sgd(
 
 def _is_zero(value: float | jax.Array) -> bool:
   return isinstance(value, int | float) and value == 0
+
+
+def _is_beyond(value: float | jax.Array) -> bool:
+  """Returns whether float32 has no norm that large, since it has no square of it."""
+  return isinstance(value, int | float) and value > 1e18
 
 
 class GivenLearningRate(NamedTuple):

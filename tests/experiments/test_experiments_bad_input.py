@@ -55,6 +55,7 @@ BOTH = [
   (("--compilation_cache=~nobody_here/x",), "--compilation_cache=~nobody_here/x begins with '~nobody_here', a home, and there is no user"),
   (("--imports=~nobody_here/x.py",), "--imports=~nobody_here/x.py begins with '~nobody_here', a home"),
   (("--coordinator=here:65536", "--num_processes=2"), "--coordinator is here:65536; its port must be 1 to 65535."),
+  (("--seed=4294967296",), "--seed is 4294967296; it must be at least 0 and below 2^32"),
   (("--save_every_steps=-1",), "--save_every_steps is -1; it must be zero or more."),
   (("--keep_checkpoints=0",), "--keep_checkpoints is 0; it must be above zero."),
   (("--data.dataset=cifar_10",), "--data.dataset is cifar_10; did you mean 'cifar10'?"),
