@@ -70,7 +70,7 @@ def made(fields):
   return outcome(base.ImageDataset, **fields, _read_test=lambda: fields["train"])
 
 
-@fuzz(200, fields=image_sets())
+@fuzz(150, fields=image_sets())
 def test_a_set_fits_together_or_is_refused(fields):
   dataset = made(fields)
   if dataset is not REFUSED:
@@ -83,7 +83,7 @@ def test_a_set_fits_together_or_is_refused(fields):
     outcome(dataset.checked_test, fields["train"])
 
 
-@fuzz(200, fields=image_sets(), values=settings_of(base.Config), count=st.integers(0, 30))
+@fuzz(80, fields=image_sets(), values=settings_of(base.Config), count=st.integers(0, 30))
 def test_a_division_is_complete(fields, values, count):
   dataset, data = made(fields), check_settings(base.Config, values)
   hypothesis.assume(dataset is not REFUSED and data is not REFUSED)
