@@ -13,7 +13,7 @@ import numpy as np
 
 from dnas.cells import functional
 from dnas.core import keys
-from dnas.core.config import check, check_fraction, check_not_negative, check_positive, check_types
+from dnas.core.config import check, check_at_most, check_fraction, check_not_negative, check_positive, check_types
 from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Progress, SearchResult
 from dnas.core.space import CellSpace
@@ -78,6 +78,8 @@ class Config:
       arch_warmup_epochs=self.arch_warmup_epochs,
       diagnose_every=self.diagnose_every,
     )
+    arch = ("arch_learning_rate", "arch_weight_decay", "arch_init_scale")
+    check_at_most(1e6, **{name: getattr(self, name) for name in arch})
     late = self.arch_warmup_epochs >= self.epochs
     mend = f"the architecture is to move after them, so give less than darts.epochs, {self.epochs}"
     check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, mend)
