@@ -76,7 +76,8 @@ class CellSpace:
       value = getattr(self, field)
       check(_is_whole(value) and value >= 1, field, shown(value), "give a whole number, at least 1")
     states = self.num_inputs + self.num_nodes
-    check(states <= _MOST_STATES, "num_nodes", self.num_nodes, f"a cell of {states} states is too large; give it at most {_MOST_STATES}")
+    mend = f"a cell of {shown(states)} states is too large; give it at most {_MOST_STATES}"
+    check(states <= _MOST_STATES, "num_nodes", self.num_nodes, mend)
     wirings = math.comb(states - 1, min(self.edges_per_node, states - 1))
     mend = f"the last node has {wirings:,} sets of sources; give fewer edges or nodes"
     check(wirings <= _MOST_WIRINGS, "edges_per_node", self.edges_per_node, mend)

@@ -79,6 +79,8 @@ class Config:
       arch_warmup_epochs=self.arch_warmup_epochs,
       diagnose_every=self.diagnose_every,
     )
+    arch = ("arch_learning_rate", "arch_weight_decay", "arch_init_scale")
+    check_at_most(1e6, **{name: getattr(self, name) for name in arch})
     late = self.arch_warmup_epochs >= self.epochs
     mend = f"the architecture is to move after them, so give less than darts.epochs, {self.epochs}"
     check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, mend)

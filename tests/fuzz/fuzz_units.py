@@ -28,15 +28,18 @@ REFUSED = object()
 Test = Callable[..., None]
 
 
-def fuzzed(examples: int, **inputs: st.SearchStrategy[Any]) -> Callable[[Test], Test]:
-  """Returns a decorator of a test, which is called with so many examples of its inputs, or by hand for DNAS_FUZZ_SECONDS."""
+def fuzzed(examples: int, *, shrink: bool = True, **inputs: st.SearchStrategy[Any]) -> Callable[[Test], Test]:
+  """Returns a decorator of a test, which is called with so many examples of its inputs, or by hand for DNAS_FUZZ_SECONDS.
+
+  What fails is made smaller with `shrink`; a test that compiles takes too long for that.
+  """
   settings = hypothesis.settings(
     max_examples=examples,
     derandomize=not SECONDS,
     deadline=None,
     database=None,
     print_blob=False,
-    phases=(hypothesis.Phase.generate, hypothesis.Phase.shrink),
+    phases=(hypothesis.Phase.generate, *([hypothesis.Phase.shrink] if shrink else [])),
     suppress_health_check=list(hypothesis.HealthCheck),
   )
 

@@ -68,7 +68,7 @@ def finite(values: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", list(METHODS))
-@fuzzed(12, data=st.data(), key=KEYS, progress=PROGRESS, remedy=settings_of(Remedies), rates=settings_of(DartsConfig))
+@fuzzed(12, shrink=False, data=st.data(), key=KEYS, progress=PROGRESS, remedy=settings_of(Remedies), rates=settings_of(DartsConfig))
 def test_weights_of_a_method_are_shares_and_its_step_is_finite(
   name: str, data: st.DataObject, key: jax.Array, progress: float, remedy: dict[str, Any], rates: dict[str, Any]
 ):
@@ -126,7 +126,7 @@ RELAXATIONS = {
 
 
 @pytest.mark.parametrize("name", list(RELAXATIONS))
-@fuzzed(12, data=st.data(), key=KEYS, progress=PROGRESS)
+@fuzzed(12, shrink=False, data=st.data(), key=KEYS, progress=PROGRESS)
 def test_any_finite_parameters_have_finite_weights(name: str, data: st.DataObject, key: jax.Array, progress: float):
   relax = RELAXATIONS[name]
   shapes = {cell: value.shape for cell, value in relax.init(SPACE, key, 1.0).items()}
@@ -206,7 +206,7 @@ RATE = 0.1
 
 
 @pytest.mark.parametrize("name", list(HYPERGRADIENTS))
-@fuzzed(10, data=st.data(), weights=arrays((2,), 10.0), arch=arrays((2,), 10.0))
+@fuzzed(10, shrink=False, data=st.data(), weights=arrays((2,), 10.0), arch=arrays((2,), 10.0))
 def test_a_hypergradient_is_finite_or_its_settings_are_refused(name: str, data: st.DataObject, weights: np.ndarray, arch: np.ndarray):
   estimator = outcome(HYPERGRADIENTS[name], **data.draw(settings_of(HYPERGRADIENTS[name])))
   if estimator is REFUSED:
@@ -227,7 +227,7 @@ def test_a_hypergradient_is_finite_or_its_settings_are_refused(name: str, data: 
 
 
 @pytest.mark.parametrize("name", list(ACTIVATIONS))
-@fuzzed(10, values=arrays((8,), 1e30))
+@fuzzed(10, shrink=False, values=arrays((8,), 1e30))
 def test_activations_are_finite_and_act_on_every_element(name: str, values: np.ndarray):
   out, slope = jax.vmap(jax.value_and_grad(lambda x: ACTIVATIONS[name](x)))(values)
   assert out.shape == slope.shape == (8,) and finite((out, slope))
@@ -250,7 +250,7 @@ def program(name: str) -> tuple[Variables, Any]:
 
 
 @pytest.mark.parametrize("name", list(OPERATIONS))
-@fuzzed(10, images=arrays((2, 5, 6, 3), 1e4))
+@fuzzed(10, shrink=False, images=arrays((2, 5, 6, 3), 1e4))
 def test_operations_and_their_gradients_are_finite(name: str, images: np.ndarray):
   variables, run = program(name)
   gradients, (output, stats) = run(variables, images)
