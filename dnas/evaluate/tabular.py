@@ -127,7 +127,7 @@ class Tabular:
   def __call__(self, proposal: Proposal) -> Evaluation:
     """See `base.Evaluator`."""
     epochs = self.epochs if proposal.budget is None else proposal.budget
-    if not isinstance(epochs, int) or epochs not in self._columns:
+    if epochs not in self._columns:
       self.table.valid(epochs)  # raises
     scores, seconds, metrics = self._columns[epochs]
     row = self.table.row(proposal.genotype)

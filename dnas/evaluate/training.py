@@ -10,7 +10,7 @@ import hashlib
 import math
 import pathlib
 
-from dnas.core.errors import InputError, counted, shown
+from dnas.core.errors import InputError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 from dnas.data import base
@@ -56,14 +56,14 @@ class Training:
     self.epochs = config.epochs
 
   def __call__(self, proposal: Proposal) -> Evaluation:
-    """Trains for the budget, and returns the validation accuracy after it. Raises InputError unless the budget is a number of its epochs.
+    """Trains for the budget, and returns the validation accuracy after it. Raises InputError if the full training is shorter.
 
     The cost is wall time in seconds: of the whole budget, or in a proposal with a parent, of what was added to it.
     """
-    epochs = self.epochs if proposal.budget is None else proposal.budget
-    if not isinstance(epochs, int) or epochs not in range(1, self.epochs + 1):
-      budget = counted(epochs, "epoch") if isinstance(epochs, int) else shown(epochs)
-      raise InputError(f"the budget of a proposal is {budget} and a full training has {self.epochs}; ask for at least 1 and at most that.")
+    epochs = proposal.budget or self.epochs
+    if epochs > self.epochs:
+      budget = counted(epochs, "epoch")
+      raise InputError(f"the budget of a proposal is {budget} and a full training has {self.epochs}; ask for at most that.")
     task = images.RetrainTask(*self._parts, proposal.genotype, self._seed)
     with Checkpoints(self.folder_of(proposal.genotype), keep=1) as checkpoints:
       position = loop.restore(task, checkpoints)

@@ -81,7 +81,7 @@ def test_what_a_table_does_not_have_is_refused():
       call()
   for budget in ("12", 12.5, [12], float("nan")):
     with pytest.raises(InputError, match=f"it has no training of {re.escape(repr(budget))} epochs; the budget can be 12 or 200."):
-      Tabular(_table())(Proposal(all_genotypes()[0], budget))
+      Tabular(_table(), budget)
     with pytest.raises(InputError, match=f"it has no test accuracy at {re.escape(repr(budget))} epochs; the known ones are"):
       report_test(_table(), all_genotypes()[0], budget)
 

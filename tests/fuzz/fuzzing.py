@@ -1,57 +1,17 @@
-"""The rule of the fuzzed tests, once: a public call returns what it promises, or says in one line what is wrong with its input.
-
-In the suite every test tries the same few examples at every run. `DNAS_FUZZ=20` tries 20 times as many, other ones at every run:
-
-    DNAS_FUZZ=20 python -m pytest -n 0 tests/fuzz
-
-A failure then prints the input, and with it what reproduces it.
-"""
+"""What the fuzzed tests of data, evaluators and tuning share beside `fuzz_units`: inputs, damaged files, settings of components."""
 
 import dataclasses
 import json
 import math
-import os
 import typing
-from collections.abc import Callable
 from typing import Any
 
-import hypothesis
+from fuzz_units import REFUSED, outcome
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from dnas.core import config as config_lib
-from dnas.core.errors import FieldError, InputError
-
-TIMES = int(os.environ.get("DNAS_FUZZ", "0"))
-REFUSED = object()
-
-
-def fuzz(examples: int, **inputs: st.SearchStrategy) -> Callable[[Callable[..., None]], Callable[..., None]]:
-  """Returns a decorator of a test: it is called with so many examples of its inputs."""
-  settings = hypothesis.settings(
-    max_examples=examples * max(TIMES, 1),
-    derandomize=not TIMES,
-    deadline=None,
-    database=None,
-    print_blob=True,
-    suppress_health_check=list(hypothesis.HealthCheck),
-  )
-  return lambda test: settings(hypothesis.given(**inputs)(test))
-
-
-def outcome(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-  """Returns what a call returns, or REFUSED where it refuses its input in one line. Any other exception is a fault, and so is a warning."""
-  try:
-    return function(*args, **kwargs)
-  except InputError as e:
-    check_sentence(e)
-    return REFUSED
-
-
-def check_sentence(error: InputError) -> None:
-  text = str(error)
-  assert text.isprintable() and text.endswith(".") and len(text) < 1200, text
-
+from dnas.core.errors import FieldError
 
 # Inputs.
 
@@ -116,13 +76,17 @@ def _values(field: dataclasses.Field, kind: Any) -> st.SearchStrategy[Any]:
 
 def check_settings(config_type: type, values: dict[str, Any]) -> Any:
   """Makes a component of values. What is refused is one of the fields; what is made survives JSON, and has finite numbers alone."""
-  try:
-    made = config_type(**values)
-  except FieldError as e:
-    check_sentence(e)
-    assert e.field in {field.name for field in dataclasses.fields(config_type)}
-    return REFUSED
-  flat = json.loads(json.dumps(config_lib.flatten(made), allow_nan=False))
-  assert config_lib.replace(config_type(), flat) == made
-  assert all(math.isfinite(value) for value in flat.values() if isinstance(value, float))
+
+  def make() -> Any:
+    try:
+      return config_type(**values)
+    except FieldError as e:
+      assert e.field in {field.name for field in dataclasses.fields(config_type)}
+      raise
+
+  made = outcome(make)
+  if made is not REFUSED:
+    flat = json.loads(json.dumps(config_lib.flatten(made), allow_nan=False))
+    assert config_lib.replace(config_type(), flat) == made
+    assert all(math.isfinite(value) for value in flat.values() if isinstance(value, float))
   return made

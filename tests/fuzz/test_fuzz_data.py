@@ -1,4 +1,4 @@
-"""Data sets, texts and their readers, fuzzed; see `fuzzing`."""
+"""Data sets, texts and their readers, fuzzed; see `fuzz_units`."""
 
 import dataclasses
 import gzip
@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from fuzzing import ANYTHING, NUMBERS, REFUSED, TEXTS, check_settings, damaged, fuzz, outcome, settings_of
+from fuzz_units import REFUSED, fuzzed, outcome
+from fuzzing import ANYTHING, NUMBERS, TEXTS, check_settings, damaged, settings_of
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -24,12 +25,12 @@ SEEDS = st.integers(0, 2**63 - 1)
 # Configurations.
 
 
-@fuzz(150, values=settings_of(base.Config))
+@fuzzed(150, values=settings_of(base.Config))
 def test_settings_of_images(values):
   check_settings(base.Config, values)
 
 
-@fuzz(150, values=settings_of(text.Config))
+@fuzzed(150, values=settings_of(text.Config))
 def test_settings_of_texts(values):
   check_settings(text.Config, values)
 
@@ -42,7 +43,7 @@ SOME_LABELS = st.one_of(
 )
 
 
-@fuzz(200, images=st.one_of(IMAGES, ANYTHING), labels=st.one_of(SOME_LABELS, ANYTHING))
+@fuzzed(200, images=st.one_of(IMAGES, ANYTHING), labels=st.one_of(SOME_LABELS, ANYTHING))
 def test_a_split_holds_what_was_given_or_refuses_it(images, labels):
   split = outcome(base.Split, images, labels)
   if split is not REFUSED:
@@ -70,7 +71,7 @@ def made(fields):
   return outcome(base.ImageDataset, **fields, _read_test=lambda: fields["train"])
 
 
-@fuzz(150, fields=image_sets())
+@fuzzed(150, fields=image_sets())
 def test_a_set_fits_together_or_is_refused(fields):
   dataset = made(fields)
   if dataset is not REFUSED:
@@ -83,7 +84,7 @@ def test_a_set_fits_together_or_is_refused(fields):
     outcome(dataset.checked_test, fields["train"])
 
 
-@fuzz(80, fields=image_sets(), values=settings_of(base.Config), count=st.integers(0, 30))
+@fuzzed(80, fields=image_sets(), values=settings_of(base.Config), count=st.integers(0, 30))
 def test_a_division_is_complete(fields, values, count):
   dataset, data = made(fields), check_settings(base.Config, values)
   hypothesis.assume(dataset is not REFUSED and data is not REFUSED)
@@ -111,7 +112,7 @@ def test_a_division_is_complete(fields, values, count):
 
 @pytest.mark.parametrize("name", list(splits.SPLITS))
 def test_every_registered_division(name):
-  @fuzz(80, labels=npst.arrays(np.int32, st.integers(1, 60), elements=st.integers(0, 5)), share=st.floats(0, 1), seed=SEEDS)
+  @fuzzed(80, labels=npst.arrays(np.int32, st.integers(1, 60), elements=st.integers(0, 5)), share=st.floats(0, 1), seed=SEEDS)
   def divide(labels, share, seed):
     count = round(share * len(labels))
     first = splits.SPLITS[name](labels, count, seed)
@@ -127,7 +128,7 @@ def test_every_registered_division(name):
 # Batches and augmentation.
 
 
-@fuzz(6, number=st.integers(1, 13), batch_size=st.integers(1, 15), epoch=st.integers(0, 2**31 - 1), seed=st.integers(0, 99))
+@fuzzed(6, number=st.integers(1, 13), batch_size=st.integers(1, 15), epoch=st.integers(0, 2**31 - 1), seed=st.integers(0, 99))
 def test_batches_visit_every_example(number, batch_size, epoch, seed):
   images = np.arange(number, dtype=np.uint8)[:, None, None, None]
   split, key = batches.to_device(base.Split(images, np.arange(number))), jax.random.key(seed)
@@ -146,7 +147,7 @@ def test_batches_visit_every_example(number, batch_size, epoch, seed):
   assert [int(y) for _, labels, weights in padded for y, w in zip(labels, weights, strict=True) if w] == list(range(number))
 
 
-@fuzz(
+@fuzzed(
   6,
   images=npst.arrays(np.uint8, st.tuples(st.integers(1, 3), st.integers(1, 5), st.integers(1, 5), st.integers(1, 2))),
   padding=st.integers(0, 6),
@@ -203,7 +204,7 @@ def check_loaded(dataset):
 
 @pytest.mark.parametrize("name", list(LOADERS))
 def test_folders_of_every_registered_set(name):
-  @fuzz(25, folder=TEXTS.filter(bool), level=st.one_of(TEXTS, st.sampled_from(text.LEVELS)))
+  @fuzzed(25, folder=TEXTS.filter(bool), level=st.one_of(TEXTS, st.sampled_from(text.LEVELS)))
   def look(folder, level):
     assert outcome(load, name, f"/nowhere/{folder}", level) is REFUSED
     assert outcome(load, name, folder, level) is REFUSED or not published_form(name)
@@ -241,7 +242,7 @@ def test_damaged_files_of_every_published_set(name, tmp_path, little_memory):
   def write(file, content):
     (tmp_path / file).write_bytes(content)
 
-  @fuzz(60, file=st.sampled_from(form.files), data=st.data(), level=st.sampled_from(text.LEVELS))
+  @fuzzed(60, file=st.sampled_from(form.files), data=st.data(), level=st.sampled_from(text.LEVELS))
   def read(file, data, level):
     for other, content in well_formed.items():
       write(other, content)
@@ -259,7 +260,7 @@ _WORDS = st.sampled_from(("a", "b", text.UNKNOWN, "é\u0301", "x" * 40))
 LINES = st.lists(st.one_of(st.text(max_size=12), st.lists(_WORDS).map(" ".join)), max_size=6)
 
 
-@fuzz(150, train=LINES, valid=LINES, test=LINES, level=st.sampled_from((*text.LEVELS, "words")), smallest=st.integers(1, 3))
+@fuzzed(150, train=LINES, valid=LINES, test=LINES, level=st.sampled_from((*text.LEVELS, "words")), smallest=st.integers(1, 3))
 def test_a_text_comes_back_from_its_ids(train, valid, test, level, smallest):
   read = {"train": train, "valid": valid, "test": test}.__getitem__
   dataset = outcome(text.from_lines, "own", level, read, smallest)
@@ -276,7 +277,7 @@ def test_a_text_comes_back_from_its_ids(train, valid, test, level, smallest):
   assert shorter is REFUSED or len(shorter.train) == (len(train) or len(dataset.train))
 
 
-@fuzz(200, words=st.lists(st.one_of(TEXTS, ANYTHING), max_size=5).map(tuple), tokens=st.lists(TEXTS, max_size=4))
+@fuzzed(200, words=st.lists(st.one_of(TEXTS, ANYTHING), max_size=5).map(tuple), tokens=st.lists(TEXTS, max_size=4))
 def test_a_vocabulary_comes_back_from_its_file(words, tokens):
   vocabulary = outcome(text.Vocabulary, words)
   if vocabulary is REFUSED:
@@ -291,14 +292,14 @@ def test_a_vocabulary_comes_back_from_its_file(words, tokens):
     assert all(back in (token, text.UNKNOWN) for back, token in zip(vocabulary.decode(ids), tokens, strict=True))
 
 
-@fuzz(200, content=st.one_of(st.text(max_size=40), st.sampled_from(("\\x4", "\\N{x}", "a\\", "\\ud800", "a\n\nb", "a\r\nb", "é\\n"))))
+@fuzzed(200, content=st.one_of(st.text(max_size=40), st.sampled_from(("\\x4", "\\N{x}", "a\\", "\\ud800", "a\n\nb", "a\r\nb", "é\\n"))))
 def test_any_file_of_a_vocabulary(content):
   vocabulary = outcome(text.Vocabulary.from_text, content)
   if vocabulary is not REFUSED:
     assert text.Vocabulary.from_text(vocabulary.to_text()) == vocabulary and len(set(vocabulary.words)) == len(vocabulary)
 
 
-@fuzz(150, ids=st.one_of(npst.arrays(npst.integer_dtypes(), st.integers(0, 9)), ANYTHING), bound=st.integers(1, 5))
+@fuzzed(150, ids=st.one_of(npst.arrays(npst.integer_dtypes(), st.integers(0, 9)), ANYTHING), bound=st.integers(1, 5))
 def test_token_ids_of_a_users_own(ids, bound):
   vocabulary = text.Vocabulary(tuple("abcde")[:bound])
   dataset = outcome(text.TextDataset, "own", "word", ids, np.zeros(2, int), vocabulary, {}, _read_test=lambda: ids)
@@ -307,7 +308,7 @@ def test_token_ids_of_a_users_own(ids, bound):
     check_loaded(dataset)
 
 
-@fuzz(60, content=st.one_of(st.binary(max_size=40), st.text(max_size=40).map(lambda text: text.encode("utf-8", "ignore"))), name=TEXTS)
+@fuzzed(60, content=st.one_of(st.binary(max_size=40), st.text(max_size=40).map(lambda text: text.encode("utf-8", "ignore"))), name=TEXTS)
 def test_any_file_of_lines(content, name, tmp_path_factory):
   path = tmp_path_factory.getbasetemp() / "lines.txt"
   path.write_bytes(content)
@@ -317,7 +318,7 @@ def test_any_file_of_lines(content, name, tmp_path_factory):
   assert outcome(published.read_lines, path.parent / f"no {name}", 3) is REFUSED
 
 
-@fuzz(12, number=st.integers(2, 400), values=settings_of(text.Config), seed=st.integers(0, 2**63 - 1), short=st.integers(2, 9))
+@fuzzed(12, number=st.integers(2, 400), values=settings_of(text.Config), seed=st.integers(0, 2**63 - 1), short=st.integers(2, 9))
 def test_windows_go_down_the_columns(number, values, seed, short):
   kept = {name: values[name] for name in ("buckets", "short_probability", "batch_size") if name in values}
   settings = {"sequence_length": short, "length_deviation": 2.0, "batch_size": 3} | kept
