@@ -359,7 +359,7 @@ class Ray(_Queue):
 def _connect(ray: Any, address: str, workers: int) -> None:
   host, _, port = address.removeprefix("ray://").partition(":")
   if address and address != "auto":
-    if not (port.isdecimal() and len(port) <= 5 and 0 < int(port) < 2**16):
+    if not (port.isdecimal() and len(port) <= 18):  # more digits are no number to Python
       raise FieldError("pool.ray_address", address, "write it as HOST:PORT, such as 10.0.0.1:6379")
     check_port("pool.ray_address", address, int(port))
     try:

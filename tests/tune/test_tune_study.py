@@ -342,7 +342,7 @@ def test_accelerators_are_dealt_out(monkeypatch):
   ("address", "message"),
   [
     ("here", "write it as HOST:PORT"),
-    ("127.0.0.1:70000", "write it as HOST:PORT"),
+    ("127.0.0.1:70000", "its port must be 1 to 65535"),
     ("a..b:1", "nothing answers there"),
     ("127.0.0.1:1", r"nothing answers there \(.*\); start Ray there with"),
   ],
