@@ -28,6 +28,8 @@ def load(entries: Sequence[str]) -> None:
   for entry in entries:
     try:
       path = _path_of(entry)
+    except InputError:
+      raise
     except (OSError, RuntimeError, ValueError) as e:  # links in a circle, no such user, a zero byte
       raise InputError(f"--imports={entry} names no file ({first_line(e)}); mend it.") from None
     if path is not None and path in map(_file_of, list(sys.modules)):

@@ -14,7 +14,7 @@ from dnas.cells.functional import apply, split
 from dnas.cells.image_stack import ImageStack, reduction_indices
 from dnas.cells.operations import OPERATIONS
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
-from dnas.core.genotype import CellGenotype, parse
+from dnas.core.genotype import CellGenotype, Edge, parse
 from dnas.core.space import CellSpace
 
 SPACE = CellSpace("stub", ("normal", "reduce"), ("double", "third", "minus"), num_nodes=3)
@@ -96,7 +96,8 @@ def test_cell_is_a_walk_over_its_graph(wiring: CellGenotype | CellSpace, reducti
 
 
 def test_unread_states_and_doubled_edges_are_fine():
-  wiring = CellGenotype(((("double", 0), ("double", 0)), (("third", 1), ("minus", 1)), (("minus", 0), ("third", 0))), (4, 2))
+  pairs = ((("double", 0), ("double", 0)), (("third", 1), ("minus", 1)), (("minus", 0), ("third", 0)))
+  wiring = CellGenotype(tuple(tuple(Edge(*edge) for edge in node) for node in pairs), (4, 2))
   cell = Cell("normal", wiring, factory({"normal": wiring}, []), (C, C), C, False, False, True, np.random.default_rng(0))
   x = np.random.default_rng(0).normal(size=(B, H, W, C)).astype(np.float32)
   output, _ = run(*split(cell), x, x, [1.0] * 5, train=True)

@@ -423,7 +423,7 @@ def test_the_demo_searches_once_and_retrains_all_cells_alike(tmp_path, monkeypat
     folder = pathlib.Path(flags["workdir"])
     folder.mkdir(parents=True)
     result = found_result if flags["genotype"].endswith("search") else other_result
-    (folder / "result.json").write_text(json.dumps(result | {"train/loss": 0.1, "weights": 1000}))
+    (folder / "result.json").write_text(json.dumps(result | {"train/loss": 0.1, "test/loss": 0.2, "weights": 1000}))
     return subprocess.CompletedProcess(command, 0, "", "")
 
   monkeypatch.setattr(search, "run", lambda config, options, given: searches.append((config, options.workdir)))
