@@ -122,7 +122,7 @@ def test_objectives(objectives):
 
 
 TUNED = """train.learning_rate = log(0.01, 0.3); data.cutout_length = int(0, 16, 4); train.schedule = choice(cosine, linear);
-  train.epochs = logint(1, 1000000000000); train.weight_decay = uniform(0, 1e30) if train.schedule in (linear)"""
+  train.epochs = logint(1, 100000); train.weight_decay = uniform(0, 1e30) if train.schedule in (linear)"""
 
 
 @pytest.mark.parametrize("name", list(study.SAMPLERS))
@@ -150,7 +150,7 @@ def test_every_sampler(name):
     assert asked == points()
     for point in asked:
       assert 0.01 <= point["train.learning_rate"] <= 0.3 and point["data.cutout_length"] in range(0, 17, 4)
-      assert point["train.schedule"] in ("cosine", "linear") and 1 <= point["train.epochs"] <= 10**12
+      assert point["train.schedule"] in ("cosine", "linear") and 1 <= point["train.epochs"] <= 10**5
       assert ("train.weight_decay" in point) == (point["train.schedule"] == "linear")
 
   ask()
