@@ -57,14 +57,14 @@ def read_object(path: pathlib.Path, mend: str, fields: Fields | None = None) -> 
   return value
 
 
-def read_text(path: pathlib.Path, mend: str) -> str:
-  """Returns the text of a file in UTF-8.
+def read_text(path: pathlib.Path, mend: str, errors: str = "strict") -> str:
+  """Returns the text of a file in UTF-8; `errors` says what becomes of bytes that are none, as in `bytes.decode`.
 
   Raises:
     InputError: if it cannot be read, which names the cause, or is no text; `mend` says what to do about that.
   """
   try:
-    return path.read_text(encoding="utf-8")
+    return path.read_text(encoding="utf-8", errors=errors)
   except OSError as e:
     raise InputError(f"{path} cannot be read ({(e.strerror or str(e)).lower()}); mend that, such as its permissions.") from None
   except UnicodeDecodeError as e:
