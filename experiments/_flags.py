@@ -18,7 +18,7 @@ from absl import flags
 
 from dnas.core import config as config_lib
 from dnas.core import devices
-from dnas.core.errors import FieldError, InputError, first_line, shown
+from dnas.core.errors import FieldError, InputError, first_line
 from dnas.train.loop import NonFiniteLoss, Stopped
 from experiments import _output, _units, presets
 
@@ -26,8 +26,6 @@ C = TypeVar("C")
 
 BAD_INPUT, FAILED, STOPPED = 2, 1, 143
 """Exit statuses: a person's mistake, a loss that is not finite or a file that cannot be used, a run that was asked to stop."""
-
-_LONGEST_NAME = 100
 
 _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
@@ -150,15 +148,14 @@ class Launcher(Generic[C]):
     values, base = flags.FlagValues(), self._base(argv)
     paths = self._define(values, base)
     option_paths = self._define(values, Options())
-    for name in (argument.partition("=")[0] for argument in argv[1:] if argument.startswith("-")):
-      if len(name) > _LONGEST_NAME:  # absl compares it with all flags, letter by letter, to an end that Python does not reach
-        raise InputError(f"{shown(name)} is no flag; see --help.")
     try:
       rest = values(list(argv))
     except flags.UnrecognizedFlagError as e:
       raise InputError(self._unknown_flag(e.flagname, base, [*option_paths, *paths])) from None
     except (flags.Error, ValueError) as e:  # absl raises ValueError for --noNAME=VALUE and for a --flagfile that is no text
       raise InputError(_one_sentence(e)) from None
+    except RecursionError:  # absl compares a name with those of all flags, letter by letter; it may stand in a --flagfile
+      raise InputError("a name of thousands of letters is no flag; see --help.") from None
     if len(rest) > 1:
       raise InputError(f"'{rest[1]}' is not a flag; write flags as --name=value, see --help.")
     options = config_lib.replace(Options(), {path: values[path].value for path in option_paths if values[path].present})

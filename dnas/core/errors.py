@@ -48,7 +48,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
     known: the names that exist.
   """
   known = sorted(known)
-  near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+  near = difflib.get_close_matches(name if isinstance(name, str) else shown(name), known, n=1, cutoff=0.5)
   hint = f" Did you mean '{near[0]}'?" if near else ""
   return InputError(f"unknown {kind} {shown(name)}.{hint} Known: {', '.join(known)}.")
 

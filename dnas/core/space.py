@@ -78,8 +78,8 @@ class CellSpace:
     states = self.num_inputs + self.num_nodes
     mend = f"a cell of {shown(states)} states is too large; give it at most {_MOST_STATES}"
     check(states <= _MOST_STATES, "num_nodes", self.num_nodes, mend)
-    wirings = math.comb(states - 1, min(self.edges_per_node, states - 1))
-    mend = f"the last node has {wirings:,} sets of sources; give fewer edges or nodes"
+    wirings = sum(math.comb(state, min(self.edges_per_node, state)) for state in range(self.num_inputs, states))
+    mend = f"the nodes have {wirings:,} sets of sources; give fewer edges or nodes"
     check(wirings <= _MOST_WIRINGS, "edges_per_node", self.edges_per_node, mend)
     for field in ("none_allowed", "pool_norm"):
       check(isinstance(getattr(self, field), bool), field, shown(getattr(self, field)), "give True or False")
@@ -297,7 +297,7 @@ class CellSpace:
 _Place = tuple[int, int, int]
 """Where an edge stands in a genotype: number of the cell, of the node, and of the edge in the node."""
 
-_MOST_STATES, _MOST_WIRINGS = 100, 1_000_000  # of a cell, and of one node; they are listed
+_MOST_STATES, _MOST_WIRINGS = 100, 1_000_000  # of a cell; they are listed
 
 
 def _is_whole(value: Any) -> bool:

@@ -90,6 +90,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
   "lists without pairs": (lambda: from_lists("x", (1,), {"c": []}), r"\{'c': \[\]\} is no mapping of cell types to pairs"),
   "no text": (lambda: nasbench201.from_string(None), "None is no text; write an architecture as"),
   "a name of another type": (lambda: SPACES[["darts_conv"]], r"unknown space \['darts_conv'\]"),
+  "a name of 5000 digits": (lambda: SPACES[10**5000], "unknown space a value of type int that is too long to write"),
   "a name with a slash": (lambda: Registry("unit").register("a/b"), "unit 'a/b' has no name for a flag; write it with letters"),
   "no name": (lambda: Registry("unit").register(None), "unit None has no name for a flag"),
   "no weights": (lambda: discretize(SPACE, {"c": np.full((3, 3), np.nan)}), "cell 'c': not all weights of its operations are finite"),
@@ -335,6 +336,7 @@ SAID = {
   "a module of nobody": (search, ["--imports=~nouser/x.py"], "--imports=~nouser/x.py begins with '~nouser', a home"),
   "a flag with a break": (search, ["--zz\nz=1"], r"--zz\nz is not a flag"),
   "what is no flag, and colours the terminal": (search, ["\x1b[31mred"], r"'\x1b[31mred' is not a flag"),
+  "a flag of 5000 letters": (search, ["--" + "z" * 5000], "a name of thousands of letters is no flag; see --help."),
   "a number beyond float32": (search, ["--darts.learning_rate=1e300"], "--darts.learning_rate is 1e+300; it must be at most 3.40282e+38."),
   "a number of 400 digits": (search, [f"--darts.epochs={10**400}"], "give a number of at most 18 digits."),
 }
@@ -346,6 +348,12 @@ def test_flags_that_are_refused_in_one_line(case: str, capsys):
   assert module.main([module.LAUNCHER.name, *given]) == 2
   out, err = capsys.readouterr()
   assert out == "" and err.count("\n") == 1 and err.rstrip("\n").isprintable() and sentence.lower() in err.lower(), err
+
+
+def test_a_flag_of_5000_letters_in_a_file_of_flags(tmp_path, capsys):
+  (tmp_path / "flags").write_text("--" + "z" * 5000 + "\n")
+  assert search.main(["search", f"--flagfile={tmp_path / 'flags'}"]) == 2
+  assert capsys.readouterr().err == "error: a name of thousands of letters is no flag; see --help.\n"
 
 
 @pytest.mark.parametrize("name", ["pc-darts", "class", "idle", "recorded"])
