@@ -18,7 +18,7 @@ from absl import flags
 
 from dnas.core import config as config_lib
 from dnas.core import devices
-from dnas.core.errors import FieldError, InputError, first_line
+from dnas.core.errors import FieldError, InputError, cause_of, first_line
 from dnas.train.loop import NonFiniteLoss, Stopped
 from experiments import _output, _units, presets
 
@@ -130,8 +130,8 @@ class Launcher(Generic[C]):
     except MemoryError:
       return _complain("there is not enough memory; lower the batch size or the size of the network.", FAILED)
     except OSError as e:
-      cause = (e.strerror or str(e)).lower()
-      return _complain(f"{e.filename or 'a file'} cannot be used ({cause}); make room or rights for it and give the command again.", FAILED)
+      mend = "make room or rights for it and give the command again"
+      return _complain(f"{e.filename or 'a file'} cannot be used ({cause_of(e)}); {mend}.", FAILED)
     except (ValueError, RuntimeError) as e:
       if "RESOURCE_EXHAUSTED" in str(e):
         told = f"the memory of the device is exhausted ({first_line(e).rstrip('.')}); lower the batch size or the size of the network."

@@ -18,7 +18,7 @@ import json
 import os
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -39,6 +39,7 @@ from dnas.train.run_folder import RunFolder
 from dnas.tune import executors
 from experiments import _flags, _run, _units, search
 from experiments._evaluators import DATASETS, EVALUATORS, Judge, check_settings, evaluator_names, make_judge, prepare, search_config
+from experiments.configs import SearchConfig
 
 
 @config_lib.mounts(STRATEGIES, EVALUATORS)
@@ -102,20 +103,24 @@ class CompareConfig:
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns all that the result of one cell depends on, by flag."""
     common = {name: getattr(self, name) for name in _COMMON}
-    return {"method": method, "seed": seed, **common, **self._settings(method, seed, config_lib.flatten)}
+    parts = self._parts(method, seed)
+    own = {name: part.recorded() if isinstance(part, SearchConfig) else config_lib.flatten(part) for name, part in parts.items()}
+    return {"method": method, "seed": seed, **common, **_joined(own)}
 
   def defaults_of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns what the settings of a cell were before they existed."""
-    return self._settings(method, seed, config_lib.defaults)
+    return _joined({name: config_lib.defaults(part) for name, part in self._parts(method, seed).items()})
 
-  def _settings(self, method: str, seed: int, flat: Callable[[object], dict[str, object]]) -> dict[str, object]:
-    searched = search_config(self, method, seed) if method in METHODS else None
-    parts = {method: searched or self.strategy(method)}
+  def _parts(self, method: str, seed: int) -> dict[str, object]:
+    """Returns the settings of a cell, of its method and of its evaluator, if that has some."""
+    parts = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
     if self.evaluator in config_lib.units(self, EVALUATORS):
       parts[self.evaluator] = getattr(self, self.evaluator)
-    values = {f"{name}.{path}": value for name, part in parts.items() for path, value in flat(part).items()}
-    idle = {f"{method}.{path}" for path in config_lib.flatten(searched).keys() - searched.recorded().keys()} if searched else set()
-    return {path: value for path, value in values.items() if path not in idle}
+    return parts
+
+
+def _joined(parts: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+  return {f"{name}.{path}": value for name, part in parts.items() for path, value in part.items()}
 
 
 _Executor = executors.Executor | None

@@ -21,7 +21,7 @@ from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import devices, json_files
 from dnas.core.config import check_name
-from dnas.core.errors import InputError, shown, unknown_name
+from dnas.core.errors import InputError, cause_of, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.space import NONE
@@ -71,8 +71,7 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
   except UnicodeDecodeError:
     raise InputError(f"--genotype={text} is no text; give a file with a genotype.") from None
   except OSError as e:  # a name that is too long or forbidden
-    cause = (e.strerror or str(e)).lower()
-    raise InputError(f"--genotype={shown(text)} cannot be read ({cause}); give a published name, a folder or a file.") from None
+    raise InputError(f"--genotype={shown(text)} cannot be read ({cause_of(e)}); give a published name, a folder or a file.") from None
   return _checked(space.parse(content, str(path)), str(path), space_name)
 
 
@@ -139,12 +138,13 @@ def run(
 
 def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
   """Returns what a training ended in, or None if it has not ended. Raises InputError if its result.json holds something else."""
-  result = json_files.read_result(folder, {"weights": int})
-  if result is None:
-    return None
-  split = _split_of(result)
-  measure = "perplexity" if f"{split}/perplexity" in result else "accuracy"
-  return json_files.read_result(folder, {f"{split}/{measure}": json_files.NUMBER, f"{split}/loss": json_files.NUMBER})
+
+  def outcome(result: Mapping[str, Any]) -> json_files.Fields:
+    split = _split_of(result)
+    measure = "perplexity" if f"{split}/perplexity" in result else "accuracy"
+    return {f"{split}/{measure}": json_files.NUMBER, f"{split}/loss": json_files.NUMBER}
+
+  return json_files.read_result(folder, {"weights": int}, outcome)
 
 
 class Outcome(NamedTuple):

@@ -32,7 +32,7 @@ from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.config import check, check_at_most, check_not_negative, check_positive, check_types
-from dnas.core.errors import FieldError, InputError, counted
+from dnas.core.errors import FieldError, InputError, cause_of, counted
 from dnas.core.paths import expanded
 from dnas.report import palette
 from dnas.report.tables import Table
@@ -223,7 +223,7 @@ def _id_of(root: pathlib.Path) -> str:
   try:
     return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
   except OSError as e:
-    raise InputError(f"{path} cannot be read ({(e.strerror or str(e)).lower()}); give rights for it, or another --workdir.") from None
+    raise InputError(f"{path} cannot be read ({cause_of(e)}); give rights for it, or another --workdir.") from None
 
 
 _ID = "study.id"

@@ -79,6 +79,16 @@ def first_line(error: BaseException) -> str:
   return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
+def cause_of(error: OSError | ValueError) -> str:
+  """Returns what the system says of a file, for a message; a path that no file can have is a ValueError."""
+  return (getattr(error, "strerror", None) or str(error)).lower()
+
+
+def unreadable(path: object, error: OSError | ValueError) -> InputError:
+  """Returns the error for a file or folder that cannot be read, which says nothing of what it holds."""
+  return InputError(f"{path} cannot be read ({cause_of(error)}); mend that, such as its permissions.")
+
+
 _LONGEST = 300  # characters of a value that a message shows as it is
 _LONGEST_MESSAGE = 1000
 _SHORT = reprlib.Repr()

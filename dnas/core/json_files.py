@@ -3,10 +3,10 @@
 import json
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from dnas.core.errors import InputError, shown
+from dnas.core.errors import InputError, shown, unreadable
 
 Fields = Mapping[str, type | tuple[type, ...]]
 """Name to type of the fields that an object must have."""
@@ -49,12 +49,17 @@ def read_object(path: pathlib.Path, mend: str, fields: Fields | None = None) -> 
     InputError: if the file cannot be read, which names the cause, or is not such an object.
   """
   value = parse_object(read_text(path, mend), str(path), mend)
-  for name, kind in (fields or {}).items():
+  check_fields(value, fields or {}, path, mend)
+  return value
+
+
+def check_fields(value: Mapping[str, Any], fields: Fields, path: pathlib.Path, mend: str) -> None:
+  """Raises InputError unless the object in a file has the fields; see `read_object`."""
+  for name, kind in fields.items():
     if name not in value:
       raise InputError(f"{path}: field '{name}' is missing; {mend}.")
     if not isinstance(value[name], kind) or isinstance(value[name], bool):
       raise InputError(f"{path}: field '{name}' is {shown(value[name])}; {mend}.")
-  return value
 
 
 def read_text(path: pathlib.Path, mend: str, errors: str = "strict") -> str:
@@ -66,17 +71,23 @@ def read_text(path: pathlib.Path, mend: str, errors: str = "strict") -> str:
   try:
     return path.read_text(encoding="utf-8", errors=errors)
   except OSError as e:
-    raise InputError(f"{path} cannot be read ({(e.strerror or str(e)).lower()}); mend that, such as its permissions.") from None
+    raise unreadable(path, e) from None
   except UnicodeDecodeError as e:
     raise InputError(f"{path} is not text in UTF-8 (byte {e.start + 1} is 0x{e.object[e.start]:02x}); {mend}.") from None
 
 
-def read_result(folder: pathlib.Path, fields: Fields) -> dict[str, Any] | None:
+_WRITE_ANEW = "delete it and give the same command again, which writes it anew"
+
+
+def read_result(
+  folder: pathlib.Path, fields: Fields, and_then: Callable[[Mapping[str, Any]], Fields] = lambda result: {}
+) -> dict[str, Any] | None:
   """Returns what the run in a folder ended in, its result.json, or None if it has not ended.
 
   Args:
     folder: the folder of the run, which may be missing.
     fields: what its result must have.
+    and_then: what else a result with those must have.
 
   Raises:
     InputError: if the folder or the file cannot be read, or it is no such result.
@@ -86,7 +97,9 @@ def read_result(folder: pathlib.Path, fields: Fields) -> dict[str, Any] | None:
   except FileNotFoundError:
     return None
   except OSError as e:
-    raise InputError(f"{folder} cannot be read ({(e.strerror or str(e)).lower()}); mend that, such as its permissions.") from None
+    raise unreadable(folder, e) from None
   if "result.json" not in names:
     return None
-  return read_object(folder / "result.json", "delete it and give the same command again, which writes it anew", fields)
+  result = read_object(folder / "result.json", _WRITE_ANEW, fields)
+  check_fields(result, and_then(result), folder / "result.json", _WRITE_ANEW)
+  return result

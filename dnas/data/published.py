@@ -14,7 +14,7 @@ import zipfile
 from absl import logging
 
 from dnas.core import durable
-from dnas.core.errors import FieldError, InputError
+from dnas.core.errors import FieldError, InputError, unreadable
 from dnas.core.paths import expanded
 
 PROBE_SECONDS = 20
@@ -94,8 +94,7 @@ def read_bytes(path: pathlib.Path) -> bytes:
   try:
     return path.read_bytes()
   except (OSError, ValueError) as e:  # a path that no file can have is a ValueError
-    cause = (getattr(e, "strerror", None) or str(e)).lower()
-    raise InputError(f"{path} cannot be read ({cause}); mend that, such as its permissions.") from None
+    raise unreadable(path, e) from None
 
 
 def read_lines(path: pathlib.Path, published_tokens: int) -> list[str]:

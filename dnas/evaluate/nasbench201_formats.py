@@ -26,7 +26,7 @@ import numpy as np
 
 from dnas.cells import nasbench201
 from dnas.core import durable
-from dnas.core.errors import InputError, counted, shown, unknown_name
+from dnas.core.errors import InputError, cause_of, counted, shown, unknown_name, unreadable
 from dnas.core.genotype import Genotype
 from dnas.evaluate.tabular import MOST_EPOCHS, Table, all_genotypes, numbers_of
 
@@ -64,7 +64,7 @@ def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
     raise InputError(f"{path} does not exist; give the npz of NAS-Bench-201.") from None
   except Exception as e:  # a damaged archive can raise anything
     if isinstance(e, OSError) and e.errno not in (None, errno.EISDIR, errno.EINVAL):
-      raise InputError(f"{path} cannot be read ({e.strerror.lower()}); mend that, such as its permissions.") from None
+      raise unreadable(path, e) from None
     raise InputError(f"{path} is not an npz of plain arrays ({shown(str(e))}); give the npz of NAS-Bench-201.") from None
   for key in ("op_names", "ops", f"{prefix}_{_FULL}_time"):
     if key not in columns:
@@ -119,7 +119,7 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
   try:
     durable.write_by(pathlib.Path(path), lambda file: np.savez_compressed(file, **columns))
   except (OSError, ValueError) as e:  # a path that no file can have is a ValueError
-    raise InputError(f"{path} cannot be written ({(getattr(e, 'strerror', None) or str(e)).lower()}); give another file.") from None
+    raise InputError(f"{path} cannot be written ({cause_of(e)}); give another file.") from None
 
 
 class NatsBench(Protocol):

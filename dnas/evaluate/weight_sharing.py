@@ -132,8 +132,8 @@ class SharedWeightsTask:
   @functools.cached_property
   def _momenta(self) -> Tree:
     """The momentum of each running statistic, as black images show it, which move them by nothing that depends on where they began."""
-    images = jnp.zeros_like(self._pipeline.drawn(self._key)[0])
-    path = one_hot(self.space, self.space.sample(keys.generator(self._seed, "paths")))
+    images = jnp.zeros_like(self._pipeline.drawn(keys.derive(self._key, "momenta"))[0])
+    path = one_hot(self.space, self.space.sample(keys.generator(self._seed, "momenta")))
     moved = [self._statistics(self.initial.weights, self._started(value), images, path) for value in (0.0, 1.0)]
 
     def momentum(zero: jax.Array, one: jax.Array) -> float:

@@ -35,7 +35,7 @@ from absl import logging
 from dnas import __version__
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
-from dnas.core.errors import InputError, counted, shown
+from dnas.core.errors import InputError, cause_of, counted, shown
 from dnas.core.registry import foreign_modules
 from dnas.train.checkpoint import check_encodable
 
@@ -279,5 +279,5 @@ def _named(path: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except OSError as e:
-    where, cause = e.filename or path, (e.strerror or str(e)).lower()
-    raise InputError(f"{where} cannot be used ({cause}); make room or rights for it, or give another --workdir.") from None
+    mend = "make room or rights for it, or give another --workdir"
+    raise InputError(f"{e.filename or path} cannot be used ({cause_of(e)}); {mend}.") from None

@@ -11,7 +11,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 from tensorboardX.summary import scalar
 
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, cause_of
 
 
 class Writer(Protocol):
@@ -90,7 +90,5 @@ class TensorBoardWriter:
       raise self._error(e) from None
 
   def _error(self, error: OSError) -> InputError:
-    cause = (error.strerror or str(error)).lower()
-    return InputError(
-      f"TensorBoard folder {self._folder} cannot be written ({cause}); make room or rights for it and give the command again."
-    )
+    mend = "make room or rights for it and give the command again"
+    return InputError(f"TensorBoard folder {self._folder} cannot be written ({cause_of(error)}); {mend}.")

@@ -29,7 +29,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 
 from dnas.core.config import check_port
-from dnas.core.errors import InputError, first_line
+from dnas.core.errors import InputError, cause_of, first_line
 
 JOURNAL = "journal:///"
 PASSWORD = "DNAS_STORAGE_PASSWORD"
@@ -224,8 +224,7 @@ def _head_of(path: pathlib.Path, name: str) -> bytes:
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
       raise InputError(f"--storage={name} is in a folder that does not exist or cannot be written; {mend}.")
   except (OSError, ValueError) as e:
-    cause = (getattr(e, "strerror", None) or str(e)).lower()
-    raise InputError(f"--storage={name} cannot be used ({cause}); {mend}.") from None
+    raise InputError(f"--storage={name} cannot be used ({cause_of(e)}); {mend}.") from None
   return b""
 
 
@@ -286,8 +285,7 @@ def _open_journal(url: str) -> BaseStorage:
   try:
     return JournalStorage(JournalFileBackend(str(path), lock_obj=_MendingLock(path)))
   except OSError as e:
-    cause = (e.strerror or str(e)).lower()
-    raise InputError(f"--storage={url} cannot be used ({cause}); give a file in a folder that exists and can be written.") from None
+    raise InputError(f"--storage={url} cannot be used ({cause_of(e)}); give a file in a folder that exists and can be written.") from None
   except (ValueError, KeyError, TypeError, AttributeError) as e:  # entries that do not follow from each other
     cause = f"{type(e).__name__}: {first_line(e)}"
     raise InputError(f"--storage={url} is damaged ({cause}); restore it from a copy, or give another file.") from None

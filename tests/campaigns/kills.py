@@ -7,7 +7,6 @@ has said so; and near the end, while results and pictures are written. The same 
 any run ended in other bits or printed a traceback.
 """
 
-import argparse
 import pathlib
 import random
 import shutil
@@ -26,17 +25,10 @@ PER_RUN = 10
 
 def main() -> int:
   """Runs the campaign, and prints its figures."""
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--folder", type=pathlib.Path, required=True)
-  parser.add_argument("--kills", type=int, default=300)
-  parser.add_argument("--seed", type=int, default=1)
-  parser.add_argument("--kinds", default=",".join(SHARES))
-  given = parser.parse_args()
+  given = runs.arguments(__doc__, "kills", 300, SHARES)
   given.folder.mkdir(parents=True, exist_ok=True)
   ledger = runs.Ledger(given.folder / "ledger.jsonl")
-  kinds = given.kinds.split(",")
-  wanted = {kind: round(given.kills * SHARES[kind] / sum(SHARES[one] for one in kinds)) for kind in kinds}
-  for kind, kills in wanted.items():
+  for kind, kills in given.wanted.items():
     length, unbroken = unbroken_run(kind, given.folder, ledger)
     for number in range(-(-kills // PER_RUN)):
       if f"{kind} {number}" not in ledger.done:

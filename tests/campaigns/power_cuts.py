@@ -7,7 +7,6 @@ holds what had reached the device. It is mounted, its journal is replayed, and t
 on where it was broken off. Exit status 1 if any run ended in other bits, found a damaged checkpoint, or printed a traceback.
 """
 
-import argparse
 import contextlib
 import os
 import pathlib
@@ -30,19 +29,12 @@ MEGABYTES = 96
 
 def main() -> int:
   """Runs the campaign, and prints its figures."""
-  parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-  parser.add_argument("--folder", type=pathlib.Path, required=True)
-  parser.add_argument("--cuts", type=int, default=50)
-  parser.add_argument("--seed", type=int, default=1)
-  parser.add_argument("--kinds", default=",".join(SHARES))
-  given = parser.parse_args()
+  given = runs.arguments(__doc__, "cuts", 50, SHARES)
   if os.geteuid() or not shutil.which("mkfs.ext4"):
     raise SystemExit("it takes root and mkfs.ext4 to mount a file system of one's own")
   given.folder.mkdir(parents=True, exist_ok=True)
   ledger = runs.Ledger(given.folder / "ledger.jsonl")
-  kinds = given.kinds.split(",")
-  for kind in kinds:
-    cuts = round(given.cuts * SHARES[kind] / sum(SHARES[one] for one in kinds))
+  for kind, cuts in given.wanted.items():
     length, unbroken = kills.unbroken_run(kind, given.folder, ledger)
     for number in range(-(-cuts // PER_RUN)):
       names = [f"{kind} {cut}" for cut in range(PER_RUN * number, min(cuts, PER_RUN * (number + 1)))]

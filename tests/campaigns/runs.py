@@ -4,6 +4,7 @@ A run is a fork of a process that has imported everything and has not touched JA
 killed like any other process.
 """
 
+import argparse
 import contextlib
 import dataclasses
 import hashlib
@@ -15,7 +16,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
@@ -55,6 +56,26 @@ class Kind:
   def saves(self) -> bool:
     """Whether it writes checkpoints."""
     return "save_every_steps=1" in self.flags
+
+
+def arguments(about: str, what: str, count: int, shares: Mapping[str, int]) -> argparse.Namespace:
+  """Returns what a campaign was asked for: its folder, its seed, and as `wanted` how many times each kind of run is to be hit.
+
+  Args:
+    about: what the campaign is.
+    what: what hits a run, the flag of the number of times.
+    count: that number, if none is given.
+    shares: kind of run to its share of it.
+  """
+  parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+  parser.add_argument("--folder", type=pathlib.Path, required=True)
+  parser.add_argument(f"--{what}", type=int, default=count, dest="count")
+  parser.add_argument("--seed", type=int, default=1)
+  parser.add_argument("--kinds", default=",".join(shares))
+  given = parser.parse_args()
+  kinds = given.kinds.split(",")
+  given.wanted = {kind: round(given.count * shares[kind] / sum(shares[one] for one in kinds)) for kind in kinds}
+  return given
 
 
 KINDS = {
