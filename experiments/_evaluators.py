@@ -24,7 +24,7 @@ from dnas.evaluate.training import Training
 from dnas.evaluate.weight_sharing import Config as SharedConfig
 from dnas.evaluate.weight_sharing import SharedWeightsTask, WeightSharing
 from dnas.evaluate.zero_cost import PROXIES, ZeroCost
-from dnas.search.methods import METHODS
+from dnas.search.gradient.methods import METHODS
 from experiments import _flags, _run, train
 from experiments.configs import ImageSearchConfig, ImageTrainConfig
 

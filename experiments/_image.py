@@ -19,10 +19,10 @@ from dnas.data.base import Config as DataConfig
 from dnas.data.base import ImageDataset, Split
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.report.runs import Run, load_run
-from dnas.search.darts import DartsTask, State
-from dnas.search.image_workload import ImageWorkload
-from dnas.search.seeds import SeedsTask
-from dnas.search.stages import Start, start_from
+from dnas.search.gradient.darts import DartsTask, State
+from dnas.search.gradient.image_workload import ImageWorkload
+from dnas.search.gradient.seeds import SeedsTask
+from dnas.search.gradient.stages import Start, start_from
 from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.supernet.relaxations import to_numpy
 from dnas.train import images

@@ -13,7 +13,7 @@ from dnas.core.genotype import Genotype
 from dnas.data import datasets, windows
 from dnas.data.text import Config as TextConfig
 from dnas.data.text import TextDataset
-from dnas.search.language_workload import LanguageWorkload
+from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.train import language
 from experiments._run import SearchParts, TrainParts
 from experiments.configs import LanguageSearchConfig, LanguageTrainConfig

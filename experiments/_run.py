@@ -13,8 +13,8 @@ from dnas.core import devices, program_cache
 from dnas.core.errors import counted
 from dnas.core.paths import expanded
 from dnas.data.base import Dataset
-from dnas.search.stages import Start
-from dnas.search.workload import Workload
+from dnas.search.gradient.stages import Start
+from dnas.search.gradient.workload import Workload
 from dnas.train import loop
 from dnas.train.checkpoint import Checkpoints
 from dnas.train.console import Display

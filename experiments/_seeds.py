@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dnas.core import config as config_lib
-from dnas.search.seeds import SeedsTask
+from dnas.search.gradient.seeds import SeedsTask
 from dnas.train.loop import EpochRecord
 from dnas.train.run_folder import RunFolder
 from dnas.train.writers import Writer

@@ -18,9 +18,9 @@ from dnas.data.base import Config as DataConfig
 from dnas.data.text import TEXTS
 from dnas.data.text import Config as TextConfig
 from dnas.nets.derived_image import Config as NetworkConfig
-from dnas.search.darts import Config as DartsConfig
-from dnas.search.methods import METHODS, DifferentiableMethod, check_channels
-from dnas.search.remedies import IDLE, Remedies
+from dnas.search.gradient.darts import Config as DartsConfig
+from dnas.search.gradient.methods import METHODS, DifferentiableMethod, check_channels
+from dnas.search.gradient.remedies import IDLE, Remedies
 from dnas.supernet.hypergradients import HYPERGRADIENTS, Hypergradient
 from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.train.images import Config as RetrainConfig

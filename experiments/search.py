@@ -18,8 +18,8 @@ from dnas.core import config as config_lib
 from dnas.core.errors import FieldError
 from dnas.core.records import SearchResult
 from dnas.report.plots import save_pictures
-from dnas.search import darts, diagnostics
-from dnas.search.seeds import SeedsTask
+from dnas.search.gradient import darts, diagnostics
+from dnas.search.gradient.seeds import SeedsTask
 from dnas.train.loop import EpochRecord
 from dnas.train.metrics import BY_CLASS
 from dnas.train.run_folder import RunFolder

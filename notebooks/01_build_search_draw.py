@@ -27,8 +27,8 @@ from dnas.data.base import Config as DataConfig
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.nets.derived_image import DerivedImageNetwork
 from dnas.report.draw import draw_genotype
-from dnas.search import darts
-from dnas.search.image_workload import ImageWorkload
+from dnas.search.gradient import darts
+from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.supernet.hypergradients import FirstOrder
 from dnas.supernet.image_supernet import Config as SupernetConfig
 

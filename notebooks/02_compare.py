@@ -32,8 +32,8 @@ from dnas.cells.nasbench201 import SPACE, to_string
 from dnas.evaluate.synthetic_table import planted
 from dnas.evaluate.tabular import Tabular, report_test
 from dnas.report import comparison, palette
-from dnas.search import study
-from dnas.search.strategies import STRATEGIES
+from dnas.search.blackbox import study
+from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.tune import executors
 from experiments import compare
 from experiments._flags import Options

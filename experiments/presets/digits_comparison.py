@@ -6,7 +6,7 @@ Expected result: test accuracies between 94 and 98 %, within each other's spread
 Expected time: about 15 minutes on two CPU cores, most of it compilation of one network after another.
 """
 
-from dnas.search.asha import Config as AshaConfig
+from dnas.search.blackbox.asha import Config as AshaConfig
 from experiments.compare import CompareConfig
 
 LAUNCHER = "compare"

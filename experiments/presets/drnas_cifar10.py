@@ -7,7 +7,7 @@ Expected result: what drnas_cifar10_stage2 begins with.
 Expected time: the paper reports 0.6 GPU-days for two stages on a larger supernet.
 """
 
-from dnas.search.methods import DrNas
+from dnas.search.gradient.methods import DrNas
 from experiments.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
 
 LAUNCHER = "search"

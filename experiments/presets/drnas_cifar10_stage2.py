@@ -6,7 +6,7 @@ Expected result: a genotype to retrain (darts_cifar10_retrain); the paper has 2.
 Expected time: the paper reports 0.6 GPU-days for two stages on a larger supernet.
 """
 
-from dnas.search.methods import DrNas
+from dnas.search.gradient.methods import DrNas
 from experiments.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
 
 LAUNCHER = "search"

@@ -7,7 +7,7 @@ Expected result: a genotype to retrain (darts_cifar10_retrain); the paper has 2.
 Expected time: not measured; the search of DARTS, first order.
 """
 
-from dnas.search.methods import FairDarts
+from dnas.search.gradient.methods import FairDarts
 from experiments.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
 
 LAUNCHER = "search"

@@ -6,7 +6,7 @@ Expected result: a genotype to retrain (darts_cifar10_retrain).
 Expected time: the paper reports 0.1 GPU-days.
 """
 
-from dnas.search.methods import Gaea
+from dnas.search.gradient.methods import Gaea
 from experiments.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
 
 LAUNCHER = "search"

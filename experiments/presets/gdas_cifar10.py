@@ -6,7 +6,7 @@ Expected result: a genotype that retrains (darts_cifar10_retrain) to 2.93 % test
 Expected time: 0.3 GPU-days as the DARTS-PT paper quotes it; here all operations are computed, and not the drawn one alone.
 """
 
-from dnas.search.methods import Gdas
+from dnas.search.gradient.methods import Gdas
 from experiments.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
 
 LAUNCHER = "search"

@@ -6,7 +6,7 @@ Expected result: a genotype that retrains (darts_cifar10_retrain) to 2.57 +- 0.0
 Expected time: the paper reports 0.1 GPU-days.
 """
 
-from dnas.search.methods import PCDarts
+from dnas.search.gradient.methods import PCDarts
 from experiments.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
 
 LAUNCHER = "search"

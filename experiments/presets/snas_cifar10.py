@@ -6,7 +6,7 @@ Expected result: a genotype that retrains (darts_cifar10_retrain) to 2.85 +- 0.0
 Expected time: the paper reports 1.5 GPU-days.
 """
 
-from dnas.search.methods import Snas
+from dnas.search.gradient.methods import Snas
 from experiments.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
 
 LAUNCHER = "search"

@@ -15,11 +15,11 @@ from dnas.core import keys
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.data import base, datasets, text
 from dnas.nets import derived_image
-from dnas.search.darts import Config, DartsTask
-from dnas.search.image_workload import ImageWorkload
-from dnas.search.language_workload import LanguageWorkload
-from dnas.search.methods import METHODS, Gaea
-from dnas.search.remedies import Remedies
+from dnas.search.gradient.darts import Config, DartsTask
+from dnas.search.gradient.image_workload import ImageWorkload
+from dnas.search.gradient.language_workload import LanguageWorkload
+from dnas.search.gradient.methods import METHODS, Gaea
+from dnas.search.gradient.remedies import Remedies
 from dnas.supernet import image_supernet, relaxations
 from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.train import images, language

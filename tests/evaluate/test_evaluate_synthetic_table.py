@@ -7,7 +7,7 @@ from dnas.cells import nasbench201
 from dnas.core.errors import InputError
 from dnas.evaluate import synthetic_table
 from dnas.evaluate.synthetic_table import Config, optimum, planted
-from dnas.search.base import generator
+from dnas.search.blackbox.base import generator
 
 
 @pytest.mark.parametrize("seed", range(3))

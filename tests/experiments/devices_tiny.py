@@ -9,7 +9,7 @@ import jax
 from tiny_runs import TEXT_TRAIN, cache_flag
 
 from dnas.core import devices, program_cache
-from dnas.search import darts
+from dnas.search.gradient import darts
 from dnas.train import loop
 from dnas.train.checkpoint import Checkpoints
 from experiments import _image, _language, search, train

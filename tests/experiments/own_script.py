@@ -14,9 +14,9 @@ from dnas.cells.operations import OPERATIONS
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core.records import Evaluation
 from dnas.core.space import CellSpace
-from dnas.search.base import STRATEGIES
-from dnas.search.methods import METHODS, DifferentiableMethod
-from dnas.search.random_search import Config as RandomSearch
+from dnas.search.blackbox.base import STRATEGIES
+from dnas.search.blackbox.random_search import Config as RandomSearch
+from dnas.search.gradient.methods import METHODS, DifferentiableMethod
 from dnas.supernet.hypergradients import HYPERGRADIENTS, FirstOrder
 from dnas.supernet.relaxations import Relaxation
 from dnas.train import optimizers

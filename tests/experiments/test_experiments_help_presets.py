@@ -14,9 +14,9 @@ from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
-from dnas.search.methods import METHODS
-from dnas.search.remedies import Remedies
-from dnas.search.strategies import STRATEGIES
+from dnas.search.blackbox.strategies import STRATEGIES
+from dnas.search.gradient.methods import METHODS
+from dnas.search.gradient.remedies import Remedies
 from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.train.optimizers import SCHEDULES
 from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS

@@ -130,7 +130,7 @@ BROKEN = {
   "leaves.py": ("import sys\nsys.exit(3)", r"SystemExit: 3; .*leaves\.py, line 2"),
   "launches.py": ("from experiments import search\nsearch.main(['search'])", "it runs a launcher when it is imported; put that under if"),
   "random.py": ("", "a module cannot be called 'random' beside those that are there"),
-  "twice.py": ("from dnas.search.methods import METHODS\nMETHODS.register('gdas')(object)", "method 'gdas' is registered twice"),
+  "twice.py": ("from dnas.search.gradient.methods import METHODS\nMETHODS.register('gdas')(object)", "method 'gdas' is registered twice"),
 }
 
 

@@ -19,7 +19,7 @@ from dnas.core import tree
 from dnas.core.errors import InputError
 from dnas.data import base, datasets, synthetic
 from dnas.report.runs import load_run
-from dnas.search.image_workload import ImageWorkload
+from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.supernet.image_supernet import Config, ImageSupernet
 from experiments import train
 

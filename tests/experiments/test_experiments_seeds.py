@@ -7,7 +7,7 @@ import pytest
 from tiny_runs import TEXT_SEARCH, TEXT_TRAIN, history, launch, lines, refusal
 
 from dnas.report.runs import load_run
-from dnas.search.language_workload import LanguageWorkload
+from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.train.console import Display
 
 pytestmark = [pytest.mark.xdist_group("experiments_seeds"), pytest.mark.usefixtures("quick_compilation")]  # they share a run

@@ -23,22 +23,22 @@ from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 from dnas.evaluate import synthetic_table
 from dnas.evaluate.tabular import Tabular
-from dnas.search import (
+from dnas.search.blackbox import (
   asha,
   bayesian,
   hyperband,
-  methods,
   nao,
   nao_network,
   regularized_evolution,
   reinforce,
   reinforce_lstm,
+  simulated_workers,
   study,
-  workers,
 )
-from dnas.search.darts import Config as DartsConfig
-from dnas.search.darts import DartsTask
-from dnas.search.remedies import Remedies
+from dnas.search.gradient import methods
+from dnas.search.gradient.darts import Config as DartsConfig
+from dnas.search.gradient.darts import DartsTask
+from dnas.search.gradient.remedies import Remedies
 from dnas.supernet.discretize import discretize
 from dnas.supernet.hypergradients import FiniteDifference, ImplicitConjugateGradient, ImplicitNeumann
 from dnas.supernet.relaxations import Dirichlet
@@ -307,7 +307,7 @@ def test_a_study_that_would_not_end_is_refused():
       next(study.run(strategy, lambda proposal, cost=cost: Evaluation(1.0, cost, {}), 0, seconds))
   for num_workers, seconds in ((1.5, 10.0), (True, 10.0), (10**9, 10.0), (2, math.inf), (2, math.nan)):
     with pytest.raises(FieldError, match="num_workers is|seconds is"):
-      workers.simulate(strategy, 0, lambda proposal: EVALUATION, num_workers, seconds)
+      simulated_workers.simulate(strategy, 0, lambda proposal: EVALUATION, num_workers, seconds)
 
 
 # Launchers.

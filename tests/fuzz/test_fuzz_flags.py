@@ -22,8 +22,8 @@ from dnas.cells.registries import IMAGE_GENOTYPES, LANGUAGE_GENOTYPES, SPACES
 from dnas.core import config as config_lib
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
-from dnas.search.methods import METHODS
-from dnas.search.strategies import STRATEGIES
+from dnas.search.blackbox.strategies import STRATEGIES
+from dnas.search.gradient.methods import METHODS
 from dnas.supernet.hypergradients import HYPERGRADIENTS
 from experiments import _flags, compare, demo, report, search, train, tune
 from experiments._flags import Options

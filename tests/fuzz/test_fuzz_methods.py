@@ -22,11 +22,11 @@ from dnas.cells.functional import Variables, apply, split
 from dnas.cells.operations import OPERATIONS, OperationStack
 from dnas.core import keys
 from dnas.core.space import NONE, CellSpace
-from dnas.search import remedies, stages
-from dnas.search.darts import Config as DartsConfig
-from dnas.search.methods import METHODS
-from dnas.search.projection import decide
-from dnas.search.remedies import Remedies
+from dnas.search.gradient import remedies, stages
+from dnas.search.gradient.darts import Config as DartsConfig
+from dnas.search.gradient.methods import METHODS
+from dnas.search.gradient.projection import decide
+from dnas.search.gradient.remedies import Remedies
 from dnas.supernet import relaxations
 from dnas.supernet.discretize import discretize
 from dnas.supernet.hypergradients import HYPERGRADIENTS, Gradients, Problem

@@ -19,9 +19,9 @@ from hypothesis import strategies as st
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
-from dnas.search import rungs, study, workers
-from dnas.search.base import Strategy, replay, score_of
-from dnas.search.strategies import STRATEGIES
+from dnas.search.blackbox import rungs, simulated_workers, study
+from dnas.search.blackbox.base import Strategy, replay, score_of
+from dnas.search.blackbox.strategies import STRATEGIES
 
 EDGES = CellSpace("edges", ("c",), ("none", "a", "b"), num_inputs=1, num_nodes=2, none_allowed=True)
 SOURCES = CellSpace("sources", ("normal", "reduce"), ("none", "skip_connect", "a"), num_nodes=2, edges_per_node=1)
@@ -71,7 +71,7 @@ def test_a_strategy_asks_architectures_whatever_it_is_told(name: str, data: st.D
   state = strategy if strategy is REFUSED else outcome(strategy.init, seed)
   running: list[Proposal] = []
   for _ in range(data.draw(st.integers(0, 16)) if state is not REFUSED else 0):
-    waits = isinstance(strategy, workers.Synchronous) and strategy.waits(state)
+    waits = isinstance(strategy, simulated_workers.Synchronous) and strategy.waits(state)
     if running and (waits or data.draw(st.booleans())):
       proposal = running.pop(data.draw(st.integers(0, len(running) - 1)))
       state = strategy.tell(state, proposal, Evaluation(data.draw(SCORES), 1.0, {}))
@@ -218,7 +218,7 @@ def test_fields_of_an_entry_are_of_their_types_or_refused(fields: dict[str, Any]
   costs=st.lists(st.floats(0.5, 3) | SCORES, min_size=1, max_size=4),
 )
 def test_workers_end_in_time_or_are_refused(data: Any, name: str, num_workers: Any, seconds: float, costs: list[float]):
-  death = st.builds(workers.Death, st.integers(-1, 4), SCORES | st.floats(0, 20), FLOATS | st.floats(5, 30))
+  death = st.builds(simulated_workers.Death, st.integers(-1, 4), SCORES | st.floats(0, 20), FLOATS | st.floats(5, 30))
   deaths = data.draw(st.lists(death, max_size=2))
   numbers = itertools.count()
 
@@ -227,7 +227,7 @@ def test_workers_end_in_time_or_are_refused(data: Any, name: str, num_workers: A
       raise StopIteration  # so many jobs are enough
     return Evaluation(1.0, costs[next(numbers) % len(costs)], {})
 
-  run: Callable[[], Any] = lambda: workers.simulate(made(name, {}, EDGES), 0, evaluate, num_workers, seconds, deaths)  # noqa: E731
+  run: Callable[[], Any] = lambda: simulated_workers.simulate(made(name, {}, EDGES), 0, evaluate, num_workers, seconds, deaths)  # noqa: E731
   try:
     found = outcome(run)
   except StopIteration:

@@ -28,9 +28,9 @@ from dnas.data import text
 from dnas.data.windows import Window
 from dnas.nets.derived_language import derived_language_model
 from dnas.nets.edges import DiscreteActivations
-from dnas.search.darts import Config as DartsConfig
-from dnas.search.darts import DartsTask
-from dnas.search.language_workload import LanguageWorkload
+from dnas.search.gradient.darts import Config as DartsConfig
+from dnas.search.gradient.darts import DartsTask
+from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.supernet import bilevel, relaxations
 from dnas.supernet.discretize import discretize, one_hot
 from dnas.supernet.edges import MixedActivations

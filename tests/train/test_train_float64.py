@@ -11,8 +11,8 @@ from dnas.core import tree
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.data import base, datasets
 from dnas.nets import derived_image
-from dnas.search.darts import Config, DartsTask
-from dnas.search.image_workload import ImageWorkload
+from dnas.search.gradient.darts import Config, DartsTask
+from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.supernet import image_supernet
 from dnas.supernet.hypergradients import FirstOrder
 from dnas.train import images, loop

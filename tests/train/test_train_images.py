@@ -13,7 +13,7 @@ from dnas.core.errors import FieldError
 from dnas.data import augment, base, batches, datasets
 from dnas.evaluate import weight_sharing
 from dnas.nets import derived_image
-from dnas.search import image_workload
+from dnas.search.gradient import image_workload
 from dnas.supernet import image_supernet
 from dnas.train import images, metrics
 

@@ -1,0 +1,164 @@
+"""NAO: architectures are moved through a continuous space towards a better predicted score.
+
+Source: Luo, Tian, Qin, Chen and Liu, "Neural Architecture Optimization", NeurIPS 2018, algorithm 1. A first population is drawn at random.
+Then, round by round: encoder, predictor and decoder (`nao_network`) are trained from the start on all that was told; the latents of the
+best architectures are moved along the gradient of the predicted score, by steps that grow until enough new architectures are decoded; and
+these are asked.
+
+Two things differ from the paper. The predictor learns the rank of a score among those told, from 0 to 1, and not the score: a few failed
+trainings would else fill its range. Steps have a length in the latent space and not a multiple of the gradient, whose size the predictor's
+sigmoid lets vanish.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from dnas.core.config import check, check_at_most, check_fraction, check_positive, check_types
+from dnas.core.errors import FieldError
+from dnas.core.records import Evaluation, Proposal
+from dnas.core.space import CellSpace
+from dnas.search.blackbox import nao_network
+from dnas.search.blackbox.base import STRATEGIES, generator
+from dnas.search.blackbox.decisions import allowed_values
+
+Decisions = tuple[int, ...]
+
+_TRIES = 100  # to draw an architecture at random that was not asked yet
+
+
+@STRATEGIES.register("nao")
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Rounds, networks and their training.
+
+  Attributes:
+    population: random architectures before the first round.
+    seeds: how many of the best architectures are moved in a round.
+    children: how many new architectures a round asks; what the steps do not find is drawn at random.
+    step: length by which each further step moves a latent; each of its states has length 1.
+    max_steps: how many lengths are tried in a round.
+    hidden: units of both LSTMs, and size of the embeddings.
+    trade_off: weight of the predictor's loss; the decoder's has 1 - trade_off.
+    learning_rate: learning rate of Adam.
+    training_steps: steps of training in a round.
+    batch: architectures in a training batch.
+  """
+
+  population: int = 40
+  seeds: int = 20
+  children: int = 20
+  step: float = 0.2
+  max_steps: int = 40
+  hidden: int = 48
+  trade_off: float = 0.9
+  learning_rate: float = 3e-3
+  training_steps: int = 200
+  batch: int = 32
+
+  def __post_init__(self):
+    check_types(self)
+    positive = ("population", "seeds", "children", "step", "max_steps", "hidden", "learning_rate", "training_steps", "batch")
+    check_positive(**{name: getattr(self, name) for name in positive})
+    check_at_most(1e6, step=self.step, learning_rate=self.learning_rate)
+    check_at_most(10**4, hidden=self.hidden)
+    check_at_most(10**6, population=self.population, seeds=self.seeds, children=self.children, batch=self.batch)
+    check(self.population >= 2, "population", self.population, "it must be at least 2, so that one can be better than another")
+    check_fraction(trade_off=self.trade_off)
+
+  def on(self, space: CellSpace) -> "Nao":
+    """See `base.Settings`."""
+    return Nao(space, self, allowed_values(space))
+
+
+@dataclasses.dataclass(frozen=True)
+class State:
+  """What NAO remembers.
+
+  Attributes:
+    seed: of all draws.
+    asked: architectures in the order in which they were asked.
+    told: architectures and scores in the order in which they were told; failed trainings are left out.
+    queue: what the last round found and nobody has asked yet.
+  """
+
+  seed: int
+  asked: tuple[Decisions, ...] = ()
+  told: tuple[tuple[Decisions, float], ...] = ()
+  queue: tuple[Decisions, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Nao:
+  """NAO (a `base.Strategy`). It never waits: a round learns from what has been told by then.
+
+  Attributes:
+    space: the search space.
+    config: settings.
+    allowed: which values every decision has, [D, K].
+  """
+
+  space: CellSpace
+  config: Config
+  allowed: np.ndarray
+
+  def init(self, seed: int) -> State:
+    """See `base.Strategy`."""
+    return State(seed)
+
+  def ask(self, state: State) -> tuple[Proposal, State]:
+    """Takes the next of the round, or begins a new one; see `base.Strategy`. Raises FieldError if its networks did not stay finite."""
+    queue = state.queue
+    if not queue:
+      rng = generator(state.seed, len(state.asked))
+      begins = len(state.asked) >= self.config.population and len(state.told) >= 2
+      queue = self._round(state, rng) if begins else (self._unseen(set(state.asked), rng),)
+    proposal = Proposal(self.space.decode(queue[0]))
+    return proposal, dataclasses.replace(state, asked=(*state.asked, queue[0]), queue=queue[1:])
+
+  def tell(self, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
+    """See `base.Strategy`."""
+    if not math.isfinite(evaluation.score):
+      return state
+    return dataclasses.replace(state, told=(*state.told, (self.space.encode(proposal.genotype), evaluation.score)))
+
+  def _round(self, state: State, rng: np.random.Generator) -> tuple[Decisions, ...]:
+    """Trains the networks and returns the architectures to ask next."""
+    config, scores = self.config, dict(state.told)
+    decisions, ranks = np.array(list(scores), np.int32), _ranks(np.array(list(scores.values())))
+    drawn = rng.integers(len(decisions), size=(config.training_steps, config.batch))
+    weights = nao_network.initial(rng, *self.allowed.shape, config.hidden)
+    rates = np.float32(config.trade_off), np.float32(config.learning_rate)
+    weights, _ = nao_network.train(weights, self.allowed, decisions[drawn], ranks[drawn], *rates)
+    best = np.argsort(-ranks, kind="stable")[np.arange(config.seeds) % min(config.seeds, len(ranks))]
+    seen, children = set(state.asked), []
+    for number in range(1, config.max_steps + 1):
+      moved = np.asarray(nao_network.improved(weights, self.allowed, decisions[best], np.float32(number * config.step)))
+      if (moved < 0).any():
+        raise FieldError("nao.learning_rate", config.learning_rate, "the networks did not stay finite with it; lower it, or nao.step")
+      for child in map(tuple, moved.tolist()):
+        if child not in seen and len(children) < config.children:
+          seen.add(child)
+          children.append(child)
+      if len(children) == config.children:
+        return tuple(children)
+    while len(children) < config.children:
+      children.append(self._unseen(seen, rng))
+      seen.add(children[-1])
+    return tuple(children)
+
+  def _unseen(self, seen: set[Decisions], rng: np.random.Generator) -> Decisions:
+    """Draws an architecture; a new one, as far as a few tries find any."""
+    for _ in range(_TRIES):
+      decisions = self.space.encode(self.space.sample(rng))
+      if decisions not in seen:
+        break
+    return decisions
+
+
+def _ranks(scores: np.ndarray) -> np.ndarray:
+  """Returns the share of the other scores that are below each, and half of those that equal it, in [0, 1], [n]."""
+  below = (scores[None] < scores[:, None]).sum(-1)
+  equal = (scores[None] == scores[:, None]).sum(-1) - 1
+  return ((below + equal / 2) / max(len(scores) - 1, 1)).astype(np.float32)

@@ -1,0 +1,49 @@
+"""Random search: every architecture is drawn anew from the space.
+
+The baseline that a search has to beat at equal cost: Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search",
+UAI 2019.
+"""
+
+import dataclasses
+from typing import NamedTuple
+
+from dnas.core.records import Evaluation, Proposal
+from dnas.core.space import CellSpace
+from dnas.search.blackbox.base import STRATEGIES, generator
+
+
+@STRATEGIES.register("random_search")
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Random search has no settings."""
+
+  def on(self, space: CellSpace) -> "RandomSearch":
+    """Returns the strategy on a space."""
+    return RandomSearch(self, space)
+
+
+class State(NamedTuple):
+  """The seed, and how many proposals were asked."""
+
+  seed: int
+  asked: int
+
+
+class RandomSearch:
+  """Random search (a `base.Strategy`), with replacement."""
+
+  def __init__(self, config: Config, space: CellSpace):
+    """Searches the space."""
+    self._space = space
+
+  def init(self, seed: int) -> State:
+    """See `base.Strategy`."""
+    return State(seed, 0)
+
+  def ask(self, state: State) -> tuple[Proposal, State]:
+    """See `base.Strategy`."""
+    return Proposal(self._space.sample(generator(*state))), State(state.seed, state.asked + 1)
+
+  def tell(self, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
+    """See `base.Strategy`; there is nothing to learn."""
+    return state

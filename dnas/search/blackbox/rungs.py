@@ -1,0 +1,82 @@
+"""Rungs of successive halving: what was told at one budget, and the best of it."""
+
+import bisect
+import dataclasses
+import math
+import operator
+from typing import NamedTuple
+
+from dnas.core.errors import InputError
+from dnas.core.genotype import Genotype
+from dnas.core.records import Evaluation, Proposal
+from dnas.core.space import CellSpace
+from dnas.core.trials import trial_id
+from dnas.search.blackbox import random_search  # noqa: F401  (registers the strategy that is wrapped by default)
+from dnas.search.blackbox.base import STRATEGIES, State, Strategy, score_of
+
+
+class Entry(NamedTuple):
+  """A trial that was told: its score (a training that failed counts as minus infinity), its id and its architecture."""
+
+  score: float
+  trial: str
+  genotype: Genotype
+
+
+Rung = tuple[Entry, ...]
+"""Trials told at one budget, best first; of equal scores, the one told first. No trial stands in it twice."""
+
+
+def with_entry(rung: Rung, proposal: Proposal, evaluation: Evaluation) -> Rung:
+  """Returns the rung with one more trial; the same rung if the trial stands in it already."""
+  entry = Entry(score_of(evaluation), trial_id(proposal), proposal.genotype)
+  if entry.trial in map(_trial, rung):
+    return rung
+  place = bisect.bisect_right(rung, -entry.score, key=_negative_score)
+  return (*rung[:place], entry, *rung[place:])
+
+
+def top(rung: Rung, number: int) -> Rung:
+  """Returns the best trials of a rung, so many or fewer: trainings that failed are never among them."""
+  return rung[: min(number, bisect.bisect_left(rung, math.inf, key=_negative_score))]
+
+
+def promoted(entry: Entry, budget: int) -> Proposal:
+  """Returns the proposal that resumes the training of an entry and brings it to a larger budget."""
+  return Proposal(entry.genotype, budget, entry.trial)
+
+
+def names() -> list[str]:
+  """Returns the names of the strategies that can be wrapped: those that wrap none themselves."""
+  return [name for name in STRATEGIES if "strategy" not in {field.name for field in dataclasses.fields(STRATEGIES[name])}]
+
+
+def named(strategy: str, space: CellSpace) -> Strategy:
+  """Returns the strategy of a name, with its default settings, on a space. Raises InputError if there is none."""
+  return STRATEGIES[strategy]().on(space)
+
+
+def ask_at(strategy: Strategy, state: State, budget: int) -> tuple[Proposal, State]:
+  """Asks a wrapped strategy for an architecture and gives it a budget.
+
+  Raises:
+    InputError: if the strategy sets budgets itself.
+  """
+  proposal, state = strategy.ask(state)
+  if proposal.budget is not None or proposal.parent is not None:
+    raise InputError(
+      f"strategy {type(strategy).__name__} sets budgets itself, so no other can set them; wrap one that proposes architectures alone."
+    )
+  return dataclasses.replace(proposal, budget=budget), state
+
+
+def tell_to(strategy: Strategy, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
+  """Tells a wrapped strategy what became of its own proposal, as it made it: without a budget."""
+  return strategy.tell(state, Proposal(proposal.genotype), evaluation)
+
+
+_trial = operator.attrgetter("trial")
+
+
+def _negative_score(entry: Entry) -> float:
+  return -entry.score

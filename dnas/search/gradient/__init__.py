@@ -1,0 +1,1 @@
+"""Differentiable search: a supernet and its architecture parameters are optimized by gradients."""

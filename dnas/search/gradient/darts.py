@@ -1,0 +1,362 @@
+"""Differentiable search by bilevel gradient steps: DARTS, and the methods and remedies that followed.
+
+Source: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019; the defaults are the published CIFAR-10 recipe.
+"""
+
+import copy
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from dnas.cells import functional
+from dnas.core import keys
+from dnas.core.config import check, check_at_most, check_fraction, check_not_negative, check_positive, check_types
+from dnas.core.errors import FieldError, InputError
+from dnas.core.records import Progress, SearchResult
+from dnas.core.space import CellSpace
+from dnas.search.gradient import diagnostics, remedies
+from dnas.search.gradient.methods import Darts, DifferentiableMethod
+from dnas.search.gradient.projection import decide
+from dnas.search.gradient.remedies import Remedies
+from dnas.search.gradient.stages import Start
+from dnas.search.gradient.workload import Workload
+from dnas.supernet import bilevel, relaxations
+from dnas.supernet.discretize import check_cap, discretize, edges_of, one_hot
+from dnas.supernet.hypergradients import Hypergradient
+from dnas.train import loop, optimizers
+from dnas.train.loop import step_key
+
+Tree = Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+  """Optimizers of the weights and of the architecture.
+
+  Attributes:
+    epochs: passes over the data that train the weights.
+    learning_rate: learning rate of the weights at the start; it falls to final_learning_rate along a cosine, epoch by epoch.
+    final_learning_rate: learning rate of the weights that the cosine ends in.
+    momentum: momentum of the weights.
+    weight_decay: coefficient of the L2 penalty on the weights.
+    gradient_clip: largest global norm of the weights' gradient; 0 does not clip.
+    arch_warmup_epochs: epochs at the beginning in which only the weights are trained.
+    arch_learning_rate: learning rate of the architecture's Adam, or exponentiated gradient.
+    arch_beta1: decay of its first moment.
+    arch_beta2: decay of its second moment.
+    arch_weight_decay: coefficient of the L2 penalty on the architecture parameters.
+    arch_init_scale: standard deviation of the initial architecture parameters.
+    diagnose_every: epochs between diagnoses of collapse, which take 20 gradients and a validation; also after the last one. 0: none.
+  """
+
+  epochs: int = 50
+  learning_rate: float = 0.025
+  final_learning_rate: float = 0.001
+  momentum: float = 0.9
+  weight_decay: float = 3e-4
+  gradient_clip: float = 5.0
+  arch_warmup_epochs: int = 0
+  arch_learning_rate: float = 3e-4
+  arch_beta1: float = 0.5
+  arch_beta2: float = 0.999
+  arch_weight_decay: float = 1e-3
+  arch_init_scale: float = 1e-3
+  diagnose_every: int = 5
+
+  def __post_init__(self):
+    check_types(self)
+    check_at_most(10**5, epochs=self.epochs)
+    check_positive(epochs=self.epochs, learning_rate=self.learning_rate, arch_learning_rate=self.arch_learning_rate)
+    check_not_negative(
+      final_learning_rate=self.final_learning_rate,
+      weight_decay=self.weight_decay,
+      gradient_clip=self.gradient_clip,
+      arch_weight_decay=self.arch_weight_decay,
+      arch_init_scale=self.arch_init_scale,
+      arch_warmup_epochs=self.arch_warmup_epochs,
+      diagnose_every=self.diagnose_every,
+    )
+    arch = ("arch_learning_rate", "arch_weight_decay", "arch_init_scale")
+    check_at_most(1e6, **{name: getattr(self, name) for name in arch})
+    late = self.arch_warmup_epochs >= self.epochs
+    mend = f"the architecture is to move after them, so give less than darts.epochs, {self.epochs}"
+    check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, mend)
+    check_fraction(momentum=self.momentum, arch_beta1=self.arch_beta1, arch_beta2=self.arch_beta2)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class State:
+  """All that a search is made of.
+
+  Attributes:
+    search: what the bilevel step changes.
+    carry: what one step hands to the next.
+    allowed: which operations are not ruled out, by a stage before or by a projection.
+    key: the run's key as raw data, which stays.
+  """
+
+  search: bilevel.SearchState
+  carry: Tree
+  allowed: relaxations.Allowed
+  key: jax.Array
+
+
+class StepInputs(NamedTuple):
+  """What a step is given beside the state of the search; arrays, or trees of them.
+
+  Attributes:
+    train_batch: the training batch.
+    valid_batch: the validation batch.
+    key: typed random key of the relaxation and of masks.
+    learning_rate: of the weights.
+    progress: the complete fraction of the search.
+  """
+
+  train_batch: Tree
+  valid_batch: Tree
+  key: jax.Array
+  learning_rate: jax.Array
+  progress: jax.Array
+
+
+class DartsTask:
+  """A differentiable search (a `loop.Task`).
+
+  Attributes:
+    space: the search space.
+    workload: the supernet and its data.
+    programs: what is compiled for its steps.
+    epochs: how many epochs there are, those of a projection included.
+  """
+
+  def __init__(
+    self,
+    config: Config,
+    workload: Workload,
+    hypergradient: Hypergradient,
+    key: jax.Array,
+    method: DifferentiableMethod | None = None,
+    remedy: Remedies | None = None,
+    start: Start | None = None,
+  ):
+    """Builds the task.
+
+    Args:
+      config: optimizers.
+      workload: the supernet and its data; its edges are those of the method.
+      hypergradient: the estimator.
+      key: typed random key of the initial architecture and of every step.
+      method: the method; DARTS if not given.
+      remedy: what is done against collapse; nothing if not given.
+      start: what the supernet begins with, where the search is a later stage; its new weights and all operations if not given.
+
+    Raises:
+      FieldError: if the remedies do not fit the length of the search, or the space.
+    """
+    method, remedy = method or Darts(), remedy or Remedies()
+    self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
+    self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
+    _check_remedies(config, remedy, self.space)
+    rates = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+    self._weight_optimizer = self._unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=config.gradient_clip)
+    clipped, through_clip = getattr(hypergradient, "clipped", True), getattr(hypergradient, "through_clip", True)
+    if not (clipped and through_clip):
+      clip = config.gradient_clip if clipped else 0.0
+      self._unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=clip, through_clip=through_clip)
+    relaxation = remedy.relaxation(method.relaxation(self.space), self.space)
+    self._method = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
+    self.programs = bilevel.compiled(self._loss)
+    self._mean = jax.jit(lambda arch, allowed: self._weights(relaxation.mean(arch), arch, allowed))
+    seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
+    self._decisions = remedies.decisions(self.space, seed) if remedy.projection else ()
+    self.epochs = config.epochs + remedy.projection_epochs * max(len(self._decisions) - 1, 0)
+
+  def init(self) -> State:
+    """See `loop.Task`."""
+    arch = self._method.relax.init(self.space, keys.derive(self._key, "arch"), self._config.arch_init_scale)
+    weights, stats = self._start.variables.weights, self._start.variables.stats
+    search = bilevel.SearchState(weights, stats, arch, self._weight_optimizer.init(weights), self._method.arch_optimizer.init(arch))
+    return State(search, self.workload.carry, self._start.allowed, jax.random.key_data(self._key))
+
+  def end_of_epoch(self, epoch: int) -> int:
+    """See `loop.Task`."""
+    return self.workload.end_of_epoch(epoch)
+
+  def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
+    """See `loop.Task`."""
+    return self.move(state, self.inputs(state.key, state.carry, step), self.moves_arch(step))
+
+  def inputs(self, key: jax.Array, carry: Tree, step: int) -> StepInputs:
+    """Returns what a step is given; `key` and `carry` are those of its state."""
+    *of_batches, key_masks = _keys_of_step(step_key(key, np.int32(step)))
+    train_batch, valid_batch = self.workload.batches(step, tuple(of_batches), carry)
+    rate = self.workload.learning_rate_factor(step) * self._learning_rate(loop.epoch_of(self, step))
+    progress = min(step / self.end_of_epoch(self._config.epochs), 1.0)
+    return StepInputs(train_batch, valid_batch, key_masks, np.float32(rate), np.float32(progress))
+
+  def moves_arch(self, step: int) -> bool:
+    """Returns whether a step moves the architecture, and not only the weights."""
+    return self._config.arch_warmup_epochs <= loop.epoch_of(self, step) < self._config.epochs
+
+  def move(self, state: State, inputs: StepInputs, move_arch: bool) -> tuple[State, Mapping[str, jax.Array]]:
+    """Returns the state after a step and its metrics; a pure function of arrays, which can be vectorized."""
+    weight_state = optimizers.with_learning_rate(state.search.weight_state, inputs.learning_rate)
+    search, outputs = bilevel.bilevel_step(
+      dataclasses.replace(state.search, weight_state=weight_state),
+      (inputs.train_batch, inputs.progress, state.allowed),
+      (inputs.valid_batch, inputs.progress, state.allowed),
+      inputs.key,
+      programs=self.programs,
+      method=self._method,
+      weight_optimizer=self._weight_optimizer,
+      unrolled_optimizer=self._unrolled_optimizer,
+      weight_decay=self._config.weight_decay,
+      shared_masks=self.workload.shared_masks,
+      move_arch=move_arch,
+      progress=inputs.progress,
+    )
+    carry, metrics = self.workload.after_step(state.carry, outputs)
+    return dataclasses.replace(state, search=search, carry=carry), metrics
+
+  def reseeded(self, seed: int, start: Start | None = None) -> "DartsTask":
+    """Returns the same search with another seed and its own beginning; both share their compiled programs.
+
+    Args:
+      seed: of everything that is random.
+      start: as for the constructor, from the new workload.
+    """
+    other = copy.copy(self)
+    other.workload, other._key = self.workload.reseeded(seed), jax.random.key(seed)
+    other._start = start or Start(other.workload.initial, relaxations.everything(self.space))
+    other._decisions = remedies.decisions(self.space, seed) if self._decisions else ()
+    return other
+
+  def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, loop.EpochRecord]:
+    """See `loop.Task`."""
+    number, tuned = divmod(epoch - self._config.epochs, self._remedies.projection_epochs)
+    if self._decisions and epoch >= self._config.epochs and not tuned:
+      state = dataclasses.replace(state, allowed=self._decided(state, self._decisions[number]))
+    mixture = self.mixture(state)
+    on_host = relaxations.to_numpy(mixture)
+    valid = self.workload.evaluate(self._variables(state), mixture)
+    genotype = discretize(self.space, on_host, self._remedies.cap)
+    metrics = {f"train/{name}": value for name, value in self.workload.train_metrics(means).items()}
+    metrics |= {f"valid/{name}": value for name, value in valid.items()}
+    metrics["learning_rate"] = self._learning_rate(epoch - 1)
+    metrics |= diagnostics.of_mixture(self.space, genotype, on_host, relaxations.to_numpy(state.allowed))
+    every = self._config.diagnose_every
+    if every and (epoch % every == 0 or epoch == self.epochs):
+      chosen = one_hot(self.space, genotype)
+      chosen = relaxations.with_edges(self.space, chosen, edges_of(self.space, chosen), relaxations.everything(self.space))
+      alone = self.workload.evaluate(self._variables(state), chosen, batch_statistics=True)
+      metrics |= {f"discretized/{name}": value for name, value in alone.items() if "/" not in name}  # of the whole, not of its classes
+      metrics["eigenvalue"] = self._eigenvalue(state)
+    record: loop.EpochRecord = {
+      "metrics": metrics,
+      "genotype": genotype.to_json(),
+      "mixture": {cell: on_host[cell].tolist() for cell in self.space.cells},
+    }
+    return state, record
+
+  def mixture(self, state: State) -> relaxations.Mixture:
+    """Returns the weights of the mixed operations, cell type to [edges, operations], and of the edges, without noise."""
+    return self._mean(state.search.arch, state.allowed)
+
+  def _weights(self, mixture: relaxations.Mixture, arch: relaxations.Arch, allowed: relaxations.Allowed) -> relaxations.Mixture:
+    """Returns what the supernet is given."""
+    return relaxations.with_edges(self.space, relaxations.restrict(mixture, allowed), self._method.relax.edges(arch), allowed)
+
+  def stops(self, history: list[loop.EpochRecord]) -> bool:
+    """Returns whether the search ends after these epochs, early, because the dominant eigenvalue has grown (`remedies.stops`)."""
+    values = np.array([record["metrics"]["eigenvalue"] for record in history if "eigenvalue" in record["metrics"]])
+    diagnosed = bool(history) and "eigenvalue" in history[-1]["metrics"]
+    return diagnosed and remedies.stops(values, self._remedies.stop_ratio, self._remedies.stop_window)
+
+  def result(self, history: list[loop.EpochRecord]) -> SearchResult:
+    """Returns what a complete search ended in: its last epoch, or where it stopped early, that of `stop_window` diagnoses before."""
+    chosen = history[-1]
+    if self.stops(history):
+      chosen = [record for record in history if "eigenvalue" in record["metrics"]][-1 - self._remedies.stop_window]
+    progress = progress_of(chosen, self.space)
+    return SearchResult(progress.genotype, history[-1]["seconds"], progress.metrics)
+
+  def _variables(self, state: State) -> functional.Variables:
+    return functional.Variables(state.search.weights, state.search.stats)
+
+  def _decided(self, state: State, decision: remedies.Decision) -> relaxations.Allowed:
+    def loss(allowed: relaxations.Allowed) -> float:
+      return self.workload.evaluate(self._variables(state), self._mean(state.search.arch, allowed), batch_statistics=True)["loss"]
+
+    return decide(decision, self.space, jax.tree.map(np.asarray, dict(state.allowed)), loss)
+
+  def _eigenvalue(self, state: State) -> float:
+    key = keys.derive(jax.random.wrap_key_data(state.key), "eigenvalue")
+    *of_batches, key_masks = _keys_of_step(key)
+    _, batch = self.workload.batches(0, tuple(of_batches), state.carry)
+    search, rest = state.search, ((batch, np.float32(1), state.allowed), key_masks)
+
+    def gradient(arch: relaxations.Arch) -> relaxations.Arch:
+      return self.programs.arch_gradient(search.weights, arch, search.stats, *rest).gradients.arch
+
+    return diagnostics.dominant_eigenvalue(gradient, search.arch, keys.derive(key, "direction"))
+
+  def _learning_rate(self, epoch: int) -> float:
+    rates = self._config.learning_rate, self._config.final_learning_rate
+    return optimizers.cosine(*rates, min(epoch, self._config.epochs), self._config.epochs)
+
+  def _loss(
+    self, weights: Tree, arch: relaxations.Arch, stats: Tree, batch: Tree, key: jax.Array
+  ) -> tuple[jax.Array, tuple[Tree, Mapping[str, Any]]]:
+    batch, progress, allowed = batch
+    mixture = self._weights(self._method.relax(arch, keys.derive(key, "relaxation"), progress), arch, allowed)
+    return self.workload.loss(weights, mixture, stats, batch, keys.derive(key, "network"))
+
+
+def _check_remedies(config: Config, remedy: Remedies, space: CellSpace) -> None:
+  try:
+    check_cap(space, remedy.cap)
+  except InputError as e:
+    raise FieldError("remedies.skip_cap", remedy.skip_cap, str(e).removesuffix(".")) from None
+  if remedy.projection and not config.final_learning_rate:
+    mend = "the epochs between the decisions of a projection train with it, so give one above zero"
+    raise FieldError("darts.final_learning_rate", config.final_learning_rate, mend)
+  diagnoses = config.epochs // config.diagnose_every if config.diagnose_every else 0
+  if remedy.stop_ratio and diagnoses < 2 * remedy.stop_window:
+    mend = f"it takes {2 * remedy.stop_window} diagnoses and the search has {diagnoses}: lower darts.diagnose_every or remedies.stop_window"
+    raise FieldError("remedies.stop_ratio", remedy.stop_ratio, mend)
+
+
+@jax.jit
+def _keys_of_step(key: jax.Array) -> tuple[jax.Array, ...]:
+  """Returns the keys of the training batch, of the validation batch, and of the relaxation and of masks."""
+  return tuple(keys.derive(key, name) for name in ("train_batch", "valid_batch", "masks"))
+
+
+@dataclasses.dataclass(frozen=True)
+class DartsSearch:
+  """A differentiable search as a searcher, for notebooks and other programs: it holds the task and keeps nothing on disk.
+
+  >>> for progress in DartsSearch(task).run():
+  ...   print(progress.epoch, progress.metrics["valid/accuracy"], progress.genotype)
+
+  Attributes:
+    task: what to search.
+  """
+
+  task: DartsTask
+
+  def run(self) -> Iterator[Progress]:
+    """Searches, and yields after every epoch."""
+    position = loop.restore(self.task, None)
+    for record in loop.run(self.task, position, early_stop=self.task.stops):
+      yield progress_of(record, self.task.space)
+
+
+def progress_of(record: loop.EpochRecord, space: CellSpace) -> Progress:
+  """Returns the record of an epoch as a `Progress`."""
+  genotype = space.parse(record["genotype"])
+  return Progress(record["epoch"], record["metrics"], genotype)

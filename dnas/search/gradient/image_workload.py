@@ -1,0 +1,119 @@
+"""Search on images: the convolutional supernet."""
+
+import copy
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from dnas.cells import functional
+from dnas.core import keys
+from dnas.core.space import CellSpace
+from dnas.data import base, batches
+from dnas.search.gradient.workload import Mixture, Tree
+from dnas.supernet import image_supernet
+from dnas.supernet.edges import EdgeOptions
+from dnas.train.images import Pipeline, make_evaluate
+from dnas.train.metrics import correct, cross_entropy
+
+
+class ImageWorkload:
+  """A convolutional supernet on the two halves of a training set (a `Workload`).
+
+  Attributes:
+    space: the search space.
+    network: the static part of the supernet.
+    examples: how many images train the weights, and how many the architecture.
+  """
+
+  carry = ()
+  shared_masks = True
+
+  def __init__(
+    self,
+    config: image_supernet.Config,
+    data_config: base.Config,
+    space: CellSpace,
+    dataset: base.ImageDataset,
+    seed: int,
+    edges: EdgeOptions = EdgeOptions(),  # noqa: B008  (frozen)
+  ):
+    """Builds the workload.
+
+    Args:
+      config: size of the supernet.
+      data_config: batches and augmentation; both halves are augmented in training, as published, and not in validation.
+      space: the search space.
+      dataset: the data set.
+      seed: of the initial weights and the order of the data.
+      edges: what the method chooses of the edges; its partial channels divide `config.channels`.
+    """
+    train, valid = base.search_split(dataset, data_config)
+    key_train, key_valid = _order_keys(seed)
+    self._train, self._valid = Pipeline(train, dataset, data_config, key_train), Pipeline(valid, dataset, data_config, key_valid)
+    mixed = keys.generator(0, "order of the evaluation").permutation(len(valid))  # as statistics of a batch are to be of all classes
+    self._valid_split = batches.to_device(base.Split(valid.images[mixed], valid.labels[mixed]))
+    self.examples = len(train), len(valid)
+    self.space = space
+    sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
+    self._make = lambda seed: image_supernet.ImageSupernet(*sizes, keys.generator(seed, "weights"), edges)
+    self.network, self.initial = functional.split(self._make(seed))
+    self._class_weights = base.class_weights(train, dataset.num_classes, data_config.class_weights)
+    self._evaluate = make_evaluate(functools.partial(self._predict, train=False), dataset, data_config, self._class_weights)
+    of_training = dataclasses.replace(data_config, eval_batch_size=data_config.batch_size)
+    self._evaluate_by_batch = make_evaluate(functools.partial(self._predict, train=True), dataset, of_training, self._class_weights)
+
+  def reseeded(self, seed: int) -> "ImageWorkload":
+    """See `Workload`; the data are on the device once for all."""
+    other = copy.copy(self)
+    key_train, key_valid = _order_keys(seed)
+    other._train, other._valid = self._train.reordered(key_train), self._valid.reordered(key_valid)
+    other.initial = functional.split(self._make(seed))[1]
+    return other
+
+  def end_of_epoch(self, epoch: int) -> int:
+    """See `Workload`."""
+    return epoch * self._train.steps_per_epoch
+
+  def learning_rate_factor(self, step: int) -> float:
+    """See `Workload`."""
+    return 1.0
+
+  def batches(self, step: int, keys: tuple[jax.Array, jax.Array], carry: Tree) -> tuple[Tree, Tree]:
+    """Returns augmented images, [B, H, W, C], and labels, [B], of both halves."""
+    return self._train.shuffled(step, keys[0]), self._valid.drawn(keys[1])
+
+  def loss(self, weights: Tree, mixture: Mixture, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
+    """See `Workload`."""
+    images, labels = batch
+    logits, stats = functional.apply(self.network, functional.Variables(weights, stats), images, mixture, train=True)
+    loss = cross_entropy(logits, labels, self._class_weights).mean()
+    return loss, (stats, {"accuracy": correct(logits, labels).mean()})
+
+  def after_step(self, carry: Tree, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
+    """See `Workload`."""
+    return (), outputs
+
+  def train_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
+    """See `Workload`."""
+    return {"loss": means["loss"], "accuracy": means["accuracy"]}
+
+  def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
+    """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`).
+
+    Statistics of the batch are those of batches as large as in training.
+    """
+    evaluate = self._evaluate_by_batch if batch_statistics else self._evaluate
+    return evaluate((variables, mixture), self._valid_split)
+
+  def _predict(self, network: tuple[functional.Variables, Mixture], images: jax.Array, train: bool) -> jax.Array:
+    variables, mixture = network
+    return functional.apply(self.network, variables, images, mixture, train=train)[0]
+
+
+def _order_keys(seed: int) -> tuple[jax.Array, ...]:
+  """Returns typed random keys of the order of both halves of the data."""
+  key = jax.random.key(seed)
+  return keys.derive(key, "order", 0), keys.derive(key, "order", 1)

@@ -1,0 +1,125 @@
+"""Several searches at once, which differ in nothing but their seed, as one vectorized program.
+
+A chip that one small supernet leaves idle is filled by several. Each search is what it would be alone, but for the rounding of sums.
+"""
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dnas.core.records import SearchResult
+from dnas.search.gradient.darts import DartsTask, State, StepInputs
+from dnas.train import loop
+
+Tree = Any
+
+
+class SeedsTask:
+  """Differentiable searches side by side (a `loop.Task`); the state is theirs, with an axis of seeds in front.
+
+  Where epochs differ in their number of steps, as on text, a search that has come to the end of its epoch waits for the others. Its
+  metrics are means over the seeds; every record holds those of the searches as `seeds`.
+
+  Attributes:
+    tasks: the searches.
+    epochs: how many epochs there are.
+  """
+
+  def __init__(self, tasks: Sequence[DartsTask]):
+    """Builds the task; all but the first of `tasks` come from its `reseeded`."""
+    self.tasks, self.epochs, self._ends = tuple(tasks), tasks[0].epochs, [0]
+
+  def init(self) -> State:
+    """See `loop.Task`."""
+    return _stack([task.init() for task in self.tasks])
+
+  def alone(self, state: State, index: int) -> State:
+    """Returns the state of one of the searches."""
+    return _take(state, np.int32(index))
+
+  def end_of_epoch(self, epoch: int) -> int:
+    """See `loop.Task`."""
+    while len(self._ends) <= epoch:
+      self._ends.append(self._ends[-1] + max(self._lengths(len(self._ends) - 1)))
+    return self._ends[epoch]
+
+  def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
+    """See `loop.Task`."""
+    places, active = self._places(step)
+    move_arch = self.tasks[0].moves_arch(places[0])
+    # The host puts the step together here too: every function that it calls is compiled for all seeds at once.
+    after, metrics = jax.vmap(lambda state, inputs: self.tasks[0].move(state, inputs, move_arch))(state, self.inputs(state, step))
+    return after if active.all() else _chosen(active, after, state), _summarized(metrics, active)
+
+  def inputs(self, state: State, step: int) -> StepInputs:
+    """Returns what a step is given, with an axis of seeds in front."""
+    given = [_take((state.key, state.carry), np.int32(index)) for index in range(len(self.tasks))]
+    places, _ = self._places(step)
+    return _stack([task.inputs(*one, place) for task, one, place in zip(self.tasks, given, places, strict=True)])
+
+  def _places(self, step: int) -> tuple[list[int], np.ndarray]:
+    """Returns the step that each search is at, and which of them do not wait for the others."""
+    epoch = loop.epoch_of(self, step)
+    lengths, place = np.array(self._lengths(epoch)), step - self.end_of_epoch(epoch)
+    places = [task.end_of_epoch(epoch) + min(place, length - 1) for task, length in zip(self.tasks, lengths.tolist(), strict=True)]
+    return places, place < lengths
+
+  def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, loop.EpochRecord]:
+    """See `loop.Task`."""
+    states, records, lengths = [], [], self._lengths(epoch - 1)
+    for index, task in enumerate(self.tasks):
+      prefix, share = f"{index}/", max(lengths) / lengths[index]
+      own = {name.removeprefix(prefix): share * value for name, value in means.items() if name.startswith(prefix)}
+      after, record = task.end_epoch(self.alone(state, index), epoch, own)
+      states.append(after)
+      records.append({"epoch": epoch, "step": task.end_of_epoch(epoch), **record})
+    metrics = {name: float(np.mean([record["metrics"][name] for record in records])) for name in records[0]["metrics"]}
+    return _stack(states), {"metrics": metrics, "seeds": records}
+
+  def history(self, index: int, history: Sequence[loop.EpochRecord]) -> list[loop.EpochRecord]:
+    """Returns the records of one of the searches, up to where it stops; its 'seconds' are those of all."""
+    records = []
+    for record in history:
+      records.append({"seconds": record["seconds"], **record["seeds"][index]})
+      if self.tasks[index].stops(records):
+        break
+    return records
+
+  def stops(self, history: list[loop.EpochRecord]) -> bool:
+    """Returns whether all the searches have stopped early."""
+    return all(task.stops(self.history(index, history)) for index, task in enumerate(self.tasks))
+
+  def result(self, index: int, history: Sequence[loop.EpochRecord]) -> SearchResult:
+    """Returns what one of the searches ended in; its cost is the time of all."""
+    return self.tasks[index].result(self.history(index, history))
+
+  def _lengths(self, epoch: int) -> list[int]:
+    return [task.end_of_epoch(epoch + 1) - task.end_of_epoch(epoch) for task in self.tasks]
+
+
+@jax.jit
+def _chosen(active: jax.Array, after: State, before: State) -> State:
+  """Returns the states after a step of the searches that took it, and before it of those that wait."""
+  return jax.vmap(lambda go, new, old: jax.tree.map(functools.partial(jnp.where, go), new, old))(active, after, before)
+
+
+@jax.jit
+def _summarized(metrics: Mapping[str, jax.Array], active: jax.Array) -> dict[str, jax.Array]:
+  """Returns the mean loss of the searches that took a step, and the metrics of each."""
+  metrics = {name: jnp.where(active, values, 0) for name, values in metrics.items()}
+  each = {f"{index}/{name}": values[index] for name, values in metrics.items() for index in range(len(active))}
+  return {"loss": metrics["loss"].sum() / active.sum(), **each}
+
+
+@jax.jit
+def _stack(trees: Sequence[Tree]) -> Tree:
+  return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+
+
+@jax.jit
+def _take(tree: Tree, index: jax.Array) -> Tree:
+  return jax.tree.map(lambda leaf: leaf[index], tree)
