@@ -50,6 +50,7 @@ from dnas.data import base, text
 from dnas.data.datasets import text_from_config
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.report.tables import Table
+from dnas.run import loop
 from dnas.search.gradient.darts import Config as DartsConfig
 from dnas.search.gradient.darts import DartsTask, StepInputs
 from dnas.search.gradient.image_workload import ImageWorkload
@@ -57,7 +58,7 @@ from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.search.gradient.seeds import SeedsTask
 from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Hypergradient, Unrolled
 from dnas.supernet.image_supernet import Config as SupernetConfig
-from dnas.train import images, loop
+from dnas.train import images
 from experiments import _flags, _run
 
 

@@ -19,7 +19,7 @@ from absl import flags
 from dnas.core import config as config_lib
 from dnas.core import devices
 from dnas.core.errors import FieldError, InputError, cause_of, first_line
-from dnas.train.loop import NonFiniteLoss, Stopped
+from dnas.run.loop import NonFiniteLoss, Stopped
 from experiments import _output, _units, presets
 
 C = TypeVar("C")

@@ -19,6 +19,7 @@ from dnas.data.base import Config as DataConfig
 from dnas.data.base import ImageDataset, Split
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.report.runs import Run, load_run
+from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient.darts import DartsTask, State
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.search.gradient.seeds import SeedsTask
@@ -26,7 +27,6 @@ from dnas.search.gradient.stages import Start, start_from
 from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.supernet.relaxations import to_numpy
 from dnas.train import images
-from dnas.train.checkpoint import Checkpoints
 from experiments._run import SearchParts, TrainParts
 from experiments.configs import ImageSearchConfig, ImageTrainConfig
 

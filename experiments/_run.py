@@ -13,15 +13,15 @@ from dnas.core import devices, program_cache
 from dnas.core.errors import counted
 from dnas.core.paths import expanded
 from dnas.data.base import Dataset
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
+from dnas.run.console import Display
+from dnas.run.profile import Profiler
+from dnas.run.run_folder import RunFolder
+from dnas.run.stop import StopRequest
+from dnas.run.writers import NullWriter, TensorBoardWriter, Writer
 from dnas.search.gradient.stages import Start
 from dnas.search.gradient.workload import Workload
-from dnas.train import loop
-from dnas.train.checkpoint import Checkpoints
-from dnas.train.console import Display
-from dnas.train.profile import Profiler
-from dnas.train.run_folder import RunFolder
-from dnas.train.stop import StopRequest
-from dnas.train.writers import NullWriter, TensorBoardWriter, Writer
 from experiments._flags import Options, require_workdir
 
 

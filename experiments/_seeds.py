@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from dnas.core import config as config_lib
+from dnas.run.loop import EpochRecord
+from dnas.run.run_folder import RunFolder
+from dnas.run.writers import Writer
 from dnas.search.gradient.seeds import SeedsTask
-from dnas.train.loop import EpochRecord
-from dnas.train.run_folder import RunFolder
-from dnas.train.writers import Writer
 from experiments import _run
 from experiments.configs import ImageSearchConfig, LanguageSearchConfig
 

@@ -11,7 +11,7 @@ from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.errors import FieldError, InputError
-from dnas.train import loop
+from dnas.run import loop
 from dnas.tune import space as spaces
 from dnas.tune.engine import Assignment, Reports, Result
 from experiments import _flags, _output, _run, train

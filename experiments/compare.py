@@ -32,10 +32,10 @@ from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.report import comparison
+from dnas.run.run_folder import RunFolder
 from dnas.search.blackbox import study
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
-from dnas.train.run_folder import RunFolder
 from dnas.tune import executors
 from experiments import _flags, _run, _units, search
 from experiments._evaluators import DATASETS, EVALUATORS, Judge, check_settings, evaluator_names, make_judge, prepare, search_config

@@ -16,13 +16,12 @@ import numpy as np
 
 from dnas.core import config as config_lib
 from dnas.core.errors import FieldError
-from dnas.core.records import SearchResult
+from dnas.core.records import BY_CLASS, SearchResult
 from dnas.report.plots import save_pictures
+from dnas.run.loop import EpochRecord
+from dnas.run.run_folder import RunFolder
 from dnas.search.gradient import darts, diagnostics
 from dnas.search.gradient.seeds import SeedsTask
-from dnas.train.loop import EpochRecord
-from dnas.train.metrics import BY_CLASS
-from dnas.train.run_folder import RunFolder
 from experiments import _flags, _image, _language, _output, _run, _seeds
 from experiments.configs import NASBENCH201_SEARCH, ImageSearchConfig, LanguageSearchConfig
 

@@ -27,7 +27,7 @@ from dnas.core.paths import expanded
 from dnas.core.space import NONE
 from dnas.data import base
 from dnas.report.plots import save_pictures
-from dnas.train import loop
+from dnas.run import loop
 from experiments import _flags, _image, _language, _output, _run
 from experiments.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
 

@@ -36,9 +36,9 @@ from dnas.core.errors import FieldError, InputError, cause_of, counted
 from dnas.core.paths import expanded
 from dnas.report import palette
 from dnas.report.tables import Table
-from dnas.train.loop import Stopped
-from dnas.train.run_folder import RunFolder
-from dnas.train.stop import StopRequest
+from dnas.run.loop import Stopped
+from dnas.run.run_folder import RunFolder
+from dnas.run.stop import StopRequest
 from dnas.tune import engine, executors, plots, study
 from dnas.tune import space as spaces
 from dnas.tune.storage import explained, file_url

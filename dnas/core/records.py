@@ -10,6 +10,9 @@ import numpy as np
 from dnas.core.errors import InputError, shown
 from dnas.core.genotype import Genotype
 
+BY_CLASS = "accuracy_by_class"
+"""Begins the names of the metrics that are accuracies of one class: accuracy_by_class/CLASS."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Progress:

@@ -15,8 +15,9 @@ from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 from dnas.data import base
 from dnas.nets import derived_image
-from dnas.train import images, loop
-from dnas.train.checkpoint import Checkpoints
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
+from dnas.train import images
 
 
 class Training:

@@ -21,12 +21,13 @@ from dnas.core.config import check_at_most, check_fraction, check_not_negative, 
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.data import base, batches
+from dnas.run import loop
+from dnas.run.loop import EpochRecord, step_key
 from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
 from dnas.supernet.hypergradients import optimizer_step
-from dnas.train import loop, optimizers
+from dnas.train import optimizers
 from dnas.train.images import Pipeline, TrainState, make_evaluate
-from dnas.train.loop import EpochRecord, step_key
 from dnas.train.metrics import correct, cross_entropy
 
 Tree = Any

@@ -21,8 +21,8 @@ from dnas.core.genotype import Genotype
 from dnas.data import augment, base, batches
 from dnas.nets import derived_image
 from dnas.nets.edges import DropPath
+from dnas.run.loop import EpochRecord, step_key
 from dnas.train import optimizers
-from dnas.train.loop import EpochRecord, step_key
 from dnas.train.metrics import accuracies, correct, cross_entropy
 
 Tree = Any

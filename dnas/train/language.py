@@ -22,8 +22,8 @@ from dnas.core.config import check_at_most, check_not_negative, check_positive, 
 from dnas.core.genotype import Genotype
 from dnas.data import text, windows
 from dnas.nets.derived_language import derived_language_model
+from dnas.run.loop import EpochRecord, NonFiniteLoss, step_key
 from dnas.train import optimizers
-from dnas.train.loop import EpochRecord, NonFiniteLoss, step_key
 
 Tree = Any
 Predict = Callable[[Tree, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-BY_CLASS = "accuracy_by_class"
-"""Before the slash and the name of a class, in the names of metrics."""
+from dnas.core.records import BY_CLASS
 
 
 def cross_entropy(logits: jax.Array, labels: jax.Array, class_weights: tuple[float, ...] | None = None) -> jax.Array:

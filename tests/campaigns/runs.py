@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 
 os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
-from dnas.train.checkpoint import Checkpoints
+from dnas.run.checkpoint import Checkpoints
 from experiments import compare, report, search, train, tune
 
 LAUNCHERS = {"search": search, "train": train, "compare": compare, "report": report, "tune": tune}

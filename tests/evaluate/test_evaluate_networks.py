@@ -19,9 +19,10 @@ from dnas.evaluate.training import Training
 from dnas.evaluate.weight_sharing import Config, SharedWeightsTask, WeightSharing
 from dnas.evaluate.zero_cost import PROXIES, ZeroCost
 from dnas.nets import derived_image
+from dnas.run import loop
 from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
-from dnas.train import images, loop
+from dnas.train import images
 
 pytestmark = [pytest.mark.xdist_group("evaluate_networks"), pytest.mark.usefixtures("quick_compilation")]
 NETWORK = derived_image.Config(channels=2, cells=3, stem_multiplier=1, auxiliary=False)

@@ -9,9 +9,9 @@ import jax
 from tiny_runs import TEXT_TRAIN, cache_flag
 
 from dnas.core import devices, program_cache
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient import darts
-from dnas.train import loop
-from dnas.train.checkpoint import Checkpoints
 from experiments import _image, _language, search, train
 
 SPACE = ("--space=nasbench201", "--data.dataset=synthetic", "--data.batch_size=32")

@@ -7,8 +7,8 @@ import pytest
 from tiny_runs import TEXT_SEARCH, TEXT_TRAIN, history, launch, lines, refusal
 
 from dnas.report.runs import load_run
+from dnas.run.console import Display
 from dnas.search.gradient.language_workload import LanguageWorkload
-from dnas.train.console import Display
 
 pytestmark = [pytest.mark.xdist_group("experiments_seeds"), pytest.mark.usefixtures("quick_compilation")]  # they share a run
 FLAGS = (*TEXT_SEARCH, "--num_seeds=2", "--seed=5", "--save_every_steps=2")

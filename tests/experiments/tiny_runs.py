@@ -8,7 +8,7 @@ import jax
 import pytest
 
 import dnas
-from dnas.train.checkpoint import Checkpoints
+from dnas.run.checkpoint import Checkpoints
 from experiments import search, train
 
 ROOT = pathlib.Path(dnas.__file__).parents[1]

@@ -11,11 +11,12 @@ from dnas.core import tree
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.data import base, datasets
 from dnas.nets import derived_image
+from dnas.run import loop
 from dnas.search.gradient.darts import Config, DartsTask
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.supernet import image_supernet
 from dnas.supernet.hypergradients import FirstOrder
-from dnas.train import images, loop
+from dnas.train import images
 
 pytestmark = [pytest.mark.xdist_group("float64"), pytest.mark.usefixtures("quick_compilation")]
 DATA = base.Config("synthetic", examples=32, batch_size=8, crop_padding=1, flip=True, cutout_length=2)

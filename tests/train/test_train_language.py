@@ -15,7 +15,8 @@ from dnas.cells import functional
 from dnas.core import tree
 from dnas.core.errors import FieldError
 from dnas.data import text
-from dnas.train import language, loop
+from dnas.run import loop
+from dnas.train import language
 
 pytestmark = pytest.mark.xdist_group("train_language")  # the tests share compiled steps
 VOCABULARY = 22

@@ -14,8 +14,9 @@ from language_tiny import CONFIG, DATA, bits, dataset, make_task, published_trig
 from dnas.cells.language_model import Config as NetworkConfig
 from dnas.data import datasets, synthetic
 from dnas.data.base import open_test
-from dnas.train import language, loop
-from dnas.train.checkpoint import Checkpoints
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
+from dnas.train import language
 
 pytestmark = pytest.mark.xdist_group("train_language_runs")  # the tests share compiled steps
 RUN = dataclasses.replace(CONFIG, epochs=5, learning_rate=40.0)  # so high that averaging begins, and helps

@@ -17,6 +17,8 @@ from dnas.core.config import check, check_at_most, check_fraction, check_not_neg
 from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Progress, SearchResult
 from dnas.core.space import CellSpace
+from dnas.run import loop
+from dnas.run.loop import step_key
 from dnas.search.gradient import diagnostics, remedies
 from dnas.search.gradient.methods import Darts, DifferentiableMethod
 from dnas.search.gradient.projection import decide
@@ -26,8 +28,7 @@ from dnas.search.gradient.workload import Workload
 from dnas.supernet import bilevel, relaxations
 from dnas.supernet.discretize import check_cap, discretize, edges_of, one_hot
 from dnas.supernet.hypergradients import Hypergradient
-from dnas.train import loop, optimizers
-from dnas.train.loop import step_key
+from dnas.train import optimizers
 
 Tree = Any
 

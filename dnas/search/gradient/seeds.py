@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dnas.core.records import SearchResult
+from dnas.run import loop
 from dnas.search.gradient.darts import DartsTask, State, StepInputs
-from dnas.train import loop
 
 Tree = Any
 

@@ -17,6 +17,8 @@ from dnas.cells.language_model import Config as NetworkConfig
 from dnas.cells.registries import SPACES
 from dnas.core import keys
 from dnas.data import base, datasets, text
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient import diagnostics
 from dnas.search.gradient.darts import Config, DartsSearch, DartsTask, progress_of
 from dnas.search.gradient.image_workload import ImageWorkload
@@ -24,8 +26,7 @@ from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.search.gradient.remedies import Remedies
 from dnas.supernet import image_supernet, relaxations
 from dnas.supernet.hypergradients import FiniteDifference, FirstOrder
-from dnas.train import loop, optimizers
-from dnas.train.checkpoint import Checkpoints
+from dnas.train import optimizers
 
 pytestmark = [pytest.mark.xdist_group("search_darts"), pytest.mark.usefixtures("quick_compilation")]  # they share compiled programs
 UNITS, BATCH, LENGTH = 6, 8, 6

@@ -11,6 +11,8 @@ from methods_toy import SPACE, STEPS, ToyWorkload
 
 from dnas.core.errors import FieldError
 from dnas.core.space import CellSpace
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient import diagnostics, remedies
 from dnas.search.gradient.darts import Config, DartsTask
 from dnas.search.gradient.methods import METHODS
@@ -18,8 +20,6 @@ from dnas.search.gradient.projection import decide
 from dnas.search.gradient.remedies import Decision, Remedies
 from dnas.supernet import relaxations
 from dnas.supernet.hypergradients import HYPERGRADIENTS
-from dnas.train import loop
-from dnas.train.checkpoint import Checkpoints
 
 pytestmark = pytest.mark.xdist_group("search_methods")
 CONFIG = Config(epochs=10, learning_rate=0.5, momentum=0.0, gradient_clip=0.0, weight_decay=0.0, arch_learning_rate=0.1, diagnose_every=0)

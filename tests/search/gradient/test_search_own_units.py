@@ -22,13 +22,14 @@ from dnas.core.errors import InputError
 from dnas.data import base, datasets
 from dnas.evaluate import weight_sharing
 from dnas.nets import derived_image
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient.darts import Config, DartsTask
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
 from dnas.supernet.hypergradients import FiniteDifference
-from dnas.train import images, loop
-from dnas.train.checkpoint import Checkpoints
+from dnas.train import images
 
 pytestmark = [pytest.mark.xdist_group("search_own_units"), pytest.mark.usefixtures("quick_compilation", "units")]
 E, B, S, C = 3, 4, 6, 3

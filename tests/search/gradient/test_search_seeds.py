@@ -12,6 +12,8 @@ from dnas.cells.language_model import Config as NetworkConfig
 from dnas.cells.registries import SPACES
 from dnas.core.records import SearchResult
 from dnas.data import base, datasets, text
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient.darts import Config, DartsTask
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.search.gradient.language_workload import LanguageWorkload
@@ -19,8 +21,6 @@ from dnas.search.gradient.remedies import Remedies
 from dnas.search.gradient.seeds import SeedsTask
 from dnas.supernet import image_supernet
 from dnas.supernet.hypergradients import FiniteDifference, FirstOrder
-from dnas.train import loop
-from dnas.train.checkpoint import Checkpoints
 
 pytestmark = [pytest.mark.xdist_group("search_seeds"), pytest.mark.usefixtures("quick_compilation")]  # they share compiled programs
 DATA = text.Config("synthetic_text", tokens=400, batch_size=8, sequence_length=6, length_deviation=1.0, buckets=1)

@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-import test_train_run_folder
-from train_toy import Toy, bits
+import test_run_run_folder
+from run_toy import Toy, bits
 
 from dnas.core import durable
 from dnas.core.errors import InputError
-from dnas.train.checkpoint import Checkpoints
+from dnas.run.checkpoint import Checkpoints
 
 
 @jax.tree_util.register_dataclass
@@ -257,7 +257,7 @@ def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(saved, what):
   mode = (folder / what).stat().st_mode
   (folder / what).chmod(0)
   try:
-    with test_train_run_folder.without_rights(), pytest.raises(InputError) as error:
+    with test_run_run_folder.without_rights(), pytest.raises(InputError) as error:
       restored(folder)
   finally:
     (folder / what).chmod(mode)

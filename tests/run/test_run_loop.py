@@ -8,12 +8,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from train_toy import Toy, bits
+from run_toy import Toy, bits
 
 from dnas.core.errors import InputError
-from dnas.train.checkpoint import Checkpoints
-from dnas.train.loop import NonFiniteLoss, Position, Stopped, epoch_of, restore, run
-from dnas.train.stop import SIGNALS, StopRequest
+from dnas.run.checkpoint import Checkpoints
+from dnas.run.loop import NonFiniteLoss, Position, Stopped, epoch_of, restore, run
+from dnas.run.stop import SIGNALS, StopRequest
 
 STEPS, EPOCHS = 4, 3
 

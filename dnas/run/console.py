@@ -12,7 +12,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dnas.train.metrics import BY_CLASS
+from dnas.core.records import BY_CLASS
 
 _DIAGNOSES = ("skips", "entropy", "normalized_entropy", "discretized", "eigenvalue")
 _SHORT = {"accuracy": "acc", "balanced_accuracy": "balanced", "perplexity": "ppl"}

@@ -20,8 +20,8 @@ import numpy as np
 
 from dnas.core import devices, keys
 from dnas.core.errors import InputError
-from dnas.train.checkpoint import Checkpoints, State
-from dnas.train.stop import StopRequest
+from dnas.run.checkpoint import Checkpoints, State
+from dnas.run.stop import StopRequest
 
 OnStep = Callable[[int, float], None]
 """Called with the number of complete steps and the loss of the last of them."""

@@ -13,8 +13,8 @@ import pytest
 
 import dnas
 from dnas.core.errors import InputError
-from dnas.train import run_folder
-from dnas.train.run_folder import RunFolder
+from dnas.run import run_folder
+from dnas.run.run_folder import RunFolder
 
 CONFIG = {"seed": 1, "darts.learning_rate": 0.025, "widths": (1, 2), "name": None, "log_every": 10}
 
@@ -148,7 +148,7 @@ def test_a_start_that_was_killed_is_no_obstacle(tmp_path):
 
 
 def test_one_process_at_a_time(workdir):
-  code = "import sys, test_train_run_folder as t; f = t.opened(sys.argv[1]); print('open', flush=True); input()"
+  code = "import sys, test_run_run_folder as t; f = t.opened(sys.argv[1]); print('open', flush=True); input()"
   path = os.pathsep.join([str(pathlib.Path(dnas.__file__).parents[1]), str(pathlib.Path(__file__).parent)])
   process = subprocess.Popen(
     [sys.executable, "-c", code, str(workdir)],

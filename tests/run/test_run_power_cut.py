@@ -7,11 +7,11 @@ import sys
 
 import pytest
 import recorded_calls
-from train_toy import Toy, bits, launch
+from run_toy import Toy, bits, launch
 
 import dnas
 
-TOY = pathlib.Path(__file__).with_name("train_toy.py")
+TOY = pathlib.Path(__file__).with_name("run_toy.py")
 CUTS, EPOCHS = 4, 3
 
 

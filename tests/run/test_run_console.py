@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from dnas.train import console
-from dnas.train.console import Display, epoch_line
+from dnas.run import console
+from dnas.run.console import Display, epoch_line
 
 
 @pytest.mark.parametrize(

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from dnas.core.errors import InputError
-from dnas.train.checkpoint import Checkpoints
-from dnas.train.loop import NonFiniteLoss, Position, Stopped, restore, run
-from dnas.train.run_folder import RunFolder
-from dnas.train.stop import StopRequest
-from dnas.train.writers import TensorBoardWriter
+from dnas.run.checkpoint import Checkpoints
+from dnas.run.loop import NonFiniteLoss, Position, Stopped, restore, run
+from dnas.run.run_folder import RunFolder
+from dnas.run.stop import StopRequest
+from dnas.run.writers import TensorBoardWriter
 
 STEPS, EPOCHS = 7, 5
 

@@ -8,7 +8,7 @@ from tensorboardX.event_file_writer import EventsWriter
 from tensorboardX.proto.event_pb2 import Event, SessionLog
 
 from dnas.core.errors import InputError
-from dnas.train.writers import NullWriter, TensorBoardWriter
+from dnas.run.writers import NullWriter, TensorBoardWriter
 
 
 def events(file: pathlib.Path):

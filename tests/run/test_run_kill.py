@@ -11,11 +11,11 @@ import time
 
 import jax
 import pytest
-from train_toy import EPOCHS, STEPS, Toy, bits, launch
+from run_toy import EPOCHS, STEPS, Toy, bits, launch
 
 import dnas
 
-TOY = pathlib.Path(__file__).with_name("train_toy.py")
+TOY = pathlib.Path(__file__).with_name("run_toy.py")
 
 
 def start(workdir, *flags):

@@ -6,7 +6,7 @@ import json
 import jax
 import jax.numpy as jnp
 
-from dnas.train.profile import Profiler
+from dnas.run.profile import Profiler
 
 
 @jax.jit

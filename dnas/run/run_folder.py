@@ -37,7 +37,7 @@ from dnas.core import config as config_lib
 from dnas.core import durable, json_files
 from dnas.core.errors import InputError, cause_of, counted, shown
 from dnas.core.registry import foreign_modules
-from dnas.train.checkpoint import check_encodable
+from dnas.run.checkpoint import check_encodable
 
 _LOCK = ".lock"
 _GENOTYPE = re.compile(r"epoch_\d{4,}\.json|\.epoch_\d{4,}\.json\.tmp", re.ASCII)

@@ -6,7 +6,7 @@ from typing import Self
 
 import jax
 
-from dnas.train.loop import OnStep
+from dnas.run.loop import OnStep
 
 
 class Profiler:

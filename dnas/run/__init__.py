@@ -1,0 +1,1 @@
+"""How every run goes: loop, checkpoints, folder, console, writers, profile, stop."""
