@@ -1,6 +1,1 @@
-"""Launchers. Each is a module: `python -m experiments.search --help`."""
-
-import gc
-
-# Importing JAX makes many objects that stay: at Python's own thresholds a sixth of that time goes to looking for garbage among them.
-gc.set_threshold(100_000, 20, 20)
+"""The launchers in a checkout: `python -m experiments.search` is `dnas search`."""

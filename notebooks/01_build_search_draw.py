@@ -70,7 +70,7 @@ for progress in darts.DartsSearch(task).run():
 # ## What it found
 #
 # One cell and six epochs find nothing of value; with one cell, that cell is a reduction, so the normal cell was never trained. The full
-# recipe is `python -m experiments.search --preset=darts_cifar10_second_order`.
+# recipe is `dnas search --preset=darts_cifar10_second_order`.
 
 # %%
 print(progress.genotype)

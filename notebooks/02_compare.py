@@ -12,7 +12,7 @@
 # # From one search to an honest comparison
 #
 # A published number is often the best of several searches, and seldom stands beside random search at the same cost. This notebook runs
-# one search, then many, and reports mean, spread and cost, with the functions of `experiments.compare` and `experiments.report`.
+# one search, then many, and reports mean, spread and cost, with the functions of `dnas compare` and `dnas report`.
 #
 # The table of results is planted: it has the shape of NAS-Bench-201, and measures nothing. With the real file,
 # `--table=nb201.npz`, the same lines give real numbers. Run it from the root of the repository; it takes under a minute.
@@ -31,12 +31,12 @@ sys.path.insert(0, str(pathlib.Path.cwd().resolve() if (pathlib.Path.cwd() / "ex
 from dnas.cells.nasbench201 import SPACE, to_string
 from dnas.evaluate.synthetic_table import planted
 from dnas.evaluate.tabular import Tabular, report_test
+from dnas.launchers import compare
+from dnas.launchers._flags import Options
 from dnas.report import comparison, palette
 from dnas.search.blackbox import study
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.tune import executors
-from experiments import compare
-from experiments._flags import Options
 
 # %% [markdown]
 # ## One search

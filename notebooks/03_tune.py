@@ -28,14 +28,14 @@ sys.path.insert(0, str(pathlib.Path.cwd().resolve() if (pathlib.Path.cwd() / "ex
 from IPython.display import Image, display
 
 from dnas.core import config as config_lib
+from dnas.launchers import tune
+from dnas.launchers._flags import Options, load_preset
 from dnas.tune import executors, study
-from experiments import tune
-from experiments._flags import Options, load_preset
 
 # %% [markdown]
 # ## What is tuned
 #
-# A search space names fields of the training by their dotted paths, the same that are flags of `experiments.train`. The first trial is the
+# A search space names fields of the training by their dotted paths, the same that are flags of `dnas train`. The first trial is the
 # recipe itself, so that the best is never worse than it, on validation data.
 
 # %%

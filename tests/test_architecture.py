@@ -1,4 +1,4 @@
-"""The stairs only go down: rules over the source of `dnas` and `experiments`, and the proof that a planted violation is seen."""
+"""Imports only go down: rules over the layers of the package, and the proof that a planted violation is seen."""
 
 import ast
 import graphlib
@@ -12,12 +12,15 @@ from collections.abc import Iterator
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
-STOREYS = [("core",), ("compiler", "run"), ("cells", "data"), ("supernet", "nets"), ("train",), ("evaluate",), ("search",), ("report", "tune")]
-STOREY = {package: storey for storey, packages in enumerate(STOREYS) for package in packages}
+LAYERS = [("core",), ("compiler", "run"), ("cells", "data"), ("supernet", "nets"), ("train",), ("evaluate",), ("search",)]
+LAYERS += [("report", "tune"), ("launchers",)]
+LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 READERS = ("report", "tune")
 
 SEAM = "dnas/cells/functional.py"
-DOOR = "experiments/train.py"  # to the test set
+TEST_SET_ACCESS = "dnas/launchers/train.py"
+HALVES = {"gradient", "blackbox"}  # of the package search
+PEERS = ("dnas.launchers.peers.darts_torch",)  # scripts that another Python runs
 # Name to the one file that may use it, None for no file at all.
 HOMES = {f"flax.nnx.{name}": None for name in ("grad", "value_and_grad", "jit", "vmap", "pmap", "scan")}
 HOMES |= {"flax.nnx.split": SEAM, "flax.nnx.merge": SEAM}
@@ -62,22 +65,28 @@ def used(tree: ast.Module, module: str, is_package: bool) -> Iterator[tuple[str,
       yield ".".join([roots[value.id], *attributes]), node.lineno
 
 
-def stairs(module: str, origin: str) -> str | None:
+def wrong_import(module: str, origin: str) -> str | None:
   """Returns what is wrong with an import of `origin`, something of ours, by `module`."""
-  (top, package), (target_top, target_package) = ((*name.split("."), "")[:2] for name in (module, origin))
-  if top == "experiments" or (target_top == "dnas" and package == target_package):
-    return None
+  (top, package, part), (target_top, target_package, target_part) = ((*name.split("."), "", "")[:3] for name in (module, origin))
   if target_top == "experiments":
     return "nothing imports experiments"
+  if top == "experiments":
+    return None
+  if package == target_package:
+    return "the halves of search do not import each other" if package == "search" and {part, target_part} == HALVES else None
   if not target_package or target_package.startswith("__"):
     return None
   for name in (package, target_package):
-    if name and name not in STOREY:
-      return f"package '{name}' stands on no storey; give it one in {pathlib.Path(__file__).name}"
-  if not package or STOREY[target_package] > STOREY[package]:
-    return "it imports a higher storey"
-  if STOREY[target_package] == STOREY[package]:
-    return "siblings do not import each other"
+    if name and not name.startswith("__") and name not in LAYER:
+      return f"package '{name}' is in no layer; give it one in {pathlib.Path(__file__).name}"
+  if not package:
+    return "it imports a higher layer"
+  if package.startswith("__"):
+    return None if target_package == "core" else "it imports a launcher before it knows which"
+  if LAYER[target_package] > LAYER[package]:
+    return "it imports a higher layer"
+  if LAYER[target_package] == LAYER[package]:
+    return "packages of one layer do not import each other"
   if package in READERS and target_package not in ("core", "run"):
     return f"{package} imports core and run only"
   return None
@@ -94,7 +103,7 @@ def violations(root: pathlib.Path) -> list[str]:
       if target in modules and target != module:
         graph[module].add(target)
       if origin.partition(".")[0] in ("dnas", "experiments"):
-        wrong = stairs(module, origin)
+        wrong = wrong_import(module, origin)
         out += [f"{file}:{line}: {wrong}: {origin}"] if wrong else []
       if module.startswith("dnas.core") and origin.partition(".")[0] == "flax":
         out.append(f"{file}:{line}: core knows no flax")
@@ -105,8 +114,8 @@ def violations(root: pathlib.Path) -> list[str]:
       if isinstance(node, ast.ExceptHandler) and node.type is None:
         out.append(f"{file}:{node.lineno}: bare except")
       name = getattr(node, "id", None) or getattr(node, "attr", None) or (node.name if isinstance(node, ast.alias) else None)
-      if name == "open_test" and file != DOOR or name == "_read_test" and file != "dnas/data/base.py":
-        out.append(f"{file}:{node.lineno}: the test set is opened by {DOOR} alone")
+      if name == "open_test" and file != TEST_SET_ACCESS or name == "_read_test" and file != "dnas/data/base.py":
+        out.append(f"{file}:{node.lineno}: the test set is opened by {TEST_SET_ACCESS} alone")
       if name == "report_test" and file.startswith("dnas/search/"):
         out.append(f"{file}:{node.lineno}: no strategy reads the test accuracies of a table")
   try:
@@ -133,7 +142,7 @@ print(json.dumps(failures))
 
 def import_failures(root: pathlib.Path) -> dict[str, str]:
   """Returns module to traceback for every module that cannot be imported before all others."""
-  modules = sorted(sources(root), reverse=True)
+  modules = sorted(set(sources(root)) - set(PEERS), reverse=True)
   environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}
   command = [sys.executable, "-c", IMPORT_ALONE]
   run = subprocess.run(command, input=json.dumps(modules), cwd=root, env=environment, capture_output=True, text=True, timeout=300)
@@ -170,25 +179,30 @@ CLEAN = {
   "dnas/train/loop.py": "from dnas.nets.edges import blocks\nfrom dnas.data import base\nimport jax\nstep = jax.jit(jax.grad(sum))",
   "dnas/report/draw.py": "from dnas.core.tree import space",
   "experiments/__init__.py": "",
-  "experiments/train.py": "from dnas.data import base\nfrom dnas.train import loop\ntest = base.open_test(0)",
-  "experiments/search.py": "from experiments.train import loop\ntry:\n  pass\nexcept Exception:\n  pass",
+  "dnas/search/gradient/darts.py": "from dnas.train import loop",
+  "dnas/search/blackbox/asha.py": "from dnas.search.blackbox import base",
+  "dnas/launchers/train.py": "from dnas.data import base\nfrom dnas.train import loop\ntest = base.open_test(0)",
+  "dnas/launchers/search.py": "from dnas.launchers.train import loop\ntry:\n  pass\nexcept Exception:\n  pass",
+  "dnas/__main__.py": "from dnas.core import tree",
+  "experiments/search.py": "from dnas.launchers.search import main",
 }
 PLANTED = {
   "dnas/core/space.py": {
-    "import dnas.cells.blocks": "it imports a higher storey: dnas.cells.blocks",
-    "from dnas import report": "it imports a higher storey: dnas.report",
-    "def late():\n  from dnas.train.loop import step": "it imports a higher storey: dnas.train.loop.step",
-    "from ..train import loop": "it imports a higher storey: dnas.train.loop",
+    "import dnas.cells.blocks": "it imports a higher layer: dnas.cells.blocks",
+    "from dnas import report": "it imports a higher layer: dnas.report",
+    "def late():\n  from dnas.train.loop import step": "it imports a higher layer: dnas.train.loop.step",
+    "from ..train import loop": "it imports a higher layer: dnas.train.loop",
     "from experiments import search": "nothing imports experiments: experiments.search",
+    "from dnas.launchers import search": "it imports a higher layer: dnas.launchers.search",
     "from dnas.core.tree import space": "cycle: ",
     "def late():\n  import dnas.core.tree": "cycle: ",
     "from flax import nnx": "core knows no flax",
     "import flax.linen": "core knows no flax",
-    "import dnas.news": "package 'news' stands on no storey",
+    "import dnas.news": "package 'news' is in no layer",
   },
-  "dnas/__init__.py": {"from dnas.core import tree": "it imports a higher storey", "import dnas.train": "it imports a higher storey"},
+  "dnas/__init__.py": {"from dnas.core import tree": "it imports a higher layer", "import dnas.train": "it imports a higher layer"},
   "dnas/cells/blocks.py": {
-    "from dnas.data import base": "siblings do not import each other: dnas.data.base",
+    "from dnas.data import base": "packages of one layer do not import each other: dnas.data.base",
     "nnx.jit(nnx.grad(sum))": "flax.nnx.grad stands in no file",
     "@nnx.jit\ndef f(): ...": "flax.nnx.jit stands in no file",
     "from flax.nnx import value_and_grad": "flax.nnx.value_and_grad stands in no file",
@@ -199,21 +213,24 @@ PLANTED = {
     "try:\n  pass\nexcept:\n  pass": "bare except",
   },
   "dnas/cells/functional.py": {"nnx.jit(0)": "flax.nnx.jit stands in no file"},
-  "dnas/nets/edges.py": {"from dnas.supernet import edges": "siblings do not import each other"},
+  "dnas/nets/edges.py": {"from dnas.supernet import edges": "packages of one layer do not import each other"},
   "dnas/report/draw.py": {"from dnas.data import base": "report imports core and run only"},
   "dnas/train/loop.py": {
-    "base.open_test(0)": "the test set is opened by experiments/train.py alone",
-    "from dnas.data.base import open_test as o": "the test set is opened by experiments/train.py alone",
-    "base._read_test()": "the test set is opened by experiments/train.py alone",
-    "from dnas.search import darts": "it imports a higher storey",
+    "base.open_test(0)": "the test set is opened by dnas/launchers/train.py alone",
+    "from dnas.data.base import open_test as o": "the test set is opened by dnas/launchers/train.py alone",
+    "base._read_test()": "the test set is opened by dnas/launchers/train.py alone",
+    "from dnas.search.gradient import darts": "it imports a higher layer",
     "import experiments": "nothing imports experiments",
   },
-  "dnas/data/base.py": {"open_test(0)": "the test set is opened by experiments/train.py alone"},
-  "experiments/search.py": {
-    "from dnas.data import base as b\nb.open_test(0)": "the test set is opened by experiments/train.py alone",
+  "dnas/data/base.py": {"open_test(0)": "the test set is opened by dnas/launchers/train.py alone"},
+  "dnas/search/gradient/darts.py": {"from dnas.search.blackbox import asha": "the halves of search do not import each other"},
+  "dnas/search/blackbox/asha.py": {"from ..gradient.darts import loop": "the halves of search do not import each other"},
+  "dnas/__main__.py": {"from dnas.launchers import search": "it imports a launcher before it knows which"},
+  "dnas/launchers/search.py": {
+    "from dnas.data import base as b\nb.open_test(0)": "the test set is opened by dnas/launchers/train.py alone",
     "try:\n  pass\nexcept:\n  pass": "bare except",
   },
-  "experiments/train.py": {"from experiments import search": "cycle: "},
+  "dnas/launchers/train.py": {"from dnas.launchers import search": "cycle: "},
 }
 
 

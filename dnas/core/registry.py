@@ -65,7 +65,6 @@ class Registry(Generic[T]):
 
 
 _MODULES: dict[str, None] = {}
-_OURS = ("dnas", "experiments", "benchmarks")
 
 
 def foreign_modules() -> tuple[str, ...]:
@@ -75,7 +74,7 @@ def foreign_modules() -> tuple[str, ...]:
 
 def is_foreign(module: str) -> bool:
   """Returns whether a module is none of this project."""
-  return module.partition(".")[0] not in _OURS
+  return module.partition(".")[0] != "dnas"
 
 
 def _caller() -> str:

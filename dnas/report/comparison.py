@@ -80,7 +80,7 @@ def load(root: pathlib.Path) -> list[Comparison]:
   """
   folders = sorted(path.parent for path in root.glob("*/*/*/seed_*/config.json"))
   if not folders:
-    raise InputError(f"--workdir={root} holds no comparison; give the folder that experiments.compare wrote.")
+    raise InputError(f"--workdir={root} holds no comparison; give the folder that dnas compare wrote.")
   groups: dict[tuple[str, str], list[pathlib.Path]] = {}
   for folder in folders:
     groups.setdefault((folder.parts[-4], folder.parts[-3]), []).append(folder)
@@ -108,7 +108,7 @@ def _load_group(root: pathlib.Path, space: str, evaluator: str, folders: list[pa
       raise InputError(f"{folder}: its {changed} is {common[changed]} and that of others {config.get(changed)}; compare at one budget.")
     methods.setdefault(folder.parts[-2], []).append(search)
   if not methods:
-    raise InputError(f"{root / space / evaluator}: no search has ended yet; run experiments.compare to its end.")
+    raise InputError(f"{root / space / evaluator}: no search has ended yet; run dnas compare to its end.")
   return Comparison(space, evaluator, config, {name: tuple(searches) for name, searches in methods.items()}, tuple(incomplete))
 
 

@@ -20,8 +20,8 @@ from collections.abc import Callable, Mapping
 
 os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
+from dnas.launchers import compare, report, search, train, tune
 from dnas.run.checkpoint import Checkpoints
-from experiments import compare, report, search, train, tune
 
 LAUNCHERS = {"search": search, "train": train, "compare": compare, "report": report, "tune": tune}
 DATA = ("data.dataset=synthetic", "data.batch_size=32")

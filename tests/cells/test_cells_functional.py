@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from benchmarks.costs import costs
 from dnas.cells import functional, rectifier
 from dnas.cells.operations import OperationStack
 from dnas.compiler import functions
 from dnas.compiler.functions import Loss
+from dnas.launchers._costs import costs
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 CHANNELS, EDGES, IMAGE = 4, 2, 8

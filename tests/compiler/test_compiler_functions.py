@@ -13,10 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks.costs import costs
 from dnas.compiler import chain, derivatives, functions, pieces
 from dnas.compiler.functions import Compiled, Loss, compiled
 from dnas.compiler.marks import cutting, segment
+from dnas.launchers._costs import costs
 
 pytestmark = pytest.mark.versions
 N = 5

@@ -23,6 +23,8 @@ from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 from dnas.evaluate import synthetic_table
 from dnas.evaluate.tabular import Tabular
+from dnas.launchers import compare, search, tune
+from dnas.launchers.configs import ImageSearchConfig
 from dnas.search.blackbox import (
   asha,
   bayesian,
@@ -43,8 +45,6 @@ from dnas.supernet.discretize import discretize
 from dnas.supernet.hypergradients import FiniteDifference, ImplicitConjugateGradient, ImplicitNeumann
 from dnas.supernet.relaxations import Dirichlet
 from dnas.train import optimizers
-from experiments import compare, search, tune
-from experiments.configs import ImageSearchConfig
 
 SPACE = CellSpace("small", ("c",), ("none", "a", "b"), num_inputs=1, num_nodes=2, none_allowed=True)
 SKIPS = CellSpace("skips", ("c",), ("none", "skip_connect"), num_inputs=1, num_nodes=2)

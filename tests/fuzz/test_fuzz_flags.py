@@ -22,11 +22,11 @@ from dnas.cells.registries import IMAGE_GENOTYPES, LANGUAGE_GENOTYPES, SPACES
 from dnas.core import config as config_lib
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
+from dnas.launchers import _flags, compare, demo, report, search, train, tune
+from dnas.launchers._flags import Options
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
 from dnas.supernet.hypergradients import HYPERGRADIENTS
-from experiments import _flags, compare, demo, report, search, train, tune
-from experiments._flags import Options
 
 LAUNCHERS = {
   module.LAUNCHER.name: _flags.Launcher(module.LAUNCHER.name, module.LAUNCHER._default, lambda *_: None, "", module.LAUNCHER._by_space)

@@ -17,8 +17,8 @@ from optuna.trial import TrialState
 
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
+from dnas.launchers.configs import ImageTrainConfig
 from dnas.tune import executors, space, storage, study
-from experiments.configs import ImageTrainConfig
 
 CONFIG = ImageTrainConfig()
 FIELDS = {path: kind for path, kind, _ in config_lib.fields(CONFIG)}

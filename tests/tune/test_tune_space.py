@@ -5,8 +5,8 @@ import pytest
 
 from dnas.cells.nasbench201 import SPACE as CELLS
 from dnas.core.errors import InputError
+from dnas.launchers.configs import ImageTrainConfig
 from dnas.tune import space as spaces
-from experiments.configs import ImageTrainConfig
 
 CONFIG = ImageTrainConfig()
 TEXT = """

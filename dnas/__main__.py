@@ -1,0 +1,46 @@
+"""The console script `dnas`, which is also `python -m dnas`: one subcommand for every launcher."""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+from dnas.core.errors import InputError, unknown_name
+
+LAUNCHERS = {
+  "search": "search for an architecture, on images or text",
+  "train": "train one architecture, and measure it on the test set",
+  "compare": "compare search methods at equal budget",
+  "report": "report a comparison: tables and figures",
+  "tune": "tune the hyperparameters of a training",
+  "demo": "search, and compare the found network with random ones",
+  "speed": "measure compile time, step time and memory",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+  """Runs a launcher, and returns its exit status: 2 where there is none of the name.
+
+  Args:
+    argv: the program's name, the launcher's, and its flags; those of the process if not given.
+  """
+  argv = sys.argv if argv is None else list(argv)
+  if len(argv) < 2 or argv[1] in ("--help", "-help", "-h"):
+    print(_help())
+    return 0 if len(argv) > 1 else 2
+  try:
+    if argv[1] not in LAUNCHERS:
+      raise unknown_name("launcher", argv[1], LAUNCHERS)
+  except InputError as e:
+    print(f"error: {e}", file=sys.stderr)
+    return 2
+  launcher = importlib.import_module(f"dnas.launchers.{argv[1]}")
+  return launcher.main([f"{argv[0]} {argv[1]}", *argv[2:]])
+
+
+def _help() -> str:
+  lines = [f"  dnas {name:<10}{about}" for name, about in LAUNCHERS.items()]
+  return "\n".join(["Differentiable neural architecture search in JAX.", "", *lines, "", "Flags of a launcher: dnas search --help"])
+
+
+if __name__ == "__main__":
+  sys.exit(main())

@@ -1,0 +1,230 @@
+"""The evaluators of a comparison, by name, and how each reports the test accuracy of what a search ended in."""
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable
+from typing import Protocol
+
+from dnas.cells import nasbench201
+from dnas.cells.registries import SPACES
+from dnas.core import config as config_lib
+from dnas.core import durable
+from dnas.core.config import check, check_name
+from dnas.core.errors import FieldError
+from dnas.core.genotype import Genotype
+from dnas.core.paths import expanded
+from dnas.core.records import Evaluation, Proposal
+from dnas.core.registry import Registry
+from dnas.core.space import CellSpace
+from dnas.data import datasets
+from dnas.evaluate import base, nasbench201_formats, synthetic_table
+from dnas.evaluate.tabular import Table, Tabular, report_test
+from dnas.evaluate.training import Training
+from dnas.evaluate.weight_sharing import Config as SharedConfig
+from dnas.evaluate.weight_sharing import SharedWeightsTask, WeightSharing
+from dnas.evaluate.zero_cost import PROXIES, ZeroCost
+from dnas.launchers import _flags, _run, train
+from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
+from dnas.search.gradient.methods import METHODS
+
+DATASETS = tuple(nasbench201_formats.DATASETS)
+
+
+class ComparisonSettings(Protocol):
+  """What an evaluator needs of a comparison; `dnas compare.CompareConfig` has it."""
+
+  space: str
+  evaluator: str
+  table: str
+  dataset: str
+  epochs: int
+  report_epochs: int
+  training: str
+  search: str
+  train_portion: float
+  seconds: float
+  method_names: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Judge:
+  """An evaluator with the one door to the test set, for when a search has ended.
+
+  Attributes:
+    space: the search space.
+    evaluate: the evaluator.
+    report: architecture to its test accuracy, in percent.
+    reports_all: whether a report costs nothing, so that every incumbent is reported; otherwise only what a search ended in is.
+  """
+
+  space: CellSpace
+  evaluate: base.Evaluator
+  report: Callable[[Genotype], float]
+  reports_all: bool
+
+  def __call__(self, proposal: Proposal) -> Evaluation:
+    """See `evaluate.base.Evaluator`."""
+    return self.evaluate(proposal)
+
+
+def make_judge(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> Judge:
+  """Returns the evaluator of a search.
+
+  Args:
+    config: the comparison.
+    options: of the launcher.
+    folder: of the search; what its evaluator keeps goes below it.
+    seed: of the search, and of what its evaluator trains.
+
+  Raises:
+    InputError: if the data or presets of the evaluator cannot be used.
+  """
+  return Judge(SPACES[config.space], _maker(config)(config, options, folder, seed), *_reporter(config, options, folder, seed))
+
+
+def check_settings(config: ComparisonSettings) -> None:
+  """Raises InputError for presets that are missing or of text, for a space that the evaluator lacks, and for a table of no use."""
+  tabular = config.evaluator == "tabular"
+  if tabular:
+    check(config.space == nasbench201.SPACE.name, "space", config.space, f"a table of results is of {nasbench201.SPACE.name}")
+  for field, launcher, of in (("training", "train", ImageTrainConfig), ("search", "search", ImageSearchConfig)):
+    name = getattr(config, field)
+    names = [known for known in _flags.preset_names() if _flags.preset_launcher(known) == launcher]
+    if name:
+      check_name(field, name, names)
+      check(isinstance(_flags.load_preset(name, launcher), of), field, name, "it is for text, and a comparison is of images")
+  if config.evaluator == "weight_sharing":
+    mend = "weight sharing takes its supernet and its data from a preset of dnas search; name one"
+    check(bool(config.search), "search", "''", mend)
+  elif config.evaluator == "training" or config.evaluator in PROXIES:
+    mend = f"the evaluator {config.evaluator} takes its networks and data from a preset of dnas train; name one"
+    check(bool(config.training), "training", "''", mend)
+  if _has_table(config):
+    table = read_table(config.table, config.dataset)
+    report_test(table, table.genotypes[0], config.report_epochs)  # raises if it cannot be reported
+    if tabular:
+      Tabular(table, config.epochs)
+      longest = float(table.seconds(config.epochs).max())
+      mend = f"an evaluation of {config.epochs} epochs costs up to {longest:,.1f}, so give at least that"
+      check(config.seconds >= longest or all(name in METHODS for name in config.method_names), "seconds", config.seconds, mend)
+  else:
+    mend = "without a table, test accuracy comes from a training by a preset of dnas train; name one"
+    check(bool(config.training), "training", "''", mend)
+
+
+def prepare(config: ComparisonSettings, options: _flags.Options, root: pathlib.Path, seeds: int) -> None:
+  """Trains what all methods share before any search begins: with weight sharing, one supernet per seed."""
+  if config.evaluator == "weight_sharing":
+    for seed in range(seeds):
+      _shared_weights(config, options, root / config.space / config.evaluator / f"supernet_{seed:04d}", seed)
+
+
+def search_config(config: ComparisonSettings, method: str, seed: int) -> ImageSearchConfig:
+  """Returns the search of a differentiable method. Raises FieldError if no preset of it is named, or it is of another space."""
+  mend = f"{method} is differentiable, and takes its supernet, data and rates from a preset of dnas search; name one"
+  check(bool(config.search), "search", "''", mend)
+  preset = _flags.load_preset(config.search, "search")
+  return config_lib.replace(preset, {"space": config.space, "method": method, "hypergradient": "", "seed": seed})
+
+
+@functools.cache
+def read_table(path: str, dataset: str) -> Table:
+  """Returns a table of results, read once per process.
+
+  Raises:
+    InputError: if there is none, or it is not what it should be.
+  """
+  if path != "synthetic":
+    return nasbench201_formats.read_npz(expanded("--table", path), dataset)
+  if dataset != "cifar10":
+    raise FieldError("dataset", dataset, "the planted table stands for cifar10 alone; give --table a file")
+  return synthetic_table.planted()
+
+
+def _has_table(config: ComparisonSettings) -> bool:
+  real = config.evaluator == "tabular" or config.table != "synthetic"
+  return config.space == nasbench201.SPACE.name and real
+
+
+def _reporter(
+  config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int
+) -> tuple[Callable[[Genotype], float], bool]:
+  if _has_table(config):
+    table = read_table(config.table, config.dataset)
+    return (lambda genotype: report_test(table, genotype, config.report_epochs)), True
+
+  def retrain(genotype: Genotype) -> float:
+    path = folder / "found.json"
+    durable.write(path, genotype.to_json())
+    changes = {"space": config.space, "genotype": str(path), "seed": seed}
+    own = dataclasses.replace(options, workdir=str(folder / "retrained"), preset="")
+    train.run(config_lib.replace(_flags.load_preset(config.training, "train"), changes), own, set())
+    return 100 * train.read_result(folder / "retrained")["test/accuracy"]
+
+  return retrain, False
+
+
+def _training_parts(config: ComparisonSettings) -> ImageTrainConfig:
+  preset = _flags.load_preset(config.training, "train")
+  return config_lib.replace(preset, {"space": config.space, "data.train_portion": config.train_portion})
+
+
+def _tabular(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:
+  return Tabular(read_table(config.table, config.dataset), config.epochs)
+
+
+def _training(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:
+  parts = _training_parts(config)
+  return Training(parts.train, parts.network, parts.data, datasets.from_config(parts.data), seed, folder / "trainings")
+
+
+def _zero_cost(
+  config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int, proxy: str
+) -> base.Evaluator:
+  parts = _training_parts(config)
+  return ZeroCost(proxy, dataclasses.replace(parts.network, auxiliary=False), parts.data, datasets.from_config(parts.data), seed)
+
+
+def _weight_sharing(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:
+  return _shared_weights(config, options, folder.parent.parent / f"supernet_{seed:04d}", seed)
+
+
+def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> WeightSharing:
+  preset = _flags.load_preset(config.search, "search")
+  names = [field.name for field in dataclasses.fields(SharedConfig) if hasattr(preset.darts, field.name)]
+  rates = SharedConfig(**{name: getattr(preset.darts, name) for name in names})
+  task = SharedWeightsTask(rates, preset.supernet, preset.data, SPACES[config.space], datasets.from_config(preset.data), seed)
+  flat = {"seed": seed, "space": config.space} | {f"shared.{name}": value for name, value in config_lib.flatten(rates).items()}
+  defaults: dict[str, object] = {}
+  for component in ("data", "supernet"):
+    flat |= {f"{component}.{path}": value for path, value in config_lib.flatten(getattr(preset, component)).items()}
+    defaults |= config_lib.defaults(getattr(preset, component), f"{component}.")
+  own = dataclasses.replace(options, workdir=str(folder))
+  about = f"training of shared weights in the space {config.space}, seed {seed}: {_run.length_of(task)}"
+  with _run.open_folder(own, "weight_sharing", flat, _run.SearchParts(None, {}, about), defaults) as opened:
+    position = _run.run(task, opened, own)
+  return WeightSharing(task, position.state.weights, position.seconds)
+
+
+MakeEvaluator = Callable[[ComparisonSettings, _flags.Options, pathlib.Path, int], base.Evaluator]
+"""(comparison, options of the launcher, folder of the search, its seed) to the evaluator of a search."""
+
+EVALUATORS: Registry[MakeEvaluator | type[MakeEvaluator]] = Registry("evaluator")
+"""Name to a function that makes the evaluator of a search, or to a dataclass of settings that is one. Every zero-cost proxy is one too."""
+
+EVALUATORS.register("tabular")(_tabular)
+EVALUATORS.register("training")(_training)
+EVALUATORS.register("weight_sharing")(_weight_sharing)
+
+
+def evaluator_names() -> tuple[str, ...]:
+  """Returns the names of all evaluators."""
+  return (*EVALUATORS, *PROXIES)
+
+
+def _maker(config: ComparisonSettings) -> MakeEvaluator:
+  if config.evaluator not in EVALUATORS:
+    return functools.partial(_zero_cost, proxy=config.evaluator)
+  maker = EVALUATORS[config.evaluator]
+  return config_lib.unit(config, EVALUATORS, config.evaluator) if isinstance(maker, type) else maker

@@ -1,0 +1,393 @@
+"""Configurations on absl flags: presets, overrides, help, and errors that a person can read."""
+
+import contextlib
+import dataclasses
+import difflib
+import importlib
+import math
+import pathlib
+import pkgutil
+import re
+import shlex
+import sys
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, Generic, TypeVar
+
+from absl import flags
+
+from dnas.core import config as config_lib
+from dnas.core import devices
+from dnas.core.errors import FieldError, InputError, cause_of, first_line
+from dnas.launchers import _output, _units, presets
+from dnas.run.loop import NonFiniteLoss, Stopped
+
+C = TypeVar("C")
+
+BAD_INPUT, FAILED, STOPPED = 2, 1, 143
+"""Exit statuses: a person's mistake, a loss that is not finite or a file that cannot be used, a run that was asked to stop."""
+
+_HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+  """What every launcher takes beside its configuration; none of it changes a result.
+
+  Attributes:
+    workdir: folder of the run; the same command again resumes it.
+    preset: name of a published or demonstration configuration, on top of which the other flags count.
+    imports: modules of your own, such as my_units.py or package.module, with commas between them, which register operations, spaces,
+      methods or others; every setting of theirs is then a flag.
+    save_every_steps: steps between checkpoints within an epoch; 0 saves at the ends of epochs alone.
+    keep_checkpoints: how many checkpoints to keep.
+    compilation_cache: folder in which compiled programs are kept between runs; 'none' keeps none.
+    compilation_cache_gb: limit of that folder in gigabytes; the least recently used programs are deleted when a run begins and ends.
+    devices: how many devices of this machine share every batch, 0 for all; a run may go on with another number, but for rounding.
+    coordinator: host:port of process 0, where several processes share every batch, on one machine or more; start the same command in
+      each, with its --process_id, on a --workdir that all of them see. Empty for one process.
+    num_processes: how many processes there are.
+    process_id: which of them this one is, from 0.
+    force: whether to try what needs more memory, by its shapes, than there is.
+    profile_steps: the first and the last step to trace, such as 10,20; the trace is in the run's folder, profile, for TensorBoard and
+      ui.perfetto.dev. Step 1 is not traced, as it compiles. Empty traces nothing.
+  """
+
+  workdir: str = ""
+  preset: str = ""
+  imports: tuple[str, ...] = ()
+  save_every_steps: int = 200
+  keep_checkpoints: int = 2
+  compilation_cache: str = "~/.cache/dnas/compilation"
+  compilation_cache_gb: float = 2.0
+  devices: int = 1
+  coordinator: str = ""
+  num_processes: int = 1
+  process_id: int = 0
+  force: bool = False
+  profile_steps: tuple[int, ...] = ()
+
+  def __post_init__(self):
+    config_lib.check_types(self)
+    config_lib.check_not_negative(save_every_steps=self.save_every_steps, devices=self.devices)
+    config_lib.check_positive(keep_checkpoints=self.keep_checkpoints, compilation_cache_gb=self.compilation_cache_gb)
+    config_lib.check_positive(num_processes=self.num_processes)
+    config_lib.check_at_most(10**6, keep_checkpoints=self.keep_checkpoints)
+    config_lib.check_at_most(10**4, num_processes=self.num_processes, devices=self.devices)
+    given = bool(self.coordinator)
+    mend = "give --coordinator=host:port of the first of them" if not given else "it needs none with one process, so give --num_processes"
+    config_lib.check(given == (self.num_processes > 1), "num_processes", self.num_processes, mend)
+    fits = not given or re.fullmatch(r"\S+:\d+", self.coordinator)
+    config_lib.check(fits, "coordinator", self.coordinator, "give host:port of the first process, such as 10.0.0.1:1234")
+    if given:
+      config_lib.check_port("coordinator", self.coordinator, int(self.coordinator.rpartition(":")[2]))
+    fits = 0 <= self.process_id < self.num_processes
+    config_lib.check(fits, "process_id", self.process_id, f"it must be at least 0 and below --num_processes, {self.num_processes}")
+    steps = self.profile_steps
+    fits = not steps or (len(steps) == 2 and 2 <= steps[0] <= steps[1])
+    config_lib.check(fits, "profile_steps", ",".join(map(str, steps)), "give the first step, at least 2, and the last, such as 10,20")
+
+
+class Launcher(Generic[C]):
+  """A program with a configuration: parses flags, runs, turns errors into a sentence and an exit status."""
+
+  def __init__(
+    self, name: str, default: C, run: Callable[[C, Options, set[str]], None], about: str, by_space: Mapping[str, C] = MappingProxyType({})
+  ):
+    """Makes a launcher.
+
+    Args:
+      name: its module in `dnas.launchers`, and the subcommand of `dnas`.
+      default: the configuration without preset and flags.
+      run: does the work, from the configuration, the options, and the paths of the configuration fields that were given as flags.
+      about: the text above the list of flags.
+      by_space: what stands in the place of `default` for some values of --space; the flags are then those of its fields.
+    """
+    self.name, self._default, self._run, self._about, self._by_space = name, default, run, about, by_space
+
+  def main(self, argv: Sequence[str]) -> int:
+    """Parses `argv` (with the program's name first), runs, and returns the exit status."""
+    with _output.forgiving():
+      return self._main(argv)
+
+  def _main(self, argv: Sequence[str]) -> int:
+    _units.refuse_while_importing()
+    try:
+      if any(argument.partition("=")[0] in _HELP for argument in argv[1:]):
+        _units.load(_ahead(argv, "imports")["imports"])
+        print(self.help(argv))
+        return 0
+      config, options, given = self.parse(argv)
+      self._run(config, options, given)
+    except FieldError as e:
+      return _complain(f"--{e}", BAD_INPUT)
+    except InputError as e:
+      return _complain(str(e), BAD_INPUT)
+    except NonFiniteLoss as e:
+      return _complain(str(e), FAILED)
+    except Stopped as e:
+      return _complain(str(e), STOPPED)
+    except MemoryError:
+      return _complain("there is not enough memory; lower the batch size or the size of the network.", FAILED)
+    except OSError as e:
+      mend = "make room or rights for it and give the command again"
+      return _complain(f"{e.filename or 'a file'} cannot be used ({cause_of(e)}); {mend}.", FAILED)
+    except (ValueError, RuntimeError) as e:
+      if "RESOURCE_EXHAUSTED" in str(e):
+        told = f"the memory of the device is exhausted ({first_line(e).rstrip('.')}); lower the batch size or the size of the network."
+        return _complain(told, FAILED)
+      if not devices.lost_process(e):
+        raise
+      _complain(f"another process of this run is gone ({first_line(e)}); start all of them again, and the run goes on.", FAILED)
+      devices.leave(FAILED)
+    return 0
+
+  def parse(self, argv: Sequence[str]) -> tuple[C, Options, set[str]]:
+    """Returns configuration, options, and the paths of the configuration fields given as flags. Raises InputError."""
+    _units.load(_ahead(argv, "imports")["imports"])
+    values, base = flags.FlagValues(), self._base(argv)
+    paths = self._define(values, base)
+    option_paths = self._define(values, Options())
+    try:
+      rest = values(list(argv))
+    except flags.UnrecognizedFlagError as e:
+      raise InputError(self._unknown_flag(e.flagname, base, [*option_paths, *paths])) from None
+    except (flags.Error, ValueError) as e:  # absl raises ValueError for --noNAME=VALUE and for a --flagfile that is no text
+      raise InputError(_one_sentence(e)) from None
+    except RecursionError:  # absl compares a name with those of all flags, letter by letter; it may stand in a --flagfile
+      raise InputError("a name of thousands of letters is no flag; see --help.") from None
+    if len(rest) > 1:
+      raise InputError(f"'{rest[1]}' is not a flag; write flags as --name=value, see --help.")
+    options = config_lib.replace(Options(), {path: values[path].value for path in option_paths if values[path].present})
+    given = {path for path in paths if values[path].present}
+    return config_lib.replace(base, {path: values[path].value for path in given}), options, given
+
+  def _base(self, argv: Sequence[str]) -> C:
+    """Returns the configuration that the flags change: the preset, or the default of the space.
+
+    Raises:
+      InputError: for an unknown preset, or a space that is unknown or not of the preset's kind; whatever other flags there are, since they
+        are no flags of another configuration.
+    """
+    preset, space = _ahead(argv, "preset", "space").values()
+    base = load_preset(preset, self.name) if preset else config_lib.with_units(self._by_space.get(space, self._default))
+    return config_lib.replace(base, {"space": space}) if space and self._by_space else base
+
+  def _unknown_flag(self, name: str, base: C, known: Sequence[str]) -> str:
+    for config in self._configs() if self._by_space else ():
+      if name in (path for path, _, _ in config_lib.fields(config)):
+        return f"--{name} is not a flag with --space={base.space}; it is one with --space={config.space} or a preset of that kind."
+    return _unknown_flag(name, known)
+
+  def _define(self, values: flags.FlagValues, config: Any) -> list[str]:
+    texts, paths = config_lib.help_texts(type(config)), []
+    for path, kind, default in config_lib.fields(config):
+      flag = flags.BooleanFlag(path, default, texts[path]) if kind is bool else flags.Flag(_Parser(kind), None, path, default, texts[path])
+      flag.parser = _Parser(kind)
+      flags.DEFINE_flag(flag, values)
+      paths.append(path)
+    return paths
+
+  def _configs(self) -> list[C]:
+    return [config_lib.with_units(config) for config in (self._default, *self._by_space.values())]
+
+  def help(self, argv: Sequence[str]) -> str:
+    """Returns the help text: what the launcher does, its presets, and its flags by component with defaults.
+
+    Where `argv` has --preset, or --space chooses the configuration, the flags are those of that configuration, with its values.
+
+    Raises:
+      InputError: for a preset or a space that cannot be.
+    """
+    base = self._base(argv)
+    names = [name for name in preset_names() if preset_launcher(name) == self.name]
+    about = re.sub(r"^  dnas (\w+)", lambda found: f"  {program(found[1])}", self._about.strip(), flags=re.MULTILINE)
+    lines = [about, "", "Presets (--preset=NAME):" if names else "Presets: none"]
+    lines += [f"  {name:<32}{_summary(_preset(name).__doc__)}" for name in names]
+    lines += _listed("Flags of every launcher", _told(Options()))
+    if base is not self._default:
+      return "\n".join(lines + _listed("Configuration, with the values of this preset or space", _told(base)))
+    configs = self._configs()
+    common = _common([_told(config) for config in configs])
+    lines += _listed("Configuration", common)
+    for index, config in enumerate(configs if self._by_space else ()):
+      alike = [other for other in configs[:index] if type(other) is type(config)][:1]
+      known = [flag for other in alike for flag in _told(other)]
+      title = f"With --space={config.space}, " + (f"as with --space={alike[0].space}, but" if alike else "or a preset of that kind")
+      lines += ["", f"---- {title} ----", *([] if alike else [_summary(type(config).__doc__)])]
+      lines += _listed("", [flag for flag in _told(config) if flag not in common and flag not in known])
+    return "\n".join(lines)
+
+
+class _Parser(flags.ArgumentParser):
+  """Reads a value; its errors say what to give, where absl's say what failed."""
+
+  def __init__(self, kind: type):
+    self._kind = kind
+
+  def parse(self, argument: Any) -> Any:
+    """Returns the value. Raises ValueError."""
+    if self._kind in _LISTS:
+      return argument if isinstance(argument, tuple) else self._list(argument)
+    if isinstance(argument, self._kind) and (self._kind is not float or math.isfinite(argument)):
+      return argument
+    try:
+      value = _WORDS[argument.strip().lower()] if self._kind is bool else self._kind(argument)
+      if self._kind is float and not math.isfinite(value):
+        raise ValueError
+    except (KeyError, ValueError):
+      raise ValueError(_MENDS[self._kind]) from None
+    return _fitting(value)
+
+  def _list(self, argument: str) -> tuple[int, ...] | tuple[str, ...]:
+    try:
+      values = tuple(_LISTS[self._kind](part) for part in argument.split(",") if part.strip())
+    except ValueError:
+      raise ValueError("give whole numbers with commas between them") from None
+    return tuple(map(_fitting, values))
+
+
+def _fitting(value: Any) -> Any:
+  """Returns a value. Raises ValueError for a whole number that no array can hold."""
+  if isinstance(value, int) and abs(value) >= 10**18:
+    raise ValueError("give a number of at most 18 digits")
+  return value
+
+
+_LISTS = {tuple[int, ...]: int, tuple[str, ...]: str.strip}
+
+_WORDS = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
+_MENDS = {int: "give a whole number", float: "give a finite number", bool: "give true or false"}
+
+
+def _ahead(argv: Sequence[str], *names: str) -> dict[str, Any]:
+  """Returns the values of some flags before all others are known; `imports` as a list."""
+  values = flags.FlagValues()
+  for name in names:
+    (flags.DEFINE_list if name == "imports" else flags.DEFINE_string)(name, "", "", flag_values=values)
+  with contextlib.suppress(flags.Error, ValueError):  # the full parse complains
+    values(list(argv), known_only=True)
+  return {name: values[name].value for name in names}
+
+
+def command(launcher: str, values: Mapping[str, Any]) -> str:
+  """Returns the command of a launcher with flags, for a shell; with the modules that register units of others."""
+  imports = ",".join(_units.to_import())
+  words = [f"--{name}={_text_of(value)}" for name, value in {**values, **({"imports": imports} if imports else {})}.items()]
+  return " ".join([program(launcher), *map(shlex.quote, words)])
+
+
+def program(launcher: str) -> str:
+  """Returns the command that starts a launcher in the way in which this process was started."""
+  if pathlib.Path(sys.argv[0]).stem == "dnas":
+    return f"dnas {launcher}"
+  spec = getattr(sys.modules["__main__"], "__spec__", None)
+  in_checkout = spec is not None and spec.name.startswith("experiments.")
+  return f"python -m experiments.{launcher}" if in_checkout else f"python -m dnas {launcher}"
+
+
+def _text_of(value: Any) -> str:
+  return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def require_one_process(options: Options) -> None:
+  """Raises FieldError where several processes are to share the work of a launcher that cannot be shared so."""
+  config_lib.check(options.num_processes == 1, "num_processes", options.num_processes, "searches and trainings can be shared so, not this")
+
+
+def require_workdir(options: Options) -> None:
+  """Raises InputError if no folder is given."""
+  if not options.workdir.strip():
+    raise InputError("--workdir is empty; give the folder of the run, for instance --workdir=runs/first.")
+
+
+def preset_names() -> list[str]:
+  """Returns the names of all presets."""
+  return sorted(module.name for module in pkgutil.iter_modules(presets.__path__))
+
+
+def preset_launcher(name: str) -> str:
+  """Returns the launcher that a preset is for."""
+  return _preset(name).LAUNCHER
+
+
+def load_preset(name: str, launcher: str) -> Any:
+  """Returns a preset's configuration.
+
+  Raises:
+    InputError: if there is none of that name, or it is for another launcher.
+  """
+  if name not in preset_names():
+    known = [known for known in preset_names() if preset_launcher(known) == launcher]
+    config_lib.check(bool(known), "preset", name, f"dnas {launcher} has none, so leave it out")
+    config_lib.check_name("preset", name, known)
+  preset = _preset(name)
+  if preset.LAUNCHER != launcher:
+    raise InputError(f"--preset={name} is for dnas {preset.LAUNCHER} and this is dnas {launcher}; run that one.")
+  return config_lib.with_units(preset.CONFIG)
+
+
+def _preset(name: str) -> Any:
+  return importlib.import_module(f"{presets.__name__}.{name}")
+
+
+def _summary(doc: str | None) -> str:
+  return (doc or "").strip().splitlines()[0]
+
+
+_Told = tuple[str, Any, str]
+"""Path, default and meaning of a field."""
+
+
+def _told(config: Any) -> list[_Told]:
+  texts = config_lib.help_texts(type(config))
+  return [(path, default, texts[path]) for path, _, default in config_lib.fields(config)]
+
+
+def _common(told: Sequence[Sequence[_Told]]) -> list[_Told]:
+  """Returns the fields of components that are the same in all configurations, and single fields of no component."""
+
+  def whole(flags: Sequence[_Told], flag: _Told) -> list[_Told]:
+    component = flag[0].rpartition(".")[0]
+    return [other for other in flags if component and other[0].startswith(f"{component}.")] or [other for other in flags if other == flag]
+
+  return [flag for flag in told[0] if all(whole(flags, flag) == whole(told[0], flag) for flags in told)]
+
+
+def _listed(title: str, told: Sequence[_Told]) -> list[str]:
+  """Returns the lines of the help on some fields: under the title those of no component, and under its name those of each component."""
+  lines: list[str] = []
+  last = None
+  for path, default, text in told:
+    component = path.rpartition(".")[0]
+    if component != last:
+      lines += ["", f"{component or title}:"] if component or title else [""]
+    last = component
+    lines.append(f"  --{path}={' '.join(default.split()) if isinstance(default, str) else default}")  # a preset's may have several lines
+    lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
+  return lines
+
+
+def _unknown_flag(name: str, known: Sequence[str]) -> str:
+  last = {path: path.rpartition(".")[2] for path in known}
+  near = [path for path in known if last[path] == name] or difflib.get_close_matches(name, known, n=1)
+  near = near or [path for path in known if difflib.get_close_matches(name, [last[path]], n=1)][:1]
+  hint = f"did you mean {' or '.join(f'--{path}' for path in near)}?" if near else "leave it out."
+  return f"--{name} is not a flag; {hint} See --help."
+
+
+def _one_sentence(error: Exception) -> str:
+  """Returns absl's message as a sentence."""
+  if isinstance(error, flags.CantOpenFlagFileError | UnicodeDecodeError):
+    return "--flagfile names no file that can be read as text; give one with a flag on every line."
+  text = " ".join(str(error).split())
+  if text.startswith("Missing value for flag "):
+    flag = text.rpartition(" ")[2]
+    return f"{flag} has no value; write it as {flag}=VALUE."
+  return f"{text.removeprefix('flag ')}."
+
+
+def _complain(text: str, status: int) -> int:
+  print(f"error: {text}", file=sys.stderr)
+  return status

@@ -1,0 +1,143 @@
+"""What the launchers build for images."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+
+from dnas.cells import sizes
+from dnas.cells.functional import Variables
+from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
+from dnas.core import config as config_lib
+from dnas.core import devices, memory, tree
+from dnas.core.errors import FieldError, InputError, counted
+from dnas.core.genotype import Genotype
+from dnas.core.paths import expanded
+from dnas.data import batches, datasets
+from dnas.data.base import Config as DataConfig
+from dnas.data.base import ImageDataset, Split
+from dnas.launchers._run import SearchParts, TrainParts
+from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
+from dnas.nets.derived_image import Config as NetworkConfig
+from dnas.report.runs import Run, load_run
+from dnas.run.checkpoint import Checkpoints
+from dnas.search.gradient.darts import DartsTask, State
+from dnas.search.gradient.image_workload import ImageWorkload
+from dnas.search.gradient.seeds import SeedsTask
+from dnas.search.gradient.stages import Start, start_from
+from dnas.supernet.image_supernet import Config as SupernetConfig
+from dnas.supernet.relaxations import to_numpy
+from dnas.train import images
+
+GENOTYPES = IMAGE_GENOTYPES
+
+
+def search_parts(config: ImageSearchConfig, force: bool = False) -> SearchParts:
+  """Builds the workload of a search. Raises InputError for values that do not fit the data, or unless forced the memory."""
+  dataset = datasets.from_config(config.data)
+  space, edges = config.searched_space(), config.make_method().edges
+  states = space.num_inputs + space.num_nodes
+  operations = max(len(space.operations) // edges.partial_channels, 1)
+  shape = {"states": states, "outputs": len(space.concat), "edges": len(space.edges), "operations": operations}
+  _check_memory(config.supernet, "supernet", config.data, dataset, shape, config.num_seeds, force)
+  workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, edges)
+  about = _described(dataset, workload.examples, "supernet", config.supernet, tree.size(workload.initial.weights))
+  if not config.start_from:
+    return SearchParts(workload, {}, about)
+  return SearchParts(workload, {}, about, _start(config, workload), lambda other: _start(other, workload.reseeded(other.seed)))
+
+
+def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
+  """Reads what a stage begins with from the folder of the search before it. Raises InputError if that cannot be."""
+  run = load_run(expanded("--start_from", config.start_from))
+  if not (run.folder / "genotype.json").exists() or "method" not in run.config:
+    raise FieldError("start_from", config.start_from, "give the folder of a search on images that has come to its end")
+  try:
+    before = config_lib.replace(config, {"start_from": "", "keep_operations": 0})
+    written = config_lib.defaults(before) | run.config
+    before = config_lib.replace(before, {path: written[path] for path in config_lib.flatten(before) if path in written})
+    whole = before.recorded().keys() <= written.keys()
+  except InputError:
+    whole = False
+  if not whole:
+    raise FieldError("start_from", config.start_from, "it holds a search of another version of this program; begin anew") from None
+  for field in ("space", "without", "supernet"):
+    if getattr(before, field) != getattr(config, field):
+      raise FieldError("start_from", config.start_from, f"its {field} is {getattr(before, field)}; give this search the same")
+  old = search_parts(before, force=True)  # it was there
+  task = DartsTask(before.darts, old.workload, before.make_hypergradient(), jax.random.key(0), before.make_method(), before.remedies)
+  state = _end_of(task, before, run)
+  if state is None:
+    raise FieldError("start_from", config.start_from, "it holds no checkpoint; give a folder that was not cleaned")
+  search, mixture = state.search, to_numpy(task.mixture(state))
+  return start_from(workload.space, Variables(search.weights, search.stats), mixture, workload.initial, config.keep_operations)
+
+
+def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | None:
+  """Returns the last state of a search; the checkpoint of one that ran beside others is above its folder."""
+  alone = config.num_seeds == 1
+  whole = task if alone else SeedsTask([task] * config.num_seeds)
+  with Checkpoints((run.folder if alone else run.folder.parent) / "checkpoints") as checkpoints:
+    found = checkpoints.restore(whole.init())
+  if found is None:
+    return None
+  return found.state if alone else whole.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
+
+
+def train_parts(config: ImageTrainConfig, genotype: Genotype, force: bool = False) -> TrainParts:
+  """Builds the training of a genotype. Raises InputError for values that do not fit the data, or unless forced the memory."""
+  dataset = datasets.from_config(config.data)
+  nodes, edges, outputs = sizes.of_genotype([cell for _, cell in genotype.cells])
+  shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
+  _check_memory(config.network, "network", config.data, dataset, shape, 1, force)
+  task = images.RetrainTask(config.train, config.network, config.data, dataset, genotype, config.seed)
+
+  def describe(state: images.TrainState) -> dict[str, float]:
+    return {"weights": _size(state.weights)} | ({} if config.test else {"latency": task.latency(state)})
+
+  def test(state: images.TrainState, split: Split) -> dict[str, float]:
+    return {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
+
+  about = _described(dataset, task.examples, "network", config.network, _size(task.init().weights))
+  return TrainParts(task, dataset, describe, test, {}, about)
+
+
+def _check_memory(
+  network: SupernetConfig | NetworkConfig,
+  component: str,
+  data: DataConfig,
+  dataset: ImageDataset,
+  shape: Mapping[str, int],
+  seeds: int,
+  force: bool,
+) -> None:
+  """Raises InputError, unless forced, for a network that does not fit; `shape` is that of its largest cell."""
+  examples = len(dataset.train)
+  estimate = sizes.image_network(
+    channels=network.channels,
+    cells=network.cells,
+    stem_multiplier=network.stem_multiplier,
+    image_shape=dataset.train.images.shape[1:],
+    num_classes=dataset.num_classes,
+    keeps_edges=not network.rematerialize,
+    batch=-(-min(data.batch_size, examples) // devices.shared_by()),
+    eval_batch=-(-min(data.eval_batch_size, examples) // devices.shared_by()),
+    padding=data.crop_padding,
+    **shape,
+  ).times(seeds)
+  mend = f"lower --data.batch_size, --data.eval_batch_size, --data.crop_padding, --{component}.channels or --{component}.cells"
+  memory.check_fits(dataclasses.replace(estimate, data=dataset.train.images.nbytes), mend, force)
+
+
+def _size(weights: Mapping[str, Any]) -> int:
+  """Returns the number of weights of a derived network, without those of its auxiliary head."""
+  return tree.size(weights) - tree.size(weights.get("auxiliary", {}))
+
+
+def _described(dataset: ImageDataset, examples: tuple[int, int], kind: str, size: SupernetConfig | NetworkConfig, weights: int) -> str:
+  """Returns a line on the data and one on the network."""
+  shape = "x".join(map(str, dataset.train.images.shape[1:]))
+  validation = f" and {examples[1]:,} to validate" if examples[1] else ""
+  data = f"{dataset.name}: {counted(examples[0], 'image')} of {shape} to train on{validation}, {dataset.num_classes} classes"
+  return f"{data}\n{kind}: {counted(size.channels, 'channel')}, {counted(size.cells, 'cell')}, {weights:,} weights"

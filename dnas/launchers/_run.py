@@ -1,0 +1,169 @@
+"""What all launchers do around a task: folder, checkpoints, writers, display, signals."""
+
+import contextlib
+import ctypes
+import dataclasses
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from dnas.core import devices, program_cache
+from dnas.core.errors import counted
+from dnas.core.paths import expanded
+from dnas.data.base import Dataset
+from dnas.launchers._flags import Options, require_workdir
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
+from dnas.run.console import Display
+from dnas.run.profile import Profiler
+from dnas.run.run_folder import RunFolder
+from dnas.run.stop import StopRequest
+from dnas.run.writers import NullWriter, TensorBoardWriter, Writer
+from dnas.search.gradient.stages import Start
+from dnas.search.gradient.workload import Workload
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchParts:
+  """What a search is built of, for images or for text.
+
+  Attributes:
+    workload: supernet and data.
+    kept: name to content of the files that the run depends on.
+    about: lines about data and network, for the person.
+    start: what the supernet begins with, where the search is a later stage.
+    restart: configuration of another seed to what its supernet begins with, then.
+  """
+
+  workload: Workload
+  kept: Mapping[str, str]
+  about: str = ""
+  start: Start | None = None
+  restart: Callable[[Any], Start] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainParts:
+  """What a training is built of, for images or for text.
+
+  Attributes:
+    task: what to train.
+    dataset: the data, for their test split.
+    describe: final state to the numbers that the run ends in, its number of weights among them.
+    test: (final state, test split) to further ones.
+    kept: name to content of the files that the run depends on.
+    about: lines about data and network, for the person.
+  """
+
+  task: loop.Task
+  dataset: Dataset
+  describe: Callable[[Any], dict[str, float]]
+  test: Callable[[Any, Any], dict[str, float]]
+  kept: Mapping[str, str]
+  about: str = ""
+
+
+_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of malloc.h
+
+
+def keep_freed_memory() -> None:
+  """Has the C library keep the memory that is freed, where it is glibc.
+
+  On a CPU the programs of a step take and free gigabytes. Fresh pages from the kernel took a fifth of the time at batch 64. Threads share
+  two arenas. With one, those that compile wait for each other: a first step of the published supernet came after 25 s and not 20 s (JAX
+  0.12.0.1). With one per thread, a step at batch 64 took 4.5 s and not 4.3 s, or 3.9 s with one.
+  """
+  libc = ctypes.CDLL(None)
+  if hasattr(libc, "gnu_get_libc_version"):
+    for parameter, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_MMAP_MAX, 0), (_ARENA_MAX, 2)):
+      libc.mallopt(parameter, value)
+
+
+def prepare(options: Options) -> None:
+  """Sets up what compiles and computes, before anything does. Raises InputError for a folder, devices or processes that cannot be had."""
+  keep_freed_memory()
+  program_cache.use(options.compilation_cache, 1e9 * options.compilation_cache_gb)
+  if options.num_processes > 1:
+    devices.connect(options.coordinator, options.num_processes, options.process_id)
+    if not devices.is_first():
+      sys.stdout = open(os.devnull, "w")  # noqa: SIM115, since it is for the rest of the process
+  devices.use(options.devices)
+
+
+@contextlib.contextmanager
+def open_folder(
+  options: Options, launcher: str, config: Mapping[str, Any], parts: SearchParts | TrainParts, defaults: Mapping[str, Any]
+) -> Iterator[RunFolder]:
+  """Opens the run's folder; where several processes share it, those after the first have folders of their own, for a while.
+
+  Args:
+    options: of the launcher.
+    launcher: its name.
+    config: see `RunFolder.open`.
+    parts: what the run is built of.
+    defaults: see `RunFolder.open`.
+
+  Raises:
+    InputError: as `RunFolder.open` and `RunFolder.keep` do.
+  """
+  require_workdir(options)
+  with contextlib.ExitStack() as stack:
+    workdir = expanded("--workdir", options.workdir)
+    own = workdir if devices.is_first() else stack.enter_context(tempfile.TemporaryDirectory())
+    folder = stack.enter_context(RunFolder.open(own, launcher, config, defaults=defaults))
+    folder.checkpoints = workdir.absolute() / "checkpoints"
+    for name, text in parts.kept.items():
+      folder.keep(name, text)
+    if parts.about:
+      print(parts.about, flush=True)
+    yield folder
+
+
+def length_of(task: loop.Task) -> str:
+  """Returns how long a task is, for the person: '50 epochs of 391 steps', or of about so many where they differ."""
+  steps = task.end_of_epoch(task.epochs)
+  about = "" if steps == task.epochs * task.end_of_epoch(1) else "about "
+  return f"{counted(task.epochs, 'epoch')} of {about}{counted(round(steps / task.epochs), 'step')}"
+
+
+def writer_of(folder: RunFolder) -> Writer:
+  """Returns what shows the curves of a run, from its beginning; those of a run that has ended are there already."""
+  return NullWriter() if (folder.path / "result.json").exists() else TensorBoardWriter(folder.path / "tensorboard", purge_step=0)
+
+
+def run(
+  task: loop.Task,
+  folder: RunFolder,
+  options: Options,
+  early_stop: Callable[[list[loop.EpochRecord]], bool] = lambda history: False,
+) -> loop.Position:
+  """Trains a task to its end, or to where it stops early, or goes on with it, and keeps everything in its folder.
+
+  Raises:
+    InputError, loop.NonFiniteLoss, loop.Stopped: as `loop.run` does.
+  """
+  with contextlib.ExitStack() as stack:
+    checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, options.keep_checkpoints))
+    position = loop.restore(task, checkpoints)
+    folder.sync(position.history)
+    writer = stack.enter_context(contextlib.closing(writer_of(folder)))
+    for record in position.history:
+      writer.write(record["step"], record["metrics"], folder.created + record["seconds"])
+    total = task.end_of_epoch(task.epochs)
+    display = stack.enter_context(Display(total, task.epochs, position.step, position.history))
+    if position.step:
+      display.say(f"resumed after step {position.step} of {total} in {folder.path}")
+    if position.step < total and not early_stop(position.history):
+      display.compiling()
+    stop = stack.enter_context(StopRequest(display.say))
+    on_step = display.step
+    if options.profile_steps:
+      on_step = stack.enter_context(Profiler(folder.path / "profile", *options.profile_steps, on_step)).step
+    settings = {"save_every_steps": options.save_every_steps, "early_stop": early_stop}
+    for record in loop.run(task, position, checkpoints, stop=stop, on_step=on_step, **settings):
+      folder.append(record)
+      writer.write(record["step"], record["metrics"], folder.created + record["seconds"])
+      display.epoch(record)
+  return position

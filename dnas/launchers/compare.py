@@ -1,0 +1,282 @@
+"""Compares search methods at equal budget; every search is a run folder of its own.
+
+  dnas compare --preset=synthetic_comparison --workdir=runs/compare
+  dnas compare --preset=nasbench201_tabular --table=.../nb201.npz --workdir=runs/nasbench201
+  dnas compare --preset=digits_comparison --workdir=runs/digits_compare
+  dnas report --workdir=runs/compare
+
+A method is a black-box strategy or a differentiable method. The folder of a cell is WORKDIR/SPACE/EVALUATOR/METHOD/seed_0000: its journal
+holds every architecture that was evaluated, its result.json what the search ended in. The same command again goes on where it was broken
+off, and runs only what is missing; so does one with more seeds or methods. Test accuracy is read once per search, after its end.
+"""
+
+import collections
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from dnas.cells.nasbench201 import SPACE
+from dnas.cells.registries import SPACES, STACKS
+from dnas.core import config as config_lib
+from dnas.core import durable, json_files
+from dnas.core.config import check_at_most, check_fraction, check_name, check_positive, check_types, named
+from dnas.core.errors import FieldError, InputError, counted
+from dnas.core.paths import expanded
+from dnas.core.records import Evaluation, Proposal
+from dnas.launchers import _flags, _run, _units, search
+from dnas.launchers._evaluators import DATASETS, EVALUATORS, Judge, check_settings, evaluator_names, make_judge, prepare, search_config
+from dnas.launchers.configs import SearchConfig
+from dnas.report import comparison
+from dnas.run.run_folder import RunFolder
+from dnas.search.blackbox import study
+from dnas.search.blackbox.strategies import STRATEGIES
+from dnas.search.gradient.methods import METHODS
+from dnas.tune import executors
+
+
+@config_lib.mounts(STRATEGIES, EVALUATORS)
+@dataclasses.dataclass(frozen=True)
+class CompareConfig:
+  """What is compared, and the settings of every strategy that has some.
+
+  Attributes:
+    methods: names with commas between them, of strategies and of differentiable methods.
+    space: name of the search space of images; a table of results is of nasbench201.
+    evaluator: what says how good an architecture is: tabular looks it up, training trains it, for the budget of a proposal, weight_sharing
+      takes the weights of a supernet, and the others, zero-cost proxies, do without training.
+    table: an npz of NAS-Bench-201, or 'synthetic' for a planted table, which measures nothing but the machinery.
+    dataset: of the table; the planted table has cifar10 alone.
+    epochs: epochs of the training in the table whose validation accuracy a search sees.
+    report_epochs: epochs of the training in the table whose test accuracy is reported.
+    training: preset of dnas train: networks, data and training of evaluators without a table, and of the reported test accuracy.
+    search: preset of dnas search: supernet, data and rates of differentiable methods and of weight sharing.
+    train_portion: fraction of the training data that trains an architecture that is evaluated; the rest is for validation.
+    seconds: budget of every search by a strategy, in accelerator seconds of the evaluations that it asks for; a differentiable method
+      takes the epochs of its preset, and what it took is reported.
+    seeds: searches per method, of seeds 0, 1, 2, ...
+  """
+
+  methods: str = named("random_search,regularized_evolution,reinforce,tpe", lambda: [*STRATEGIES, *METHODS])
+  space: str = named(SPACE.name, lambda: STACKS)
+  evaluator: str = named("tabular", lambda: EVALUATORS)
+  table: str = "synthetic"
+  dataset: str = named("cifar10", lambda: DATASETS)
+  epochs: int = 12
+  report_epochs: int = 200
+  training: str = ""
+  search: str = ""
+  train_portion: float = 0.5
+  seconds: float = 20000.0
+  seeds: int = 20
+  pool: executors.Config = dataclasses.field(default_factory=lambda: executors.Config(workers=0))
+
+  def __post_init__(self):
+    check_types(self)
+    for name in self.method_names:
+      check_name("methods", name, [*STRATEGIES, *METHODS])
+    if len(set(self.method_names)) < len(self.method_names):
+      raise FieldError("methods", self.methods, "a method is named twice; name each once")
+    check_name("space", self.space, STACKS)
+    check_name("evaluator", self.evaluator, evaluator_names())
+    check_name("dataset", self.dataset, DATASETS)
+    check_at_most(10**5, seeds=self.seeds)
+    check_fraction(train_portion=self.train_portion)
+    check_positive(epochs=self.epochs, report_epochs=self.report_epochs, seconds=self.seconds, seeds=self.seeds)
+
+  @property
+  def method_names(self) -> tuple[str, ...]:
+    """The methods, in the order in which they were named."""
+    return tuple(name.strip() for name in self.methods.split(","))
+
+  def strategy(self, method: str) -> object:
+    """Returns the settings of a strategy."""
+    return config_lib.unit(self, STRATEGIES, method)
+
+  def of_cell(self, method: str, seed: int) -> dict[str, object]:
+    """Returns all that the result of one cell depends on, by flag."""
+    common = {name: getattr(self, name) for name in _COMMON}
+    parts = self._parts(method, seed)
+    own = {name: part.recorded() if isinstance(part, SearchConfig) else config_lib.flatten(part) for name, part in parts.items()}
+    return {"method": method, "seed": seed, **common, **_joined(own)}
+
+  def defaults_of_cell(self, method: str, seed: int) -> dict[str, object]:
+    """Returns what the settings of a cell were before they existed."""
+    return _joined({name: config_lib.defaults(part) for name, part in self._parts(method, seed).items()})
+
+  def _parts(self, method: str, seed: int) -> dict[str, object]:
+    """Returns the settings of a cell, of its method and of its evaluator, if that has some."""
+    parts = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
+    if self.evaluator in config_lib.units(self, EVALUATORS):
+      parts[self.evaluator] = getattr(self, self.evaluator)
+    return parts
+
+
+def _joined(parts: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
+  return {f"{name}.{path}": value for name, part in parts.items() for path, value in part.items()}
+
+
+_Executor = executors.Executor | None
+"""Where searches run; None for this process."""
+
+_COMMON = ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", "training", "search", "train_portion", "seconds")
+
+
+def cell_folder(root: pathlib.Path, config: CompareConfig, method: str, seed: int) -> pathlib.Path:
+  """Returns the folder of one cell."""
+  return root / config.space / config.evaluator / method / f"seed_{seed:04d}"
+
+
+def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: int) -> None:
+  """Runs one search to its end, or goes on with it, and writes its result.
+
+  Raises:
+    InputError: if the folder holds another search, or the method or the evaluator refuse what they are given.
+  """
+  path = cell_folder(pathlib.Path(options.workdir), config, method, seed)
+  with RunFolder.open(path, "compare", config.of_cell(method, seed), defaults=config.defaults_of_cell(method, seed)) as folder:
+    if read_result(path) is not None:
+      return
+    judge = make_judge(config, options, path, seed)
+    if method in METHODS:
+      journal = [_search_by_gradient(config, options, judge, path, method, seed)]
+      durable.write(path / "journal.jsonl", study.to_line(journal[0]))
+    else:
+      journal = _search_by_asking(config, judge, path, method, seed)
+    incumbents = study.incumbents(journal)
+    if not incumbents:
+      raise InputError(f"{path}: no evaluation of the search came to a score, so it found nothing; give it a larger --seconds.")
+    found = incumbents[-1].genotype
+    test = judge.report(found)
+    known = {one.genotype: judge.report(one.genotype) for one in incumbents} if judge.reports_all else {found: test}
+    rows = [[one.seconds, one.score, known.get(one.genotype)] for one in incumbents]
+    folder.write_genotype(found.to_json())
+    spent = sum(evaluation.cost for _, evaluation in journal)
+    outcome = {"valid": rows[-1][1], "test": test, "evaluations": len(journal), "seconds": spent, "incumbents": rows}
+    architecture = {"genotype": json.loads(found.to_json()), "notation": judge.space.notation(found)}
+    folder.write_result({"method": method, "seed": seed, **architecture, **outcome})
+
+
+def read_result(folder: pathlib.Path) -> dict[str, object] | None:
+  """Returns what a search ended in, or None if it has not ended. Raises InputError if its result.json holds something else."""
+  return json_files.read_result(folder, comparison.RESULT)
+
+
+def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
+  """Runs a strategy against the evaluator, or goes on with its journal, and returns that."""
+  strategy, path = config.strategy(method).on(judge.space), folder / "journal.jsonl"
+  # What is no UTF-8 in a line that was being written when the search was killed is left out with it, and elsewhere is no entry.
+  text = json_files.read_text(path, "delete it, and the search starts anew", "backslashreplace") if path.exists() else ""
+  journal = study.from_lines(text, judge.space, str(path))
+  durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill
+  with durable.Lines(path) as lines:
+    for entry in study.run(strategy, judge, seed, config.seconds, journal):
+      lines.write(study.to_line(entry))
+      journal.append(entry)
+  return journal
+
+
+def _search_by_gradient(
+  config: CompareConfig, options: _flags.Options, judge: Judge, folder: pathlib.Path, method: str, seed: int
+) -> study.Entry:
+  """Runs a differentiable search, and returns what it found, its score by the evaluator, and what the search took."""
+  search.run(search_config(config, method, seed), dataclasses.replace(options, workdir=str(folder / "search"), preset=""), set())
+  result = json_files.read_result(folder / "search", {"genotype": dict, "seconds": json_files.NUMBER})
+  proposal = Proposal(judge.space.parse(result["genotype"]))
+  evaluation = judge(proposal)
+  return proposal, Evaluation(evaluation.score, result["seconds"], evaluation.metrics)
+
+
+def run_cells(config: CompareConfig, options: _flags.Options, method: str, seeds: tuple[int, ...]) -> int:
+  """Runs several searches of one method, one after another; returns how many."""
+  _run.prepare(options)
+  for seed in seeds:
+    run_cell(config, options, method, seed)
+  return len(seeds)
+
+
+def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None:
+  """Runs what is missing of a comparison."""
+  for path in sorted(given):
+    component = path.partition(".")[0]
+    if component in config_lib.units(config, STRATEGIES) and component not in config.method_names:
+      raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --methods={config.methods}, so leave it out")
+    if component in config_lib.units(config, EVALUATORS) and component != config.evaluator:
+      raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --evaluator={config.evaluator}, so leave it out")
+  _flags.require_one_process(options)
+  _flags.require_workdir(options)
+  check_settings(config)
+  root = expanded("--workdir", options.workdir).absolute()
+  options = dataclasses.replace(options, workdir=str(root))
+  for method in config.method_names:
+    if method in METHODS:
+      search_config(config, method, 0)
+    else:
+      config.strategy(method).on(SPACES[config.space])
+  cells = [(method, seed) for method in config.method_names for seed in range(config.seeds)]
+  missing = []
+  for cell in cells:
+    path = cell_folder(root, config, *cell)
+    if read_result(path) is not None:
+      # Raises if it is of other settings.
+      RunFolder.open(path, "compare", config.of_cell(*cell), defaults=config.defaults_of_cell(*cell)).close()
+    else:
+      missing.append(cell)
+  if len(missing) < len(cells):
+    print(f"complete: {len(cells) - len(missing)} of {counted(len(cells), 'search', 'searches')}")
+  with contextlib.ExitStack() as stack:
+    executor = None
+    if not _alone(config, missing):
+      executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
+    _run_missing(config, options, missing, executor)
+  print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.0f} accelerator seconds, in {options.workdir}")
+  print(f"report them: {_flags.command('report', {'workdir': options.workdir})}")
+
+
+def _alone(config: CompareConfig, cells: list[tuple[str, int]]) -> bool:
+  return not cells or (config.pool.executor == "local" and (config.pool.workers == 1 or len(cells) <= 1))
+
+
+def _run_missing(config: CompareConfig, options: _flags.Options, missing: list[tuple[str, int]], executor: _Executor) -> None:
+  _run.prepare(options)
+  if missing:
+    methods = ", ".join(config.method_names)
+    print(f"running {counted(len(missing), 'search', 'searches')} in {config.space}, judged by {config.evaluator}: {methods}", flush=True)
+    prepare(config, options, pathlib.Path(options.workdir), config.seeds)
+  _run_all(config, options, missing, executor)
+
+
+def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[str, int]], executor: _Executor) -> None:
+  size = max(1, min(10, len(cells) // (4 * (config.pool.workers or os.cpu_count() or 1))))
+  jobs = []
+  for method in config.method_names:
+    seeds = [seed for name, seed in cells if name == method]
+    jobs += [(method, tuple(seeds[start : start + size])) for start in range(0, len(seeds), size)]
+  console = Console()
+  columns = (TextColumn("searches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
+  with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+    task, left = bar.add_task("", total=len(cells)), collections.Counter(method for method, _ in cells)
+
+    def note(method: str, count: int) -> None:
+      bar.advance(task, count)
+      left[method] -= count
+      if not left[method]:
+        print(f"{method} is complete", flush=True)
+
+    if executor is None:
+      for job in jobs:
+        note(job[0], run_cells(config, options, *job))
+      return
+    for done in executors.run_all(executor, [(run_cells, config, options, *job) for job in jobs]):
+      if done is not None:
+        note(jobs[done[0]][0], done[1])
+
+
+LAUNCHER = _flags.Launcher("compare", CompareConfig(), run, __doc__)
+main = LAUNCHER.main

@@ -1,0 +1,398 @@
+"""Measures compile time, step time, memory and arithmetic of searches and trainings, and how they grow.
+
+  dnas speed --workdir=runs/speed
+  dnas speed --jobs=search_first_order,search_second_order,search_unrolled --batch=16,64 --workdir=runs/speed
+  dnas speed --jobs=search_first_order --peer=python3.11 --workdir=runs/speed_peer
+  sh benchmarks/accelerator.sh runs/speed_accelerator
+
+Every job is measured at every combination of cells, channels, batch, seeds and precision. 'Cold' is the time from a built network to the
+end of its first step with an empty compilation cache, 'warm' the same with the programs in the cache. The jobs of one size take their
+steps in turn, and what is given is the median after warm-up; 'to first' is the median over rounds of a job's step, divided by that of the
+first job. 'Input' is the share of a step that its batches take, augmentation included, 'dispatch' the time after which the host is free
+again. Arithmetic and bytes are those of a step's evaluations of the network, by XLA's own count; where the peaks of the device are known
+or given, 'roofline' is the time that they would take at best, divided by the step. The images are random. The table also goes to
+WORKDIR/speed.json.
+
+With --peer every step of a first-order search is followed by one of the same supernet in PyTorch, in both of its memory formats, without
+augmentation; 'to peer' is the median over rounds of our time, divided by that of the faster format. PyTorch runs in a process of its own,
+by the Python that --peer names, which needs PyTorch and NumPy and nothing of ours. Measure it on a machine that does nothing else: where
+other programs want the cores, PyTorch's threads wait for each other, and its steps take many times as long while ours take little longer.
+"""
+
+import contextlib
+import dataclasses
+import functools
+import gc
+import itertools
+import json
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
+
+from dnas.cells.darts_recurrent import SPACE as RECURRENT
+from dnas.cells.language_model import Config as LanguageConfig
+from dnas.cells.precision import PRECISIONS
+from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
+from dnas.compiler.functions import Compiled
+from dnas.core import devices, program_cache
+from dnas.core.config import check, check_name, check_not_negative, check_positive
+from dnas.core.paths import expanded
+from dnas.data import base, text
+from dnas.data.datasets import text_from_config
+from dnas.launchers import _flags, _run
+from dnas.launchers._costs import costs as costs_of
+from dnas.launchers.peers import process
+from dnas.nets.derived_image import Config as NetworkConfig
+from dnas.report.tables import Table
+from dnas.run import loop
+from dnas.search.gradient.darts import Config as DartsConfig
+from dnas.search.gradient.darts import DartsTask, StepInputs
+from dnas.search.gradient.image_workload import ImageWorkload
+from dnas.search.gradient.language_workload import LanguageWorkload
+from dnas.search.gradient.seeds import SeedsTask
+from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Hypergradient, Unrolled
+from dnas.supernet.image_supernet import Config as SupernetConfig
+from dnas.train import images
+
+
+@dataclasses.dataclass(frozen=True)
+class SpeedConfig:
+  """What is measured.
+
+  Attributes:
+    jobs: names with commas between them: search_first_order, search_second_order, search_unrolled, retrain, language_search.
+    space: space of the searches on images.
+    cells: numbers of cells, with commas between them.
+    channels: numbers of channels; units of the cell in language_search.
+    batch: batch sizes.
+    seeds: how many searches run at once, in one program.
+    precision: types of activations and products, with commas between them: float32, bfloat16.
+    rematerialize: whether gradients of image networks compute anew what the edges hold.
+    image_size: height and width of the images in pixels.
+    steps: steps that are timed, after two that are not.
+    warm: whether everything is compiled a second time, from the cache.
+    limit: seconds after which no further size is begun; 0 for no limit.
+    peak_gflops: billions of operations a second that the device can do at best, 0 for what is known of it.
+    peak_gbytes: billions of bytes a second that its memory moves at best, 0 for what is known of it.
+    peer: the Python with PyTorch against which first-order searches on darts_conv are timed, such as python3.11 or a path; empty for none.
+  """
+
+  jobs: str = "search_first_order,search_second_order,retrain"
+  space: str = "darts_conv"
+  cells: tuple[int, ...] = (8,)
+  channels: tuple[int, ...] = (16,)
+  batch: tuple[int, ...] = (16,)
+  seeds: tuple[int, ...] = (1,)
+  precision: str = "float32"
+  rematerialize: bool = False
+  image_size: int = 32
+  steps: int = 5
+  warm: bool = True
+  limit: float = 0.0
+  peak_gflops: float = 0.0
+  peak_gbytes: float = 0.0
+  peer: str = ""
+
+  def __post_init__(self):
+    for job in self.jobs.split(","):
+      check_name("jobs", job, JOBS)
+    for precision in self.precision.split(","):
+      check_name("precision", precision, PRECISIONS)
+    check_name("space", self.space, [name for name in SPACES if SPACES[name] is not RECURRENT])
+    for field in ("cells", "channels", "batch", "seeds"):
+      values = getattr(self, field)
+      check(bool(values) and min(values) > 0, field, ",".join(map(str, values)), "give numbers above zero with commas between them")
+    check_positive(image_size=self.image_size, steps=self.steps)
+    check_not_negative(limit=self.limit, peak_gflops=self.peak_gflops, peak_gbytes=self.peak_gbytes)
+    several = max(self.seeds, default=1) > 1
+    check(not (several and "retrain" in self.jobs), "seeds", ",".join(map(str, self.seeds)), "a retraining has one seed, so leave it out")
+    if self.peer:
+      fits = (self.jobs, self.space, self.precision) == ("search_first_order", "darts_conv", "float32") and not several
+      mend = "the peer is one search, so give --jobs=search_first_order, --space=darts_conv, --precision=float32 and one seed"
+      check(fits, "peer", self.peer, mend)
+      process.check_python(self.peer)
+
+
+class Size(NamedTuple):
+  """One combination."""
+
+  cells: int
+  channels: int
+  batch: int
+  seeds: int
+  precision: str
+
+
+class Job(NamedTuple):
+  """Something to measure.
+
+  Attributes:
+    task: what steps.
+    examples: examples, or words, that a step trains on.
+    programs: state to the network-sized programs of a step, each with its arguments and how often it is called.
+    inputs: state to what a step is given, its batches.
+  """
+
+  task: loop.Task
+  examples: int
+  programs: Callable[[Any], list[tuple[Any, tuple[Any, ...], int]]]
+  inputs: Callable[[Any], Any]
+
+
+class Peak(NamedTuple):
+  """What a device does at best, in operations and bytes a second."""
+
+  operations: dict[str, float]
+  bytes: float
+
+
+PEAKS = {
+  "NVIDIA H100 80GB HBM3": Peak({"float32": 494e12, "bfloat16": 989e12}, 3.35e12),
+  "NVIDIA H200": Peak({"float32": 494e12, "bfloat16": 989e12}, 4.8e12),
+  "NVIDIA A100-SXM4-80GB": Peak({"float32": 156e12, "bfloat16": 312e12}, 2.04e12),
+}
+"""Of the data sheets, without sparsity; products of float32 are those of TensorFloat-32, as XLA computes them there by default."""
+
+
+def _dataset(config: SpeedConfig, batch: int) -> base.ImageDataset:
+  rng = np.random.default_rng(0)
+  shape = (4 * batch, config.image_size, config.image_size, 3)
+  split = base.Split(rng.integers(0, 256, shape, np.uint8), rng.integers(0, 10, 4 * batch).astype(np.int32))
+  statistics = base.channel_statistics(split.images)
+  return base.ImageDataset("random images", split, 10, *statistics, tuple("0123456789"), published=True, _read_test=lambda: split)
+
+
+def _search(config: SpeedConfig, size: Size, hypergradient: Hypergradient, calls: Mapping[str, int]) -> Job:
+  stem = 1 if config.space == "nasbench201" else 3
+  data = base.Config(train_portion=0.5, batch_size=size.batch, eval_batch_size=size.batch, crop_padding=4, flip=True)
+  sizes = {"channels": size.channels, "cells": size.cells, "stem_multiplier": stem}
+  supernet = SupernetConfig(**sizes, precision=size.precision, rematerialize=config.rematerialize)
+  workload = ImageWorkload(supernet, data, SPACES[config.space], _dataset(config, size.batch), 0)
+  task = DartsTask(DartsConfig(), workload, hypergradient, jax.random.key(0))
+  return _job_of_search(task, size, size.batch, calls)
+
+
+def _language(config: SpeedConfig, size: Size) -> Job:
+  data = text.Config(dataset="synthetic_text", batch_size=size.batch)
+  network = LanguageConfig(units=size.channels, precision=size.precision)
+  workload = LanguageWorkload(network, data, RECURRENT, text_from_config(data), 0)
+  rates = DartsConfig(learning_rate=20.0, momentum=0.0, gradient_clip=0.25)
+  task = DartsTask(rates, workload, FirstOrder(), jax.random.key(0))
+  return _job_of_search(task, size, size.batch * data.sequence_length, FIRST_ORDER)
+
+
+def _job_of_search(task: DartsTask, size: Size, examples: int, calls: Mapping[str, int]) -> Job:
+  """`calls` says how often a step calls each of `bilevel.Programs`."""
+  together = SeedsTask([task, *map(task.reseeded, range(1, size.seeds))]) if size.seeds > 1 else None
+  compiled = {"gradient": task.programs.gradient.program, "arch_gradient": task.programs.arch_gradient.program, "hvp": task.programs.hvp}
+
+  def inputs(state: Any) -> StepInputs:
+    return together.inputs(state, 1) if together else task.inputs(state.key, state.carry, 1)
+
+  def programs(state: Any) -> list[tuple[Compiled, tuple[Any, ...], int]]:
+    given, search = inputs(state), state.search
+    arguments = search.weights, search.arch, search.stats, (given.train_batch, given.progress, state.allowed), given.key
+    directions = {"hvp": (search.weights,)}
+    functions = {name: compiled[name].wider() if together else compiled[name] for name in calls}
+    return [(functions[name], (*arguments, *directions.get(name, ())), count) for name, count in calls.items()]
+
+  return Job(together or task, size.seeds * examples, programs, inputs)
+
+
+def _retrain(config: SpeedConfig, size: Size) -> Job:
+  data = base.Config(train_portion=1.0, batch_size=size.batch, eval_batch_size=size.batch, crop_padding=4, flip=True, cutout_length=16)
+  sizes = {"channels": size.channels, "cells": size.cells, "auxiliary": 29 <= config.image_size <= 32}
+  network = NetworkConfig(**sizes, precision=size.precision, rematerialize=config.rematerialize)
+  task = images.RetrainTask(images.Config(), network, data, _dataset(config, size.batch), IMAGE_GENOTYPES["DARTS_V2"], 0)
+
+  def inputs(state: images.TrainState) -> tuple[Any, jax.Array]:
+    key = loop.step_key(state.key, np.int32(1))
+    return task._pipeline.shuffled(1, key), key
+
+  def programs(state: images.TrainState) -> list[tuple[Compiled, tuple[Any, ...], int]]:
+    return [(task.gradient, (state.weights, state.stats, *inputs(state), task.rates(0)), 1)]
+
+  return Job(task, size.batch, programs, inputs)
+
+
+FIRST_ORDER = {"gradient": 1, "arch_gradient": 1}
+JOBS: dict[str, Callable[[SpeedConfig, Size], Job]] = {
+  "search_first_order": functools.partial(_search, hypergradient=FirstOrder(), calls=FIRST_ORDER),
+  "search_second_order": functools.partial(_search, hypergradient=FiniteDifference(), calls={"gradient": 3, "arch_gradient": 2}),
+  "search_unrolled": functools.partial(_search, hypergradient=Unrolled(), calls={"gradient": 3, "hvp": 1}),
+  "retrain": _retrain,
+  "language_search": _language,
+}
+
+
+def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
+  """Returns the measurements of all jobs at one size; times in seconds, memory in bytes."""
+  with tempfile.TemporaryDirectory() as root:
+    rows = [{"job": name, **size._asdict(), **_compile_times(config, size, name, root)} for name in config.jobs.split(",")]
+    jobs, states = [], []
+    for row in rows:
+      with _compilation_cache(f"{root}/{row['job']}"):
+        jobs.append(JOBS[row["job"]](config, size))
+        states.append(_first_step(jobs[-1])[1])
+  rounds, peer_rounds, dispatches = [], [], []
+  with _peer(config, size, states[0]) if config.peer else contextlib.nullcontext() as peer:
+    for step in range(1, config.steps + 3):
+      times, returns = [], []
+      for index, job in enumerate(jobs):
+        began = time.perf_counter()
+        states[index], metrics = job.task.step(states[index], step)
+        returns.append(time.perf_counter() - began)
+        jax.block_until_ready((states[index], metrics))
+        times.append(time.perf_counter() - began)
+      rounds.append(times)
+      dispatches.append(returns)
+      peer_rounds.append(peer.step() if peer else [])
+  rounds, dispatches = np.array(rounds[2:]), np.array(dispatches[2:])
+  for index, (row, job) in enumerate(zip(rows, jobs, strict=True)):
+    seconds = float(np.median(rounds[:, index]))
+    row |= {"step": seconds, "to_first": float(np.median(rounds[:, index] / rounds[:, 0])), "examples_per_second": job.examples / seconds}
+    inputs = [_seconds(lambda job=job, index=index: jax.block_until_ready(job.inputs(states[index]))) for _ in range(config.steps + 2)]
+    row |= {"dispatch": float(np.median(dispatches[:, index])), "input": float(np.median(inputs[2:])) / seconds}
+    costs = [(count, costs_of(function, *arguments)) for function, arguments, count in job.programs(states[index])]
+    row |= {name: sum(count * cost[key] for count, cost in costs) for name, key in (("flops", "flops"), ("bytes", "bytes accessed"))}
+    row["memory"] = max(cost["memory"] for _, cost in costs)
+    row |= {"device": jax.devices()[0].device_kind, "python": platform.python_version(), "jax": jax.__version__}
+    row["roofline"] = _roofline(config, row)
+  if peer:
+    plain, channels_last = np.median(peer_rounds[2:], 0)
+    ratio = np.median(rounds[:, 0] / np.array(peer_rounds[2:])[:, int(channels_last < plain)])
+    rows[0] |= {"peer_step": float(plain), "peer_step_channels_last": float(channels_last), "ratio_to_peer": float(ratio)}
+    rows[0] |= {f"peer_{name}": value for name, value in peer.about.items()}
+  return rows
+
+
+def _compile_times(config: SpeedConfig, size: Size, name: str, root: str) -> dict[str, float]:
+  """Returns how long a job takes to its first step, with nothing compiled, and with what is then in its cache, a folder in `root`."""
+  times = {}
+  with _compilation_cache(f"{root}/{name}"):
+    for kind in ("cold", "warm") if config.warm else ("cold",):
+      _forget()
+      times[kind], _ = _first_step(JOBS[name](config, size))
+  _forget()
+  return times
+
+
+def _forget() -> None:
+  """Drops all that was traced and compiled in this process."""
+  gc.collect()  # compiled functions are in cycles, and the programs that they share stay as long as they do
+  jax.clear_caches()
+
+
+def _roofline(config: SpeedConfig, row: dict[str, Any]) -> float | None:
+  """Returns the time that arithmetic and bytes take at best, the longer of both, divided by that of the step; None if it is unknown."""
+  known = PEAKS.get(row["device"])
+  operations = 1e9 * config.peak_gflops or (known.operations[row["precision"]] if known else 0.0)
+  moved = 1e9 * config.peak_gbytes or (known.bytes if known else 0.0)
+  return max(row["flops"] / operations, row["bytes"] / moved) / row["step"] if operations and moved else None
+
+
+def _seconds(function: Callable[[], Any]) -> float:
+  began = time.perf_counter()
+  function()
+  return time.perf_counter() - began
+
+
+def _peer(config: SpeedConfig, size: Size, state: Any) -> contextlib.AbstractContextManager[process.Peer]:
+  """Returns the same search in PyTorch, with our weights."""
+  problem = process.search_problem(
+    SPACES[config.space], state.search.weights, size.channels, size.cells, batch=size.batch, image_size=config.image_size
+  )
+  return process.running(config.peer, problem)
+
+
+@contextlib.contextmanager
+def _compilation_cache(folder: str) -> Iterator[None]:
+  """Keeps compiled programs in a folder, and those of before elsewhere."""
+  before = jax.config.jax_compilation_cache_dir
+  compilation_cache.reset_cache()
+  program_cache.use(folder, float("inf"))
+  try:
+    yield
+  finally:
+    compilation_cache.reset_cache()
+    jax.config.update("jax_compilation_cache_dir", before)
+
+
+def _first_step(job: Job) -> tuple[float, Any]:
+  state = job.task.init()
+  began = time.perf_counter()
+  state, metrics = job.task.step(state, 0)
+  jax.block_until_ready((state, metrics))
+  return time.perf_counter() - began, state
+
+
+def table_of(rows: list[dict[str, Any]]) -> Table:
+  """Returns the measurements as a table for people."""
+  header = ["job", *Size._fields, "cold (s)", "warm (s)", "step (ms)", "to first", "examples/s", "input (%)", "dispatch (ms)"]
+  header += ["GFLOP", "GB moved", "roofline (%)", "memory (MB)"] + ["to peer"] * ("ratio_to_peer" in rows[0])
+  lines = []
+  for row in rows:
+    line = [row["job"], *(str(row[name]) for name in Size._fields), f"{row['cold']:.1f}", f"{row['warm']:.1f}" if "warm" in row else "–"]
+    line += [f"{1e3 * row['step']:,.0f}", f"{row['to_first']:.2f}", f"{row['examples_per_second']:,.0f}"]
+    line += [f"{100 * row['input']:.1f}", f"{1e3 * row['dispatch']:.0f}", f"{row['flops'] / 1e9:.2f}", f"{row['bytes'] / 1e9:.2f}"]
+    line += ["–" if row["roofline"] is None else f"{100 * row['roofline']:.0f}", f"{row['memory'] / 1e6:,.0f}"]
+    lines.append((*line, *([f"{row['ratio_to_peer']:.2f}"] if "ratio_to_peer" in row else [])))
+  caption = f"speed on {rows[0]['device']}, Python {rows[0]['python']}, jax {rows[0]['jax']}"
+  if "ratio_to_peer" in rows[0]:
+    caption += "; the peer: Python {peer_python}, PyTorch {peer_torch}, threads: {peer_threads}".format_map(rows[0])
+  return Table(caption, tuple(header), tuple(lines))
+
+
+def growth_of(rows: list[dict[str, Any]]) -> list[str]:
+  """Returns, for sizes that differ in one number, how time grows with it: the exponent k, where time goes as the k-th power."""
+  lines = []
+  for field in ("cells", "channels", "batch", "seeds"):
+    others = [name for name in ("job", *Size._fields) if name != field]
+    for one, other in itertools.combinations(rows, 2):
+      if one[field] < other[field] and all(one[name] == other[name] for name in others):
+        factor = np.log(other[field] / one[field])
+        step, cold = (np.log(other[name] / one[name]) / factor for name in ("step", "cold"))
+        lines.append(f"{one['job']}: {field} {one[field]} to {other[field]}: a step grows to the power {step:.2f}, cold to {cold:.2f}")
+  return lines
+
+
+def _projected(row: dict[str, Any]) -> str:
+  hours = 50 * (25_000 // row["batch"]) * row["step"] / 3600
+  several = f" of {row['seeds']} seeds" if row["seeds"] > 1 else ""
+  return f"{row['job']}{several}, {row['precision']}, batch {row['batch']}: 50 epochs of 25,000 images in {hours:.2f} hours"
+
+
+def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
+  """Measures everything, and prints and writes the table."""
+  _flags.require_one_process(options)
+  _flags.require_workdir(options)
+  _run.keep_freed_memory()
+  devices.use(options.devices)
+  fits = not config.peer or jax.default_backend() == "cpu"
+  check(fits, "peer", config.peer, "the peer computes on the CPU, so set JAX_PLATFORMS=cpu as well")
+  folder = expanded("--workdir", options.workdir)
+  folder.mkdir(parents=True, exist_ok=True)
+  rows, began = [], time.monotonic()
+  for size in itertools.product(config.cells, config.channels, config.batch, config.seeds, config.precision.split(",")):
+    size = Size(*size)
+    if config.limit and time.monotonic() - began > config.limit:
+      print(f"{size} and what follows is left out: more than {config.limit:.0f} seconds have gone")
+      break
+    new = measure(config, size)
+    rows += new
+    for row in new:
+      print(f"{row['job']} {size}: {1e3 * row['step']:,.0f} ms a step", flush=True)
+    (folder / "speed.json").write_text(json.dumps(rows, indent=2) + "\n")
+  print(f"\n{table_of(rows).to_markdown()}")
+  for line in [*growth_of(rows), *(_projected(row) for row in rows if row["job"].startswith("search"))]:
+    print(line)
+
+
+LAUNCHER = _flags.Launcher("speed", SpeedConfig(), run, __doc__)
+main = LAUNCHER.main

@@ -1,0 +1,185 @@
+"""Trains the network of one architecture from scratch, and tests it once, at the end.
+
+  dnas train --preset=digits_demo_retrain --genotype=runs/first --workdir=runs/first_retrained
+  dnas train --preset=text_demo_retrain --genotype=runs/first_text --workdir=runs/first_text_retrained
+
+--genotype takes a published name (DARTS_V2), the folder of a search, random:SEED, or a genotype, or a file with one, as JSON, as
+'Genotype(normal=[...], ...)', or with --space=nasbench201 as a string of that benchmark, '|nor_conv_3x3~0|+|...'. This is the only launcher
+that opens the test set, after the last epoch. The same command again resumes a run that was stopped or killed.
+"""
+
+import json
+import pathlib
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from absl import logging
+
+from dnas.cells.registries import SPACES
+from dnas.core import config as config_lib
+from dnas.core import devices, json_files
+from dnas.core.config import check_name
+from dnas.core.errors import InputError, cause_of, shown, unknown_name
+from dnas.core.genotype import Genotype
+from dnas.core.paths import expanded
+from dnas.core.space import NONE
+from dnas.data import base
+from dnas.launchers import _flags, _image, _language, _output, _run
+from dnas.launchers.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
+from dnas.report.plots import save_pictures
+from dnas.run import loop
+
+
+def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
+  """Returns the genotype that --genotype names, checked against its space.
+
+  Args:
+    text: a published name, a folder, a file, random:SEED, or the genotype itself.
+    space_name: the space to which names, seeds and files without a space refer; a file may be of another space for the same kind of data.
+
+  Raises:
+    InputError: if there is none, or it is no network of its space.
+  """
+  space, is_text = SPACES[space_name], is_of_text(space_name)
+  known, others = (_language.GENOTYPES, _image.GENOTYPES) if is_text else (_image.GENOTYPES, _language.GENOTYPES)
+  if text in known:
+    return known[text]
+  if text in others:
+    raise _of_the_other_half(f"--genotype={text} is", others[text], space_name)
+  if text.lstrip().startswith(("{", "Genotype(", "|")):
+    return _checked(space.parse(text, "--genotype"), "--genotype", space_name)
+  kind, _, seed = text.partition(":")
+  if kind == "random":
+    if not (seed.isdecimal() and len(seed) <= 20):
+      raise InputError(f"--genotype={text[:60]} has no seed; write random:0, random:1, ...")
+    return space.sample(np.random.default_rng(int(seed)))
+  try:
+    path = expanded("--genotype", text)
+    if path.is_dir():
+      path = path / "genotype.json"
+      if not path.exists():
+        seeds = sorted(folder.name for folder in path.parent.glob("seed_*"))
+        here = f", here that of a seed, such as {text.rstrip('/')}/{seeds[0]}" if seeds else ""
+        raise InputError(f"--genotype={text} holds no genotype.json; give the folder of a search that has come to its end{here}.")
+    if not path.is_file():
+      raise FileNotFoundError
+    content = path.read_text(encoding="utf-8")
+  except FileNotFoundError:
+    check_name("genotype", text, known, others="the folder of a search, a file with a genotype, or random:SEED")
+  except UnicodeDecodeError:
+    raise InputError(f"--genotype={text} is no text; give a file with a genotype.") from None
+  except OSError as e:  # a name that is too long or forbidden
+    raise InputError(f"--genotype={shown(text)} cannot be read ({cause_of(e)}); give a published name, a folder or a file.") from None
+  return _checked(space.parse(content, str(path)), str(path), space_name)
+
+
+def _checked(found: Genotype, where: str, space_name: str) -> Genotype:
+  """Returns a genotype that was read. Raises InputError if it is no network of its space, or that is of another kind of data."""
+  is_text = is_of_text(space_name)
+  if found.space not in SPACES:
+    raise InputError(f"{where}: {unknown_name('space', found.space, SPACES)}")
+  if is_of_text(found.space) != is_text:
+    raise _of_the_other_half(f"{where} holds", found, space_name)
+  operations = tuple(name for name in SPACES[found.space].operations if name != NONE) if is_text else None
+  return SPACES[found.space].validate(found, operations, where=where)
+
+
+def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputError:
+  mend = f"give --space={found.space} or a preset for {'text' if is_of_text(found.space) else 'images'}"
+  return InputError(f"{what} a cell of the space '{found.space}' and this training is of '{space_name}'; {mend}.")
+
+
+def parts_of(config: ImageTrainConfig | LanguageTrainConfig, force: bool) -> tuple[Genotype, _run.TrainParts]:
+  """Returns the architecture of a training, and what the training is built of. Raises InputError."""
+  genotype = load_genotype(config.genotype, config.space)
+  return genotype, (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype, force)
+
+
+def run(
+  config: ImageTrainConfig | LanguageTrainConfig,
+  options: _flags.Options,
+  given: set[str],
+  early_stop: Callable[[list[loop.EpochRecord]], bool] = lambda history: False,
+  draws: bool = True,
+) -> None:
+  """Trains or resumes, tests once, and draws; a training that stops early has no result, and can be gone on with."""
+  _flags.require_workdir(options)
+  _run.prepare(options)
+  genotype, parts = parts_of(config, options.force)
+  flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}
+  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config)) as folder:
+    print(f"training of {config.genotype} in the space {genotype.space}: {_run.length_of(parts.task)}", flush=True)
+    position = _run.run(parts.task, folder, options, early_stop)
+    if len(position.history) < parts.task.epochs:
+      return
+    folder.write_genotype(genotype.to_json())
+    result = read_result(folder.path)
+    if not devices.vote(result is not None):
+      metrics = parts.describe(position.state)
+      if config.test:
+        test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
+        metrics |= parts.test(position.state, test)
+      text, notation = genotype.to_json(), SPACES[genotype.space].notation(genotype)
+      folder.write_result({"genotype": json.loads(text), "notation": notation, **position.history[-1]["metrics"], **metrics})
+    pictures = _output.drawn(lambda: save_pictures(folder.path, SPACES[genotype.space])) if draws else None
+    result = read_result(folder.path) if devices.is_first() else None
+  if result is None:
+    return
+  measure, unit, value = outcome_of(result)
+  split = measure.split()[0]
+  balanced = result.get("test/balanced_accuracy", result.get("valid/balanced_accuracy"))
+  told = "" if balanced is None else f"  {split} balanced error {100 * (1 - balanced):.2f} %"
+  print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}")
+  if pictures:
+    print(f"pictures: {folder.path / 'pictures'}")
+
+
+def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
+  """Returns what a training ended in, or None if it has not ended. Raises InputError if its result.json holds something else."""
+
+  def outcome(result: Mapping[str, Any]) -> json_files.Fields:
+    split = _split_of(result)
+    measure = "perplexity" if f"{split}/perplexity" in result else "accuracy"
+    return {f"{split}/{measure}": json_files.NUMBER, f"{split}/loss": json_files.NUMBER}
+
+  return json_files.read_result(folder, {"weights": int}, outcome)
+
+
+class Outcome(NamedTuple):
+  """The number that a training is judged by, lower is better: 'test error', ' %', 2.76, or 'test perplexity', '', 55.7.
+
+  It is of the validation set where the test set was not opened.
+  """
+
+  measure: str
+  unit: str
+  value: float
+
+
+def outcome_of(result: Mapping[str, Any]) -> Outcome:
+  """Returns the outcome of the result of a training."""
+  split = _split_of(result)
+  name = {"test": "test", "valid": "validation"}[split]
+  if f"{split}/perplexity" in result:
+    return Outcome(f"{name} perplexity", "", result[f"{split}/perplexity"])
+  return Outcome(f"{name} error", " %", 100 * (1 - result[f"{split}/accuracy"]))
+
+
+def _split_of(result: Mapping[str, Any]) -> str:
+  return "test" if any(key.startswith("test/") for key in result) else "valid"
+
+
+def loss_of(result: Mapping[str, Any]) -> float:
+  """Returns the loss of the same split, in nats."""
+  return result[f"{_split_of(result)}/loss"]
+
+
+BY_SPACE = {"darts_recurrent": LanguageTrainConfig(), "nasbench201": NASBENCH201_TRAIN}
+LAUNCHER = _flags.Launcher("train", ImageTrainConfig(), run, __doc__, BY_SPACE)
+main = LAUNCHER.main
+
+if __name__ == "__main__":
+  logging.set_verbosity(logging.INFO)
+  sys.exit(main(sys.argv))

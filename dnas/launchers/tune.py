@@ -1,0 +1,365 @@
+"""Tunes the training of an architecture, and the architecture too with --joint, then retrains the best and tests it.
+
+  dnas tune --preset=tune_digits_demo --workdir=runs/tuned
+  dnas tune --preset=tune_darts_cifar10 --pool.workers=8 --pool.accelerators=1 --workdir=runs/tuned_cifar10
+
+--search_space says what is tuned, an entry for every field of the training, with semicolons between them:
+
+  train.learning_rate = log(0.01, 0.3); train.drop_path = uniform(0, 0.4); data.cutout_length = int(0, 16, 4);
+  train.schedule = choice(cosine, linear); train.final_learning_rate = log(1e-4, 1e-2) if train.schedule in (linear)
+
+Every trial is a training by dnas train in a folder of its own, judged by validation data alone. At the end the best is trained on
+all training data, with several seeds, and tested once. The same command again goes on where it was broken off; more --study.trials add
+some.
+Look at the study while it runs: optuna-dashboard sqlite:///WORKDIR/study.db
+"""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import pathlib
+import shlex
+import uuid
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from dnas.cells.registries import SPACES
+from dnas.core import config as config_lib
+from dnas.core import durable
+from dnas.core.config import check, check_at_most, check_not_negative, check_positive, check_types
+from dnas.core.errors import FieldError, InputError, cause_of, counted
+from dnas.core.paths import expanded
+from dnas.launchers import _flags, _output, _trial, _units, train
+from dnas.launchers.configs import ImageTrainConfig, LanguageTrainConfig
+from dnas.report import palette
+from dnas.report.tables import Table
+from dnas.run.loop import Stopped
+from dnas.run.run_folder import RunFolder
+from dnas.run.stop import StopRequest
+from dnas.tune import engine, executors, plots, study
+from dnas.tune import space as spaces
+from dnas.tune.storage import explained, file_url
+from dnas.tune.study import Config as StudyConfig
+
+
+@dataclasses.dataclass(frozen=True)
+class TuneConfig:
+  """A tuning: what images and text have in common.
+
+  Attributes:
+    search_space: the fields of the training that are tuned, 'PATH = uniform(LOW, HIGH); ...', see above.
+    joint: whether the architecture is searched with them, in the space of the training.
+    train_portion: fraction of the training images that a trial trains on; the rest validates. A text has a validation set of its own.
+    seeds: final trainings of the best trial, on all training data, of seeds 0, 1, 2, ...; 0 tests nothing.
+    baseline: whether random search is run beside it, with as many epochs as all trials have taken.
+    storage: URL of the data base of the study, such as postgresql+psycopg://USER@HOST/DATABASE; empty for study.db in --workdir. The
+      password is read from the environment variable DNAS_STORAGE_PASSWORD, or for PostgreSQL from ~/.pgpass, by every worker too.
+    study_name: name of the study in it.
+    patience: seconds for which a data base that has gone away is waited for.
+    training: of the trials: the flags of dnas train.
+  """
+
+  search_space: str = "train.learning_rate = log(0.01, 0.3); train.drop_path = uniform(0, 0.4)"
+  joint: bool = False
+  train_portion: float = 0.8
+  seeds: int = 3
+  baseline: bool = False
+  storage: str = ""
+  study_name: str = "tune"
+  patience: float = 3600.0
+  study: StudyConfig = dataclasses.field(default_factory=StudyConfig)
+  pool: executors.Config = dataclasses.field(default_factory=executors.Config)
+
+  def __post_init__(self):
+    check_types(self)
+    check_not_negative(seeds=self.seeds, patience=self.patience)
+    check_positive(train_portion=self.train_portion)
+    check_at_most(1000, seeds=self.seeds)
+    check(self.train_portion < 1, "train_portion", self.train_portion, "a trial is judged by the rest, so it must be below 1")
+    check(bool(self.study_name.strip()), "study_name", "''", "give the study a name")
+
+  def idle(self, path: str) -> str:
+    """Returns why a setting does nothing here, and the mend, or nothing if it does something."""
+    for field, (by, users) in _USED_BY.items():
+      chosen = getattr(self.study, by)
+      if path == f"study.{field}" and chosen not in users:
+        return f"it does nothing with --study.{by}={chosen}, so leave it out, or choose {' or '.join(users)}"
+    if path == "train_portion" and isinstance(self, LanguageTuneConfig):
+      return "a text has a validation set of its own, so leave it out"
+    return ""
+
+
+_USED_BY = {
+  "startup": ("sampler", ("tpe", "gp", "cmaes")),
+  "population": ("sampler", ("nsga2",)),
+  "min_epochs": ("pruner", ("successive_halving", "hyperband", "median")),
+  "eta": ("pruner", ("successive_halving", "hyperband")),
+  "promote": ("pruner", ("successive_halving",)),
+}
+"""Field of the study to what it belongs to: the field that chooses, and the choices that look at it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageTuneConfig(TuneConfig):
+  """A tuning of trainings on images."""
+
+  training: ImageTrainConfig = dataclasses.field(default_factory=ImageTrainConfig)
+
+
+@dataclasses.dataclass(frozen=True)
+class LanguageTuneConfig(TuneConfig):
+  """A tuning of trainings on text."""
+
+  training: LanguageTrainConfig = dataclasses.field(default_factory=LanguageTrainConfig)
+
+
+_DATA = ("data.examples", "data.train_portion", "data.split", "data.split_seed")
+_SAME_FOR_ALL = ("test", *_DATA, "train.epochs", "seed", "genotype", "space")
+"""Fields of the training that are not tuned, since trials that differ in them are not comparable."""
+
+_MAY_CHANGE = (
+  *("study.trials", "seeds", "baseline", "patience", "storage"),
+  *(f"pool.{field.name}" for field in dataclasses.fields(executors.Config)),
+)
+"""Fields that a resumed tuning may have otherwise. Wherever the study is now, it must be that of this run."""
+
+
+_ATTEMPTS = 5
+"""Points that are tried before a search space is called one that no trial can use."""
+
+
+class Tuning:
+  """The parts of one tuning."""
+
+  def __init__(self, config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options):
+    """Checks everything that can be checked before a trial runs. Raises InputError."""
+    self.config, self.root = config, expanded("--workdir", options.workdir).absolute()
+    self.options = dataclasses.replace(options, workdir=str(self.root), preset="", profile_steps=())
+    image = isinstance(config.training, ImageTrainConfig)
+    for name in config.study.objective_names:
+      fits = name not in (("perplexity",) if image else ("accuracy", "balanced_accuracy", "latency"))
+      check(fits, "study.objectives", config.study.objectives, f"trainings on {'images' if image else 'text'} have no {name}")
+    changes = {"test": False} | ({"data.train_portion": config.train_portion} if image else {})
+    self.trial_training = config_lib.replace(config.training, changes)
+    self.genotype = train.load_genotype(config.training.genotype, config.training.space)
+    architecture = SPACES[config.training.space] if config.joint else None
+    text = config.search_space
+    self.space = spaces.parse(text, self.trial_training, architecture)
+    for path in _SAME_FOR_ALL:
+      fits = path not in (entry.path for entry in self.space.parameters)
+      check(fits, "search_space", path, "trials would not be comparable; take it out")
+    self.address = study.Address(config.storage or file_url(self.root / "study.db"), config.study_name, config.patience)
+    self.id = _id_of(self.root) or uuid.uuid4().hex
+    study.check_study(self.address, config.study, self.space, self._owner(config.study_name))
+
+  def _owner(self, name: str) -> study.Owner:
+    return study.Owner(self.id, self.root / ("trials" if name == self.config.study_name else "random_trials"))
+
+  def check_range(self, executor: executors.Executor) -> None:
+    """Builds what a trial trains, in a worker. Raises InputError if no trial can use what the search space gives it."""
+    points = [spaces.Point({}, None)]  # the configuration itself
+    if self.space.parameters_of(self.trial_training, self.genotype) is None:
+      asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
+      points = [self.space.suggest(asked.ask()) for _ in range(_ATTEMPTS)]
+    for done in executors.run_all(executor, [(_trial.check_points, points, _trial.Payload(self.trial_training, self.options))]):
+      if done is not None and done[1] is not None:
+        raise InputError(f"no trial can use the search space: {done[1]}")
+
+  def run_study(self, executor: executors.Executor, settings: StudyConfig, name: str, stop: StopRequest, first: bool) -> optuna.Study:
+    """Runs a study of that name to its planned number of trials."""
+    address, owner = dataclasses.replace(self.address, name=name), self._owner(name)
+    with explained(address.url):
+      opened = study.open_study(address, settings, self.space, owner)
+      default = self.space.parameters_of(self.trial_training, self.genotype) if first else None
+      if first and default is None:
+        print("the configuration itself is not in the search space, so it is no trial", flush=True)
+      known = len(opened.get_trials(deepcopy=False))
+      if known:
+        print(f"{name}: goes on with {counted(known, 'trial')}", flush=True)
+      engine.Driver(
+        study=opened,
+        address=address,
+        config=settings,
+        space=self.space,
+        executor=executor,
+        run_trial=_trial.run_trial,
+        payload=_trial.Payload(self.trial_training, self.options),
+        folder=owner.trials,
+        owner=owner,
+        first=default,
+        stopping=lambda: stop.requested,
+        on_end=lambda trial: print(trial_line(name, trial, settings), flush=True),
+      ).run()
+    return opened
+
+  def final_config(self, trial: FrozenTrial, seed: int) -> ImageTrainConfig | LanguageTrainConfig:
+    """Returns the training of a trial on all training data, with the test at its end."""
+    folder = self.root / "final" / "best"
+    changes = {"seed": seed} | ({"data.train_portion": 1.0} if isinstance(self.config.training, ImageTrainConfig) else {})
+    return _trial.config_of(config_lib.replace(self.config.training, changes), engine.point_of(trial), folder)
+
+  def run_finals(self, executor: executors.Executor, best: FrozenTrial, stop: StopRequest) -> list[dict[str, float]]:
+    """Retrains the best trial with every seed, or goes on with that, and returns the results. Raises InputError and Stopped."""
+    folders = [self.root / "final" / f"seed_{seed:04d}" for seed in range(self.config.seeds)]
+    settings = [dataclasses.replace(self.options, workdir=str(folder)) for folder in folders]
+    jobs = [(_trial.run_final, self.final_config(best, seed), own) for seed, own in enumerate(settings)]
+    results: dict[int, dict[str, float]] = {}
+    for done in executors.run_all(executor, jobs):
+      if done is not None:
+        results[done[0]] = done[1]
+      elif stop.requested:
+        raise engine.Stopped
+    return [results[seed] for seed in range(len(folders))]
+
+
+def _id_of(root: pathlib.Path) -> str:
+  """Returns by what the study of a run knows it, or nothing for a run that has not begun."""
+  path = root / _ID
+  try:
+    return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
+  except OSError as e:
+    raise InputError(f"{path} cannot be read ({cause_of(e)}); give rights for it, or another --workdir.") from None
+
+
+_ID = "study.id"
+
+
+def trial_line(name: str, trial: FrozenTrial, settings: StudyConfig) -> str:
+  """Returns the line that a person sees of a trial that has ended."""
+  values, decisions = trial.user_attrs["point"]
+  told = "  ".join(f"{path.rpartition('.')[2]} {shown_value(value)}" for path, value in values.items())
+  told += f"  architecture {''.join(f'{value:x}' for value in decisions)}" if decisions else ""
+  origin = f", goes on with trial {trial.user_attrs['promotes']}" if "promotes" in trial.user_attrs else ""
+  if trial.state is TrialState.COMPLETE:
+    outcome = "  ".join(f"{objective} {value:.4g}" for objective, value in zip(settings.objective_names, trial.values, strict=True))
+  elif trial.state is TrialState.PRUNED:
+    last = f" at {trial.intermediate_values[trial.last_step]:.4g}" if trial.intermediate_values else ""
+    after = counted(trial.user_attrs.get("pruned_at", 0), "epoch")
+    outcome = "did not stay finite" if "diverged" in trial.user_attrs else f"pruned after {after}{last}"
+  else:
+    outcome = f"failed: {trial.user_attrs.get('error', '')}"
+  return f"{name} {trial.number:>3}  {outcome}  ({told}{origin})"
+
+
+def shown_value(value: Any) -> str:
+  """Returns the value of a field for people."""
+  return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def best_table(opened: optuna.Study, settings: StudyConfig, count: int = 10) -> Table:
+  """Returns the best trials, or the Pareto front, as a table."""
+  best = study.best_trials(opened)[:count]
+  paths = list(dict.fromkeys(path for trial in best for path in trial.user_attrs["point"][0]))
+  header = ("trial", *settings.objective_names, *paths, "epochs", "weights")
+  rows = []
+  for trial in best:
+    values = trial.user_attrs["point"][0]
+    told = [shown_value(values[path]) if path in values else "–" for path in paths]
+    weights = f"{trial.user_attrs['weights']:,}"
+    rows.append((str(trial.number), *(f"{value:.4f}" for value in trial.values), *told, str(trial.user_attrs["epochs"]), weights))
+  title = "the Pareto front" if len(settings.objective_names) > 1 else "the best trials"
+  return Table(f"{title} of {len(opened.trials)}, by validation", header, tuple(rows))
+
+
+def command_of(tuning: Tuning, trial: FrozenTrial) -> str:
+  """Returns the command that runs the training of a trial again, in a folder of its own."""
+  config = _trial.config_of(tuning.trial_training, engine.point_of(trial), tuning.root / "best")
+  default = LanguageTrainConfig() if isinstance(config, LanguageTrainConfig) else ImageTrainConfig()
+  changed = {path: value for path, value in config_lib.flatten(config).items() if config_lib.flatten(default)[path] != value}
+  return _flags.command("train", {"space": config.space} | changed | {"workdir": "FOLDER"})
+
+
+def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, given: set[str]) -> None:
+  """Tunes or goes on, reports, retrains the best, and tests it."""
+  for path in sorted(given):
+    if reason := config.idle(path):
+      raise FieldError(path, config_lib.flatten(config)[path], reason)
+  _flags.require_one_process(options)
+  _flags.require_workdir(options)
+  tuning = Tuning(config, options)
+  with contextlib.ExitStack() as stack:
+    executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
+    if not (tuning.root / "config.json").exists():
+      tuning.check_range(executor)
+    own = RunFolder.open(tuning.root, "tune", config_lib.flatten(config), _MAY_CHANGE, config_lib.defaults(config))
+    folder = stack.enter_context(own)
+    folder.keep(_ID, f"{tuning.id}\n")
+    stop = stack.enter_context(StopRequest(lambda text: print(text, flush=True)))
+    try:
+      _run(tuning, folder, executor, stop)
+    except engine.Stopped:
+      raise Stopped(f"stopped as requested; the same command goes on with the trials in {tuning.root}.") from None
+
+
+def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: StopRequest) -> None:
+  config, settings, training = tuning.config, tuning.config.study, tuning.config.training
+  chosen = f"{settings.sampler} chooses" + (f" and {settings.pruner} ends early" if settings.pruner != "none" else "")
+  network = f"an architecture of {training.space}" if config.joint else training.genotype
+  each = f"each trains {network} on {training.data.dataset} for up to {counted(training.train.epochs, 'epoch')}"
+  print(f"study '{config.study_name}': {counted(settings.trials, 'trial')}, which {chosen}; {each}", flush=True)
+  print(f"what trials print: {tuning.root / 'trials'}/*.log", flush=True)
+  opened = tuning.run_study(executor, settings, config.study_name, stop, first=True)
+  best = study.best_trials(opened)
+  if not best:
+    raise InputError(f"no trial of the study '{config.study_name}' came to its end, so there is no best; give it more --study.trials.")
+  spent, table = study.epochs_of(opened), best_table(opened, settings)
+  print(f"\n{table.to_markdown()}")
+  first = opened.trials[0]
+  result: dict[str, Any] = {"best": _summary(best[0]), "trials": len(opened.trials), "epochs": spent}
+  if "fixed_params" in first.system_attrs:  # it was asked for and not sampled
+    result["default"] = _summary(first)
+    if first.state is TrialState.COMPLETE:
+      print(f"the configuration itself (trial 0): {settings.objective_names[0]} {first.values[0]:.4f}; the best: {best[0].values[0]:.4f}")
+  if config.baseline:
+    result["baseline"] = _baseline(tuning, executor, stop, spent)
+  durable.write(tuning.root / "best_trials.md", table.to_markdown())
+  durable.write(tuning.root / "trials.json", json.dumps([_summary(trial) for trial in opened.trials], indent=2) + "\n")
+  pictures = _output.drawn(lambda: plots.save_plots(opened, settings.objective_names, folder.pictures, palette.CURVES))
+  result["command"] = command_of(tuning, best[0])
+  if config.seeds:
+    result["test"] = _test(tuning, executor, best[0], stop)
+  folder.write_result(result)
+  if pictures:
+    print(f"pictures ({', '.join(pictures)}): {folder.pictures}")
+  print(f"the best trial again: {result['command']}")
+  print(f"look at the study: optuna-dashboard {'STORAGE' if config.storage else shlex.quote(tuning.address.url)}")
+
+
+def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, epochs: int) -> dict[str, Any]:
+  """Runs random search for as many epochs, rounded up to whole trainings, and says what it found."""
+  whole = -(-epochs // tuning.config.training.train.epochs)
+  settings = dataclasses.replace(tuning.config.study, sampler="random", pruner="none", trials=whole, seed=tuning.config.study.seed + 1)
+  budget = f"{counted(whole, 'whole training')}, {counted(epochs, 'epoch')} or a little more"
+  print(f"\nrandom search with the same budget: {budget}", flush=True)
+  opened = tuning.run_study(executor, settings, f"{tuning.config.study_name}_random", stop, first=False)
+  best = study.best_trials(opened)
+  if best:
+    told = ", ".join(f"{name} {value:.4f}" for name, value in zip(settings.objective_names, best[0].values, strict=True))
+    print(f"random search found {told} in {counted(study.epochs_of(opened), 'epoch')}\n", flush=True)
+  return {"best": _summary(best[0]) if best else None, "trials": len(opened.trials), "epochs": study.epochs_of(opened)}
+
+
+def _test(tuning: Tuning, executor: executors.Executor, best: FrozenTrial, stop: StopRequest) -> dict[str, Any]:
+  """Retrains and tests the best, and prints mean and spread."""
+  print(f"retraining trial {best.number} on all training data, with {counted(tuning.config.seeds, 'seed')}", flush=True)
+  outcomes = [train.outcome_of(result) for result in tuning.run_finals(executor, best, stop)]
+  values = np.array([outcome.value for outcome in outcomes])
+  spread = f" ± {values.std(ddof=1):.2f}" if len(values) > 1 else ""
+  measure, unit, _ = outcomes[0]
+  of = f"mean and standard deviation of {len(values)} trainings" if len(values) > 1 else "one training"
+  print(f"{measure} {values.mean():.2f}{spread}{unit} ({of})\n", flush=True)
+  return {"measure": measure, "unit": unit.strip(), "values": values.tolist(), "mean": float(values.mean())}
+
+
+def _summary(trial: FrozenTrial) -> dict[str, Any]:
+  kept = ("point", "epochs", "seconds", "folder", "weights", "promotes", "pruned_at", "diverged", "error")
+  notes = {name: trial.user_attrs[name] for name in kept if name in trial.user_attrs}
+  return {"number": trial.number, "state": trial.state.name.lower(), "values": trial.values, **notes}
+
+
+LAUNCHER = _flags.Launcher("tune", ImageTuneConfig(), run, __doc__)
+main = LAUNCHER.main

@@ -1,0 +1,453 @@
+"""What launchers say of themselves, the presets, and that every field can be set."""
+
+import dataclasses
+import json
+import pathlib
+import re
+import shlex
+import subprocess
+import sys
+
+import pytest
+
+from dnas.cells.registries import SPACES, STACKS
+from dnas.core import config as config_lib
+from dnas.data.datasets import DATASETS
+from dnas.data.text import TEXTS
+from dnas.launchers import _flags, compare, configs, demo, report, search, train, tune
+from dnas.launchers._evaluators import DATASETS as TABLES
+from dnas.launchers._evaluators import EVALUATORS
+from dnas.launchers.train import Outcome
+from dnas.search.blackbox.strategies import STRATEGIES
+from dnas.search.gradient.methods import METHODS
+from dnas.search.gradient.remedies import Remedies
+from dnas.supernet.hypergradients import HYPERGRADIENTS
+from dnas.train.optimizers import SCHEDULES
+from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS
+
+LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, demo, compare, report, tune)}
+PRESETS = {name: _flags._preset(name) for name in _flags.preset_names()}
+
+TEXT = ("--space=darts_recurrent",)
+CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
+CHOICES |= {"methods": "random_search,gdas", "evaluator": "training", "table": "elsewhere.npz", "dataset": "imagenet16_120"}
+CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "asha.strategy": "tpe", "hyperband.strategy": "tpe"}
+CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation": "uniform"}
+CHOICES |= {"train.schedule": "linear", "search_space": "train.learning_rate = log(0.1, 0.2)", "storage": "elsewhere", "study_name": "b"}
+CHOICES |= {"study.sampler": "random", "study.pruner": "median", "study.objectives": "loss", "pool.executor": "ray"}
+CHOICES |= {name: "bfloat16" for name in ("supernet.precision", "network.precision")}
+IMAGE_CHOICES = {"without": "skip_connect", "data.dataset": "cifar100", "data.split": "shuffled", "data.class_weights": "balanced"}
+TEXT_CHOICES = {"without": "tanh", "data.level": "character"}
+
+
+def is_text(config):
+  return configs.is_of_text(getattr(getattr(config, "training", config), "space", ""))
+
+
+def other(path, kind, value, of_text):
+  """Another valid value of a field."""
+  path = path.removeprefix("training.")
+  if path == "method" and value == "darts":
+    return "gdas"
+  if path == "evaluator" and value == "training":
+    return "naswot"
+  if kind is str and of_text and path == "data.dataset":
+    return "ptb" if value != "ptb" else "wikitext2"
+  if kind is str:
+    return (CHOICES | (TEXT_CHOICES if of_text else IMAGE_CHOICES))[path]
+  if path == "search" and value != "digits_demo":
+    return "digits_demo"
+  if kind == tuple[int, ...]:
+    return [3, 9]
+  if path.endswith("partial_channels"):
+    return 2 * value
+  if path == "gaea.smallest":
+    return 0.001
+  if path == "supernet.channels":
+    return 2 * value  # so that partial channels divide them
+  if kind is bool:
+    return not value
+  return value + 2 if kind is int else value / 2 or 0.25
+
+
+BASES = [("search", ()), ("train", ()), ("demo", ()), ("search", TEXT), ("train", TEXT)]
+BASES += [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()]
+CASES = [
+  pytest.param(launcher, base, path, kind, value, is_text(config), id=f"{''.join(base).rpartition('=')[2] or launcher}-{launcher}-{path}")
+  for launcher, base in BASES
+  for config in [LAUNCHERS[launcher].parse([launcher, *base])[0]]
+  for path, kind, value in config_lib.fields(config)
+  if not (is_text(config) and path.endswith("space"))  # the only one for text
+  if not (path.endswith("test") and not is_text(config)) and not path.endswith("ray_address")  # they are refused alone
+  if path != "keep_operations" or config.start_from  # it is refused alone
+]
+
+
+@pytest.mark.parametrize("launcher, base, path, kind, value, of_text", CASES)
+def test_every_field_is_a_flag_that_overrides_the_preset(launcher, base, path, kind, value, of_text):
+  argv = [launcher, "--workdir=w", *base]
+  config, options, given = LAUNCHERS[launcher].parse(argv)
+  new = other(path, kind, value, of_text)
+  value, text = (list(value), "3,9") if kind == tuple[int, ...] else (value, str(new))
+  for flags in ([f"--{path}={text}"], [f"--{path}", text] if kind is not bool else [f"--{'' if new else 'no'}{path}"]):
+    changed, changed_options, changed_given = LAUNCHERS[launcher].parse([*argv, *flags])
+    assert config_lib.differences(config_lib.flatten(config), config_lib.flatten(changed)) == {path: (value, new)}
+    assert options == changed_options and changed_given == given | {path} and json.dumps(config_lib.flatten(changed))
+
+
+def test_a_space_or_a_preset_chooses_the_configuration():
+  for launcher, image, text in (
+    ("search", configs.ImageSearchConfig, configs.LanguageSearchConfig),
+    ("train", configs.ImageTrainConfig, configs.LanguageTrainConfig),
+  ):
+    for flags, wanted in (((), image()), (("--space=nasnet",), image(space="nasnet")), (TEXT, text()), (("--space", TEXT[0][8:]), text())):
+      config, _, given = LAUNCHERS[launcher].parse([launcher, *flags])
+      assert config == wanted and type(config) is type(wanted) and given == ({"space"} if flags else set())
+  for name, module in PRESETS.items():
+    if module.LAUNCHER == "tune":
+      continue
+    config, _, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, f"--space={module.CONFIG.space}", f"--preset={name}"])
+    assert config == module.CONFIG and given == {"space"} and is_text(config) == name.startswith(("darts_ptb", "darts_wikitext2", "text"))
+
+
+@pytest.mark.parametrize("name", LAUNCHERS)
+@pytest.mark.parametrize("flag", ["--help", "-h", "--helpfull", "--help=all"])
+def test_help_lists_every_flag_with_its_default_and_what_it_means(name, flag, capsys):
+  launcher = LAUNCHERS[name]
+  assert launcher.main([name, "--nonsense", flag]) == 0
+  out, err = capsys.readouterr()
+  assert err == ""
+  lines, seen = out.splitlines(), set()
+  halves = [launcher._default, *launcher._by_space.values()]
+  titles = [f"---- With --space={config.space}, " for config in halves if len(halves) > 1]
+  parts = [next(n for n, line in enumerate(lines) if line.startswith(title)) for title in titles]
+  assert parts == sorted(parts) and len(parts) == (3 if name in ("search", "train") else 0)
+  for index, config in enumerate((_flags.Options(), *halves)):
+    own = range(parts[index - 1], [*parts[1:], len(lines)][index - 1]) if index and parts else range(0)
+    elsewhere = {number for part in parts[:1] for number in range(part, len(lines))} - set(own)
+    texts = config_lib.help_texts(type(config))
+    components = {f"{path.partition('.')[0]}:" for path in texts if "." in path}
+    alike = [other for other in halves[: max(index - 1, 0)] if type(other) is type(config)][:1]
+    known = [(path, default) for other in alike for path, _, default in config_lib.fields(other)]
+    for path, _, default in config_lib.fields(config):
+      if (path, default) in known:  # said of the other space of this kind
+        continue
+      here = [n for n, line in enumerate(lines) if line == f"  --{path}={default}" and n not in elsewhere]
+      assert len(here) == 1, (path, here)
+      assert len(texts[path]) > 10 and lines[here[0] + 1].startswith("      ") and texts[path].startswith(lines[here[0] + 1].strip()), path
+      heading = next(line for line in reversed(lines[: here[0]]) if line and not line.startswith("  "))
+      component = path.rpartition(".")[0]
+      assert heading == f"{component}:" if component else heading not in components
+      seen.add(here[0])
+  assert seen == {n for n, line in enumerate(lines) if line.startswith("  --")} and max(map(len, lines)) <= 140
+  for preset, module in PRESETS.items():
+    assert any(line.split()[:1] == [preset] for line in lines) == (module.LAUNCHER == name)
+
+
+@pytest.mark.parametrize(
+  "name, flags", [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()] + [("search", TEXT), ("train", TEXT)]
+)
+def test_help_with_a_preset_or_a_space_shows_its_values(name, flags, capsys):
+  assert LAUNCHERS[name].main([name, *flags, "--help"]) == 0
+  shown = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  --")]
+  config, _, _ = LAUNCHERS[name].parse([name, *flags])
+  told = [(path, value) for one in (_flags.Options(), config) for path, _, value in config_lib.fields(one)]
+  assert shown == [f"--{path}={' '.join(value.split()) if isinstance(value, str) else value}" for path, value in told]
+
+
+@pytest.mark.parametrize("flag", ["--preset=digits_dem", "--preset=digits_demo_retrain", "--space=darts_con"])
+def test_help_with_what_is_not_there_is_refused(flag, capsys):
+  assert search.main(["search", flag, "--help"]) == _flags.BAD_INPUT
+  captured = capsys.readouterr()
+  assert captured.out == "" and captured.err.startswith(f"error: {flag.partition('=')[0]}")
+
+
+REGISTRIES = {
+  "search": {"data.dataset": DATASETS, "space": SPACES, "method": METHODS, "hypergradient": HYPERGRADIENTS},
+  "train": {"data.dataset": DATASETS, "space": SPACES, "train.schedule": SCHEDULES},
+  "compare": {"methods": [*STRATEGIES, *METHODS], "space": STACKS, "evaluator": EVALUATORS, "dataset": TABLES},
+  "tune": {"study.sampler": SAMPLERS, "study.pruner": PRUNERS, "study.objectives": DIRECTIONS, "training.data.dataset": DATASETS},
+}
+
+
+@pytest.mark.parametrize("name", REGISTRIES)
+def test_help_lists_what_is_registered(name, capsys):
+  wrapped = [strategy for strategy in STRATEGIES if strategy not in ("asha", "hyperband")]
+  registries = REGISTRIES[name] | ({"asha.strategy": wrapped, "hyperband.strategy": wrapped} if name == "compare" else {})
+  both = [(("--space=darts_conv",), {}), (TEXT, {"data.dataset": TEXTS})]
+  for flags, changes in both if name in ("search", "train") else [((), {})]:
+    LAUNCHERS[name].main([name, *flags, "--help"])
+    parts = re.split(r"^  --([\w.]+)=.*\n", capsys.readouterr().out, flags=re.MULTILINE)
+    texts = {path: " ".join(text.partition("\n\n")[0].split()) for path, text in zip(parts[1::2], parts[2::2], strict=True)}
+    for path, known in (registries | changes).items():
+      if path in texts:
+        assert texts[path].endswith(f" Known: {', '.join(known)}.") and len(list(known)) > 1, path
+    assert registries.keys() - texts.keys() <= ({"train.schedule"} if flags == TEXT else set())
+
+
+def test_flags_of_all_kinds_reach_the_options():
+  _, options, given = search.LAUNCHER.parse(["search", "--workdir=w", "--save_every_steps=3", "--keep_checkpoints=5", "--data.flip"])
+  assert (options.workdir, options.save_every_steps, options.keep_checkpoints, given) == ("w", 3, 5, {"data.flip"})
+  assert dataclasses.replace(options, workdir="", save_every_steps=200, keep_checkpoints=2) == _flags.Options()
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
+  module = PRESETS[name]
+  assert module.LAUNCHER in LAUNCHERS and _flags.load_preset(name, module.LAUNCHER) is module.CONFIG
+  said = dict(re.findall(r"^(Paper|Command|Expected result|Expected time): (.+)$", module.__doc__, re.MULTILINE))
+  assert said.keys() == {"Paper", "Command", "Expected result", "Expected time"}
+  words = shlex.split(said["Command"])
+  assert words[:2] == ["dnas", module.LAUNCHER]
+  config, options, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, *words[2:]])
+  assert options.preset == name and options.workdir and given <= {"genotype", "table", "start_from", "pool.workers", "pool.accelerators"}
+  assert config == config_lib.replace(module.CONFIG, {path: config_lib.flatten(config)[path] for path in given})
+
+
+PUBLISHED_DATA = {"data.dataset": "cifar10", "data.data_dir": "", "data.examples": 0, "data.crop_padding": 4, "data.flip": True}
+PUBLISHED_DATA |= {"data.split": "", "data.split_seed": 0, "data.class_weights": "none"}
+PUBLISHED_SEARCH = {
+  **PUBLISHED_DATA,
+  "space": "darts_conv",
+  "seed": 2,
+  "num_seeds": 1,
+  "data.train_portion": 0.5,
+  "data.batch_size": 64,
+  "data.cutout_length": 0,
+  "supernet.channels": 16,
+  "supernet.cells": 8,
+  "supernet.stem_multiplier": 3,
+  "supernet.precision": "float32",
+  "supernet.rematerialize": False,
+  "darts.epochs": 50,
+  "darts.learning_rate": 0.025,
+  "darts.final_learning_rate": 0.001,
+  "darts.momentum": 0.9,
+  "darts.weight_decay": 3e-4,
+  "darts.gradient_clip": 5.0,
+  "darts.arch_learning_rate": 3e-4,
+  "darts.arch_beta1": 0.5,
+  "darts.arch_beta2": 0.999,
+  "darts.arch_weight_decay": 1e-3,
+  "darts.arch_init_scale": 1e-3,
+}
+PUBLISHED_RETRAINING = {
+  **PUBLISHED_DATA,
+  "space": "darts_conv",
+  "genotype": "DARTS_V2",
+  "test": True,
+  "seed": 0,
+  "data.train_portion": 1.0,
+  "data.batch_size": 96,
+  "data.cutout_length": 16,
+  "network.channels": 36,
+  "network.cells": 20,
+  "network.stem_multiplier": 3,
+  "network.precision": "float32",
+  "network.rematerialize": False,
+  "network.auxiliary": True,
+  "train.epochs": 600,
+  "train.learning_rate": 0.025,
+  "train.final_learning_rate": 0.0,
+  "train.schedule": "cosine",
+  "train.momentum": 0.9,
+  "train.nesterov": False,
+  "train.weight_decay": 3e-4,
+  "train.gradient_clip": 5.0,
+  "train.auxiliary_weight": 0.4,
+  "train.drop_path": 0.2,
+}
+PTB = {
+  "space": "darts_recurrent",
+  "data.dataset": "ptb",
+  "data.data_dir": "",
+  "data.level": "word",
+  "data.tokens": 0,
+  "data.eval_batch_size": 10,
+  "data.sequence_length": 35,
+  "data.short_probability": 0.05,
+}
+PTB_SEARCH = {
+  **PTB,
+  "seed": 3,
+  "num_seeds": 1,
+  "shared_masks": True,
+  "data.batch_size": 256,
+  "data.length_deviation": 0.0,
+  "supernet.units": 300,
+  "supernet.dropout_words": 0.0,
+  "supernet.dropout_embedding": 0.2,
+  "supernet.dropout_inputs": 0.75,
+  "supernet.dropout_hidden": 0.25,
+  "supernet.dropout_output": 0.75,
+  "supernet.activation_penalty": 0.0,
+  "supernet.temporal_penalty": 1e-3,
+  "supernet.precision": "float32",
+  "darts.epochs": 50,
+  "darts.learning_rate": 20.0,
+  "darts.final_learning_rate": 20.0,
+  "darts.momentum": 0.0,
+  "darts.weight_decay": 5e-7,
+  "darts.gradient_clip": 0.25,
+  "darts.arch_learning_rate": 3e-3,
+  "darts.arch_beta1": 0.9,
+  "darts.arch_beta2": 0.999,
+  "darts.arch_weight_decay": 1e-3,
+  "darts.arch_init_scale": 1e-3,
+}
+PTB_RETRAINING = {
+  **PTB,
+  "genotype": "DARTS_V2",
+  "test": True,
+  "seed": 1267,
+  "data.batch_size": 64,
+  "data.length_deviation": 5.0,
+  "network.units": 850,
+  "network.dropout_words": 0.1,
+  "network.dropout_embedding": 0.2,
+  "network.dropout_inputs": 0.75,
+  "network.dropout_hidden": 0.25,
+  "network.dropout_output": 0.75,
+  "network.activation_penalty": 0.0,
+  "network.temporal_penalty": 1e-3,
+  "network.precision": "float32",
+  "train.epochs": 3600,
+  "train.learning_rate": 20.0,
+  "train.weight_decay": 8e-7,
+  "train.gradient_clip": 0.25,
+  "train.patience": 5,
+  "train.test_batch_size": 1,
+}
+WIKITEXT2 = {"data.dataset": "wikitext2", "network.units": 700, "network.dropout_hidden": 0.15, "train.weight_decay": 5e-7}
+PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
+PLAIN |= {"method": "darts", "without": "", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
+STAGE = {"start_from": "", "keep_operations": 0}
+FIRST_ORDER = {"hypergradient": "first_order"}
+SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01, "finite_difference.through_clip": False}
+UNCLIPPED, CLIPPED = {"finite_difference.clipped": False}, {"finite_difference.clipped": True}
+OTHERS = r"(pc_darts|gdas|drnas|gaea|snas|fair_darts)\."
+NO_RESULT = {"data.eval_batch_size", "data.buckets"}
+"""These change no result: evaluation batches of images, and the padded lengths of windows of text."""
+
+
+@pytest.mark.parametrize(
+  "name, published, unused",
+  [
+    # the settings of other estimators do nothing
+    ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | STAGE | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_cifar10_second_order", PUBLISHED_SEARCH | PLAIN | STAGE | SECOND_ORDER | UNCLIPPED, OTHERS + r"|(unrolled|implicit_\w+)\."),
+    ("darts_cifar10_retrain", PUBLISHED_RETRAINING, r"$^"),
+    ("darts_ptb_first_order", PTB_SEARCH | PLAIN | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_ptb_second_order", PTB_SEARCH | PLAIN | SECOND_ORDER | CLIPPED, OTHERS + r"|(unrolled|implicit_\w+)\."),
+    ("darts_ptb_retrain", PTB_RETRAINING, r"$^"),
+    ("darts_wikitext2_retrain", PTB_RETRAINING | WIKITEXT2, r"$^"),
+  ],
+)
+def test_published_presets_hold_the_published_figures(name, published, unused):
+  config = PRESETS[name].CONFIG
+  ignored = {path for path in NO_RESULT if not (is_text(config) and path == "data.eval_batch_size")}  # of a text it is the context
+  flat = config_lib.flatten(config)
+  assert {path: value for path, value in flat.items() if path not in ignored and not re.match(unused, path)} == published
+
+
+def test_the_published_presets_are_all_tested():
+  marks = test_published_presets_hold_the_published_figures.pytestmark
+  assert {case[0] for mark in marks for case in mark.args[1]} == {name for name in PRESETS if name.startswith("darts_")}
+
+
+DEMOS = {
+  "digits_demo": (
+    "darts_cifar10_first_order",
+    {"supernet.channels", "supernet.cells", "darts.epochs", "darts.learning_rate", "darts.arch_learning_rate"}
+    | {"data.dataset", "data.crop_padding", "data.flip"},
+  ),
+  "text_demo": (
+    "darts_ptb_first_order",
+    {"supernet.units", "darts.epochs", "darts.learning_rate", "darts.final_learning_rate", "darts.arch_learning_rate"}
+    | {"data.dataset", "data.batch_size", "data.sequence_length", "data.buckets"}
+    | {f"supernet.dropout_{of}" for of in ("embedding", "inputs", "hidden", "output")},
+  ),
+}
+
+
+@pytest.mark.parametrize("name", DEMOS)
+def test_the_demonstrations_differ_from_the_published_recipe_in_size_and_rates_alone(name):
+  published, free = DEMOS[name]
+  small, recipe = (config_lib.flatten(PRESETS[preset].CONFIG) for preset in (name, published))
+  assert set(config_lib.differences(small, recipe)) <= free
+
+
+def test_a_launcher_without_presets_says_so(capsys):
+  assert demo.main(["demo", "--preset=zzz", "--workdir=never_made"]) == 2
+  assert capsys.readouterr().err == "error: --preset is zzz; dnas demo has none, so leave it out.\n"
+  assert demo.main(["demo", "--preset=digits_demo", "--workdir=never_made"]) == 2
+  assert "--preset=digits_demo is for dnas search and this is dnas demo" in capsys.readouterr().err
+
+
+def test_the_report_of_the_demo():
+  def report(measure, unit, **values):
+    return demo.report({name.replace("_", " "): Outcome(measure, unit, value) for name, value in values.items()})
+
+  text = report("test error", " %", found=5.0, random_0=4.0, random_1=6.0, random_2=8.0)
+  assert "test error, each network" in text
+  assert "random cells: mean 6.00 %, standard deviation 2.00 %" in text and "better than 2 of 3 random cells" in text
+  assert [line.split() for line in text.splitlines() if line.startswith(("  found  ", "  random 0"))] == [
+    ["found", "5.00", "%"],
+    ["random", "0", "4.00", "%"],
+  ]
+  assert "better than 0 of 2" in report("test error", " %", found=5.0, random_0=5.0, random_1=1.0)  # a tie is no win
+  text = report("test perplexity", "", found=105.0, random_0=104.0, random_1=106.0)
+  assert "test perplexity, each network" in text and "better than 1 of 2" in text and "%" not in text
+  assert "random cells: mean 105.00, standard deviation 1.41" in text
+
+
+def test_a_training_is_judged_by_error_or_perplexity():
+  assert train.outcome_of({"test/accuracy": 0.975, "test/loss": 0.1}) == ("test error", " %", pytest.approx(2.5))
+  assert train.outcome_of({"test/perplexity": 55.7, "test/loss": 4.0}) == Outcome("test perplexity", "", 55.7)
+
+
+@pytest.mark.parametrize(
+  "preset, found_result, other_result, said",
+  [
+    ("digits_demo", {"test/accuracy": 0.99}, {"test/accuracy": 0.98}, "found       1.00 %"),
+    ("text_demo", {"test/perplexity": 99.0}, {"test/perplexity": 101.0}, "found      99.00\n"),
+  ],
+)
+def test_the_demo_searches_once_and_retrains_all_cells_alike(tmp_path, monkeypatch, capsys, preset, found_result, other_result, said):
+  searches, trainings = [], []
+
+  def fake_train(command, **_):
+    assert command[:5] == [sys.executable, "-m", "dnas", "train", f"--preset={preset}_retrain"]
+    flags = dict(flag.lstrip("-").split("=", 1) for flag in command[5:])
+    trainings.append(flags)
+    folder = pathlib.Path(flags["workdir"])
+    folder.mkdir(parents=True)
+    result = found_result if flags["genotype"].endswith("search") else other_result
+    (folder / "result.json").write_text(json.dumps(result | {"train/loss": 0.1, "test/loss": 0.2, "weights": 1000}))
+    return subprocess.CompletedProcess(command, 0, "", "")
+
+  monkeypatch.setattr(search, "run", lambda config, options, given: searches.append((config, options.workdir)))
+  monkeypatch.setattr(demo.subprocess, "run", fake_train)
+  assert demo.main(["demo", f"--search={preset}", "--random_cells=2", f"--workdir={tmp_path / 'demo'}"]) == 0
+  found = str(tmp_path / "demo" / "search")
+  assert searches == [(PRESETS[preset].CONFIG, found)]
+  assert sorted(flags["genotype"] for flags in trainings) == sorted([found, "random:0", "random:1"])
+  assert {tuple(sorted(set(flags) - {"genotype", "workdir"})) for flags in trainings} == {("compilation_cache", "compilation_cache_gb")}
+  assert len({flags["workdir"] for flags in trainings}) == 3
+  out = capsys.readouterr().out
+  assert said in out and "better than 2 of 2" in out
+
+
+def test_the_demo_takes_searches_that_have_a_retraining(capsys):
+  for name in ("text_demo_retrain", "darts_ptb_retrain", "digit_demo"):
+    assert demo.main(["demo", f"--search={name}", "--workdir=never_made"]) == 2
+    said = capsys.readouterr().err
+    assert said.startswith(f"error: --search is {name}; ") and said.endswith("t can be digits_demo, text_demo.\n")
+
+
+def test_a_training_that_fails_ends_the_demo_in_one_sentence(tmp_path, monkeypatch, capsys):
+  monkeypatch.setattr(search, "run", lambda config, options, given: None)
+  monkeypatch.setattr(demo.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "error: no luck.\n"))
+  assert demo.main(["demo", f"--workdir={tmp_path / 'demo'}"]) == 2
+  said = capsys.readouterr().err
+  assert said.startswith("error: the training in ") and "no luck" in said and said.count("\n") == 1
