@@ -56,6 +56,7 @@ from dnas.search.gradient.darts import DartsTask, StepInputs
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.search.gradient.seeds import SeedsTask
+from dnas.supernet.bilevel import LossInputs
 from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Hypergradient, Unrolled
 from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.train import images
@@ -190,14 +191,15 @@ def _language(config: SpeedConfig, size: Size) -> Job:
 def _job_of_search(task: DartsTask, size: Size, examples: int, calls: Mapping[str, int]) -> Job:
   """`calls` says how often a step calls each of `bilevel.Programs`."""
   together = SeedsTask([task, *map(task.reseeded, range(1, size.seeds))]) if size.seeds > 1 else None
-  compiled = {"gradient": task.programs.gradient.program, "arch_gradient": task.programs.arch_gradient.program, "hvp": task.programs.hvp}
+  of_step = task.problem.programs
+  compiled = {"gradient": of_step.gradient.program, "arch_gradient": of_step.arch_gradient.program, "hvp": of_step.hvp}
 
   def inputs(state: Any) -> StepInputs:
     return together.inputs(state, 1) if together else task.inputs(state.key, state.carry, 1)
 
   def programs(state: Any) -> list[tuple[Compiled, tuple[Any, ...], int]]:
     given, search = inputs(state), state.search
-    arguments = search.weights, search.arch, search.stats, (given.train_batch, given.progress, state.allowed), given.key
+    arguments = search.weights, search.arch, search.stats, LossInputs(given.train_batch, given.progress, state.op_mask), given.key
     directions = {"hvp": (search.weights,)}
     functions = {name: compiled[name].wider() if together else compiled[name] for name in calls}
     return [(functions[name], (*arguments, *directions.get(name, ())), count) for name, count in calls.items()]

@@ -200,6 +200,7 @@ class Checkpoints:
     like = {"bytes": np.empty(contents["saved_size"], np.uint8)}
     leaves = self._checkpointer.restore(path, args=ocp.args.Composite(leaves=ocp.args.StandardRestore(like)))["leaves"]["bytes"]
     leaves = leaves[: contents["size"]]
+    contents["leaves"] = _named_as_now(contents["leaves"])
     if contents["digest_of_leaves"] != _digest(leaves):
       raise ValueError("the digest of its arrays does not match")
     return contents, leaves
@@ -220,6 +221,19 @@ class Checkpoints:
       f"the checkpoint of step {step} cannot be written to {self.folder} ({_cause(error)}); {kept}: mend the cause and give the same "
       "command again to go on."
     )
+
+
+_EARLIER_NAMES = {".allowed[": ".op_mask["}
+"""Former to present beginnings of the names of leaves, so that older run folders can be resumed."""
+
+
+def _named_as_now(described: list[list[Any]]) -> list[list[Any]]:
+  """Returns the leaves of a checkpoint, those of earlier versions by their present names."""
+  found = []
+  for name, *rest in described:
+    old = next((old for old in _EARLIER_NAMES if name.startswith(old)), "")
+    found.append([_EARLIER_NAMES.get(old, "") + name.removeprefix(old), *rest])
+  return found
 
 
 def _pack(state: State, extra: Mapping[str, Any]) -> tuple[dict[str, Any], np.ndarray]:

@@ -2,9 +2,9 @@
 
 Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, algorithm 1.
 
-A step is put together on the host from a few compiled programs, the network-sized ones compiled once and called wherever they are needed:
-a second-order step evaluates the same gradient five times, and traced into one program it would be compiled five times. Nothing here
-waits for the device.
+The host puts a step together from a few compiled programs. Each network-sized program is compiled once, and called as often as the step
+needs it: a second-order step evaluates the same gradient five times, and one traced program would compile it five times. Nothing here waits
+for the device.
 """
 
 import dataclasses
@@ -20,20 +20,20 @@ from dnas.compiler.functions import Compiled, Loss
 from dnas.core import devices, keys, tree
 from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem, optimizer_step
 from dnas.supernet.perturbations import Perturbation, Unperturbed
-from dnas.supernet.relaxations import Arch, Relaxation
+from dnas.supernet.relaxations import Arch, OpMask, Relaxation
 
 Tree = Any
 
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-  """A differentiable search method: four choices, three of them here (the fourth, the edge, is in the supernet).
+  """A differentiable search method. It is four choices; the fourth, the edge, belongs to the supernet.
 
   Attributes:
-    relax: architecture parameters to mixture weights.
+    relax: maps architecture parameters to mixture weights.
     arch_optimizer: optimizer of the architecture parameters.
     hypergradient: estimator of the derivative of the validation loss in the architecture.
-    perturbation: at which architecture near the current one the weights are trained.
+    perturbation: chooses the architecture, near the current one, at which the weights are trained.
   """
 
   relax: Relaxation
@@ -45,7 +45,7 @@ class Method:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class SearchState:
-  """All that a search changes.
+  """The arrays that a step changes.
 
   Attributes:
     weights: weights of the supernet.
@@ -62,18 +62,32 @@ class SearchState:
   arch_state: Tree
 
 
+class LossInputs(NamedTuple):
+  """The arguments of a loss that are neither parameters nor randomness.
+
+  Attributes:
+    batch: an array, or a tree of arrays.
+    progress: the complete fraction of the search.
+    op_mask: the operations that take part; None if all do.
+  """
+
+  batch: Tree
+  progress: float | jax.Array = 1.0
+  op_mask: OpMask | None = None
+
+
 class LossFunction(Protocol):
   """The loss of a supernet on one batch; pure."""
 
-  def __call__(self, weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
-    """Returns the loss in nats, and a pair: the batch statistics after the call, and by name whatever else is to come out of the step.
+  def __call__(self, weights: Tree, arch: Arch, stats: Tree, inputs: LossInputs, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
+    """Returns the loss in nats, and a pair: the batch statistics after the call, and the metrics of the step by name.
 
-    All randomness, that of the relaxation and of masks included, comes from `key`.
+    All randomness comes from `key`, that of the relaxation and of dropout masks included.
     """
 
 
 class Evaluation(NamedTuple):
-  """A loss with its gradients, the batch statistics after the evaluation, and what else the loss function returned."""
+  """A loss with its gradients, the batch statistics after the evaluation, and the metrics of the loss function."""
 
   gradients: Gradients
   stats: Tree
@@ -85,9 +99,9 @@ class Programs:
   """The network-sized functions of a step, each compiled once; from `compiled`.
 
   Attributes:
-    gradient: (weights, arch, stats, batch, key) to an `Evaluation`.
-    arch_gradient: the same without the gradient in the weights, which is None: half the work in a convolutional supernet.
-    hvp: (weights, arch, stats, batch, key, direction) to the derivative of both gradients along a direction in the weights.
+    gradient: (weights, arch, stats, inputs, key) to an `Evaluation`.
+    arch_gradient: the same with None for the gradient in the weights; half the work in a convolutional supernet.
+    hvp: (weights, arch, stats, inputs, key, direction) to the derivative of both gradients along a direction in the weights.
   """
 
   gradient: Callable[..., Evaluation]
@@ -99,9 +113,9 @@ def compiled(loss: LossFunction) -> Programs:
   """Returns the compiled programs of a loss function. Call it once per loss: every call compiles anew."""
 
   @functools.wraps(loss)
-  def whole(weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
+  def whole(weights: Tree, arch: Arch, stats: Tree, inputs: LossInputs, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
     weights, arch = devices.replicate((weights, arch))  # and so are their gradients
-    return devices.replicate(loss(weights, arch, stats, batch, key))
+    return devices.replicate(loss(weights, arch, stats, inputs, key))
 
   derivatives = Loss(whole, (0, 1))
   return Programs(Gradient(derivatives.gradient((0, 1))), Gradient(derivatives.gradient((1,))), derivatives.hessian_product(along=0))
@@ -112,110 +126,110 @@ class Gradient:
   """Evaluates a loss with its gradients.
 
   Attributes:
-    program: (weights, arch, stats, batch, key) to the loss, what else it returns, and the gradient in weights and architecture, or in the
-      architecture alone.
+    program: (weights, arch, stats, inputs, key) to the results of the loss function, and its gradient in weights and architecture, or in
+      the architecture alone.
   """
 
   program: Compiled
 
-  def __call__(self, weights: Tree, arch: Arch, stats: Tree, batch: Tree, key: jax.Array) -> Evaluation:
+  def __call__(self, weights: Tree, arch: Arch, stats: Tree, inputs: LossInputs, key: jax.Array) -> Evaluation:
     """Returns the evaluation; a gradient that the program does not compute is None."""
-    (loss, (stats, metrics)), (*in_weights, in_arch) = self.program(weights, arch, stats, batch, key)
+    (loss, (stats, metrics)), (*in_weights, in_arch) = self.program(weights, arch, stats, inputs, key)
     return Evaluation(Gradients(loss, in_weights[0] if in_weights else None, in_arch), stats, metrics)
 
 
-def bilevel_step(
-  state: SearchState,
-  train_batch: Tree,
-  valid_batch: Tree,
-  key: jax.Array,
-  *,
-  programs: Programs,
-  method: Method,
-  weight_optimizer: optax.GradientTransformation,
-  unrolled_optimizer: optax.GradientTransformation | None = None,
-  weight_decay: float,
-  shared_masks: bool = True,
-  move_arch: bool = True,
-  progress: float = 1.0,
-) -> tuple[SearchState, dict[str, Any]]:
-  """Takes one step of the architecture and then, on the same training batch, one of the weights.
+@dataclasses.dataclass(frozen=True)
+class BilevelProblem:
+  """The parts of a bilevel step that stay the same for a whole search.
 
-  Args:
-    state: where the search stands; it is not changed.
-    train_batch: the training batch of both steps.
-    valid_batch: the validation batch of the architecture step.
-    key: typed random key of this step.
+  Attributes:
     programs: from `compiled`.
     method: the search method.
     weight_optimizer: the optimizer of the weights.
-    unrolled_optimizer: what the hypergradient takes for it, with the same state; the same if not given.
     weight_decay: the coefficient of the L2 penalty in that optimizer.
-    shared_masks: whether every evaluation in the step sees the same random masks. Otherwise each evaluation of the hypergradient draws its
+    unrolled_optimizer: the optimizer that the hypergradient differentiates, with the state of the other; `weight_optimizer` if None.
+    shared_masks: whether every evaluation in a step sees the same random masks. Otherwise each evaluation of the hypergradient draws its
       own, as in the published code for recurrent cells; a finite difference then divides the difference of the masks by its radius.
-    move_arch: whether the architecture takes a step; false while weights warm up.
-    progress: the complete fraction of the search, which the perturbation follows.
-
-  Returns:
-    The new state, and on the device: loss and metrics of the weight step, and, beginning with 'valid_', those of the validation batch in
-    the architecture step, if there is one that evaluates it. Evaluations for the hypergradient and for the perturbation move neither
-    weights nor batch statistics.
   """
-  arch, arch_state, metrics = state.arch, state.arch_state, {}
-  if move_arch:
-    unrolled = unrolled_optimizer or weight_optimizer
-    estimate, metrics = _hypergradient(state, train_batch, valid_batch, key, programs, method, unrolled, weight_decay, shared_masks)
-    total = tree.add_scaled(estimate, 1.0, _penalty_gradient(method.relax, arch))
-    arch, arch_state = optimizer_step(method.arch_optimizer, total, arch_state, arch)
-  near = method.perturbation(
-    arch,
-    keys.derive(key, "perturbation"),
-    progress,
-    lambda arch: programs.arch_gradient(state.weights, arch, state.stats, train_batch, key).gradients[::2],
-  )
-  evaluation = programs.gradient(state.weights, near, state.stats, train_batch, key)
-  weights, weight_state = optimizer_step(weight_optimizer, evaluation.gradients.weights, state.weight_state, state.weights)
-  metrics = {"loss": evaluation.gradients.loss, **evaluation.metrics, **metrics}
-  return SearchState(weights, evaluation.stats, arch, weight_state, arch_state), metrics
 
+  programs: Programs
+  method: Method
+  weight_optimizer: optax.GradientTransformation
+  weight_decay: float
+  unrolled_optimizer: optax.GradientTransformation | None = None
+  shared_masks: bool = True
 
-def _hypergradient(
-  state: SearchState,
-  train_batch: Tree,
-  valid_batch: Tree,
-  key: jax.Array,
-  programs: Programs,
-  method: Method,
-  weight_optimizer: optax.GradientTransformation,
-  weight_decay: float,
-  shared_masks: bool,
-) -> tuple[Arch, dict[str, Any]]:
-  """Returns the hypergradient, and the metrics of its last evaluation of the validation batch."""
-  masks, valid_evaluations = itertools.count(), []
+  def step(
+    self,
+    state: SearchState,
+    train_batch: Tree,
+    valid_batch: Tree,
+    key: jax.Array,
+    progress: float | jax.Array = 1.0,
+    update_arch: bool = True,
+    op_mask: OpMask | None = None,
+  ) -> tuple[SearchState, dict[str, Any]]:
+    """Takes one step of the architecture and then, on the same training batch, one of the weights.
 
-  def key_of_evaluation() -> jax.Array:
-    return key if shared_masks else keys.derive(key, "evaluation", next(masks))
+    Args:
+      state: where the search stands; it is not changed.
+      train_batch: the training batch of both steps.
+      valid_batch: the validation batch of the architecture step.
+      key: typed random key of this step.
+      progress: the complete fraction of the search. The loss and the perturbation follow it.
+      update_arch: whether the architecture takes a step; false while the weights warm up.
+      op_mask: the operations that take part; None if all do.
 
-  def train(program: Any, weights: Tree, arch: Arch) -> Gradients:
-    return program(weights, arch, state.stats, train_batch, key_of_evaluation()).gradients
+    Returns:
+      The new state, and metrics on the device: loss and metrics of the weight step, and, beginning with 'valid_', those of the last
+      evaluation of the validation batch in the architecture step, if there is one. Evaluations for the hypergradient and for the
+      perturbation change neither weights nor batch statistics.
+    """
+    train, valid = (LossInputs(batch, progress, op_mask) for batch in (train_batch, valid_batch))
+    arch, arch_state, metrics = state.arch, state.arch_state, {}
+    if update_arch:
+      estimate, metrics = self._hypergradient(state, train, valid, key)
+      total = tree.add_scaled(estimate, 1.0, _penalty_gradient(self.method.relax, arch))
+      arch, arch_state = optimizer_step(self.method.arch_optimizer, total, arch_state, arch)
+    near = self.method.perturbation(
+      arch,
+      keys.derive(key, "perturbation"),
+      progress,
+      lambda arch: self.programs.arch_gradient(state.weights, arch, state.stats, train, key).gradients[::2],
+    )
+    evaluation = self.programs.gradient(state.weights, near, state.stats, train, key)
+    weights, weight_state = optimizer_step(self.weight_optimizer, evaluation.gradients.weights, state.weight_state, state.weights)
+    metrics = {"loss": evaluation.gradients.loss, **evaluation.metrics, **metrics}
+    return SearchState(weights, evaluation.stats, arch, weight_state, arch_state), metrics
 
-  def valid(program: Any, weights: Tree, arch: Arch) -> Gradients:
-    valid_evaluations.append(program(weights, arch, state.stats, valid_batch, key_of_evaluation()))
-    return valid_evaluations[-1].gradients
+  def _hypergradient(self, state: SearchState, train: LossInputs, valid: LossInputs, key: jax.Array) -> tuple[Arch, dict[str, Any]]:
+    """Returns the hypergradient, and the metrics of its last evaluation of the validation batch."""
+    masks, valid_evaluations = itertools.count(), []
 
-  problem = Problem(
-    train=functools.partial(train, programs.gradient),
-    valid=functools.partial(valid, programs.gradient),
-    train_arch=functools.partial(train, programs.arch_gradient),
-    valid_arch=functools.partial(valid, programs.arch_gradient),
-    train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, train_batch, key_of_evaluation(), direction),
-    optimizer=weight_optimizer,
-    weight_decay=weight_decay,
-  )
-  estimate = method.hypergradient(problem, state.weights, state.arch, state.weight_state)
-  metrics = {"valid_loss": estimate.valid_loss} if valid_evaluations else {}
-  metrics |= {f"valid_{name}": value for evaluation in valid_evaluations[-1:] for name, value in evaluation.metrics.items()}
-  return estimate.arch, metrics
+    def key_of_evaluation() -> jax.Array:
+      return key if self.shared_masks else keys.derive(key, "evaluation", next(masks))
+
+    def on_train(program: Any, weights: Tree, arch: Arch) -> Gradients:
+      return program(weights, arch, state.stats, train, key_of_evaluation()).gradients
+
+    def on_valid(program: Any, weights: Tree, arch: Arch) -> Gradients:
+      valid_evaluations.append(program(weights, arch, state.stats, valid, key_of_evaluation()))
+      return valid_evaluations[-1].gradients
+
+    programs = self.programs
+    problem = Problem(
+      train=functools.partial(on_train, programs.gradient),
+      valid=functools.partial(on_valid, programs.gradient),
+      train_arch=functools.partial(on_train, programs.arch_gradient),
+      valid_arch=functools.partial(on_valid, programs.arch_gradient),
+      train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, train, key_of_evaluation(), direction),
+      optimizer=self.unrolled_optimizer or self.weight_optimizer,
+      weight_decay=self.weight_decay,
+    )
+    estimate = self.method.hypergradient(problem, state.weights, state.arch, state.weight_state)
+    metrics = {"valid_loss": estimate.valid_loss} if valid_evaluations else {}
+    metrics |= {f"valid_{name}": value for evaluation in valid_evaluations[-1:] for name, value in evaluation.metrics.items()}
+    return estimate.arch, metrics
 
 
 @functools.partial(jax.jit, static_argnums=0)

@@ -20,7 +20,7 @@ Arch = Mapping[str, jax.Array]
 Mixture = Mapping[str, jax.Array]
 """Cell type to the weights of its mixed operations, [edges, operations]; for a supernet also 'CELL edges' to [edges], the edges' own."""
 
-Allowed = Mapping[str, jax.Array]
+OpMask = Mapping[str, jax.Array]
 """Cell type to a mask, float32 [edges, operations]: 1 where an operation still takes part in the search, 0 where it is out."""
 
 EDGES = " edges"
@@ -268,7 +268,7 @@ class SkipDropout(Relaxation):
     return self.inner.penalty(arch)
 
 
-def restrict(mixture: Mixture, allowed: Allowed) -> Mixture:
+def restrict(mixture: Mixture, allowed: OpMask) -> Mixture:
   """Returns the weights with those of operations that are out at zero, the others of their edge scaled up to the old sum."""
   out = {}
   for cell, weights in mixture.items():
@@ -280,13 +280,13 @@ def restrict(mixture: Mixture, allowed: Allowed) -> Mixture:
   return out
 
 
-def with_edges(space: CellSpace, mixture: Mixture, edges: Mapping[str, jax.Array], allowed: Allowed) -> Mixture:
+def with_edges(space: CellSpace, mixture: Mixture, edges: Mapping[str, jax.Array], allowed: OpMask) -> Mixture:
   """Returns the weights of the operations with those of the edges, which are zero where nothing but `none` is left."""
   columns = np.array([name != NONE for name in space.operations], np.float32)
   return {**mixture, **{cell + EDGES: weights * ((allowed[cell] * columns[None]).sum(-1) > 0) for cell, weights in edges.items()}}
 
 
-def everything(space: CellSpace) -> Allowed:
+def everything(space: CellSpace) -> OpMask:
   """Returns the mask of a search that has not ruled out anything."""
   return {cell: np.ones(space.arch_shape(), np.float32) for cell in space.cells}
 

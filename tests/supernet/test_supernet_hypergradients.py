@@ -14,6 +14,7 @@ import pytest
 from dnas.core import tree
 from dnas.core.errors import FieldError
 from dnas.supernet import bilevel
+from dnas.supernet.bilevel import LossInputs
 from dnas.supernet.hypergradients import (
   HYPERGRADIENTS,
   FiniteDifference,
@@ -41,9 +42,9 @@ def x64():
 def problem_of(programs, train_batch, valid_batch, optimizer, weight_decay=0.0):
   """The problem that a bilevel step poses, for a loss without batch statistics and randomness."""
   return Problem(
-    train=lambda weights, arch: programs.gradient(weights, arch, {}, train_batch, KEY).gradients,
-    valid=lambda weights, arch: programs.gradient(weights, arch, {}, valid_batch, KEY).gradients,
-    train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, {}, train_batch, KEY, direction),
+    train=lambda weights, arch: programs.gradient(weights, arch, {}, LossInputs(train_batch), KEY).gradients,
+    valid=lambda weights, arch: programs.gradient(weights, arch, {}, LossInputs(valid_batch), KEY).gradients,
+    train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, {}, LossInputs(train_batch), KEY, direction),
     optimizer=optimizer,
     weight_decay=weight_decay,
   )
@@ -67,9 +68,9 @@ def flat(values):
 TRAIN, VALID = 1.0, 0.0
 
 
-def toy_loss(weights, arch, stats, batch, key):
+def toy_loss(weights, arch, stats, inputs, key):
   w, a = weights["w"], arch["a"]
-  return jnp.where(batch == TRAIN, w**2 - 2 * a * w + a**2, a * w - 2 * a + 1), ({}, {})
+  return jnp.where(inputs.batch == TRAIN, w**2 - 2 * a * w + a**2, a * w - 2 * a + 1), ({}, {})
 
 
 TOY = bilevel.compiled(toy_loss)
@@ -107,17 +108,15 @@ def test_where_the_toy_converges(hypergradient, end):
   state = bilevel.SearchState(weights, {}, arch, TOY_SGD.init(weights), TOY_ADAPT.init(arch))
   method = bilevel.Method(Relaxation(), TOY_ADAPT, hypergradient)
   for _ in range(80):
-    state, _ = bilevel.bilevel_step(
-      state, TRAIN, VALID, KEY, programs=TOY, method=method, weight_optimizer=TOY_SGD, weight_decay=0.0
-    )
+    state, _ = bilevel.BilevelProblem(TOY, method, TOY_SGD, weight_decay=0.0).step(state, TRAIN, VALID, KEY)
   assert (float(state.arch["a"]), float(state.weights["w"])) == pytest.approx(end, abs=2e-3)
 
 
 # Ridge regression with one regularizer per feature, exp(a): the inner optimum and the hypergradient have a closed form.
 
 
-def ridge_loss(weights, arch, stats, batch, key):
-  x, y, is_train = batch
+def ridge_loss(weights, arch, stats, inputs, key):
+  x, y, is_train = inputs.batch
   penalty = 0.5 * (jnp.exp(arch["a"]) * weights["w"] ** 2).sum()
   return 0.5 * jnp.square(x @ weights["w"] - y).mean() + is_train * penalty, ({}, {})
 
@@ -204,8 +203,8 @@ def test_unrolled_converges_to_implicit(x64):
 # A small smooth network, trained as the published recipe trains a supernet.
 
 
-def net_loss(weights, arch, stats, batch, key):
-  x, y, weight = batch
+def net_loss(weights, arch, stats, inputs, key):
+  x, y, weight = inputs.batch
   hidden = jnp.tanh((x * jax.nn.softmax(arch["normal"])[None]) @ weights["in"] + weights["bias"][None])
   output = (hidden * jnp.exp(arch["reduce"])[None]) @ weights["out"]
   return weight * jnp.square(output - y).mean(), ({}, {})
@@ -242,11 +241,11 @@ def straight(optimizer, weights, arch, state, batches, steps):
   """L_val after K steps, without any of the code under test; with norms of the gradients on the way."""
   norms = []
   for _ in range(steps):
-    gradient = jax.grad(lambda w: net_loss(w, arch, {}, batches[0], KEY)[0])(weights)
+    gradient = jax.grad(lambda w: net_loss(w, arch, {}, LossInputs(batches[0]), KEY)[0])(weights)
     norms.append(jnp.sqrt(sum(jnp.square(leaf).sum() for leaf in jax.tree.leaves(gradient))))
     updates, state = optimizer.update(gradient, state, weights)
     weights = jax.tree.map(jnp.add, weights, updates)
-  return net_loss(weights, arch, {}, batches[1], KEY)[0], norms
+  return net_loss(weights, arch, {}, LossInputs(batches[1]), KEY)[0], norms
 
 
 straight_gradient = jax.jit(jax.grad(straight, 2, has_aux=True), static_argnums=(0, 5))
@@ -372,28 +371,26 @@ def test_the_evaluations_of_a_bilevel_step(hypergradient, expected):
   key, adapt, stats = jax.random.key(5), optax.sgd(0.1), {"mean": jnp.zeros(2)}
 
   def recorded(name, program):
-    def call(weights, arch, stats, batch, key, *direction):
-      calls.append((name or ("t" if batch is train_batch else "v"), batch, stats, key))
-      return program(weights, arch, {}, batch, key, *direction)
+    def call(weights, arch, stats, inputs, key, *direction):
+      calls.append((name or ("t" if inputs.batch is train_batch else "v"), inputs.batch, stats, key))
+      return program(weights, arch, {}, inputs, key, *direction)
 
     return call
 
   programs = bilevel.Programs(recorded("", NET.gradient), recorded("", NET.arch_gradient), recorded("h", NET.hvp))
   state = bilevel.SearchState(weights, stats, arch, RECIPE.init(weights), adapt.init(arch))
   method = bilevel.Method(Relaxation(), adapt, hypergradient)
-  bilevel.bilevel_step(
-    state, train_batch, valid_batch, key, programs=programs, method=method, weight_optimizer=RECIPE, weight_decay=DECAY
-  )
+  bilevel.BilevelProblem(programs, method, RECIPE, DECAY).step(state, train_batch, valid_batch, key)
   assert "".join(name for name, *_ in calls) == expected
   assert all(batch is (valid_batch if name == "v" else train_batch) for name, batch, *_ in calls)
   assert all(seen is stats and used is key for *_, seen, used in calls)
 
 
-def masked_loss(weights, arch, stats, batch, key):
+def masked_loss(weights, arch, stats, inputs, key):
   """Two thirds of the hidden units are masked out: as noisy as a loss of a recurrent network with dropout."""
   keep = jax.random.bernoulli(key, 1 / 3, weights["w"].shape)
   hidden = jnp.tanh(jnp.where(keep, 3 * weights["w"], 0) * jnp.exp(arch["a"]))
-  return jnp.square(hidden.sum(1) - batch).sum(), ({}, {})
+  return jnp.square(hidden.sum(1) - inputs.batch).sum(), ({}, {})
 
 
 def test_evaluations_with_masks_agree():
@@ -405,9 +402,7 @@ def test_evaluations_with_masks_agree():
   steps = []
   for hypergradient in (FirstOrder(), FiniteDifference(), Unrolled(1)):
     method = bilevel.Method(Relaxation(), adapt, hypergradient)
-    after, _ = bilevel.bilevel_step(
-      state, train_batch, valid_batch, KEY, programs=programs, method=method, weight_optimizer=sgd, weight_decay=0.0
-    )
+    after, _ = bilevel.BilevelProblem(programs, method, sgd, weight_decay=0.0).step(state, train_batch, valid_batch, KEY)
     steps.append(tree.add_scaled(after.arch, -1.0, arch))
   first_order, difference, exact = steps
   assert tree.cosine(difference, exact) > 0.999 and tree.cosine(first_order, exact) < 0.99
@@ -448,7 +443,7 @@ def test_estimate_within_a_larger_program(name, arguments):
 
   def gradients(batch):
     def call(weights, arch):
-      (loss, _), both = jax.value_and_grad(net_loss, (0, 1), has_aux=True)(weights, arch, {}, batch, KEY)
+      (loss, _), both = jax.value_and_grad(net_loss, (0, 1), has_aux=True)(weights, arch, {}, LossInputs(batch), KEY)
       return Gradients(loss, *both)
 
     return call

@@ -27,6 +27,7 @@ from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.core.space import NONE, CellSpace
 from dnas.nets import derived_image
 from dnas.supernet import bilevel, relaxations
+from dnas.supernet.bilevel import LossInputs
 from dnas.supernet.discretize import one_hot
 from dnas.supernet.edges import outgoing_rows
 from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Unrolled, optimizer_step
@@ -82,8 +83,8 @@ class Rig:
     self.network, self.variables = functional.split(module)
     self.programs = bilevel.compiled(self.loss)
 
-  def loss(self, weights, arch, stats, batch, key):
-    images, labels = batch
+  def loss(self, weights, arch, stats, inputs, key):
+    images, labels = inputs.batch
     mixture = relaxations.Relaxation()(arch, key, jnp.float32(0))
     with activation(self.smooth):
       logits, stats = functional.apply(self.network, Variables(weights, stats), images, mixture, train=True)
@@ -209,7 +210,7 @@ def test_one_hot_supernet_is_the_derived_network(rig, genotype, request):
   rig = request.getfixturevalue(rig)
   weights, stats, batch = rig.variables.weights, rig.variables.stats, batch_of(0)
   arch = {cell: jnp.asarray(1e3 * mixture) for cell, mixture in one_hot(rig.space, genotype).items()}  # its softmax is one-hot, exactly
-  evaluation = host(rig.programs.gradient(weights, arch, stats, batch, KEY))
+  evaluation = host(rig.programs.gradient(weights, arch, stats, LossInputs(batch), KEY))
 
   module = derived_of(rig, genotype)
   network, derived = functional.split(module)
@@ -244,16 +245,8 @@ TRAIN, VALID = 1, 2
 
 def step(rig, state, hypergradient, seed=0):
   method = bilevel.Method(relaxations.Relaxation(), ADAM, hypergradient)
-  return bilevel.bilevel_step(
-    state,
-    batch_of(100 * seed + TRAIN),
-    batch_of(100 * seed + VALID),
-    jax.random.key(seed),
-    programs=rig.programs,
-    method=method,
-    weight_optimizer=SGD,
-    weight_decay=DECAY,
-  )
+  problem = bilevel.BilevelProblem(rig.programs, method, SGD, DECAY)
+  return problem.step(state, batch_of(100 * seed + TRAIN), batch_of(100 * seed + VALID), jax.random.key(seed))
 
 
 @pytest.fixture(scope="module")
@@ -277,9 +270,9 @@ def test_finite_difference_agrees_with_unrolled(some_operations, moment, request
   state = request.getfixturevalue(moment)
   train_batch, valid_batch, programs = batch_of(TRAIN), batch_of(VALID), some_operations.programs
   problem = bilevel.Problem(
-    train=lambda weights, arch: programs.gradient(weights, arch, state.stats, train_batch, KEY).gradients,
-    valid=lambda weights, arch: programs.gradient(weights, arch, state.stats, valid_batch, KEY).gradients,
-    train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, train_batch, KEY, direction),
+    train=lambda weights, arch: programs.gradient(weights, arch, state.stats, LossInputs(train_batch), KEY).gradients,
+    valid=lambda weights, arch: programs.gradient(weights, arch, state.stats, LossInputs(valid_batch), KEY).gradients,
+    train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, LossInputs(train_batch), KEY, direction),
     optimizer=SGD,
     weight_decay=DECAY,
   )
@@ -304,7 +297,7 @@ def test_a_step_is_the_architecture_and_then_the_weights(some_operations, later)
   assert bits(later) == before
   train_batch, valid_batch = batch_of(700 + TRAIN), batch_of(700 + VALID)
 
-  valid = host(gradient(later.weights, later.arch, later.stats, valid_batch, KEY).gradients)
+  valid = host(gradient(later.weights, later.arch, later.stats, LossInputs(valid_batch), KEY).gradients)
   moments, count, momentum = host(later.arch_state[1]), int(later.arch_state[1].count) + 1, flat(later.weight_state[2].trace)
   assert count == 5
   for cell, a in host(later.arch).items():
@@ -315,7 +308,7 @@ def test_a_step_is_the_architecture_and_then_the_weights(some_operations, later)
     np.testing.assert_allclose(after.arch[cell], by_hand, rtol=1e-4, atol=1e-5)
 
   def weights_after(arch):
-    evaluation = host(gradient(later.weights, arch, later.stats, train_batch, KEY))
+    evaluation = host(gradient(later.weights, arch, later.stats, LossInputs(train_batch), KEY))
     clip = CLIP / float(tree.norm(evaluation.gradients.weights))
     assert clip < 1
 
@@ -337,7 +330,7 @@ def test_a_step_is_the_architecture_and_then_the_weights(some_operations, later)
 @pytest.mark.parametrize("hypergradient", [FirstOrder(), FiniteDifference(), Unrolled(1)], ids=["first", "difference", "unrolled"])
 def test_batch_statistics_move_once_and_in_the_weight_step(some_operations, later, hypergradient):
   after, _ = step(some_operations, later, hypergradient, seed=8)
-  evaluation = some_operations.programs.gradient(later.weights, after.arch, later.stats, batch_of(800 + TRAIN), KEY)
+  evaluation = some_operations.programs.gradient(later.weights, after.arch, later.stats, LossInputs(batch_of(800 + TRAIN)), KEY)
   assert bits(after.stats) == bits(evaluation.stats)
 
 

@@ -32,6 +32,7 @@ from dnas.search.gradient.darts import Config as DartsConfig
 from dnas.search.gradient.darts import DartsTask
 from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.supernet import bilevel, relaxations
+from dnas.supernet.bilevel import LossInputs
 from dnas.supernet.discretize import discretize, one_hot
 from dnas.supernet.edges import MixedActivations
 from dnas.supernet.hypergradients import (
@@ -205,8 +206,8 @@ class Rig:
     self.train = (window_of(1), hidden_of(1).astype(dtype), np.array(1, dtype))
     self.valid = (window_of(2, T - 1), hidden_of(2).astype(dtype), np.array(0, dtype))
 
-  def loss(self, weights, arch, stats, batch, key):
-    window, hidden, penalized = batch
+  def loss(self, weights, arch, stats, inputs, key):
+    window, hidden, penalized = inputs.batch
     mixture = relaxations.Relaxation()(arch, key, jnp.float32(0))["recurrent"]
     loss, penalty, hidden = language_loss(self.network, Variables(weights, stats), window, hidden, mixture, key)
     return loss + penalized * penalty, (stats, {"hidden": hidden})
@@ -214,9 +215,9 @@ class Rig:
   def problem(self, key):
     state, programs = self.state, self.programs
     return bilevel.Problem(
-      train=lambda weights, arch: programs.gradient(weights, arch, state.stats, self.train, key).gradients,
-      valid=lambda weights, arch: programs.gradient(weights, arch, state.stats, self.valid, key).gradients,
-      train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, self.train, key, direction),
+      train=lambda weights, arch: programs.gradient(weights, arch, state.stats, LossInputs(self.train), key).gradients,
+      valid=lambda weights, arch: programs.gradient(weights, arch, state.stats, LossInputs(self.valid), key).gradients,
+      train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, LossInputs(self.train), key, direction),
       optimizer=SGD,
       weight_decay=DECAY,
     )
@@ -284,7 +285,7 @@ def test_every_estimator_runs_and_moves_neither_weights_nor_statistics(smooth, n
 def test_hidden_states_are_those_of_the_weight_step(smooth, hypergradient):
   state = smooth.state
   after, outputs = step(smooth, hypergradient, smooth.programs, KEY)
-  evaluation = smooth.programs.gradient(state.weights, after.arch, state.stats, smooth.train, KEY)
+  evaluation = smooth.programs.gradient(state.weights, after.arch, state.stats, LossInputs(smooth.train), KEY)
   assert bits(outputs["hidden"]) == bits(evaluation.metrics["hidden"])
   assert outputs["valid_hidden"].shape == (B, H) and bits(outputs["valid_hidden"]) != bits(outputs["hidden"])
 
@@ -294,8 +295,8 @@ def test_hidden_states_are_those_of_the_weight_step(smooth, hypergradient):
 
 def step(rig, hypergradient, programs, key, **fields):
   method = bilevel.Method(relaxations.Relaxation(), ADAM, hypergradient)
-  options = dict(programs=programs, method=method, weight_optimizer=SGD, weight_decay=DECAY)
-  return bilevel.bilevel_step(rig.state, rig.train, rig.valid, key, **options, **fields)
+  problem = bilevel.BilevelProblem(programs, method, SGD, DECAY, **fields)
+  return problem.step(rig.state, rig.train, rig.valid, key)
 
 
 def recording(programs):
@@ -360,11 +361,11 @@ def test_steps_have_other_masks_and_a_repeated_step_the_same(monkeypatch):
   task = DartsTask(DartsConfig(epochs=2), workload, FirstOrder(), KEY)
   given = []
 
-  def recorded(state, train_batch, valid_batch, key, **fields):
-    given.append((tuple(np.asarray(jax.random.key_data(key)).tolist()), fields["shared_masks"]))
+  def recorded(problem, state, train_batch, valid_batch, key, *rest):
+    given.append((tuple(np.asarray(jax.random.key_data(key)).tolist()), problem.shared_masks))
     return state, {"hidden": workload.carry[0], "valid_hidden": workload.carry[1]}
 
-  monkeypatch.setattr(bilevel, "bilevel_step", recorded)
+  monkeypatch.setattr(bilevel.BilevelProblem, "step", recorded)
   state = task.init()
   for index in [*range(task.end_of_epoch(2)), 0, 1]:
     task.step(state, index)

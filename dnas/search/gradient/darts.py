@@ -96,13 +96,13 @@ class State:
   Attributes:
     search: what the bilevel step changes.
     carry: what one step hands to the next.
-    allowed: which operations are not ruled out, by a stage before or by a projection.
+    op_mask: the operations that no earlier stage and no projection has ruled out.
     key: the run's key as raw data, which stays.
   """
 
   search: bilevel.SearchState
   carry: Tree
-  allowed: relaxations.Allowed
+  op_mask: relaxations.OpMask
   key: jax.Array
 
 
@@ -130,7 +130,7 @@ class DartsTask:
   Attributes:
     space: the search space.
     workload: the supernet and its data.
-    programs: what is compiled for its steps.
+    problem: its bilevel step.
     epochs: how many epochs there are, those of a projection included.
   """
 
@@ -163,25 +163,28 @@ class DartsTask:
     self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
     _check_remedies(config, remedy, self.space)
     rates = {"momentum": config.momentum, "weight_decay": config.weight_decay}
-    self._weight_optimizer = self._unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=config.gradient_clip)
+    weight_optimizer = unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=config.gradient_clip)
     clipped, through_clip = getattr(hypergradient, "clipped", True), getattr(hypergradient, "through_clip", True)
     if not (clipped and through_clip):
       clip = config.gradient_clip if clipped else 0.0
-      self._unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=clip, through_clip=through_clip)
+      unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=clip, through_clip=through_clip)
     relaxation = remedy.relaxation(method.relaxation(self.space), self.space)
-    self._method = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
-    self.programs = bilevel.compiled(self._loss)
-    self._mean = jax.jit(lambda arch, allowed: self._weights(relaxation.mean(arch), arch, allowed))
+    choices = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
+    self.problem = bilevel.BilevelProblem(
+      bilevel.compiled(self._loss), choices, weight_optimizer, config.weight_decay, unrolled_optimizer, workload.shared_masks
+    )
+    self._mean = jax.jit(lambda arch, op_mask: self._weights(relaxation.mean(arch), arch, op_mask))
     seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
     self._decisions = remedies.decisions(self.space, seed) if remedy.projection else ()
     self.epochs = config.epochs + remedy.projection_epochs * max(len(self._decisions) - 1, 0)
 
   def init(self) -> State:
     """See `loop.Task`."""
-    arch = self._method.relax.init(self.space, keys.derive(self._key, "arch"), self._config.arch_init_scale)
+    arch = self.problem.method.relax.init(self.space, keys.derive(self._key, "arch"), self._config.arch_init_scale)
     weights, stats = self._start.variables.weights, self._start.variables.stats
-    search = bilevel.SearchState(weights, stats, arch, self._weight_optimizer.init(weights), self._method.arch_optimizer.init(arch))
-    return State(search, self.workload.carry, self._start.allowed, jax.random.key_data(self._key))
+    optimizer_states = self.problem.weight_optimizer.init(weights), self.problem.method.arch_optimizer.init(arch)
+    search = bilevel.SearchState(weights, stats, arch, *optimizer_states)
+    return State(search, self.workload.carry, self._start.op_mask, jax.random.key_data(self._key))
 
   def end_of_epoch(self, epoch: int) -> int:
     """See `loop.Task`."""
@@ -189,7 +192,7 @@ class DartsTask:
 
   def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
-    return self.move(state, self.inputs(state.key, state.carry, step), self.moves_arch(step))
+    return self.update(state, self.inputs(state.key, state.carry, step), self.updates_arch(step))
 
   def inputs(self, key: jax.Array, carry: Tree, step: int) -> StepInputs:
     """Returns what a step is given; `key` and `carry` are those of its state."""
@@ -199,26 +202,21 @@ class DartsTask:
     progress = min(step / self.end_of_epoch(self._config.epochs), 1.0)
     return StepInputs(train_batch, valid_batch, key_masks, np.float32(rate), np.float32(progress))
 
-  def moves_arch(self, step: int) -> bool:
-    """Returns whether a step moves the architecture, and not only the weights."""
+  def updates_arch(self, step: int) -> bool:
+    """Returns whether a step updates the architecture, and not only the weights."""
     return self._config.arch_warmup_epochs <= loop.epoch_of(self, step) < self._config.epochs
 
-  def move(self, state: State, inputs: StepInputs, move_arch: bool) -> tuple[State, Mapping[str, jax.Array]]:
+  def update(self, state: State, inputs: StepInputs, update_arch: bool) -> tuple[State, Mapping[str, jax.Array]]:
     """Returns the state after a step and its metrics; a pure function of arrays, which can be vectorized."""
     weight_state = optimizers.with_learning_rate(state.search.weight_state, inputs.learning_rate)
-    search, outputs = bilevel.bilevel_step(
+    search, outputs = self.problem.step(
       dataclasses.replace(state.search, weight_state=weight_state),
-      (inputs.train_batch, inputs.progress, state.allowed),
-      (inputs.valid_batch, inputs.progress, state.allowed),
+      inputs.train_batch,
+      inputs.valid_batch,
       inputs.key,
-      programs=self.programs,
-      method=self._method,
-      weight_optimizer=self._weight_optimizer,
-      unrolled_optimizer=self._unrolled_optimizer,
-      weight_decay=self._config.weight_decay,
-      shared_masks=self.workload.shared_masks,
-      move_arch=move_arch,
-      progress=inputs.progress,
+      inputs.progress,
+      update_arch,
+      state.op_mask,
     )
     carry, metrics = self.workload.after_step(state.carry, outputs)
     return dataclasses.replace(state, search=search, carry=carry), metrics
@@ -240,7 +238,7 @@ class DartsTask:
     """See `loop.Task`."""
     number, tuned = divmod(epoch - self._config.epochs, self._remedies.projection_epochs)
     if self._decisions and epoch >= self._config.epochs and not tuned:
-      state = dataclasses.replace(state, allowed=self._decided(state, self._decisions[number]))
+      state = dataclasses.replace(state, op_mask=self._decided(state, self._decisions[number]))
     mixture = self.mixture(state)
     on_host = relaxations.to_numpy(mixture)
     valid = self.workload.evaluate(self._variables(state), mixture)
@@ -248,7 +246,7 @@ class DartsTask:
     metrics = {f"train/{name}": value for name, value in self.workload.train_metrics(means).items()}
     metrics |= {f"valid/{name}": value for name, value in valid.items()}
     metrics["learning_rate"] = self._learning_rate(epoch - 1)
-    metrics |= diagnostics.of_mixture(self.space, genotype, on_host, relaxations.to_numpy(state.allowed))
+    metrics |= diagnostics.of_mixture(self.space, genotype, on_host, relaxations.to_numpy(state.op_mask))
     every = self._config.diagnose_every
     if every and (epoch % every == 0 or epoch == self.epochs):
       chosen = one_hot(self.space, genotype)
@@ -265,11 +263,11 @@ class DartsTask:
 
   def mixture(self, state: State) -> relaxations.Mixture:
     """Returns the weights of the mixed operations, cell type to [edges, operations], and of the edges, without noise."""
-    return self._mean(state.search.arch, state.allowed)
+    return self._mean(state.search.arch, state.op_mask)
 
-  def _weights(self, mixture: relaxations.Mixture, arch: relaxations.Arch, allowed: relaxations.Allowed) -> relaxations.Mixture:
+  def _weights(self, mixture: relaxations.Mixture, arch: relaxations.Arch, op_mask: relaxations.OpMask) -> relaxations.Mixture:
     """Returns what the supernet is given."""
-    return relaxations.with_edges(self.space, relaxations.restrict(mixture, allowed), self._method.relax.edges(arch), allowed)
+    return relaxations.with_edges(self.space, relaxations.restrict(mixture, op_mask), self.problem.method.relax.edges(arch), op_mask)
 
   def stops(self, history: list[loop.EpochRecord]) -> bool:
     """Returns whether the search ends after these epochs, early, because the dominant eigenvalue has grown (`remedies.stops`)."""
@@ -288,20 +286,20 @@ class DartsTask:
   def _variables(self, state: State) -> functional.Variables:
     return functional.Variables(state.search.weights, state.search.stats)
 
-  def _decided(self, state: State, decision: remedies.Decision) -> relaxations.Allowed:
-    def loss(allowed: relaxations.Allowed) -> float:
-      return self.workload.evaluate(self._variables(state), self._mean(state.search.arch, allowed), batch_statistics=True)["loss"]
+  def _decided(self, state: State, decision: remedies.Decision) -> relaxations.OpMask:
+    def loss(op_mask: relaxations.OpMask) -> float:
+      return self.workload.evaluate(self._variables(state), self._mean(state.search.arch, op_mask), batch_statistics=True)["loss"]
 
-    return decide(decision, self.space, jax.tree.map(np.asarray, dict(state.allowed)), loss)
+    return decide(decision, self.space, jax.tree.map(np.asarray, dict(state.op_mask)), loss)
 
   def _eigenvalue(self, state: State) -> float:
     key = keys.derive(jax.random.wrap_key_data(state.key), "eigenvalue")
     *of_batches, key_masks = _keys_of_step(key)
     _, batch = self.workload.batches(0, tuple(of_batches), state.carry)
-    search, rest = state.search, ((batch, np.float32(1), state.allowed), key_masks)
+    search, rest = state.search, (bilevel.LossInputs(batch, np.float32(1), state.op_mask), key_masks)
 
     def gradient(arch: relaxations.Arch) -> relaxations.Arch:
-      return self.programs.arch_gradient(search.weights, arch, search.stats, *rest).gradients.arch
+      return self.problem.programs.arch_gradient(search.weights, arch, search.stats, *rest).gradients.arch
 
     return diagnostics.dominant_eigenvalue(gradient, search.arch, keys.derive(key, "direction"))
 
@@ -310,11 +308,11 @@ class DartsTask:
     return optimizers.cosine(*rates, min(epoch, self._config.epochs), self._config.epochs)
 
   def _loss(
-    self, weights: Tree, arch: relaxations.Arch, stats: Tree, batch: Tree, key: jax.Array
+    self, weights: Tree, arch: relaxations.Arch, stats: Tree, inputs: bilevel.LossInputs, key: jax.Array
   ) -> tuple[jax.Array, tuple[Tree, Mapping[str, Any]]]:
-    batch, progress, allowed = batch
-    mixture = self._weights(self._method.relax(arch, keys.derive(key, "relaxation"), progress), arch, allowed)
-    return self.workload.loss(weights, mixture, stats, batch, keys.derive(key, "network"))
+    mixture = self.problem.method.relax(arch, keys.derive(key, "relaxation"), inputs.progress)
+    mixture = self._weights(mixture, arch, inputs.op_mask)
+    return self.workload.loss(weights, mixture, stats, inputs.batch, keys.derive(key, "network"))
 
 
 def _check_remedies(config: Config, remedy: Remedies, space: CellSpace) -> None:

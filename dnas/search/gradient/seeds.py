@@ -50,9 +50,9 @@ class SeedsTask:
   def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
     places, active = self._places(step)
-    move_arch = self.tasks[0].moves_arch(places[0])
+    update_arch = self.tasks[0].updates_arch(places[0])
     # The host puts the step together here too: every function that it calls is compiled for all seeds at once.
-    after, metrics = jax.vmap(lambda state, inputs: self.tasks[0].move(state, inputs, move_arch))(state, self.inputs(state, step))
+    after, metrics = jax.vmap(lambda state, inputs: self.tasks[0].update(state, inputs, update_arch))(state, self.inputs(state, step))
     return after if active.all() else _chosen(active, after, state), _summarized(metrics, active)
 
   def inputs(self, state: State, step: int) -> StepInputs:

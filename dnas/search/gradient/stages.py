@@ -15,7 +15,7 @@ import numpy as np
 from dnas.cells.functional import Variables
 from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
-from dnas.supernet.relaxations import Allowed
+from dnas.supernet.relaxations import OpMask
 
 Tree = Any
 
@@ -26,11 +26,11 @@ class Start:
 
   Attributes:
     variables: weights and batch statistics of the supernet.
-    allowed: the operations that are left.
+    op_mask: the operations that are left.
   """
 
   variables: Variables
-  allowed: Allowed
+  op_mask: OpMask
 
 
 def start_from(space: CellSpace, old: Variables, mixture: Mapping[str, np.ndarray], new: Variables, keep: int) -> Start:

@@ -45,10 +45,10 @@ class Workload(Protocol):
     ...
 
   def after_step(self, carry: Tree, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
-    """Return what the next step is handed and the scalar metrics of this one.
+    """Returns the carry of the next step, and the scalar metrics of this one.
 
-    `carry` is what this one was handed, `outputs` the second result of `bilevel.bilevel_step`; it has nothing on the validation batch
-    where a step did not evaluate it.
+    `carry` is that of this step. `outputs` are the metrics of `BilevelProblem.step`; those of the validation batch are missing where the
+    step did not evaluate it.
     """
     ...
 

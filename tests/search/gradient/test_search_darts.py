@@ -264,11 +264,11 @@ def test_nothing_compiles_after_the_first_epoch(hypergradient, compilations):
   run = loop.run(task, loop.restore(task, None))
   next(run)
   diagnostics.dominant_eigenvalue(lambda arch: arch, task.init().search.arch, jax.random.key(0))  # compiles small programs once
-  sizes = len(task.programs.gradient.program.chains)
+  sizes = len(task.problem.programs.gradient.program.chains)
   with compilations() as compiled:
     next(run)
   assert compiled == []
-  assert len(task.programs.gradient.program.chains) == sizes <= 2 * DATA.buckets
+  assert len(task.problem.programs.gradient.program.chains) == sizes <= 2 * DATA.buckets
 
 
 # The other workload.
@@ -332,8 +332,8 @@ def test_a_hypergradient_sees_the_clipping_as_it_says(settings, gradient):
   """The derivative of a step of one weight, whose gradient of 2 is clipped to 1, in that gradient."""
   config = Config(gradient_clip=1.0, momentum=0.0, weight_decay=0.0)
   task = DartsTask(config, ToyWorkload(), FiniteDifference(**settings), jax.random.key(0))
-  seen = task._unrolled_optimizer
-  state = optimizers.with_learning_rate(task._weight_optimizer.init(jnp.zeros(1)), 1.0)
+  seen = task.problem.unrolled_optimizer
+  state = optimizers.with_learning_rate(task.problem.weight_optimizer.init(jnp.zeros(1)), 1.0)
   moved = jax.grad(lambda gradient: -seen.update(gradient, state, jnp.zeros(1))[0].sum())(jnp.full(1, 2.0))
   assert float(moved[0]) == pytest.approx(gradient, abs=1e-6)
-  assert (seen is task._weight_optimizer) == (not settings)
+  assert (seen is task.problem.weight_optimizer) == (not settings)

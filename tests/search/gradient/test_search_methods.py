@@ -133,7 +133,7 @@ def test_a_projection_resumes_to_the_same_bits(tmp_path):
     next(runner), next(runner), next(runner), runner.close()
     checkpoints.wait()
     position = loop.restore(task, checkpoints)
-    assert position.step == 3 * STEPS and (np.asarray(position.state.allowed["normal"]).sum() < 12)
+    assert position.step == 3 * STEPS and (np.asarray(position.state.op_mask["normal"]).sum() < 12)
     list(loop.run(task, position))
   assert [{**r, "seconds": 0} for r in position.history] == [{**r, "seconds": 0} for r in records]
   leaves = zip(jax.tree.leaves(position.state), jax.tree.leaves(whole.state), strict=True)
