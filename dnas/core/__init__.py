@@ -1,1 +1,1 @@
-"""Values that every storey shares: genotypes, spaces, records, configurations, trees. No Flax, no input or output."""
+"""Values that every layer shares: genotypes, spaces, records, configurations, trees. No Flax, no input or output."""
