@@ -1,3 +1,65 @@
-"""dnas: differentiable neural architecture search in JAX."""
+"""dnas: differentiable neural architecture search in JAX.
+
+The public names, by theme; every other name is internal and may change:
+
+  Spaces and genotypes:
+    SPACES, OPERATIONS, IMAGE_GENOTYPES, LANGUAGE_GENOTYPES, CellSpace, Genotype
+  Data sets:
+    DATASETS, TEXTS
+  Supernets and networks:
+    ImageSupernet, DerivedImageNetwork
+  Methods and hypergradients:
+    METHODS, HYPERGRADIENTS, STRATEGIES, EVALUATORS
+  Configurations:
+    ImageSearchConfig, LanguageSearchConfig, ImageTrainConfig, LanguageTrainConfig, CompareConfig,
+    ImageTuneConfig, LanguageTuneConfig, load_preset
+  Runs, which resume:
+    run_search, run_training, run_comparison, run_tuning
+  Drawing:
+    draw_genotype
+  Errors:
+    InputError
+
+  >>> found = dnas.run_search(dnas.load_preset("digits_demo"), "runs/first")
+  >>> dnas.draw_genotype(found.genotype)
+  >>> dnas.run_training(dnas.load_preset("digits_demo_retrain"), "runs/first_retrained", found.genotype)["test/accuracy"]
+"""
+
+import importlib
+from typing import Any
 
 __version__ = "0.2.0"
+
+_MODULES = {
+  "dnas.cells.registries": ("SPACES", "IMAGE_GENOTYPES", "LANGUAGE_GENOTYPES"),
+  "dnas.cells.operations": ("OPERATIONS",),
+  "dnas.core.space": ("CellSpace",),
+  "dnas.core.genotype": ("Genotype",),
+  "dnas.data.datasets": ("DATASETS", "TEXTS"),
+  "dnas.supernet.image_supernet": ("ImageSupernet",),
+  "dnas.nets.derived_image": ("DerivedImageNetwork",),
+  "dnas.search.gradient.methods": ("METHODS",),
+  "dnas.supernet.hypergradients": ("HYPERGRADIENTS",),
+  "dnas.search.blackbox.strategies": ("STRATEGIES",),
+  "dnas.launchers._evaluators": ("EVALUATORS",),
+  "dnas.launchers.configs": ("ImageSearchConfig", "LanguageSearchConfig", "ImageTrainConfig", "LanguageTrainConfig"),
+  "dnas.launchers.compare": ("CompareConfig",),
+  "dnas.launchers.tune": ("ImageTuneConfig", "LanguageTuneConfig"),
+  "dnas.launchers._python": ("load_preset", "run_search", "run_training", "run_comparison", "run_tuning"),
+  "dnas.report.draw": ("draw_genotype",),
+  "dnas.core.errors": ("InputError",),
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+__all__ = ["__version__", *_MODULE_OF]
+
+
+def __getattr__(name: str) -> Any:
+  """Imports the module of a public name when the name is first used, so that `import dnas` is quick."""
+  if name not in _MODULE_OF:
+    raise AttributeError(f"module 'dnas' has no public name '{name}'")
+  value = globals()[name] = getattr(importlib.import_module(_MODULE_OF[name]), name)
+  return value
+
+
+def __dir__() -> list[str]:
+  return sorted(__all__)

@@ -15,28 +15,22 @@
 # one search, then many, and reports mean, spread and cost, with the functions of `dnas compare` and `dnas report`.
 #
 # The table of results is planted: it has the shape of NAS-Bench-201, and measures nothing. With the real file,
-# `--table=nb201.npz`, the same lines give real numbers. Run it from the root of the repository; it takes under a minute.
+# `--table=nb201.npz`, the same lines give real numbers. It takes under a minute.
 
 # %%
 # %matplotlib inline
-import pathlib
-import sys
 import tempfile
 
 import numpy as np
 from matplotlib.figure import Figure
 
-sys.path.insert(0, str(pathlib.Path.cwd().resolve() if (pathlib.Path.cwd() / "experiments").is_dir() else pathlib.Path.cwd().parent))
-
+import dnas
 from dnas.cells.nasbench201 import SPACE, to_string
 from dnas.evaluate.synthetic_table import planted
 from dnas.evaluate.tabular import Tabular, report_test
-from dnas.launchers import compare
-from dnas.launchers._flags import Options
 from dnas.report import comparison, palette
 from dnas.search.blackbox import study
 from dnas.search.blackbox.strategies import STRATEGIES
-from dnas.tune import executors
 
 # %% [markdown]
 # ## One search
@@ -86,9 +80,8 @@ print(f"test accuracy {report_test(table, best[-1].genotype):.2f} %")
 
 # %%
 methods = "random_search,regularized_evolution,local_search"
-config = compare.CompareConfig(methods=methods, seconds=10_000.0, seeds=20, pool=executors.Config(workers=1))
-root = pathlib.Path(tempfile.mkdtemp())
-compare.run(config, Options(workdir=str(root)), set())
+config = dnas.load_preset("synthetic_comparison", {"methods": methods, "seconds": 10_000.0, "seeds": 20, "pool.workers": 1})
+(found,) = dnas.run_comparison(config, tempfile.mkdtemp())
 
 # %% [markdown]
 # ## The report
@@ -97,7 +90,6 @@ compare.run(config, Options(workdir=str(root)), set())
 # random search would need to come as far.
 
 # %%
-(found,) = comparison.load(root)
 table = comparison.result_table(found, k=4)
 print(table.to_markdown())
 

@@ -13,24 +13,16 @@
 #
 # Every published number of architecture search needed a second step: tuning the hyperparameters of the network that was found. Here
 # a small part of the demonstration `tune_digits_demo` runs, and then the study is looked at. Optuna decides what to try, every trial is an
-# ordinary training in a folder of its own, and no trial sees the test set. Run it from the root of the repository; about a minute.
+# ordinary training in a folder of its own, and no trial sees the test set. It takes about a minute.
 
 # %%
 # %matplotlib inline
-import dataclasses
-import json
 import pathlib
-import sys
 import tempfile
-
-sys.path.insert(0, str(pathlib.Path.cwd().resolve() if (pathlib.Path.cwd() / "experiments").is_dir() else pathlib.Path.cwd().parent))
 
 from IPython.display import Image, display
 
-from dnas.core import config as config_lib
-from dnas.launchers import tune
-from dnas.launchers._flags import Options, load_preset
-from dnas.tune import executors, study
+import dnas
 
 # %% [markdown]
 # ## What is tuned
@@ -39,14 +31,12 @@ from dnas.tune import executors, study
 # recipe itself, so that the best is never worse than it, on validation data.
 
 # %%
-preset = load_preset("tune_digits_demo", "tune")
-changes = {"training.train.epochs": 24, "training.network.cells": 1, "seeds": 2, "baseline": False}
-config = dataclasses.replace(
-  config_lib.replace(preset, changes),
-  search_space="train.learning_rate = log(0.01, 0.5); train.weight_decay = log(1e-5, 1e-2); train.momentum = uniform(0.5, 0.95)",
-  study=study.Config(trials=12, sampler="tpe", startup=4, pruner="successive_halving", min_epochs=3, eta=2),
-  pool=executors.Config(workers=1),
+changes = {"training.train.epochs": 24, "training.network.cells": 1, "seeds": 2, "baseline": False, "pool.workers": 1}
+changes |= {"study.trials": 12, "study.startup": 4, "study.min_epochs": 3, "study.eta": 2}
+changes["search_space"] = (
+  "train.learning_rate = log(0.01, 0.5); train.weight_decay = log(1e-5, 1e-2); train.momentum = uniform(0.5, 0.95)"
 )
+config = dnas.load_preset("tune_digits_demo", changes)
 print(config.search_space)
 
 # %% [markdown]
@@ -57,7 +47,7 @@ print(config.search_space)
 
 # %%
 folder = pathlib.Path(tempfile.mkdtemp()) / "tuned"
-tune.run(config, Options(workdir=str(folder)), set())
+result = dnas.run_tuning(config, folder)
 
 # %% [markdown]
 # ## Looking at it
@@ -78,7 +68,6 @@ for name in ("history", "epochs", "parallel_coordinates"):
 # that is smaller than the spread decides nothing.
 
 # %%
-result = json.loads((folder / "result.json").read_text())
 print("recipe", result["default"]["values"], "best", result["best"]["values"], "epochs of all trials", result["epochs"])
 print(result["test"])
 print(result["command"])

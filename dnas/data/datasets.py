@@ -6,8 +6,10 @@ import pkgutil
 import dnas.data
 from dnas.core.paths import expanded
 from dnas.data import text
-from dnas.data.base import DATASETS, Config, ImageDataset, some_examples
-from dnas.data.text import TEXTS, TextDataset, first_tokens
+from dnas.data.base import DATASETS as DATASETS
+from dnas.data.base import Config, ImageDataset, some_examples
+from dnas.data.text import TEXTS as TEXTS
+from dnas.data.text import TextDataset, first_tokens
 
 for _module in pkgutil.iter_modules(dnas.data.__path__):
   importlib.import_module(f"{dnas.data.__name__}.{_module.name}")

@@ -93,7 +93,7 @@ class Launcher(Generic[C]):
   """A program with a configuration: parses flags, runs, turns errors into a sentence and an exit status."""
 
   def __init__(
-    self, name: str, default: C, run: Callable[[C, Options, set[str]], None], about: str, by_space: Mapping[str, C] = MappingProxyType({})
+    self, name: str, default: C, run: Callable[[C, Options, set[str]], object], about: str, by_space: Mapping[str, C] = MappingProxyType({})
   ):
     """Makes a launcher.
 

@@ -27,8 +27,8 @@ from dnas.search.gradient.seeds import SeedsTask
 Config = ImageSearchConfig | LanguageSearchConfig
 
 
-def run(config: Config, options: _flags.Options, given: set[str]) -> None:
-  """Runs or resumes a search, and prints and draws what it found."""
+def run(config: Config, options: _flags.Options, given: set[str]) -> list[SearchResult]:
+  """Runs or resumes a search, prints and draws the genotype that it found, and returns the result of every seed."""
   for path in sorted(given):
     if reason := config.idle(path):
       raise FieldError(path, config_lib.flatten(config)[path], reason)
@@ -43,12 +43,13 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
     print(f"search by {what}: {_run.length_of(task)}{several}", flush=True)
     if config.num_seeds == 1:
       position = _run.run(task, folder, options, task.stops)
-      _finish(task, position.history, folder, config, options)
-    else:
-      _run_seeds(task, parts, folder, config, options)
+      return [_finish(task, position.history, folder, config, options)]
+    return _run_seeds(task, parts, folder, config, options)
 
 
-def _run_seeds(task: darts.DartsTask, parts: _run.SearchParts, folder: RunFolder, config: Config, options: _flags.Options) -> None:
+def _run_seeds(
+  task: darts.DartsTask, parts: _run.SearchParts, folder: RunFolder, config: Config, options: _flags.Options
+) -> list[SearchResult]:
   configs = _seeds.configs_of(config)
   others = [task.reseeded(one.seed, parts.restart and parts.restart(one)) for one in configs[1:]]
   task = SeedsTask([task, *others])
@@ -67,6 +68,7 @@ def _run_seeds(task: darts.DartsTask, parts: _run.SearchParts, folder: RunFolder
     for name in [name for name in names if BY_CLASS not in name]:
       one = spread[name]
       print(f"{name} over {len(results)} seeds: {one['mean']:.4g} ± {one['standard_deviation']:.2g} (mean, standard deviation)")
+  return results
 
 
 def _finish(

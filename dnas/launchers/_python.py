@@ -1,0 +1,121 @@
+"""The launchers as Python functions, for notebooks and scripts. Each function does what the command of the same name does."""
+
+import json
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+from dnas.core import config as config_lib
+from dnas.core.errors import unknown_name
+from dnas.core.genotype import Genotype
+from dnas.core.paths import expanded
+from dnas.core.records import SearchResult
+from dnas.launchers import _flags, compare, search, train, tune
+from dnas.launchers.compare import CompareConfig
+from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
+from dnas.launchers.tune import ImageTuneConfig, LanguageTuneConfig
+from dnas.report import comparison
+
+Folder = str | os.PathLike[str]
+
+
+def load_preset(name: str, changes: Mapping[str, Any] | None = None) -> Any:
+  """Returns the configuration of a preset.
+
+  Args:
+    name: such as 'digits_demo' or 'darts_cifar10_second_order'.
+    changes: values of some fields by their dotted paths, such as {"darts.epochs": 4}; the same names as on the command line.
+
+  Raises:
+    InputError: for an unknown name, with the nearest known one, or a field or value that the configuration refuses.
+  """
+  if name not in _flags.preset_names():
+    raise unknown_name("preset", name, _flags.preset_names())
+  return config_lib.replace(_flags.load_preset(name, _flags.preset_launcher(name)), dict(changes or {}))
+
+
+def run_search(config: ImageSearchConfig | LanguageSearchConfig, workdir: Folder, **options: Any) -> SearchResult | list[SearchResult]:
+  """Runs a differentiable search, or resumes it, as `dnas search` does.
+
+  Args:
+    config: the search.
+    workdir: the folder of the run.
+    **options: fields of `Options`, such as save_every_steps.
+
+  Returns:
+    The result of the search; one result for every seed if `config.num_seeds` is above 1.
+
+  Raises:
+    InputError: for a configuration, an option or a folder that cannot be used.
+  """
+  results = search.run(config, _options(workdir, options), set())
+  return results if config.num_seeds > 1 else results[0]
+
+
+def run_training(
+  config: ImageTrainConfig | LanguageTrainConfig, workdir: Folder, genotype: Genotype | None = None, **options: Any
+) -> dict[str, Any]:
+  """Trains one architecture, or resumes the training, and tests it once, as `dnas train` does.
+
+  Args:
+    config: the training.
+    workdir: the folder of the run.
+    genotype: the architecture; that of `config.genotype` if not given.
+    **options: fields of `Options`.
+
+  Returns:
+    The result of the run, its result.json: for instance 'test/accuracy' (a fraction), 'test/loss' (nats) and 'weights'.
+
+  Raises:
+    InputError: for a configuration, an option, a genotype or a folder that cannot be used.
+  """
+  if genotype is not None:
+    config = config_lib.replace(config, {"genotype": genotype.to_json()})
+  train.run(config, _options(workdir, options), set())
+  return _result(workdir)
+
+
+def run_comparison(config: CompareConfig, workdir: Folder, **options: Any) -> list[comparison.Comparison]:
+  """Compares search methods at equal budget, or resumes a comparison, as `dnas compare` does.
+
+  Args:
+    config: the comparison.
+    workdir: the folder of the comparison.
+    **options: fields of `Options`.
+
+  Returns:
+    A comparison for every search space and evaluator in the folder.
+
+  Raises:
+    InputError: for a configuration, an option or a folder that cannot be used.
+  """
+  compare.run(config, _options(workdir, options), set())
+  return comparison.load(expanded("workdir", os.fspath(workdir)))
+
+
+def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **options: Any) -> dict[str, Any]:
+  """Tunes the hyperparameters of a training, or resumes a tuning, as `dnas tune` does.
+
+  Args:
+    config: the tuning.
+    workdir: the folder of the tuning.
+    **options: fields of `Options`.
+
+  Returns:
+    The result of the tuning, its result.json: 'best' is the best trial by validation, 'test' the test results of its retrainings.
+
+  Raises:
+    InputError: for a configuration, an option or a folder that cannot be used.
+  """
+  tune.run(config, _options(workdir, options), set())
+  return _result(workdir)
+
+
+def _options(workdir: Folder, options: Mapping[str, Any]) -> _flags.Options:
+  return config_lib.replace(_flags.Options(), {"workdir": os.fspath(workdir), **options})
+
+
+def _result(workdir: Folder) -> dict[str, Any]:
+  path = pathlib.Path(expanded("workdir", os.fspath(workdir))) / "result.json"
+  return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,45 @@
+"""The launchers as functions: they do what the commands do, resume, and return the result."""
+
+import jax
+import pytest
+
+import dnas
+
+pytestmark = [pytest.mark.xdist_group("launchers_python"), pytest.mark.usefixtures("quick_compilation")]
+
+DATA = {"data.dataset": "synthetic", "data.batch_size": 32}
+SEARCH = DATA | {"supernet.channels": 2, "supernet.cells": 1, "darts.epochs": 1, "darts.diagnose_every": 0}
+TRAIN = DATA | {"network.channels": 2, "network.cells": 1, "train.epochs": 1}
+
+
+@pytest.fixture
+def options():
+  return {"compilation_cache": jax.config.jax_compilation_cache_dir or "none"}
+
+
+def test_a_search_its_drawing_and_its_retraining(tmp_path, options, capsys):
+  config = dnas.load_preset("digits_demo", SEARCH)
+  found = dnas.run_search(config, tmp_path / "search", **options)
+  assert dnas.SPACES["darts_conv"].validate(found.genotype) and 0 <= found.metrics["valid/accuracy"] <= 1
+  assert dnas.run_search(config, tmp_path / "search", **options).genotype == found.genotype
+  assert "resumed after step" in capsys.readouterr().out
+  assert dnas.draw_genotype(found.genotype).axes
+  training = dnas.load_preset("digits_demo_retrain", TRAIN)
+  result = dnas.run_training(training, tmp_path / "train", found.genotype, **options)
+  assert 0 <= result["test/accuracy"] <= 1 and result["weights"] > 0
+  assert found.genotype == dnas.SPACES["darts_conv"].parse((tmp_path / "train" / "genotype.json").read_text())
+
+
+def test_a_comparison(tmp_path, options):
+  changes = {"methods": "random_search,local_search", "seeds": 2, "seconds": 2000.0, "pool.workers": 1}
+  (compared,) = dnas.run_comparison(dnas.load_preset("synthetic_comparison", changes), str(tmp_path / "compared"), **options)
+  assert {name: len(searches) for name, searches in compared.methods.items()} == {"random_search": 2, "local_search": 2} and not compared.incomplete
+
+
+def test_what_cannot_be_used_is_refused(tmp_path, options):
+  config = dnas.load_preset("digits_demo", SEARCH)
+  with pytest.raises(dnas.InputError, match="save_every_step"):
+    dnas.run_search(config, tmp_path / "search", save_every_step=3)
+  with pytest.raises(dnas.InputError, match="--workdir is empty"):
+    dnas.run_search(config, "", **options)
+  assert not (tmp_path / "search").exists()
