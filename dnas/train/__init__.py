@@ -1,1 +1,1 @@
-"""Training of one network, and the host's side of every run: loop, checkpoints, folder, display."""
+"""Training of one network, and the host code of every run: loop, checkpoints, run folder, display."""

@@ -1,7 +1,7 @@
 """The driver of a study: it asks for trials, runs them on workers, and tells the study their results.
 
 The storage is the only record of the study. A trial is a training in a folder of its own. If its worker, its node or the driver dies, the
-trial stays in state RUNNING. The driver submits it again under the same number, and it resumes from its checkpoint. So every trial ends once.
+trial stays RUNNING. The driver submits it again under the same number, and it resumes from its checkpoint. So every trial ends once.
 """
 
 import dataclasses
@@ -166,7 +166,7 @@ class Driver:
     """Runs the trials that are missing.
 
     Raises:
-      InputError: if no trial has completed or been pruned, and one failed with an InputError or three failed; if the study belongs to another
+      InputError: if no trial was completed or pruned, and one failed with an InputError or three failed; if the study belongs to another
         run; or if another process ended a trial of this driver.
       Stopped: if `stopping` returned True.
     """

@@ -138,7 +138,7 @@ class Config:
     """Returns the executor.
 
     Args:
-      prepare: called in a worker before each job is unpickled, for instance to import the job's modules. It must be picklable and idempotent.
+      prepare: called in a worker before each job is unpickled, for instance to import the job's modules. It must be picklable.
 
     Raises:
       InputError: if there are too few accelerators, or the cluster does not answer.

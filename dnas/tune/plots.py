@@ -125,10 +125,7 @@ def _restyle(figure: Figure, colors: Sequence[str]) -> None:
 
 
 def _parameters(study: optuna.Study, complete: Sequence[optuna.trial.FrozenTrial]) -> list[str]:
-  """Returns at most `_MOST` parameters that vary and that all complete trials have.
-
-  If there are more, and four complete trials whose values differ, returns the most important ones, the most important first.
-  """
+  """Returns at most `_MOST` parameters that vary and that all complete trials have; of more than that, the most important ones first."""
   common = set.intersection(*(set(trial.params) for trial in complete))
   varying = [name for name in complete[0].params if name in common and len({trial.params[name] for trial in complete}) > 1]
   if len(varying) <= _MOST or len(complete) < 4 or len({trial.values[0] for trial in complete}) < 2:

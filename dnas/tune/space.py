@@ -203,10 +203,7 @@ def _value(path: str, word: str, kind: Any) -> Any:
 
 
 def _tried(distribution: BaseDistribution) -> Sequence[Any]:
-  """Returns the values that `parse` checks: all choices, or both ends of a range.
-
-  For an integer range it adds the value one step above the lower end, since some fields take only even numbers.
-  """
+  """Returns the values to check: all choices, or both ends of a range. An integer range adds low + step: some fields refuse odd numbers."""
   if isinstance(distribution, CategoricalDistribution):
     return distribution.choices
   if isinstance(distribution, IntDistribution):

@@ -6,7 +6,7 @@
 
 A study waits for a server that does not answer: every access is retried until the server answers or the patience ends.
 
-A URL must not hold a password, since the URL is recorded, printed and sent to workers. Every process reads the password from the environment
+A URL must not hold a password, since it is recorded, printed and sent to workers. Every process reads the password from the environment
 variable DNAS_STORAGE_PASSWORD. For PostgreSQL, its client library also reads ~/.pgpass and PGPASSWORD.
 """
 
@@ -237,7 +237,7 @@ def _journal_path(url: str) -> pathlib.Path:
 
 
 def _check_journal(path: pathlib.Path, url: str) -> None:
-  """Raises InputError unless the file is a journal or can be created. Its last line may be incomplete: a writer was killed or is writing."""
+  """Raises InputError unless the file is a journal or can be created. Its last line may be incomplete (a killed or active writer)."""
   if not _head_of(path, url):
     return
   with open(path, "rb") as file:
@@ -258,7 +258,7 @@ def _is_entry(line: bytes) -> bool:
 
 
 class _MendingLock(JournalFileSymlinkLock):
-  """The lock of a journal. On acquiring it, a process completes or removes an unterminated last line, so that the next entry starts a line."""
+  """The lock of a journal. `acquire` terminates or removes an incomplete last line, so that the next entry starts on a new line."""
 
   def __init__(self, path: pathlib.Path):
     super().__init__(str(path))
