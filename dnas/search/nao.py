@@ -107,7 +107,7 @@ class Nao:
     return State(seed)
 
   def ask(self, state: State) -> tuple[Proposal, State]:
-    """Proposes the round's next architecture, or starts a round; see `base.Strategy`. Raises FieldError if the networks' outputs are nan."""
+    """Proposes the round's next architecture, or starts a round; see `base.Strategy`. Raises FieldError if network outputs are nan."""
     queue = state.queue
     if not queue:
       rng = generator(state.seed, len(state.asked))
