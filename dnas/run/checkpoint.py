@@ -1,10 +1,9 @@
-"""Checkpoints: the state of a run on disk, so that a killed run goes on to the bit.
+"""Checkpoints: the state of a run on disk. A killed run resumes bit-identically.
 
-Orbax writes them in the background, as STEP.unsynced. That is synced and renamed to STEP, the folder is synced, and only then are older
-checkpoints removed: so a kill or a power cut at any moment leaves the checkpoint before it. One checkpoint is two items: `leaves`, all
-arrays of the state end to end as one array of bytes (one write, and any dtype), and `contents`, JSON with the path, shape and dtype of
-every leaf, what the caller adds, and digests of both. The digests are verified when a checkpoint is read: a flipped byte is found, and
-never trained on.
+Orbax writes a checkpoint in the background, as STEP.unsynced. Then STEP.unsynced is synced and renamed to STEP, the folder is synced, and
+older checkpoints are removed. So a kill or a power cut at any moment leaves the previous checkpoint. A checkpoint has two items. `leaves`
+holds all arrays of the state, concatenated into one array of bytes (one write, and any dtype). `contents` is JSON with the path, shape and
+dtype of every leaf, the caller's extra data, and digests of both. `restore` verifies the digests, so a flipped byte is detected.
 """
 
 import contextlib
@@ -32,11 +31,11 @@ from dnas.core import devices, durable
 from dnas.core.errors import InputError, first_line
 
 State = Any
-"""A tree of arrays with at least one element; jax.Array and numpy.ndarray leaves come back as what they were."""
+"""A tree of arrays with at least one element. `restore` returns jax.Array leaves as jax.Array and numpy.ndarray leaves as numpy.ndarray."""
 
 
 class Restored(NamedTuple):
-  """What a checkpoint held: the step it was saved with, the state, and what the caller added."""
+  """The contents of a checkpoint: the step, the state, and the caller's extra data."""
 
   step: int
   state: State
@@ -46,29 +45,29 @@ class Restored(NamedTuple):
 _STEP = re.compile(r"0|[1-9]\d*", re.ASCII)
 
 _LEFT_OVER = re.compile(r"\d+\.(unsynced|removed|(unsynced\.)?orbax-checkpoint-tmp(-\d+)?)", re.ASCII)
-"""Names of what a save or a removal that was killed leaves; nothing else is ever cleared away."""
+"""Names that a killed save or removal leaves behind. Nothing else is ever cleaned up."""
 
 _DAMAGE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR)
-"""Errors of the system that say that a checkpoint is not what was saved; any other one says that it cannot be read here and now."""
+"""System errors that mean that a checkpoint is damaged. Any other system error means that it cannot be read at present."""
 
 
 class Checkpoints:
   """The checkpoints of one run, in a folder of their own; a context manager that waits for the last save.
 
   Attributes:
-    folder: where they are.
-    latest: step of the newest checkpoint that is known to be whole, or None.
+    folder: the folder of the checkpoints.
+    latest: step of the newest checkpoint that is known to be complete, or None.
   """
 
   def __init__(self, folder: str | os.PathLike[str], keep: int = 2):
-    """Opens the folder, makes it if needed, and removes what killed saves left in it.
+    """Opens the folder, creates it if needed, and removes the remains of killed saves.
 
     Args:
       folder: a folder that holds nothing else.
-      keep: how many checkpoints to keep; with two, a damaged one costs no more than the steps since the one before.
+      keep: how many checkpoints to keep. With two, a damaged newest checkpoint costs only the steps since the previous one.
 
     Raises:
-      InputError: if the folder cannot be made or listed.
+      InputError: if the folder cannot be created or listed.
     """
     python_logging.getLogger("absl").addFilter(_not_from_orbax)
     self.folder, self.latest, self._keep = pathlib.Path(folder).absolute(), None, keep
@@ -86,15 +85,15 @@ class Checkpoints:
     self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler("leaves", "contents"))
 
   def save(self, step: int, state: State, extra: Mapping[str, Any]) -> None:
-    """Copies the state to the host and begins to write it; returns before it is written.
+    """Copies the state to the host and starts to write it. Returns before the write is complete.
 
     Args:
-      step: a number above that of every checkpoint before.
+      step: the step number; above those of all earlier checkpoints.
       state: the tree of arrays; it may be donated or changed afterwards.
-      extra: what JSON can hold; it may be changed afterwards.
+      extra: further data that JSON can hold; it may be changed afterwards.
 
     Raises:
-      InputError: if this save, or the one before, fails, for instance on a full disk.
+      InputError: if this save or the previous one fails, for instance on a full disk.
     """
     self.wait()
     contents, leaves = _pack(state, extra)
@@ -108,7 +107,7 @@ class Checkpoints:
     self._commit = self._background.submit(self._finish, step)
 
   def wait(self) -> None:
-    """Blocks until the last save is on disk, to stay there. Raises InputError if it failed."""
+    """Blocks until the last save is synced to disk. Raises InputError if that save failed."""
     commit, self._commit = self._commit, None
     try:
       if commit is not None:
@@ -119,16 +118,16 @@ class Checkpoints:
       self.latest, self._saving = self._saving, None
 
   def restore(self, like: State) -> Restored | None:
-    """Returns the newest whole checkpoint, or None where there is none.
+    """Returns the newest undamaged checkpoint, or None if there are no checkpoints.
 
-    A damaged checkpoint is named in a warning and the one before it is used; the damaged ones are then set aside as `STEP.damaged`,
-    since their steps will be saved again.
+    A damaged checkpoint is logged as a warning, and the previous one is tried. Damaged checkpoints are renamed to `STEP.damaged`, since the
+    run will save their steps again.
 
     Args:
       like: a tree with the structure, shapes, dtypes and placement of the state; its values are not used.
 
     Raises:
-      InputError: if every checkpoint is damaged, one cannot be read, or the newest whole one is of another state than `like`.
+      InputError: if every checkpoint is damaged, one cannot be read, or the newest undamaged one does not match the structure of `like`.
     """
     damaged = []
     for step in reversed(self._steps()):
@@ -136,7 +135,7 @@ class Checkpoints:
       try:
         _check_readable(path)
         contents, leaves = self._read(step)
-      except Exception as e:  # Orbax and TensorStore raise anything on damaged bytes, and each one means the same here
+      except Exception as e:  # Orbax and TensorStore raise many kinds of errors on damaged bytes
         if (number := _system_error(e)) not in (None, *_DAMAGE) or isinstance(e, MemoryError):
           cause = os.strerror(number).lower() if number else "out of memory"
           raise InputError(f"checkpoint {path} cannot be read ({cause}); mend that and give the same command again.") from None
@@ -158,7 +157,7 @@ class Checkpoints:
     try:
       self.wait()
     finally:
-      with contextlib.suppress(OSError, ValueError, RuntimeError):  # a failed save that was told of already, once more
+      with contextlib.suppress(OSError, ValueError, RuntimeError):  # of a failed save that was reported before
         self._checkpointer.close()
       self._background.shutdown()
 
@@ -171,10 +170,10 @@ class Checkpoints:
     except InputError as e:
       if error is None:
         raise
-      logging.warning("%s", e)  # the error on its way out is the news
+      logging.warning("%s", e)  # the exception of the `with` block matters more
 
   def _finish(self, step: int) -> None:
-    """Waits until Orbax has written a checkpoint, and gives it its name once it is on disk; then the oldest are removed."""
+    """Waits until Orbax has written a checkpoint, syncs it, gives it its final name, and removes the oldest checkpoints."""
     self._checkpointer.wait_until_finished()
     if not devices.is_first():
       return
@@ -183,7 +182,7 @@ class Checkpoints:
     path.rename(self.folder / str(step))
     durable.sync_folder(self.folder)
     for old in self._steps()[: -self._keep]:
-      removed = (self.folder / str(old)).rename(self.folder / f"{old}.removed")  # at once, and not file by file
+      removed = (self.folder / str(old)).rename(self.folder / f"{old}.removed")  # atomic, unlike the removal file by file
       shutil.rmtree(removed)
 
   def _steps(self) -> list[int]:
@@ -237,7 +236,7 @@ def _named_as_now(described: list[list[Any]]) -> list[list[Any]]:
 
 
 def _pack(state: State, extra: Mapping[str, Any]) -> tuple[dict[str, Any], np.ndarray]:
-  """Returns the JSON contents and all bytes of the state as one array (size,) of uint8, a copy."""
+  """Returns the JSON contents, and a copy of all bytes of the state as one uint8 array, [size]."""
   leaves = [(jax.tree_util.keystr(path), np.asarray(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(jax.device_get(state))]
   packed = np.frombuffer(b"".join(array.tobytes() for _, array in leaves), np.uint8)
   described = [[name, list(array.shape), array.dtype.name] for name, array in leaves]
@@ -285,7 +284,7 @@ def _digest(data: Any) -> str:
 
 
 def check_encodable(path: pathlib.Path) -> None:
-  """Raises InputError for a path that is no text in this locale: Orbax could not use it."""
+  """Raises InputError for a path that cannot be encoded in this locale. Orbax could not use such a path."""
   try:
     os.fspath(path).encode()
   except UnicodeEncodeError:
@@ -294,7 +293,7 @@ def check_encodable(path: pathlib.Path) -> None:
 
 
 def _check_readable(path: pathlib.Path) -> None:
-  """Opens every file of a checkpoint: Orbax says of one that it may not open that it is missing. Raises OSError."""
+  """Opens every file of a checkpoint. Raises OSError if one cannot be opened; Orbax would report that file as missing."""
 
   def fail(error: OSError) -> None:
     raise error
@@ -305,17 +304,17 @@ def _check_readable(path: pathlib.Path) -> None:
 
 
 def _system_error(error: BaseException) -> int | None:
-  """Returns the number of the system's error; TensorStore's messages hide it."""
+  """Returns the errno of an error, or None. TensorStore gives it only in its message."""
   hidden = re.search(r"os_error_code='(\d+)'", str(error))
   return error.errno if isinstance(error, OSError) and error.errno else int(hidden[1]) if hidden else None
 
 
 def _cause(error: Exception) -> str:
-  """Returns what went wrong in a few words."""
+  """Returns the cause of an error in a few words."""
   number = _system_error(error)
   return os.strerror(number).lower() if number else first_line(error)
 
 
 def _not_from_orbax(record: python_logging.LogRecord) -> bool:
-  """A filter for absl's logger: Orbax reports every step of a save, and tracebacks of errors that it also raises."""
+  """A filter for absl's logger that drops the records of Orbax: progress of every save, and tracebacks of errors that it also raises."""
   return f"{os.sep}orbax{os.sep}" not in record.pathname

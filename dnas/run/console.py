@@ -1,6 +1,6 @@
-"""What a person sees of a run: a progress bar with the time left, and a line per epoch.
+"""Console output of a run: a progress bar with the time left, and one line per epoch.
 
-Where the output is no terminal there is no bar and no control character, and the lines stay.
+If the output is not a terminal, only the lines are printed, without the bar and without control characters.
 """
 
 import statistics
@@ -27,14 +27,14 @@ class Display:
   """
 
   def __init__(self, steps: int, epochs: int, step: int = 0, history: Sequence[Mapping[str, Any]] = (), console: Console | None = None):
-    """Makes a display that does not show anything yet.
+    """Makes a display that shows nothing yet.
 
     Args:
-      steps: how many steps the whole run has.
-      epochs: how many epochs it has.
-      step: how many steps are complete, in a run that goes on.
-      history: the records of the epochs that are complete.
-      console: where to print; standard output if not given.
+      steps: number of steps of the whole run.
+      epochs: number of epochs of the whole run.
+      step: number of complete steps, in a resumed run.
+      history: the records of the complete epochs.
+      console: where to print; None prints to standard output.
     """
     self._epochs, self._seconds = epochs, history[-1]["seconds"] if history else 0.0
     self._console = console or Console()
@@ -45,20 +45,20 @@ class Display:
     self._compiles_since: float | None = None
 
   def compiling(self) -> None:
-    """Says that the first step is compiled; the next call of `step` says how long that took."""
+    """Prints that the first step is being compiled. The next call of `step` prints how long that took."""
     self._compiles_since = time.monotonic()
     if self._bar.disable:
       self.say("compiling the first step ...")
 
   def step(self, step: int, loss: float) -> None:
-    """Moves the bar to `step` complete steps; `compiling` stands there until the first call."""
+    """Moves the bar to `step` complete steps. Until the first call the bar is labelled 'compiling'."""
     if self._compiles_since is not None:
       self.say(f"the first step took {time.monotonic() - self._compiles_since:.1f} s")
       self._compiles_since = None
     self._bar.update(self._task, completed=step, description=f"loss {loss:.4g}")
 
   def epoch(self, record: Mapping[str, Any]) -> None:
-    """Prints the line of an epoch: a record with 'epoch', 'metrics' and 'seconds', the wall time of the run so far."""
+    """Prints the line of an epoch. `record` holds 'epoch', 'metrics' and 'seconds' (wall time of the run so far)."""
     self.say(epoch_line(record["epoch"], self._epochs, record["metrics"], record["seconds"] - self._seconds))
     self._seconds = record["seconds"]
 
@@ -75,16 +75,15 @@ class Display:
 
 
 def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: float) -> str:
-  """Returns, for instance, 'epoch  3/10  train loss 1.234  acc 56.1 %  valid loss 1.301  acc 54.0 %  12.3 s'.
+  """Returns the line of an epoch: 'epoch  3/10  train loss 1.234  acc 56.1 %  valid loss 1.301  acc 54.0 %  12.3 s'.
 
   Args:
-    epoch: how many epochs are complete.
-    epochs: how many the run has.
-    metrics: scalars; of names 'train/loss' and 'train/accuracy', the part before the slash is written once. Accuracies are fractions.
-      Of the diagnoses of a search, the entropies of its cells, 'entropy/CELL' (nats), stand there as their mean, and 'normalized_entropy'
-      as its share of uniform. The others are left out: the line is long enough, and the warning at the end says what they come to. So
-      are the accuracies of single classes.
-    seconds: how long this epoch took.
+    epoch: number of complete epochs.
+    epochs: number of epochs of the run.
+    metrics: scalars by name. For 'train/loss' and 'train/accuracy' the prefix 'train' is printed once. Accuracies are fractions. Of the
+      diagnoses of a search, the line shows the mean of 'entropy/CELL' over the cells (nats) and 'normalized_entropy' as a percentage of
+      the uniform entropy. Other diagnoses and the accuracies of single classes are left out, to keep the line short.
+    seconds: duration of this epoch.
   """
   parts, last = [f"epoch {epoch:{len(str(epochs))}d}/{epochs}"], ""
   for name, value in metrics.items():

@@ -1,8 +1,8 @@
-"""The loop that trains: it dispatches steps, keeps checkpoints, and yields one record per epoch.
+"""The training loop: it dispatches steps, saves checkpoints, and yields one record per epoch.
 
-It knows nothing of networks or data; a `Task` does. It reads the loss of step k - 1 only after step k is dispatched, so the device always
-has work, and never runs ahead by more than one step. All that a run is made of travels in the checkpoint, the sums of the epoch's
-metrics and the history included; so a run that was broken anywhere ends in the bits of the unbroken one. Time is only noted.
+Networks and data belong to the `Task`. The loop reads the loss of step k - 1 only after it has dispatched step k, so the device always has
+work, and the host is never more than one step ahead. A checkpoint holds the whole state of a run, including the history and the sums of
+the current epoch's metrics. So a resumed run ends bit-identically to an uninterrupted one. Time is recorded and influences nothing.
 """
 
 import bisect
@@ -27,19 +27,19 @@ OnStep = Callable[[int, float], None]
 """Called with the number of complete steps and the loss of the last of them."""
 
 VALID_LOSS = "valid/loss"
-"""The metric of an epoch that must be finite, where there is one."""
+"""Name of the validation loss, which must be finite if an epoch has it."""
 
 
 class EpochRecord(TypedDict):
-  """What an epoch ends in; JSON can hold it.
+  """The record of an epoch, as JSON can hold it.
 
   Attributes:
     metrics: scalars by name, such as 'train/loss' (nats) or 'valid/accuracy' (a fraction).
     genotype: the architecture that the search would return now, as JSON.
     mixture: mixture weights of the architecture, as nested lists.
-    seeds: the records of several searches at once, whose means the metrics are.
-    epoch: how many epochs are complete. The loop adds it.
-    step: how many steps are complete. The loop adds it.
+    seeds: the records of the single searches, where several run side by side; `metrics` are then their means.
+    epoch: number of complete epochs. The loop adds it.
+    step: number of complete steps. The loop adds it.
     seconds: wall time of the run so far, over all resumes. The loop adds it.
   """
 
@@ -53,60 +53,60 @@ class EpochRecord(TypedDict):
 
 
 class Task(Protocol):
-  """What to train; write one per kind of run.
+  """A training or a search; implement one per kind of run.
 
-  All that changes from step to step belongs into the state that you return, and all randomness derives from it and the step number
-  (`step_key`): the loop restores nothing else.
+  Keep everything that changes from step to step in the state that you return: the loop restores nothing else. Derive all randomness from
+  the state and the step number (`step_key`).
 
   Attributes:
-    epochs: how many epochs the run has.
+    epochs: number of epochs of the run.
   """
 
   epochs: int
 
   def end_of_epoch(self, epoch: int) -> int:
-    """Return how many steps `epoch` complete epochs have, 0 for 0 and at least one more for each.
+    """Return the number of steps in the first `epoch` epochs: 0 for 0, and at least one more for each further epoch.
 
-    Epochs may differ in length, but not from call to call: `return epoch * self._steps_per_epoch`.
+    Epochs may differ in length, but every call must give the same numbers: `return epoch * self._steps_per_epoch`.
     """
     ...
 
   def init(self) -> State:
     """Return the state before the first step: any tree of arrays, keys as raw uint32 data.
 
-    You are called once per process, also before a checkpoint is restored: its shapes and dtypes must be those of your result.
+    The loop calls this once per process, even if it then restores a checkpoint, whose shapes and dtypes must equal those of your result.
     """
     ...
 
   def step(self, state: State, step: int) -> tuple[State, Mapping[str, jax.Array]]:
-    """Dispatch step number `step` (from 0) and return at once; you may donate `state`.
+    """Dispatch step number `step` (from 0) and return without waiting for it; you may donate `state`.
 
-    Return the new state and scalar metrics on the device, the same names at every step, 'loss' among them:
+    Return the new state and scalar metrics on the device. Their names are the same at every step, and include 'loss':
 
         return self._step(state, self._batches[step % len(self._batches)], step)     # self._step = jax.jit(...)
     """
     ...
 
   def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, EpochRecord]:
-    """Validate, and return the state to go on with and the record of the epoch; you may block.
+    """Validate, and return the state for the next epoch and the record of this one; you may block.
 
         return state, {"metrics": {"train/loss": means["loss"]}}
 
-    `epoch` counts the complete epochs, this one included; `means` are those of the metrics of its steps.
+    `epoch` is the number of complete epochs, including this one; `means` are the means of its steps' metrics.
     """
     ...
 
 
 @dataclasses.dataclass
 class Position:
-  """Where a run stands; `run` moves it on.
+  """The progress of a run; `run` updates it in place.
 
   Attributes:
     state: the state after `step` steps.
-    step: how many steps are complete.
+    step: number of complete steps.
     history: the records of the complete epochs.
     seconds: wall time spent, over all resumes.
-    sums: sums over the current epoch's steps of each metric, float32 scalars on the device; None before its first step.
+    sums: sum of each metric over the current epoch's steps, float32 scalars on the device; None before its first step.
   """
 
   state: State
@@ -117,15 +117,15 @@ class Position:
 
 
 class NonFiniteLoss(RuntimeError):
-  """A loss of training or validation, or the state, is no longer finite; the message is one sentence for a person."""
+  """A training or validation loss is not finite, or the state holds a nan. The message is one sentence for the user."""
 
 
 class Stopped(RuntimeError):
-  """The run was asked to stop and has saved; the message is one sentence for a person."""
+  """The run was asked to stop and has saved. The message is one sentence for the user."""
 
 
 def restore(task: Task, checkpoints: Checkpoints | None) -> Position:
-  """Returns where the newest whole checkpoint left the run, or its beginning.
+  """Returns the position of the newest undamaged checkpoint, or the start of the run if there is none.
 
   Raises:
     InputError: from `Checkpoints.restore`.
@@ -150,21 +150,21 @@ def run(
   on_step: OnStep | None = None,
   early_stop: Callable[[list[EpochRecord]], bool] = lambda history: False,
 ) -> Iterator[EpochRecord]:
-  """Trains from a position to the end, and yields each epoch's record after it is added to `position.history`.
+  """Trains from a position to the end, and yields each epoch's record after appending it to `position.history`.
 
   Args:
-    task: what to train.
-    position: from `restore`; it is moved on, and is the result.
-    checkpoints: where to save, at the end of every epoch and as `save_every_steps` says; None saves nothing.
-    save_every_steps: also save after every so many steps; 0 saves at the ends of epochs alone.
+    task: the task to train.
+    position: the start, from `restore`; it is updated in place and holds the result.
+    checkpoints: saved to at the end of every epoch and every `save_every_steps` steps; None saves nothing.
+    save_every_steps: interval of further saves in steps; 0 saves only at the ends of epochs.
     stop: checked after every step; when requested, the run saves and raises `Stopped`.
     on_step: called once per step, one step late.
-    early_stop: whether the run is complete after the epochs of a history, before the task's last epoch; a function of it alone.
+    early_stop: maps the history to whether the run ends before its last epoch; it must depend on the history alone.
 
   Raises:
-    NonFiniteLoss: when a step's loss or an epoch's validation loss is not finite, or a state to save holds a nan; none is ever saved.
-    Stopped: when `stop` is requested before the run is complete.
-    InputError: when a checkpoint cannot be written.
+    NonFiniteLoss: if a step's loss or an epoch's validation loss is not finite, or a state to save holds a nan; such a state is not saved.
+    Stopped: if `stop` is requested before the run is complete.
+    InputError: if a checkpoint cannot be written.
   """
   loop = _Loop(task, position, checkpoints, on_step)
 
@@ -190,18 +190,18 @@ def run(
 
 
 def epoch_of(task: Task, step: int) -> int:
-  """Returns how many epochs are complete before step number `step`."""
+  """Returns the number of epochs that are complete before step number `step`."""
   return bisect.bisect_right(range(task.epochs), step, key=lambda epoch: task.end_of_epoch(epoch + 1))
 
 
 @jax.jit
 def step_key(key_data: jax.Array, step: jax.Array) -> jax.Array:
-  """Returns the typed random key of a step, from the raw key of the run."""
+  """Returns the typed random key of a step, from the run's raw key data."""
   return keys.derive(jax.random.wrap_key_data(key_data), "step", step)
 
 
 class _Loop:
-  """The parts of `run`; `_unread` is the loss of the last step until it is read."""
+  """The state and the parts of `run`. `_unread` holds the last step's number and loss until the host reads the loss."""
 
   def __init__(self, task: Task, position: Position, checkpoints: Checkpoints | None, on_step: OnStep | None):
     self.task, self.position, self.checkpoints, self.on_step = task, position, checkpoints, on_step
@@ -210,7 +210,7 @@ class _Loop:
     self._began = time.monotonic() - position.seconds
 
   def step(self) -> None:
-    """Dispatches a step, and then reads the loss of the one before."""
+    """Dispatches a step, and then reads the loss of the previous step."""
     position = self.position
     position.state, metrics = self.task.step(position.state, position.step)
     position.sums = _add(position.sums, dict(metrics))
@@ -219,12 +219,12 @@ class _Loop:
     self._read(before)
 
   def agreed(self, requested: bool) -> bool:
-    """Returns whether a stop is requested; several processes agree on it one step late, so that none waits for the others."""
+    """Returns whether a stop is requested. Several processes vote and read the result one step late, so that none waits for the others."""
     before, self._vote = self._vote, devices.vote(requested)
     return self._vote if isinstance(self._vote, bool) else bool(before)
 
   def end_epoch(self) -> None:
-    """Reads all that is outstanding, and adds the epoch's record to the history."""
+    """Reads the outstanding loss, ends the epoch in the task, and adds the epoch's record to the history."""
     position = self.position
     self._read_last()
     steps = position.step - self.task.end_of_epoch(len(position.history))
@@ -234,10 +234,10 @@ class _Loop:
     self._check_validation(record["metrics"])
     self._note_time()
     record = {"epoch": len(position.history) + 1, "step": position.step, "seconds": position.seconds, **record}
-    position.history.append(json.loads(json.dumps(record)))  # as a checkpoint will give it back
+    position.history.append(json.loads(json.dumps(record)))  # as a checkpoint will restore it
 
   def save(self) -> None:
-    """Begins a checkpoint of the position, if its state is fit to go on from."""
+    """Starts a checkpoint of the position. Raises NonFiniteLoss if the loss is not finite or the state holds a nan."""
     self._read_last()
     if self.checkpoints is None:
       return
@@ -278,7 +278,7 @@ class _Loop:
 
   def _advice(self) -> str:
     if self.checkpoints:
-      with contextlib.suppress(InputError):  # a failed save is not the news here; `latest` names one that is whole
+      with contextlib.suppress(InputError):  # a failed save matters less here; `latest` names a complete checkpoint
         self.checkpoints.wait()
     if self.checkpoints and self.checkpoints.latest is not None:
       kept = f"the last good checkpoint, of step {self.checkpoints.latest}, is kept in {self.checkpoints.folder}"

@@ -1,4 +1,4 @@
-"""A trace of some steps of a run, for TensorBoard's profiler and for Perfetto."""
+"""Profiles some steps of a run, for TensorBoard's profiler and for Perfetto."""
 
 import pathlib
 from types import TracebackType
@@ -10,17 +10,17 @@ from dnas.run.loop import OnStep
 
 
 class Profiler:
-  """Traces the steps from `first` to `last` of a run, counted from 1; a context manager whose `step` the loop calls.
+  """Traces the steps `first` to `last` of a run, counted from 1. It is a context manager, and its `step` is the loop's `on_step`.
 
-  The trace is written to `folder`: plugins/profile/... for TensorBoard, and perfetto_trace.json.gz for ui.perfetto.dev.
+  It writes the trace to `folder`: plugins/profile/... for TensorBoard, and perfetto_trace.json.gz for ui.perfetto.dev.
   """
 
   def __init__(self, folder: pathlib.Path, first: int, last: int, on_step: OnStep):
-    """Makes a profiler that has not begun; `on_step` is called at every step before anything else."""
+    """Makes a profiler that is not yet tracing. `on_step` is called at every step, before the profiler acts."""
     self._folder, self._first, self._last, self._on_step, self._running = folder, first, last, on_step, False
 
   def step(self, step: int, loss: float) -> None:
-    """See `loop.OnStep`; a step is known to be complete when its loss was read."""
+    """See `loop.OnStep`. A step is complete once its loss was read."""
     self._on_step(step, loss)
     if not self._running and step == self._first - 1:
       jax.profiler.start_trace(str(self._folder), create_perfetto_trace=True)

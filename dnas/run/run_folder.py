@@ -1,6 +1,6 @@
 """The folder of one run: its configuration, its history, and the lock that keeps a second process out.
 
-    config.json            launcher, configuration, versions, command, modules of a user's own units; written once
+    config.json            launcher, configuration, versions, command, modules with units of the user; written once
     metrics.jsonl          one line per epoch
     architecture.jsonl     one line per epoch: the mixture weights
     genotypes/             one file per epoch: epoch_0001.json
@@ -10,9 +10,9 @@
     checkpoints/ pictures/
     .lock                  held by the process that writes
 
-The checkpoint is the truth and the files follow it: lines are appended as epochs end, and `sync` rewrites what a kill left in another
-state. All of them outlast a power cut (`dnas.core.durable`). A file that already holds what it should is left alone, so a finished run that
-is repeated changes nothing. Only files with the names above, and no others, are ever overwritten or removed.
+The files follow the checkpoint. A line is appended when an epoch ends; after a kill, `sync` rewrites the files to match the checkpoint. All
+files survive a power cut (`dnas.core.durable`). A file with the right contents is not written again, so repeating a finished run changes
+nothing. Only files with the names above are ever overwritten or removed.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ from dnas.run.checkpoint import check_encodable
 
 _LOCK = ".lock"
 _GENOTYPE = re.compile(r"epoch_\d{4,}\.json|\.epoch_\d{4,}\.json\.tmp", re.ASCII)
-"""Names of the files of `genotypes/`, and of what a writer that was killed leaves there."""
+"""Names of the files in `genotypes/`, and of the temporary files that a killed writer leaves there."""
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
@@ -50,12 +50,12 @@ class RunFolder:
 
   Attributes:
     path: the folder.
-    created: when it was made, in seconds since 1970.
-    checkpoints: where `Checkpoints` goes.
+    created: time of creation, in seconds since 1970.
+    checkpoints: the folder for `Checkpoints`.
   """
 
   def __init__(self, path: pathlib.Path, created: float, lock: int | None):
-    """Use `open`; `lock` is the descriptor of the locked file, if the file system locks."""
+    """Use `open` instead. `lock` is the descriptor of the locked file, or None if the file system cannot lock."""
     self.path, self.created, self._lock = path, created, lock
     self.checkpoints = path / "checkpoints"
 
@@ -68,18 +68,18 @@ class RunFolder:
     volatile: Container[str] = (),
     defaults: Mapping[str, Any] = MappingProxyType({}),
   ) -> "RunFolder":
-    """Makes the folder of a new run, or opens that of a run to go on with.
+    """Creates the folder of a new run, or opens the folder of a run to resume.
 
     Args:
-      workdir: the folder, as the person gave it.
-      launcher: the name of the program; a folder belongs to one.
+      workdir: the folder, as the user gave it.
+      launcher: the name of the program; a folder belongs to one program.
       config: the flattened configuration (`dnas.core.config.flatten`), as JSON can hold it.
-      volatile: fields that may change between a run and its resumption, since they do not touch what it computes.
-      defaults: what fields were, as it were, in a run that was begun before they existed (`dnas.core.config.defaults`).
+      volatile: fields that may change when a run is resumed, since they do not affect its results.
+      defaults: values to assume for fields that did not exist when the run was started (`dnas.core.config.defaults`).
 
     Raises:
-      InputError: if the folder cannot be made or written, is in use, belongs to another launcher or configuration, or is not empty and
-        of no run. Nothing is written then.
+      InputError: if the folder cannot be created or written, is in use, belongs to another launcher or configuration, or holds files but
+        no run. Existing files are then left unchanged.
     """
     if not os.fspath(workdir).strip():
       raise InputError("--workdir is empty; give the folder of the run.")
@@ -91,7 +91,7 @@ class RunFolder:
       lock = _acquire(path)
     try:
       with _named(path):
-        old = _check(path, launcher, config, volatile, defaults)  # once more: another process may have been first
+        old = _check(path, launcher, config, volatile, defaults)  # again, under the lock: another process may have been first
         if old is None:
           old = _description(launcher, config)
           durable.write(path / "config.json", json.dumps(old, indent=2) + "\n")
@@ -104,16 +104,16 @@ class RunFolder:
 
   @property
   def pictures(self) -> pathlib.Path:
-    """The folder for pictures; made when first asked for."""
+    """The folder for pictures; accessing it creates the folder."""
     with _named(self.path):
       durable.make_folder(self.path / "pictures")
     return self.path / "pictures"
 
   def keep(self, name: str, text: str) -> None:
-    """Writes a file that the run depends on, such as its vocabulary; in a run that goes on, the file must hold the same.
+    """Writes a file that the run depends on, such as its vocabulary. In a resumed run, the file must already hold the same lines.
 
     Raises:
-      InputError: if it holds something else, or cannot be written.
+      InputError: if the file holds other lines, or cannot be written.
     """
     path = self.path / name
     with _named(path):
@@ -129,17 +129,17 @@ class RunFolder:
       )
 
   def append(self, record: Mapping[str, Any]) -> None:
-    """Adds the record of an epoch, the next one after those of `sync`, to the files. Raises InputError if they cannot be written."""
+    """Appends an epoch's record to the files, after the records of `sync`. Raises InputError if they cannot be written."""
     with _named(self.path):
       for name, line in _lines(record).items():
         durable.append(self.path / name, line)
       self._write_genotype_of(record)
 
   def sync(self, history: Sequence[Mapping[str, Any]]) -> None:
-    """Makes the files hold these records and no others: those of the checkpoint that the run goes on from.
+    """Makes the files hold exactly these records, which are those of the checkpoint that the run resumes from.
 
     Raises:
-      InputError: if they cannot be written.
+      InputError: if the files cannot be written.
     """
     texts = {"metrics.jsonl": "", "architecture.jsonl": ""}
     with _named(self.path):
@@ -156,17 +156,17 @@ class RunFolder:
           file.unlink()
 
   def write_genotype(self, genotype: str) -> None:
-    """Writes the architecture that the run ended in, JSON, to genotype.json. Raises InputError if it cannot."""
+    """Writes the final architecture, as JSON, to genotype.json. Raises InputError if the file cannot be written."""
     with _named(self.path):
       durable.write(self.path / "genotype.json", genotype + "\n")
 
   def write_result(self, result: Mapping[str, Any]) -> None:
-    """Writes what the run ended in to result.json. Raises InputError if it cannot."""
+    """Writes the result of the run to result.json. Raises InputError if the file cannot be written."""
     with _named(self.path):
       durable.write(self.path / "result.json", json.dumps(dict(result), indent=2) + "\n")
 
   def close(self) -> None:
-    """Gives the lock back; the process's end does so too."""
+    """Releases the lock. The end of the process releases it too."""
     lock, self._lock = self._lock, None
     _release(lock)
 
@@ -187,7 +187,7 @@ def _genotype_name(record: Mapping[str, Any]) -> str:
 
 
 def _lines(record: Mapping[str, Any]) -> dict[str, str]:
-  """Returns, for each file of lines, the line of an epoch."""
+  """Returns the line of an epoch for each file of lines, by file name."""
   numbers = {name: record[name] for name in ("epoch", "step", "seconds")}
   lines = {"metrics.jsonl": json.dumps(numbers | dict(record["metrics"])) + "\n"}
   if "mixture" in record:
@@ -198,10 +198,10 @@ def _lines(record: Mapping[str, Any]) -> dict[str, str]:
 def _check(
   path: pathlib.Path, launcher: str, config: Mapping[str, Any], volatile: Container[str], defaults: Mapping[str, Any]
 ) -> dict[str, Any] | None:
-  """Returns the config.json of this run, or None in a new folder; raises InputError for anything else. Writes nothing."""
+  """Returns the contents of config.json, or None in a new folder. Raises InputError if the folder is not of this run. Writes nothing."""
   names = sorted(os.listdir(path)) if path.exists() else []
   if "config.json" not in names:
-    # A run that was killed at its very start leaves the lock and a half-written configuration.
+    # A run that was killed at its start leaves the lock file and a temporary configuration file.
     found = [name for name in names if name not in (_LOCK, durable.temporary(path / "config.json").name)]
     if found:
       raise InputError(
@@ -234,7 +234,7 @@ def _warn_of_other_software(path: pathlib.Path, description: Mapping[str, Any]) 
 
 
 def _acquire(path: pathlib.Path) -> int | None:
-  """Locks the folder. The lock dies with the process, so a kill leaves none behind."""
+  """Locks the folder and returns the lock's descriptor, or None if it cannot be locked. The lock ends with the process."""
   lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
   try:
     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -267,7 +267,7 @@ def _description(launcher: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _versions() -> dict[str, str]:
-  """Returns the versions that the bits of a result depend on, and the device."""
+  """Returns the versions that may change the bits of a result, and the device."""
   device = jax.devices()[0]
   libraries = {name.removesuffix("-checkpoint"): importlib.metadata.version(name) for name in _LIBRARIES}
   return {"dnas": __version__, "python": platform.python_version(), **libraries, "platform": device.platform, "device": device.device_kind}
@@ -275,7 +275,7 @@ def _versions() -> dict[str, str]:
 
 @contextlib.contextmanager
 def _named(path: pathlib.Path) -> Iterator[None]:
-  """Turns an error of the file system into one sentence that names the file."""
+  """Turns an OSError into an InputError of one sentence that names the file."""
   try:
     yield
   except OSError as e:

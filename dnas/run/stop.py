@@ -1,4 +1,4 @@
-"""Stopping a run from outside: the first signal asks it to save and leave, the second one kills it."""
+"""Stops a run by signals: the first signal asks it to save and exit, the second one kills it."""
 
 import os
 import signal
@@ -8,21 +8,21 @@ from types import FrameType, TracebackType
 from typing import Self
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT)
-"""What a scheduler sends before it kills, and what Ctrl-C sends."""
+"""The signal that a scheduler sends before it kills a job, and the signal of Ctrl-C."""
 
 
 class StopRequest:
-  """Listens for `SIGNALS` while it is entered as a context manager, in the main thread.
+  """A context manager that listens for `SIGNALS`. Enter it in the main thread.
 
-  Python runs signal handlers between two of its own instructions, and so not while XLA compiles, which may take a minute. The signals
-  are therefore also read by a thread, from the file that Python's `set_wakeup_fd` writes to: it is that thread which kills.
+  Python runs signal handlers only between its own instructions, so not while XLA compiles, which may take a minute. A thread therefore also
+  reads the signals, from the pipe that `signal.set_wakeup_fd` writes to. This thread kills the process at the second signal.
 
   Attributes:
-    requested: whether a signal has come; what works in steps looks at it after each one.
+    requested: whether a signal has arrived; the loop checks it after every step.
   """
 
   def __init__(self, notify: Callable[[str], None] | None = None):
-    """Makes a request that is not yet listening; `notify` is called with a sentence for a person, from another thread."""
+    """Makes a request that does not listen yet. `notify` is called from another thread, with a sentence for the user."""
     self.requested, self._notify = False, notify
 
   def __enter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""Writers of scalars, for those who watch a run; library code has one injected."""
+"""Writers of a run's scalars, such as TensorBoard's. Library code takes a writer as an argument."""
 
 import contextlib
 import math
@@ -15,17 +15,17 @@ from dnas.core.errors import InputError, cause_of
 
 
 class Writer(Protocol):
-  """Takes the scalars of a run; write one per place that shows them. `contextlib.closing` makes it a context manager."""
+  """Writes the scalars of a run; implement one per display. `contextlib.closing` makes it a context manager."""
 
   def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
-    """Show the scalars, by name, as those of a step; be done when you return, since the run may be killed at any moment.
+    """Write the scalars of a step, by name. Finish before you return, since the run may be killed at any moment.
 
-    `wall_time`, in seconds since 1970, is when the step was; None is now.
+    `wall_time` is the time of the step in seconds since 1970; None means now.
     """
     ...
 
   def close(self) -> None:
-    """Release what you hold; nothing is written afterwards."""
+    """Release all resources; `write` is not called afterwards."""
     ...
 
 
@@ -40,11 +40,11 @@ class NullWriter:
 
 
 class TensorBoardWriter:
-  """Writes event files that TensorBoard shows, each value on disk when `write` returns.
+  """Writes event files for TensorBoard. Values are flushed to the file when `write` returns.
 
-  A resumed run goes on in a new file. Give the first step that it is to write again as `purge_step`: TensorBoard then forgets what earlier
-  files hold from there on, and shows no point twice. With 0, followed by the history, the curves are as the history has them, also
-  where a kill came between a checkpoint and its point:
+  A resumed run writes a new file. Give the first step that it writes again as `purge_step`: TensorBoard then ignores the points of earlier
+  files from that step on, so no point appears twice. With `purge_step=0` and the history written again, the curves match the history, even
+  if a kill came between a checkpoint and the writing of its point:
 
       writer = TensorBoardWriter(folder, purge_step=0)
       for record in position.history:
@@ -52,11 +52,11 @@ class TensorBoardWriter:
   """
 
   def __init__(self, folder: str | os.PathLike[str], purge_step: int | None = None):
-    """Begins an event file.
+    """Starts an event file.
 
     Args:
-      folder: where; it is made if needed.
-      purge_step: values of earlier files at this step and above are forgotten; None forgets nothing.
+      folder: the folder of the event files; it is created if needed.
+      purge_step: TensorBoard ignores values of earlier files from this step on; None ignores nothing.
 
     Raises:
       InputError: if the file cannot be written.
@@ -64,20 +64,20 @@ class TensorBoardWriter:
     self._folder = os.fspath(folder)
     try:
       os.makedirs(self._folder, exist_ok=True)
-      # `SummaryWriter` writes in a thread that waits for ever once the disk is full, and names files by the second alone.
+      # `SummaryWriter` writes in a thread that hangs once the disk is full, and its file names differ only by the second.
       self._file = EventsWriter(os.path.join(self._folder, "events"), f".{os.getpid()}.{time.time_ns()}")
     except OSError as e:
       raise self._error(e) from None
     self._append([] if purge_step is None else [Event(step=purge_step, session_log=SessionLog(status=SessionLog.START))])
 
   def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
-    """Appends the scalars of a step that are finite, as others cannot be drawn. Raises InputError if the file cannot be written."""
+    """Appends the finite scalars of a step; others cannot be drawn. Raises InputError if the file cannot be written."""
     finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
     self._append([Event(step=step, summary=scalar(name, value)) for name, value in finite.items()], wall_time)
 
   def close(self) -> None:
     """Closes the file."""
-    with contextlib.suppress(OSError):  # `write` has raised it
+    with contextlib.suppress(OSError):  # `write` has reported it
       self._file.close()
 
   def _append(self, events: Sequence[Event], wall_time: float | None = None) -> None:

@@ -1,1 +1,1 @@
-"""Searches: which architecture next?"""
+"""Architecture search: black-box strategies, and differentiable methods."""

@@ -27,14 +27,14 @@ from dnas.train.metrics import accuracies, correct, cross_entropy
 
 Tree = Any
 Predict = Callable[[Tree, jax.Array], jax.Array]
-"""(what a network needs, images float32 [B, H, W, C]) to logits [B, classes]."""
+"""Maps (variables of a network, images float32 [B, H, W, C]) to logits [B, classes]."""
 
 
 class Pipeline:
-  """Batches of one split: shuffled by epoch, or drawn afresh; augmented on the device.
+  """Batches of one split, augmented on the device. A batch is taken from a shuffled epoch, or drawn independently.
 
   Attributes:
-    steps_per_epoch: batches that visit every example.
+    steps_per_epoch: number of batches that visit every example.
   """
 
   def __init__(self, split: base.Split, dataset: base.ImageDataset, config: base.Config, key: jax.Array):
@@ -42,7 +42,7 @@ class Pipeline:
 
     Args:
       split: the examples.
-      dataset: the data set that it is from.
+      dataset: the data set that the split is from.
       config: batch size and augmentation.
       key: typed random key of the order.
 
@@ -71,37 +71,37 @@ class Pipeline:
     self._shuffled, self._drawn = shuffled, drawn
 
   def reordered(self, key: jax.Array) -> "Pipeline":
-    """Returns the same batches in another order; the split is on the device once."""
+    """Returns a pipeline with another order of the examples. Both share the split on the device."""
     other = copy.copy(self)
     other._key, other._permutation = key, (-1, None)
     return other
 
   def shuffled(self, step: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns the batch of a step, counted over all epochs: images float32 [B, H, W, C] and labels [B]. `key` is for augmentation."""
+    """Returns a batch of the shuffled epoch: images float32 [B, H, W, C] and labels [B]. `step` counts all epochs; `key` augments."""
     epoch, index = divmod(step, self.steps_per_epoch)
     if self._permutation[0] != epoch:
       self._permutation = epoch, devices.replicate(batches.epoch_permutation(self._key, epoch, len(self._split)))
     return self._shuffled(self._split, self._permutation[1], np.int32(index), key)
 
   def first(self, count: int) -> batches.DeviceSplit:
-    """Returns the first examples of the split, so many or all."""
+    """Returns the first `count` examples of the split, or all if there are fewer."""
     return batches.DeviceSplit(self._split.images[:count], self._split.labels[:count])
 
   def drawn(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns a batch of different examples drawn uniformly, whatever was drawn before."""
+    """Returns a batch of distinct examples drawn uniformly, independently of earlier batches."""
     return self._drawn(self._split, key)
 
 
 def make_evaluate(
   predict: Predict, dataset: base.ImageDataset, config: base.Config, class_weights: tuple[float, ...] | None = None
 ) -> Callable[[Tree, batches.DeviceSplit], dict[str, float]]:
-  """Returns a function that computes loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a split, every example once.
+  """Returns a function that computes loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split.
 
   Args:
     predict: the network, in evaluation mode.
-    dataset: for its normalization and its classes.
-    config: for the evaluation batch size.
-    class_weights: of the loss, which is the mean of weighted cross-entropies; accuracies are never weighted.
+    dataset: gives the normalization and the classes.
+    config: gives the evaluation batch size.
+    class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
 
   Raises:
     FieldError: if the devices cannot share an evaluation batch.
@@ -136,10 +136,10 @@ class Config:
   Attributes:
     epochs: passes over the training data.
     learning_rate: learning rate at the start; it falls to final_learning_rate, epoch by epoch.
-    final_learning_rate: learning rate that the schedule ends in; a constant one has no use for it.
-    schedule: how it falls.
+    final_learning_rate: learning rate at the end of the schedule; unused by the constant schedule.
+    schedule: shape of the learning rate over the epochs.
     momentum: momentum of the gradient descent.
-    nesterov: whether it is that of Nesterov.
+    nesterov: whether to use Nesterov momentum.
     weight_decay: coefficient of the L2 penalty on all weights.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
     auxiliary_weight: weight of the auxiliary head's loss.
@@ -174,7 +174,7 @@ class Config:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """All that training changes: weights, running batch statistics, optimizer state, and the run's key as raw data, which stays."""
+  """The state of a training: weights, running batch statistics, optimizer state, and the run's key as raw data, which is constant."""
 
   weights: Tree
   stats: Tree
@@ -187,9 +187,8 @@ class RetrainTask:
 
   Attributes:
     network: the static part of the network.
-    examples: how many images train, and how many validate.
-    gradient: of `training_loss` in the weights.
-    evaluate: ((weights, stats), split on the device) to loss and accuracies, in evaluation mode.
+    examples: number of training images and of validation images.
+    gradient: gradient of `training_loss` with respect to the weights.
   """
 
   def __init__(
@@ -206,10 +205,10 @@ class RetrainTask:
     Args:
       config: optimizer and regularization.
       network_config: size of the network.
-      data_config: with a train_portion of 1 all training data trains; otherwise the rest is for validation, epoch by epoch.
+      data_config: batches and augmentation. With a train_portion of 1 all training data trains; otherwise the rest validates every epoch.
       dataset: the data set.
       genotype: the architecture, valid in its space.
-      seed: of initial weights, order of the data, augmentation and drop-path.
+      seed: seed of initial weights, order of the data, augmentation and drop-path.
     """
     train, valid = base.training_split(dataset, data_config)
     self._init_key = jax.random.key(seed)
@@ -257,7 +256,7 @@ class RetrainTask:
     return state, {"metrics": metrics}
 
   def rates(self, epoch: int) -> "Rates":
-    """Returns what the steps of an epoch, counted from 0, go by."""
+    """Returns the rates of all steps of an epoch, counted from 0."""
     config = self._config
     drop_path = config.drop_path * epoch / self.epochs
     numbers = config.momentum, config.weight_decay, config.gradient_clip, config.auxiliary_weight
@@ -272,7 +271,7 @@ class RetrainTask:
     return self._evaluate(functional.Variables(state.weights, state.stats), split)
 
   def latency(self, state: TrainState) -> float:
-    """Returns the median time of five evaluations of the validation set, or of a batch of training images, in milliseconds a batch."""
+    """Returns the evaluation time in milliseconds per batch: the median of five runs on the validation set, or else a training batch."""
     split = self._pipeline.first(self._eval_batch_size) if self._valid is None else self._valid
     seconds = []
     for _ in range(6):
@@ -283,10 +282,10 @@ class RetrainTask:
 
 
 class Rates(NamedTuple):
-  """What a step goes by, scalars. They are arguments of the compiled step, so that trainings which differ in them share one program.
+  """Scalar hyperparameters of a step. They are arguments of the compiled step, so trainings with other values share one program.
 
   Attributes:
-    learning_rate: of this step.
+    learning_rate: learning rate of this step.
     drop_path: probability to drop an edge in this step.
     momentum: see `Config`.
     weight_decay: see `Config`.
@@ -303,7 +302,7 @@ class Rates(NamedTuple):
 
 
 def _optimizer(config: Config, rates: Rates) -> tree.Flattened:
-  """Returns the optimizer at some rates; the configuration says which of its parts there are."""
+  """Returns the optimizer for the rates. The configuration decides whether it has momentum and clipping."""
   return optimizers.sgd(
     momentum=rates.momentum if config.momentum else 0.0,
     weight_decay=rates.weight_decay,
@@ -324,24 +323,24 @@ def training_loss(
   auxiliary: bool,
   class_weights: tuple[float, ...] | None = None,
 ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
-  """Computes what a training minimizes.
+  """Computes the training loss.
 
   Args:
-    weights: of the network.
-    stats: its running batch statistics.
+    weights: the network's weights.
+    stats: the network's running batch statistics.
     batch: images float32 [B, H, W, C] and labels [B].
     key: typed random key of the step.
-    rates: what the step goes by.
+    rates: hyperparameters of the step.
     network: the static part of the network.
     drops: whether edges are dropped.
     auxiliary: whether the network has an auxiliary head.
-    class_weights: what an example of every class counts in the losses; None counts all alike.
+    class_weights: weight of each class in the losses; None weights all classes equally.
 
   Returns:
-    The loss with that of the auxiliary head, in nats; the batch statistics after it; and loss (without the auxiliary one) and accuracy.
+    The loss including that of the auxiliary head, in nats; the new batch statistics; and a dictionary of loss (main head) and accuracy.
   """
   images, labels = batch
-  variables = functional.Variables(devices.replicate(weights), stats)  # and so is the gradient
+  variables = functional.Variables(devices.replicate(weights), stats)  # so the gradient is replicated too
   dropping = DropPath(keys.derive(key, "drop_path"), rates.drop_path) if drops else None
   (logits, side), stats = functional.apply(network, variables, images, train=True, drop_path=dropping)
   main = total = cross_entropy(logits, labels, class_weights).mean()
@@ -356,15 +355,15 @@ def train_step(
   """Takes one step of the optimizer.
 
   Args:
-    state: where training stands.
+    state: the state before the step.
     batch: images float32 [B, H, W, C] and labels [B].
     key: typed random key of the step.
-    rates: what the step goes by.
-    gradient: of `training_loss`, in the weights.
-    config: says whether gradients are clipped, and so on; the numbers are in the rates.
+    rates: hyperparameters of the step.
+    gradient: gradient of `training_loss` with respect to the weights.
+    config: decides whether there are clipping, momentum and Nesterov momentum; their values come from `rates`.
 
   Returns:
-    The new state, and loss (without the auxiliary one) and accuracy on the batch.
+    The new state, and loss (without the auxiliary loss) and accuracy on the batch.
   """
   (_, (stats, metrics)), (by_weights,) = gradient(state.weights, state.stats, batch, key, rates)
   moved, opt_state = _moved(config, tree.ravel(by_weights), state.opt_state, tree.ravel(state.weights), rates)
@@ -373,7 +372,7 @@ def train_step(
 
 @functools.partial(jax.jit, static_argnums=0)
 def _moved(config: Config, gradient: jax.Array, opt_state: Tree, weights: jax.Array, rates: Rates) -> tuple[jax.Array, Tree]:
-  """Returns the weights, a vector, and the state of the optimizer after a step."""
+  """Returns the weights, flattened to a vector, and the optimizer state after a step."""
   opt_state = optimizers.with_learning_rate(opt_state, rates.learning_rate)
   updates, opt_state = _optimizer(config, rates).inner.update(gradient, opt_state, weights)
   return devices.replicate((optax.apply_updates(weights, updates), opt_state))

@@ -1,4 +1,4 @@
-"""Language modelling: the loss of a window, perplexity over whole texts, and the retraining of one architecture.
+"""Language modelling: the loss of a window, perplexity of whole texts, and the retraining of one architecture.
 
 Sources: Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018 (the non-monotonically triggered averaged
 SGD, algorithm 1); Liu, Simonyan and Yang, "DARTS", ICLR 2019, section A.2.2 (the recipe).
@@ -27,13 +27,13 @@ from dnas.train import optimizers
 
 Tree = Any
 Predict = Callable[[Tree, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-"""(what a network needs, words int32 [T, B], hidden states [B, H]) to logits [T, B, V] and the hidden states after the last word."""
+"""Maps (variables of a network, words int32 [T, B], hidden states [B, H]) to logits [T, B, V] and hidden states after the last word."""
 
 MAX_ROLLBACKS = 10
-"""So many returns to the best weights within one epoch end the run."""
+"""The run ends when one epoch has more rollbacks to the best weights than this."""
 
 ADVICE = "lower the learning rate or clip the gradient, and give another --workdir."
-"""What helps where losses are not finite."""
+"""Advice for error messages about losses that are not finite."""
 
 
 def language_loss(
@@ -43,14 +43,14 @@ def language_loss(
 
   Args:
     network: the static part of a `language_model.LanguageModel`.
-    variables: its arrays.
-    window: the words.
-    hidden: the hidden states before them, [B, H]; not used by the first window of a text. No gradient flows into them.
-    context: for the edges of the cell.
+    variables: the model's arrays.
+    window: the window of words.
+    hidden: hidden states before the window, [B, H]; the first window of a text starts from zeros instead.
+    context: context of the cell's edges, such as the mixture weights of a supernet.
     key: typed random key of the dropout masks.
 
   Returns:
-    The mean loss of a word in nats, the penalties on activations, and the hidden states after the window.
+    The mean loss per word in nats, the penalties on activations, and the hidden states after the window.
   """
   hidden = devices.split(jnp.where(window.first, 0, hidden))
   tokens, targets = devices.split((window.tokens, window.targets), axis=1)
@@ -60,15 +60,15 @@ def language_loss(
 
 
 def perplexity_of(loss: float) -> dict[str, float]:
-  """Returns a loss in nats a word with its perplexity, infinite where the exponential overflows."""
+  """Returns a loss (nats per word) and its perplexity, which is infinite where the exponential overflows."""
   return {"loss": loss, "perplexity": math.exp(loss) if loss < 700 else math.inf}
 
 
 class Evaluate:
-  """Computes loss and perplexity over a whole text: every word but the first is predicted once, and the mean is over so many."""
+  """Computes loss and perplexity over a whole text. Every word but the first is predicted once; the loss is the mean over these words."""
 
   def __init__(self, predict: Predict, units: int, config: text.Config):
-    """Makes an evaluation of networks with so many units, in evaluation mode."""
+    """Makes an evaluation. `predict` is the network in evaluation mode, `units` the size of its hidden state."""
     self._units, self._length = units, config.sequence_length
 
     @jax.jit
@@ -81,11 +81,11 @@ class Evaluate:
     self._sums = sums
 
   def columns(self, tokens: np.ndarray, batch_size: int) -> windows.Columns:
-    """Lays a text out on the device, in so many columns, or as many as it has words to predict."""
+    """Puts a text on the device in `batch_size` columns, or in as many as it has words to predict, if these are fewer."""
     return windows.columns(tokens, min(batch_size, len(tokens) - 1), self._length, fill=True)
 
   def __call__(self, network: Tree, columns: windows.Columns) -> dict[str, float]:
-    """Returns loss (nats a word) and perplexity; a column begins with hidden states of zero."""
+    """Returns loss (nats per word) and perplexity. Every column starts with hidden states of zero."""
     total, hidden = devices.replicate((jnp.float32(0), jnp.zeros((columns.tokens.shape[1], self._units))))
     for start in range(0, columns.rows, self._length):
       total, hidden = self._sums(network, columns, np.int32(start), total, hidden)
@@ -94,16 +94,16 @@ class Evaluate:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """How the language model of one architecture is trained; the defaults are those of the published retraining on Penn Treebank.
+  """How the language model of one architecture is trained. The defaults are those of the published retraining on Penn Treebank.
 
   Attributes:
     epochs: passes over the training text.
-    learning_rate: learning rate at the base length of a window; it is scaled with the length.
+    learning_rate: learning rate at the base length of a window; it is proportional to the window's length.
     weight_decay: coefficient of the L2 penalty on all weights.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
-    patience: averaging of the weights begins when the validation loss is above the best of the epochs before, but for the last so many of
-      them; 0 never begins.
-    test_batch_size: columns in the test at the end; 1 reads the whole text as one sequence, as published.
+    patience: averaging of the weights begins when the validation loss is above the lowest of all epochs up to patience + 1 epochs before;
+      0 never averages.
+    test_batch_size: columns in the final test; 1 reads the whole text as one sequence, as published.
   """
 
   epochs: int = 3600
@@ -123,18 +123,18 @@ class Config:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:
-  """All that training changes.
+  """The state of a training.
 
   Attributes:
-    weights: of the network.
-    averages: their running mean since averaging began; equal to the weights before.
-    averaged: how many steps are in that mean, int32; 0 before it begins.
+    weights: the network's weights.
+    averages: running mean of the weights since averaging began; equal to `weights` before that.
+    averaged: number of steps in the running mean, int32; 0 before averaging begins.
     opt_state: state of the optimizer.
     hidden: hidden states after the last window, [B, H].
-    best: the weights, averaged if so, of the epoch with the lowest validation loss.
-    best_loss: that loss in nats, infinite before the first epoch has come to its end.
-    losses: validation loss of every complete epoch, infinite for those to come, float32 [epochs].
-    key: the run's key as raw data, which stays.
+    best: weights of the epoch with the lowest validation loss; the averages if averaging had begun.
+    best_loss: lowest validation loss in nats; infinite before the first epoch ends.
+    losses: validation loss of every epoch, infinite for the epochs to come, float32 [epochs].
+    key: the run's key as raw data; constant.
   """
 
   weights: Tree
@@ -151,7 +151,7 @@ class TrainState:
 class RetrainTask:
   """Trains the language model of a genotype from scratch (a `loop.Task`).
 
-  A loss that is not finite puts the best weights so far back in place, and training goes on from there; the epoch's record counts it.
+  If a loss is not finite, training continues from the best weights so far (a rollback). The epoch's record counts the rollbacks.
 
   Attributes:
     network: the static part of the network.
@@ -174,7 +174,7 @@ class RetrainTask:
       data_config: batches and windows.
       dataset: the text.
       genotype: the architecture, valid in its space.
-      seed: of initial weights, lengths of windows and dropout.
+      seed: seed of initial weights, lengths of windows and dropout.
     """
     self.epochs, self._config, self._data_config = config.epochs, config, data_config
     self._init_key = jax.random.key(seed)
@@ -218,9 +218,9 @@ class RetrainTask:
     return self._step(state, self._windows(step), step_key(state.key, np.int32(step)), np.float32(rate))
 
   def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
-    """See `loop.Task`. Raises NonFiniteLoss if the epoch returned to the best weights too often.
+    """See `loop.Task`. Raises NonFiniteLoss if the epoch had more than `MAX_ROLLBACKS` rollbacks.
 
-    A validation loss that is not finite returns to them too, and where there are none it ends the run, as `loop.run` says.
+    A validation loss that is not finite causes a rollback too. If there are no best weights yet, `loop.run` ends the run.
     """
     steps = self.end_of_epoch(epoch) - self.end_of_epoch(epoch - 1)
     rollbacks = round(means["rollbacks"] * steps)
@@ -247,11 +247,11 @@ class RetrainTask:
     return dataclasses.replace(state, losses=jnp.asarray(losses)), {"metrics": metrics}
 
   def test(self, state: TrainState, tokens: np.ndarray) -> dict[str, float]:
-    """Returns loss and perplexity of the best weights on a text."""
+    """Returns loss (nats per word) and perplexity of the best weights on a text."""
     return self._evaluate(state.best, self._evaluate.columns(tokens, self._config.test_batch_size))
 
   def _triggers(self, losses: np.ndarray) -> bool:
-    """Whether the last loss is above the best of those before, but for the `patience` next to it (Merity et al., algorithm 1)."""
+    """Returns whether the last loss is above the lowest loss up to `patience` + 1 epochs before it (Merity et al., algorithm 1)."""
     before = losses[: -1 - self._config.patience] if self._config.patience else losses[:0]
     return len(before) > 0 and losses[-1] > before.min()
 
@@ -279,16 +279,17 @@ def train_step(
   """Takes one step of (averaged) stochastic gradient descent.
 
   Args:
-    state: where training stands.
-    window: the words.
+    state: the state before the step.
+    window: the window of words.
     key: typed random key of the step.
-    learning_rate: of this step, a scalar.
+    learning_rate: learning rate of this step, a scalar.
     network: the static part of the network.
-    optimizer: of the weights, from `optimizers.sgd`.
+    optimizer: optimizer of the weights, from `optimizers.sgd`.
 
   Returns:
-    The new state, and the loss with penalties, the loss without them times the length ('nats') and the length ('words'). Where the loss is
-    not finite and there are best weights, the state is theirs with hidden states of zero, 'rollbacks' is 1, and the others are 0.
+    The new state, and metrics: 'loss' with penalties, 'words' (length of the window), 'nats' (loss without penalties times the length) and
+    'rollbacks'. If the loss or a weight is not finite and there are best weights, the state has these weights and hidden states of zero,
+    'rollbacks' is 1, and the other metrics are 0.
   """
 
   def loss(weights: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -311,6 +312,6 @@ def train_step(
 
 
 def _with_best_weights(state: TrainState) -> TrainState:
-  """Returns the state to go on from when a loss was not finite; an average that has begun begins anew."""
+  """Returns the state after a rollback: best weights, hidden states of zero, and an average that, if it had begun, begins anew."""
   hidden, averaged = jnp.zeros_like(state.hidden), jnp.minimum(state.averaged, 1)
   return dataclasses.replace(state, weights=state.best, averages=state.best, averaged=averaged, hidden=hidden)

@@ -15,27 +15,27 @@ def cross_entropy(logits: jax.Array, labels: jax.Array, class_weights: tuple[flo
   Args:
     logits: [B, classes].
     labels: integers [B].
-    class_weights: what the cross-entropy of an example of each class is multiplied by; None multiplies nothing.
+    class_weights: factor on the cross-entropy of the examples of each class; None weights nothing.
   """
   losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1)[:, 0]
   return losses if class_weights is None else jnp.asarray(class_weights, losses.dtype)[labels] * losses
 
 
 def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
-  """Returns 1 for every example whose largest logit is at its label and 0 otherwise, float32 [B]."""
+  """Returns 1 for every example whose largest logit is that of its label and 0 otherwise, float32 [B]."""
   return (logits.argmax(-1) == labels).astype(jnp.float32)
 
 
 def accuracies(right: np.ndarray, seen: np.ndarray, class_names: Sequence[str]) -> dict[str, float]:
-  """Returns accuracy over all examples, by class and balanced, all fractions, over the classes that have examples.
+  """Returns the accuracy, the balanced accuracy and the accuracies of the classes, as fractions.
 
   Args:
-    right: how many examples of every class are classified as such, [classes].
-    seen: how many there are, [classes]; at least one in all.
+    right: number of correctly classified examples of every class, [classes].
+    seen: number of examples of every class, [classes]; at least one in total.
     class_names: one name per class.
 
   Returns:
-    'accuracy', 'balanced_accuracy', which is the mean of the accuracies of the classes, and 'accuracy_by_class/NAME' for every class.
+    'accuracy' over all examples, 'accuracy_by_class/NAME' of every class that has examples, and their mean, 'balanced_accuracy'.
   """
   by_class = {name: float(r / n) for name, r, n in zip(class_names, right, seen, strict=True) if n}
   balanced = sum(by_class.values()) / len(by_class)

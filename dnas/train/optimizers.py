@@ -1,4 +1,4 @@
-"""Optimizers in the order of operations of PyTorch, with which the recipes were published."""
+"""Optimizers with the order of operations of PyTorch, as in the published recipes."""
 
 import math
 from typing import Any, NamedTuple
@@ -14,17 +14,17 @@ def sgd(
   *, momentum: float | jax.Array, weight_decay: float | jax.Array, gradient_clip: float | jax.Array, nesterov: bool = False,
   through_clip: bool = True,
 ) -> tree.Flattened:
-  """Stochastic gradient descent: clip, then add the L2 penalty, then momentum, then the learning rate.
+  """Stochastic gradient descent: clips the gradient, adds the L2 penalty, applies momentum, and scales by the learning rate.
 
-  The learning rate is in the state, zero at first: `with_learning_rate` sets it, so that it can follow the length of a sequence. The other
-  numbers may be arrays, for instance arguments of a compiled step, which then serves all values above zero.
+  The learning rate is part of the state and initially zero. `with_learning_rate` sets it, so it can depend on the length of a sequence. The
+  other numbers may be arrays, for instance arguments of a compiled step. One program then serves all values above zero.
 
   Args:
-    momentum: of the heavy-ball kind; 0 keeps no moments.
+    momentum: heavy-ball momentum; 0 keeps no moments.
     weight_decay: coefficient of the L2 penalty; it is not clipped.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
-    nesterov: whether the momentum looks ahead.
-    through_clip: whether the derivative of a step goes through the factor of the clipping; else it is a constant.
+    nesterov: whether to use Nesterov momentum.
+    through_clip: whether derivatives of a step flow through the clipping factor; else the factor is a constant.
   """
   clip = optax.identity() if _is_zero(gradient_clip) or _is_beyond(gradient_clip) else _clip_by_global_norm(gradient_clip, through_clip)
   heavy_ball = optax.identity() if _is_zero(momentum) else optax.trace(momentum, nesterov)
@@ -37,18 +37,18 @@ def _is_zero(value: float | jax.Array) -> bool:
 
 
 def _is_beyond(value: float | jax.Array) -> bool:
-  """Returns whether float32 has no norm that large, since it has no square of it."""
+  """Returns whether a norm is too large for float32, in which its square overflows. Clipping at such a norm does nothing."""
   return isinstance(value, int | float) and value > 1e18
 
 
 class GivenLearningRate(NamedTuple):
-  """The learning rate of the next step, a scalar."""
+  """Optimizer state: the learning rate of the next step, a scalar."""
 
   learning_rate: jax.Array
 
 
 def with_learning_rate(opt_state: Any, learning_rate: float | jax.Array) -> Any:
-  """Returns the state of `sgd` with the learning rate of the next step."""
+  """Returns the state of `sgd` with the learning rate of the next step set."""
   return optax.tree.set(opt_state, learning_rate=jnp.asarray(learning_rate, float))
 
 
@@ -60,7 +60,7 @@ def _scale_by_given_learning_rate() -> optax.GradientTransformation:
 
 
 def _clip_by_global_norm(largest: float | jax.Array, through: bool) -> optax.GradientTransformation:
-  """Like `optax.clip_by_global_norm`, with a derivative at a gradient of zero too, which hypergradients through the step need."""
+  """Like `optax.clip_by_global_norm`, but differentiable also at a zero gradient, as hypergradients through the step need it."""
 
   def clip(updates: optax.Updates, params: optax.Params | None) -> optax.Updates:
     squared = sum(jnp.vdot(g, g) for g in jax.tree.leaves(updates))
@@ -73,7 +73,7 @@ def _clip_by_global_norm(largest: float | jax.Array, through: bool) -> optax.Gra
 
 
 def adam(learning_rate: float, *, beta1: float, beta2: float, weight_decay: float) -> optax.GradientTransformation:
-  """Adam with the L2 penalty in the gradient (unlike AdamW): what DARTS uses for its architecture."""
+  """Adam with the L2 penalty in the gradient (unlike AdamW). DARTS uses it for the architecture parameters."""
   return optax.chain(
     optax.add_decayed_weights(weight_decay), optax.scale_by_adam(beta1, beta2, eps=1e-8), optax.scale_by_learning_rate(learning_rate)
   )
@@ -95,4 +95,4 @@ def constant(peak: float, final: float, epoch: int, epochs: int) -> float:
 
 
 SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant}
-"""Name to (learning rate at the start, at the end, epoch, epochs) to that of the epoch."""
+"""Schedules by name; each maps (learning rate at the start, at the end, epoch, epochs) to the learning rate of the epoch."""

@@ -1,1 +1,1 @@
-"""Tuning: a space over a configuration and an architecture, a study of trials in a data base, and workers that run them."""
+"""Tuning: a search space over configuration and architecture, a study of trials in a database, and workers that run the trials."""

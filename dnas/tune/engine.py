@@ -1,7 +1,7 @@
-"""The driver of a study: it asks, gives trials to workers, and tells. The storage is the truth, and it holds nothing else.
+"""The driver of a study: it asks for trials, runs them on workers, and tells the study their results.
 
-A trial is a training in a folder of its own. What breaks it off, be it the death of its worker, of its node or of the driver, leaves it
-running in the study; it is then given out again, under its number, and goes on from its checkpoint. So every trial ends once.
+The storage is the only record of the study. A trial is a training in a folder of its own. If its worker, its node or the driver dies, the
+trial stays RUNNING. The driver submits it again under the same number, and it resumes from its checkpoint. So every trial ends once.
 """
 
 import dataclasses
@@ -21,19 +21,19 @@ from dnas.tune.executors import Done, Executor
 from dnas.tune.space import Point, SearchSpace
 
 MAX_DEATHS = 5
-"""So many workers that die over one trial make it a failed one."""
+"""A trial fails when this many workers have died while running it."""
 
 
 class Assignment(NamedTuple):
-  """A trial as a worker gets it.
+  """A trial as it is sent to a worker.
 
   Attributes:
-    address: of the study.
-    config: of the study.
-    number: of the trial.
-    point: what it tries.
-    folder: of its training.
-    resumed: after how many epochs another trial has left that training; 0 for a new one.
+    address: address of the study.
+    config: configuration of the study.
+    number: number of the trial.
+    point: point of the search space that the trial evaluates.
+    folder: folder of its training.
+    resumed: epochs that an earlier trial has trained in this folder; 0 for a new training.
   """
 
   address: studies.Address
@@ -45,13 +45,13 @@ class Assignment(NamedTuple):
 
 
 class Result(NamedTuple):
-  """What a worker answers.
+  """The result of a trial, as a worker returns it.
 
   Attributes:
-    values: of the objectives; None for a trial that was pruned or did not stay finite.
-    epochs: how many epochs the trial has trained, those of another trial before it not counted.
-    seconds: what its training has taken so far.
-    notes: what else is to be kept with the trial.
+    values: values of the objectives; None if the trial was pruned or its loss did not stay finite.
+    epochs: epochs that this trial has trained, without those of an earlier trial in the same folder.
+    seconds: duration of the training so far.
+    notes: further attributes to store with the trial.
   """
 
   values: tuple[float, ...] | None
@@ -61,11 +61,11 @@ class Result(NamedTuple):
 
 
 RunTrial = Callable[[Assignment, Any], Result]
-"""(assignment, what else the trials need) to a result; a function of a module."""
+"""Maps (assignment, payload) to a result. It must be a module-level function, since it is pickled."""
 
 
 class Reports:
-  """The line from a worker to its study: what each epoch was worth, and whether the pruner ends the trial."""
+  """Reports the value of each epoch from a worker to its study, and asks the pruner whether the trial ends."""
 
   def __init__(self, assignment: Assignment):
     """Opens the study."""
@@ -76,7 +76,7 @@ class Reports:
     self.pruned_at = self._database.get_trial(self._trial_id).user_attrs.get("pruned_at", 0)
 
   def ends(self, values: list[float]) -> bool:
-    """Reports the values of the epochs so far, each once, and returns whether the trial ends here."""
+    """Reports the values of all epochs so far, each value once. Returns whether the pruner ends the trial."""
     trial_id = self._trial_id
     if len(self._study.directions) > 1 or self._assignment.config.pruner == "none":
       return False
@@ -91,10 +91,12 @@ class Reports:
 
 
 def work(run_trial: RunTrial, assignment: Assignment, payload: Any) -> Result:
-  """Runs a trial in a worker, alone: one whose node was lost may have a process there that does not know it yet.
+  """Runs a trial in a worker, under a lock on its folder.
+
+  The lock keeps two processes out of one training: on a node that was lost, the old process of the trial may still run.
 
   Raises:
-    InputError: if another process does not leave the trial.
+    InputError: if another process still holds the lock after `_WAIT` seconds.
   """
   path = pathlib.Path(assignment.folder).with_suffix(".lock")
   path.parent.mkdir(parents=True, exist_ok=True)
@@ -114,31 +116,31 @@ _WAIT = 120  # seconds
 
 
 def point_of(trial: FrozenTrial) -> Point:
-  """Returns the point of a trial that the driver has asked for."""
+  """Returns the point of a trial. The trial must have the attribute 'point', which the driver sets after it has asked."""
   values, decisions = trial.user_attrs["point"]
   return Point(values, decisions and tuple(decisions))
 
 
 class Stopped(RuntimeError):
-  """The driver was asked to stop; the study is as it should be."""
+  """The driver was asked to stop. The study is consistent and can be resumed."""
 
 
 @dataclasses.dataclass
 class Driver:
-  """Runs a study to its planned number of trials.
+  """Runs a study until it has its planned number of trials.
 
   Attributes:
     study: the study, from `studies.open_study`.
-    address: where workers find it.
-    config: what it is run by.
-    space: what is tuned.
-    executor: where trials run.
-    run_trial: what runs one.
-    payload: what else `run_trial` gets.
-    folder: below which every trial has its own.
+    address: address under which workers open the study.
+    config: configuration of the study.
+    space: the search space.
+    executor: the executor that runs the trials.
+    run_trial: the function that runs one trial.
+    payload: second argument of `run_trial`.
+    folder: parent of the trial folders.
     owner: the run to which the study belongs.
-    first: parameters of the first trial, such as the defaults; None asks the sampler for all.
-    stopping: whether to stop, looked at about once a second.
+    first: parameters of the first trial, such as the defaults; None takes them from the sampler too.
+    stopping: returns whether to stop; called about once a second.
     on_end: called with every trial that has ended.
   """
 
@@ -156,17 +158,17 @@ class Driver:
   on_end: Callable[[FrozenTrial], None] = lambda trial: None
 
   def __post_init__(self):
-    self._active: dict[int, Assignment] = {}  # by job
+    self._active: dict[int, Assignment] = {}  # job number to its assignment
     self._deaths: dict[int, int] = {}
     self._database = self.address.open()
 
   def run(self) -> None:
-    """Runs what is missing.
+    """Runs the trials that are missing.
 
     Raises:
-      InputError: where no trial can run: the first one failed, or three and no other came to an end; or where the study turns out to be
-        that of another run.
-      Stopped: if asked to stop.
+      InputError: if no trial was completed or pruned, and one failed with an InputError or three failed; if the study belongs to another
+        run; or if another process ended a trial of this driver.
+      Stopped: if `stopping` returned True.
     """
     while True:
       if self.stopping():
@@ -179,14 +181,14 @@ class Driver:
         self._end(done)
 
   def _next(self) -> Assignment | None:
-    studies.check_owner(self.study, self.owner)  # of two that have made a study at once, the second has it
+    studies.check_owner(self.study, self.owner)  # if two runs create a study at once, it belongs to the second
     running = {assignment.number for assignment in self._active.values()}
     trials = self.study.get_trials(deepcopy=False)
     for trial in trials:
       if trial.state is TrialState.RUNNING and trial.number not in running:
         if "point" in trial.user_attrs:
           return self._assignment(trial)
-        self.study.tell(trial.number, state=TrialState.FAIL)  # it was being asked for when a driver died
+        self.study.tell(trial.number, state=TrialState.FAIL)  # a driver died while it was asking for this trial
     if self.config.pruner == "successive_halving" and self.config.promote:
       promoted = studies.promotable(self.study, self.config.eta)
       if promoted is not None:
@@ -208,7 +210,7 @@ class Driver:
     point = self.space.suggest(trial)
     if "folder" not in trial.user_attrs:
       trial.set_user_attr("folder", str(self.folder / f"trial_{trial.number:04d}"))
-    trial.set_user_attr("point", [point.values, point.decisions and list(point.decisions)])  # the last word: now it can be run
+    trial.set_user_attr("point", [point.values, point.decisions and list(point.decisions)])  # last: a trial with a point can be run
     return self._assignment(self.study.get_trials(deepcopy=False)[trial.number])
 
   def _assignment(self, trial: FrozenTrial) -> Assignment:

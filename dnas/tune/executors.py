@@ -1,7 +1,7 @@
-"""Workers: where jobs run. Processes of this machine, or a Ray cluster; to the rest of the program they are one thing.
+"""Executors: they run jobs on workers, which are processes of this machine or tasks of a Ray cluster. Both have one interface.
 
-A job is a function of a module with arguments that can be pickled. A worker that dies takes its job with it and nothing else: the
-executor says so and has a new worker for the next job.
+A job is a module-level function with arguments that can be pickled. If a worker dies, only its job is lost. The executor reports the death
+and starts a new worker for the next job.
 """
 
 import collections
@@ -23,20 +23,20 @@ from typing import Any, NamedTuple, Protocol, Self
 from dnas.core.config import check, check_at_most, check_name, check_not_negative, check_port, check_types
 from dnas.core.errors import FieldError, InputError
 
-_GRACE = 60.0  # seconds that a worker has to save and leave when it is asked to
+_GRACE = 60.0  # seconds that a worker has to save and exit after SIGTERM
 
 
-_LEAST_SHARE = 0.01  # of an accelerator; its memory is given in thousandths
+_LEAST_SHARE = 0.01  # smallest fraction of an accelerator; the memory fraction has three decimals
 
 
 class Done(NamedTuple):
   """A job that has ended.
 
   Attributes:
-    job: its number, from `submit`.
-    value: what its function returned.
-    error: what it raised instead.
-    died: whether its worker died over it.
+    job: number of the job, from `submit`.
+    value: the function's return value.
+    error: the exception that the function raised, if it raised one.
+    died: whether the worker died during the job.
   """
 
   job: int
@@ -49,21 +49,21 @@ class Executor(Protocol):
   """Runs jobs; a context manager.
 
   Attributes:
-    workers: how many jobs run at once. More can be submitted, and wait.
+    workers: how many jobs run at once. Further jobs wait in a queue.
   """
 
   workers: int
 
   def submit(self, function: Callable[..., Any], *arguments: Any) -> int:
-    """Gives a job to the next free worker, and returns its number."""
+    """Queues a job for the next free worker, and returns the job's number."""
     ...
 
   def wait(self, timeout: float) -> list[Done]:
-    """Returns the jobs that have ended, at once if there are some, and otherwise after at most so many seconds."""
+    """Returns the jobs that have ended. If there are none, waits for at most `timeout` seconds."""
     ...
 
   def close(self) -> None:
-    """Asks what still runs to save and to leave, and waits for it."""
+    """Drops the waiting jobs and ends the running ones. A local job can save first, for up to `_GRACE` seconds; a Ray task is killed."""
     ...
 
   def __enter__(self) -> Self: ...
@@ -72,17 +72,19 @@ class Executor(Protocol):
 
 
 MAX_DEATHS = 20
-"""So many workers that die over jobs of `run_all` end it."""
+"""`run_all` raises InputError when more workers than this have died."""
 
 
 def run_all(executor: Executor, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any] | None]:
-  """Runs jobs, (function, *arguments), and gives those whose worker died again; they are to go on from what they have saved.
+  """Runs jobs, each given as (function, *arguments).
+
+  A job whose worker died is submitted again; the function must resume from its own saved state.
 
   Yields:
-    The position of a job with what it returned, and at least once a second None, so that the caller can stop.
+    (position of the job in `jobs`, return value) for every completed job, and None about once a second, so that the caller can stop.
 
   Raises:
-    Exception: what a job raised, or InputError if too many workers die.
+    Exception: the exception of a job, or InputError if more than `MAX_DEATHS` workers die.
   """
   given, deaths = {executor.submit(*job): position for position, job in enumerate(jobs)}, 0
   while given:
@@ -101,18 +103,18 @@ def run_all(executor: Executor, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tup
 
 
 def _nothing() -> None:
-  """Prepares nothing."""
+  """Does nothing; the default of `prepare`."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Where jobs run, such as the trials of a tuning; it changes no result but the order in which those of several workers end.
+  """Where jobs run, such as the trials of a tuning. It changes no job's result, only the order in which jobs of several workers end.
 
   Attributes:
     executor: local (processes of this machine) or ray.
     workers: how many jobs run at once; 0 takes the number of cores of this machine.
-    accelerators: GPUs or TPUs of a job; a fraction lets several share one; 0 leaves them to JAX.
-    ray_address: of a Ray cluster that runs, HOST:PORT, or 'auto'; empty starts one on this machine.
+    accelerators: GPUs or TPUs per job; a fraction lets several jobs share one; 0 leaves the choice to JAX.
+    ray_address: address of a running Ray cluster, HOST:PORT or 'auto'; empty starts one on this machine.
   """
 
   executor: str = "local"
@@ -136,7 +138,7 @@ class Config:
     """Returns the executor.
 
     Args:
-      prepare: called in a worker before a job is read, such as to import what the job is made of; it can be pickled, and called often.
+      prepare: called in a worker before each job is unpickled, for instance to import the job's modules. It must be picklable.
 
     Raises:
       InputError: if there are too few accelerators, or the cluster does not answer.
@@ -148,13 +150,13 @@ class Config:
 
 
 def environments(workers: int, accelerators: float) -> list[dict[str, str]]:
-  """Returns for every worker the variables that show it its accelerators. Raises FieldError if there are too few for all."""
+  """Returns, for every worker, the environment variables that select its GPUs. Raises FieldError if there are too few GPUs."""
   if not accelerators:
     return [{}] * workers
   given = os.environ.get("CUDA_VISIBLE_DEVICES")
   if given is None:
     devices = [str(index) for index in range(len(glob.glob("/dev/nvidia[0-9]*")))]
-  else:  # CUDA sees none of those behind one that is no device
+  else:  # CUDA ignores all entries after an invalid one
     devices = list(itertools.takewhile(lambda device: device and device != "-1", (device.strip() for device in given.split(","))))
   each = max(int(accelerators), 1)
   sharing = max(int(1 / accelerators + 1e-9), 1)  # workers on one device
@@ -176,13 +178,13 @@ class _Worker(NamedTuple):
 
 
 class _Job(NamedTuple):
-  """A job on its way to a worker; what it is made of can be read once the worker is prepared."""
+  """A job as it is sent to a worker. `content` is the pickled function and arguments; it is unpickled after `prepare` has run."""
 
   prepare: Callable[[], None]
   content: bytes
 
   def run(self) -> tuple[Any, Exception | None]:
-    """Returns what the job returned, and what it raised."""
+    """Runs the job and returns (return value, None), or (None, exception)."""
     try:
       self.prepare()
       function, arguments = pickle.loads(self.content)
@@ -192,7 +194,7 @@ class _Job(NamedTuple):
 
 
 class _Queue:
-  """What both executors do with jobs that wait for a worker; a context manager."""
+  """The queue of waiting jobs that both executors share; a context manager."""
 
   def __init__(self, workers: int, prepare: Callable[[], None], dumps: Callable[[Any], bytes]):
     self.workers, self._prepare, self._dumps = workers, prepare, dumps
@@ -214,7 +216,7 @@ class _Queue:
 
 
 class Local(_Queue):
-  """Processes of this machine; see `Executor`. They leave when their parent dies, however it does."""
+  """Runs jobs in processes of this machine; see `Executor`. The processes exit when their parent dies, even if it was killed."""
 
   def __init__(self, workers: int, variables: Sequence[Mapping[str, str]] = (), prepare: Callable[[], None] = _nothing):
     super().__init__(workers, prepare, pickle.dumps)
@@ -234,7 +236,7 @@ class Local(_Queue):
     """See `Executor`."""
     self._waiting.clear()
     for worker in self._running:
-      self._pool[worker].process.terminate()  # a training saves and leaves
+      self._pool[worker].process.terminate()  # a training saves a checkpoint and exits
     for worker in self._pool.values():
       worker.pipe.close()
     until = time.monotonic() + _GRACE
@@ -253,7 +255,7 @@ class Local(_Queue):
         self._pool[worker] = self._start(self._variables[worker])
       number, job = self._waiting.popleft()
       self._running[worker] = number
-      with contextlib.suppress(OSError):  # a worker that died just now: `wait` will see it
+      with contextlib.suppress(OSError):  # the worker died just now: `wait` reports it
         self._pool[worker].pipe.send(job)
 
   def _start(self, variables: Mapping[str, str]) -> _Worker:
@@ -279,9 +281,9 @@ class Local(_Queue):
 
 
 def _work(pipe: connection.Connection, parent: int, variables: Mapping[str, str]) -> None:
-  """The life of a local worker."""
+  """Runs jobs in a local worker until its pipe closes."""
   os.environ.update(variables)
-  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent asks us to leave
+  signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent sends SIGTERM
   threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
   while True:
     try:
@@ -293,7 +295,7 @@ def _work(pipe: connection.Connection, parent: int, variables: Mapping[str, str]
       pipe.send(answer)
     except OSError:
       return
-    except Exception as e:  # what cannot be pickled
+    except Exception as e:  # the answer cannot be pickled
       pipe.send((None, RuntimeError(f"{type(e).__name__}: {e}; {answer}")))
 
 
@@ -304,10 +306,10 @@ def _leave_with(parent: int) -> None:
 
 
 class Ray(_Queue):
-  """Tasks of a Ray cluster; see `Executor`. A task that a lost node takes with it counts as one whose worker died."""
+  """Runs jobs as tasks of a Ray cluster; see `Executor`. A task on a node that was lost counts as one whose worker died."""
 
   def __init__(self, workers: int, accelerators: float, address: str, prepare: Callable[[], None] = _nothing):
-    """Connects. Raises InputError if Ray is not installed, nothing answers at the address, or it runs another version."""
+    """Connects to Ray. Raises InputError if Ray is not installed, nothing answers at the address, or the cluster cannot be used."""
     try:
       import ray
     except ImportError:
@@ -359,12 +361,12 @@ class Ray(_Queue):
 def _connect(ray: Any, address: str, workers: int) -> None:
   host, _, port = address.removeprefix("ray://").partition(":")
   if address and address != "auto":
-    if not (port.isdecimal() and len(port) <= 18):  # more digits are no number to Python
+    if not (port.isdecimal() and len(port) <= 18):  # Python's int() refuses thousands of digits
       raise FieldError("pool.ray_address", address, "write it as HOST:PORT, such as 10.0.0.1:6379")
     check_port("pool.ray_address", address, int(port))
     try:
       socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError) as e:  # a name that no host can have is a ValueError
+    except (OSError, ValueError) as e:  # an invalid host name is a ValueError
       cause = getattr(e, "strerror", None) or e
       mend = f"nothing answers there ({cause}); start Ray there with 'ray start --head --port={port}', or give its address"
       raise FieldError("pool.ray_address", address, mend) from None

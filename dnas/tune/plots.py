@@ -1,6 +1,6 @@
-"""Pictures of a study: its history, the epochs of its trials, and what Optuna draws with matplotlib.
+"""Plots of a study: its history, the learning curves of its trials, and the matplotlib plots of Optuna.
 
-That is parallel coordinates, contours, importances, and the Pareto front.
+Those of Optuna are parallel coordinates, contours, parameter importances, and the Pareto front.
 """
 
 import functools
@@ -22,19 +22,19 @@ from optuna.trial import FrozenTrial, TrialState
 from dnas.core import durable
 
 _MOST = 4
-"""Parameters in a picture of pairs: the most important ones."""
+"""The most parameters that Optuna's plots show: the most important ones."""
 
 _GRID = "#E6E6E6"
 
 
 def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.Path, colors: Sequence[str]) -> list[str]:
-  """Writes the pictures that the study has trials for, as PNG and SVG, and returns their names.
+  """Writes the plots that the study has enough trials for, as PNG and SVG, and returns their names.
 
   Args:
     study: the study.
     objectives: names of its objectives, for the axes.
-    folder: where to write; it is made.
-    colors: of three kinds of trials, all of them dark enough for thin lines on white: complete ones, the best, and pruned ones.
+    folder: where to write; it is created.
+    colors: three colors, of complete trials, the best trial and pruned trials. All are dark enough for thin lines on white.
   """
   from optuna.visualization import matplotlib as draw
 
@@ -58,7 +58,7 @@ def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.P
     pictures["pareto_front"] = lambda: draw.plot_pareto_front(study, target_names=list(objectives))
   durable.make_folder(folder)
   with warnings.catch_warnings(), pyplot.rc_context({"font.size": 8}):
-    warnings.simplefilter("ignore")  # that Optuna's drawing is experimental, and that an axis has a single value
+    warnings.simplefilter("ignore")  # Optuna's plots are experimental; an axis may have a single value
     for name, plot in pictures.items():
       axes = plot()
       _restyle((axes if isinstance(axes, Axes) else axes.flat[0]).figure, colors)
@@ -67,7 +67,7 @@ def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.P
 
 
 def _history(trials: Sequence[FrozenTrial], better: Callable, objective: str, colors: Sequence[str]) -> Axes:
-  """Draws what every trial came to, and the best until then."""
+  """Plots the value of every trial, and the best value so far."""
   axes = pyplot.figure().subplots()
   values = {trial.number: trial.values[0] for trial in trials if trial.state is TrialState.COMPLETE}
   pruned = {trial.number: trial.intermediate_values[max(trial.intermediate_values)] for trial in _pruned(trials)}
@@ -80,7 +80,7 @@ def _history(trials: Sequence[FrozenTrial], better: Callable, objective: str, co
 
 
 def _epochs(trials: Sequence[FrozenTrial], better: Callable, objective: str, colors: Sequence[str]) -> Axes:
-  """Draws the curve of every trial; the best one stands out, and a cross ends those that were pruned."""
+  """Plots the learning curve of every trial. The best trial has a thick line; the curve of a pruned trial ends in a cross."""
   axes = pyplot.figure().subplots()
   best = better((trial for trial in trials if trial.state is TrialState.COMPLETE), key=lambda trial: trial.values[0])
   complete = [trial for trial in trials if trial.state is TrialState.COMPLETE and trial is not best]
@@ -101,7 +101,7 @@ def _finished(axes: Axes, x: str, y: str) -> Axes:
   axes.xaxis.set_major_locator(MaxNLocator(10, integer=True))
   axes.grid(axis="y")
   axes.set_axisbelow(True)
-  axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))  # above, where no trial is
+  axes.legend(frameon=False, ncols=3, loc="lower left", bbox_to_anchor=(0, 1))  # above the axes, so that it hides no trial
   return axes
 
 
@@ -110,7 +110,7 @@ def _pruned(trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
 
 
 def _restyle(figure: Figure, colors: Sequence[str]) -> None:
-  """Makes the background white, and lines coloured by a value dark: Optuna draws the worst of them in near-white on grey."""
+  """Makes the background white and gives line collections a dark color map: Optuna draws the worst trials near-white on grey."""
   map_of_lines = LinearSegmentedColormap.from_list("lines", colors[:2])
   for axes in figure.axes:
     axes.set_facecolor("white")
@@ -125,7 +125,7 @@ def _restyle(figure: Figure, colors: Sequence[str]) -> None:
 
 
 def _parameters(study: optuna.Study, complete: Sequence[optuna.trial.FrozenTrial]) -> list[str]:
-  """Returns the parameters that all complete trials have and that vary, the most important first, not more than fit a picture."""
+  """Returns at most `_MOST` parameters that vary and that all complete trials have; of more than that, the most important ones first."""
   common = set.intersection(*(set(trial.params) for trial in complete))
   varying = [name for name in complete[0].params if name in common and len({trial.params[name] for trial in complete}) > 1]
   if len(varying) <= _MOST or len(complete) < 4 or len({trial.values[0] for trial in complete}) < 2:
@@ -138,11 +138,11 @@ def _parameters(study: optuna.Study, complete: Sequence[optuna.trial.FrozenTrial
 
 
 def _save(axes: Axes, path: pathlib.Path) -> None:
-  """Writes the figure of some axes; for several axes Optuna returns an array of them."""
+  """Writes the figure that the axes belong to. `axes` is an array where Optuna's plot has several."""
   figure: Figure = (axes if isinstance(axes, Axes) else axes.flat[0]).figure
   figure.set_size_inches((9, 6) if isinstance(axes, Axes) else (15, 13))
   for kind in ("png", "svg"):
-    with pyplot.rc_context({"svg.hashsalt": "dnas"}):  # with this and without a date, the same study gives the same bytes
+    with pyplot.rc_context({"svg.hashsalt": "dnas"}):  # with a fixed salt and no date, the same study gives the same bytes
       metadata = {"Date": None} if kind == "svg" else None
       save = functools.partial(figure.savefig, format=kind, dpi=130, bbox_inches="tight", metadata=metadata)
       durable.write_by(path.with_suffix(f".{kind}"), save)

@@ -1,12 +1,12 @@
-"""The search space of a tuning: fields of a configuration, by dotted path, and the choices of an architecture space.
+"""The search space of a tuning: fields of a configuration, by dotted path, and the decisions of an architecture space.
 
-A space is written as text, an entry for every field, with semicolons between them:
+A space is written as text, with one entry per field and semicolons between the entries:
 
     train.learning_rate = log(0.01, 0.3);  train.drop_path = uniform(0, 0.4);  data.cutout_length = int(0, 16, 4);
     train.schedule = choice(cosine, constant);  train.final_learning_rate = log(1e-4, 1e-2) if train.schedule in (cosine)
 
-`int` takes a step, 1 if it is left out, and `logint` is uniform in the logarithm. An entry with `if` is there only where an earlier choice
-has one of the values; elsewhere the field keeps what the configuration says.
+`int` takes a step, 1 by default. `logint` is uniform in the logarithm. An entry with `if` is active only where an earlier choice has one of
+the listed values; elsewhere the field keeps its value in the configuration.
 """
 
 import dataclasses
@@ -28,7 +28,7 @@ C = TypeVar("C")
 _ENTRY = re.compile(r"\s*([\w.]+)\s*=\s*(\w+)\s*\((.*?)\)\s*(?:if\s+([\w.]+)\s+in\s*\((.*?)\)\s*)?", re.DOTALL)
 _FORM = "write PATH = uniform(LOW, HIGH), log, int, logint or choice(A, B), with semicolons between entries"
 _NUMBERS = {"uniform": float, "log": float, "int": int, "logint": int}
-_LARGEST_WHOLE = 10**12  # not far above it, tpe takes the logarithm of what rounding leaves of zero
+_LARGEST_WHOLE = 10**12  # not far above it, rounding makes tpe take the logarithm of zero
 _WORDS = {"true": True, "false": False}
 
 
@@ -36,9 +36,9 @@ class Parameter(NamedTuple):
   """A field to tune.
 
   Attributes:
-    path: of the field.
-    distribution: its values.
-    condition: (path, values) of the earlier choice that it depends on, if there is one.
+    path: dotted path of the field.
+    distribution: distribution of its values.
+    condition: (path, values) of the earlier choice that it depends on; None if it is always active.
   """
 
   path: str
@@ -50,8 +50,8 @@ class Point(NamedTuple):
   """A point of a search space.
 
   Attributes:
-    values: path to value of every active field.
-    decisions: of the architecture (`CellSpace.decisions`), if it is searched too.
+    values: values of the active fields by path.
+    decisions: decisions of the architecture (see `CellSpace.decisions`); None if it is not searched.
   """
 
   values: dict[str, Any]
@@ -60,11 +60,11 @@ class Point(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class SearchSpace:
-  """What a tuning may change.
+  """The search space of a tuning.
 
   Attributes:
     parameters: the fields, each after those that it depends on.
-    architecture: the space of architectures, if they are searched too.
+    architecture: the architecture space; None if only the configuration is tuned.
   """
 
   parameters: tuple[Parameter, ...]
@@ -75,7 +75,7 @@ class SearchSpace:
       raise InputError("the search space is empty, so there is nothing to tune; name a field, or search the architecture too (--joint).")
 
   def suggest(self, trial: optuna.Trial) -> Point:
-    """Asks for the active fields, and the decisions of the architecture, in the order of the space."""
+    """Returns the point of a trial: asks it for the active fields and then for the architecture's decisions, in the order of the space."""
     values: dict[str, Any] = {}
     for path, distribution, condition in self.parameters:
       if condition is None or values.get(condition[0], _ABSENT) in condition[1]:
@@ -87,7 +87,7 @@ class SearchSpace:
     return Point(values, tuple(int(trial.suggest_categorical(name, range(size))) for name, size in sizes))
 
   def parameters_of(self, config: Any, genotype: Genotype | None) -> dict[str, Any] | None:
-    """Returns the point of the space that a configuration is, as parameters of a study, or None if it is outside."""
+    """Returns the Optuna parameters of a configuration and a genotype, or None if they are outside the space."""
     flat, out = config_lib.flatten(config), {}
     for path, distribution, condition in self.parameters:
       if condition is None or out.get(condition[0], _ABSENT) in condition[1]:
@@ -103,7 +103,7 @@ class SearchSpace:
     return out
 
   def to_json(self) -> list[Any]:
-    """Returns what tells this space from another, as JSON can hold it."""
+    """Returns a JSON description that differs for different spaces."""
     entries = [[path, optuna.distributions.distribution_to_json(d), condition] for path, d, condition in self.parameters]
     return [entries, self.architecture and [self.architecture.name, list(self.architecture.decisions)]]
 
@@ -112,22 +112,22 @@ _ABSENT = object()
 
 
 def decision_names(space: CellSpace) -> tuple[str, ...]:
-  """Returns a name for each of the decisions of an architecture: 'architecture.normal.3', the fourth decision of the normal cell."""
+  """Returns a name for every decision of an architecture; 'architecture.normal.3' is the fourth decision of the normal cell."""
   each = len(space.decisions) // len(space.cells)
   return tuple(f"architecture.{cell}.{number}" for cell in space.cells for number in range(each))
 
 
 def parse(text: str, config: Any, architecture: CellSpace | None = None) -> SearchSpace:
-  """Reads a space, and checks it against the configuration that it changes.
+  """Parses a space, and checks it against the configuration that it changes.
 
   Args:
     text: the entries.
     config: the configuration.
-    architecture: the space of architectures, if they are searched too.
+    architecture: the architecture space; None if only the configuration is tuned.
 
   Raises:
-    InputError: for an entry that is not one, a path that the configuration lacks (with the nearest), a bound or a choice that its type or
-      its component refuses, low above high, a choice of nothing, or a condition that is not an earlier choice.
+    InputError: for an entry with a syntax error, an unknown path (the message names the nearest one), a bound or a choice that the field's
+      type or its component refuses, low above high, an empty choice, or a condition on something else than an earlier choice.
   """
   known = {path: kind for path, kind, _ in config_lib.fields(config)}
   parameters: dict[str, Parameter] = {}
@@ -152,7 +152,7 @@ def parse(text: str, config: Any, architecture: CellSpace | None = None) -> Sear
 
 
 def apply(config: C, point: Point) -> C:
-  """Returns the configuration at a point. Raises InputError if its component refuses a value."""
+  """Returns the configuration with the values of a point. Raises InputError if a component of it refuses a value."""
   return config_lib.replace(config, point.values)
 
 
@@ -190,7 +190,7 @@ def _distribution(path: str, kind: str, arguments: str, of: Any) -> BaseDistribu
 
 
 def _value(path: str, word: str, kind: Any) -> Any:
-  """Reads a value of a field. Raises InputError if its type refuses it."""
+  """Parses a value of a field. Raises InputError if it is not of the field's type."""
   word = word.strip("\"'")
   try:
     value = _WORDS[word.lower()] if kind is bool else kind(word)
@@ -203,7 +203,7 @@ def _value(path: str, word: str, kind: Any) -> Any:
 
 
 def _tried(distribution: BaseDistribution) -> Sequence[Any]:
-  """Returns all choices, or both ends of a range and, as some fields take even numbers alone, the whole number after the first."""
+  """Returns the values to check: all choices, or both ends of a range. An integer range adds low + step: some fields refuse odd numbers."""
   if isinstance(distribution, CategoricalDistribution):
     return distribution.choices
   if isinstance(distribution, IntDistribution):

@@ -1,13 +1,13 @@
-"""Where a study is kept: a file beside the run, or a data base by its URL.
+"""Storage of a study: a file beside the run, or a database, given by its URL.
 
     sqlite:////folder/study.db                     a file, the default
     journal:////folder/study.log                   a file of appended lines, for shared folders where SQLite cannot lock
     postgresql+psycopg://user@host/name            a server; MySQL in the same way
 
-A server that goes away stalls a study and does not end it: every access is tried again until it answers.
+A study waits for a server that does not answer: every access is retried until the server answers or the patience ends.
 
-A URL holds no password, since it is recorded, printed and given to workers. The password is read by every process from the environment
-variable DNAS_STORAGE_PASSWORD; for PostgreSQL from ~/.pgpass or PGPASSWORD too, which its own library reads.
+A URL must not hold a password, since it is recorded, printed and sent to workers. Every process reads the password from the environment
+variable DNAS_STORAGE_PASSWORD. For PostgreSQL, its client library also reads ~/.pgpass and PGPASSWORD.
 """
 
 import contextlib
@@ -36,19 +36,19 @@ PASSWORD = "DNAS_STORAGE_PASSWORD"
 """Environment variable with the password of a server."""
 
 _SECRET = re.compile(r"(\w*(?:pass(?!file)|pwd|secret|token)\w*=)[^&]*", re.IGNORECASE)
-"""A setting behind '?' that is a password."""
+"""Matches a setting after '?' in a URL that holds a secret."""
 
 _LONGEST_PAUSE = 10.0  # seconds
 
 
 def file_url(path: pathlib.Path) -> str:
-  """Returns the URL of a SQLite file, whatever characters its path has.
+  """Returns the URL of a SQLite file. The path may hold any characters.
 
-  Versions of SQLAlchemy differ in what they quote in a path. So a path with characters that mean something in a URL goes to SQLite as a URI
-  of its own, in which they are quoted ("Uniform Resource Identifiers", https://www.sqlite.org/uri.html).
+  Versions of SQLAlchemy differ in how they quote a path. So a path with special characters is passed to SQLite as a quoted file URI
+  ("Uniform Resource Identifiers", https://www.sqlite.org/uri.html).
 
   Args:
-    path: of the file, absolute.
+    path: absolute path of the file.
   """
   uri = path.as_uri()
   plain = uri == f"file://{path}"
@@ -57,7 +57,7 @@ def file_url(path: pathlib.Path) -> str:
 
 
 def shown_url(url: str) -> str:
-  """Returns the URL of a storage for people: without its password, also where it is no URL."""
+  """Returns the URL of a storage for display. Passwords are replaced by '***', even in a text that is no valid URL."""
   if url.startswith(JOURNAL):
     return url
   parsed = _split(url)
@@ -66,17 +66,17 @@ def shown_url(url: str) -> str:
 
 
 def _split(url: str) -> sqlalchemy.URL | None:
-  """Returns the parts of a URL, or None where it has no such parts, as with a '/' in a password."""
+  """Returns the parsed URL, or None if it cannot be parsed, for instance because a password holds a '/'."""
   try:
     url.encode()
     parsed = sqlalchemy.engine.make_url(url)
-  except (sqlalchemy.exc.ArgumentError, ValueError):  # a port that is no number, a character that is none
+  except (sqlalchemy.exc.ArgumentError, ValueError):  # an invalid port or character
     return None
   return parsed if _is_local(parsed) or "@" not in (parsed.database or "") else None
 
 
 def wait_for_storage(url: str, patience: float) -> BaseStorage:
-  """Opens a storage that was there before, and waits for it for so many seconds. Raises InputError as `open_storage` does."""
+  """Opens an existing storage, and retries for `patience` seconds. Raises InputError as `open_storage` does."""
   began, pause = time.monotonic(), 0.5
   while True:
     try:
@@ -89,10 +89,11 @@ def wait_for_storage(url: str, patience: float) -> BaseStorage:
 
 
 def check_storage(url: str) -> None:
-  """Checks that a storage can be opened, and writes nothing.
+  """Checks that a storage can be opened. Writes nothing.
 
   Raises:
-    InputError: if the URL is none or holds a password, its driver is not installed, nothing answers, or a file is of something else.
+    InputError: if the URL is invalid or holds a password, its driver is not installed, the server does not answer, or the file is not a
+      storage.
   """
   if url.startswith(JOURNAL):
     _check_journal(_journal_path(url), url)
@@ -111,7 +112,7 @@ def check_storage(url: str) -> None:
 
 
 def is_empty(url: str) -> bool:
-  """Returns whether a storage is a file that does not exist or holds nothing. Raises InputError if the URL is none."""
+  """Returns whether a storage is a file that does not exist or is empty. Raises InputError if the URL is invalid."""
   if url.startswith(JOURNAL):
     path: pathlib.Path | None = _journal_path(url)
   else:
@@ -121,11 +122,11 @@ def is_empty(url: str) -> bool:
 
 
 def open_storage(url: str, patience: float) -> BaseStorage:
-  """Opens a storage, and makes its tables if it has none.
+  """Opens a storage, and creates its tables if it has none.
 
   Args:
-    url: where.
-    patience: for how many seconds a server that has answered once is waited for, when it goes away.
+    url: URL of the storage.
+    patience: seconds for which every access is retried when a server that has answered once stops answering.
 
   Raises:
     InputError: as `check_storage` does.
@@ -140,7 +141,7 @@ def open_storage(url: str, patience: float) -> BaseStorage:
 
 @contextlib.contextmanager
 def explained(url: str) -> Iterator[None]:
-  """Turns what an open storage raises, where it is damaged or stays away for too long, into one sentence."""
+  """Turns the errors of an open storage that is damaged or does not answer into an InputError of one sentence."""
   try:
     yield
   except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, json.JSONDecodeError) as e:
@@ -150,7 +151,7 @@ def explained(url: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(parsed: sqlalchemy.URL, name: str) -> Iterator[None]:
-  """Turns what the opening of a data base raises into one sentence."""
+  """Turns the errors of opening a database into an InputError of one sentence."""
   try:
     yield
   except (ImportError, sqlalchemy.exc.NoSuchModuleError) as e:
@@ -166,7 +167,7 @@ def _explained(parsed: sqlalchemy.URL, name: str) -> Iterator[None]:
 
 
 def _parsed(url: str) -> sqlalchemy.URL:
-  """Returns a URL whose parts can be used. Raises InputError."""
+  """Returns the parsed URL. Raises InputError if it is invalid, holds a password, or names a database in memory."""
   parsed, name = _split(url), shown_url(url)
   if parsed is None:
     form = "sqlite:////FOLDER/study.db, journal:////FOLDER/study.log or postgresql+psycopg://USER@HOST/DATABASE"
@@ -179,7 +180,7 @@ def _parsed(url: str) -> sqlalchemy.URL:
   if _is_local(parsed):
     if parsed.database in (None, "", ":memory:"):
       raise InputError(f"--storage={name} is in the memory of one process, and workers have their own; give sqlite:////FOLDER/study.db.")
-    if parsed.query and "uri" not in parsed.query:  # it would be left out, and the path be that of another file
+    if parsed.query and "uri" not in parsed.query:  # SQLAlchemy would cut it off, and open another file
       mend = "write a path with '?' as sqlite:///file:/FOLDER/a%3Fb.db?uri=true"
       raise InputError(f"--storage={name} has '?', behind which SQLite expects settings of its own; {mend}.")
   return parsed
@@ -190,8 +191,8 @@ def _is_local(parsed: sqlalchemy.URL) -> bool:
 
 
 def _options(parsed: sqlalchemy.URL) -> dict[str, Any]:
-  """Returns the settings of an engine. A password goes past the URL, which Optuna keeps."""
-  if _is_local(parsed):  # a file is opened for every access and then closed, since nobody else would ever close it
+  """Returns the engine's settings, with the password. It is not put in the URL, because Optuna keeps the URL."""
+  if _is_local(parsed):  # a file is opened and closed at every access, since nothing else closes it
     return {"connect_args": {"timeout": 60}, "poolclass": sqlalchemy.NullPool}
   settings: dict[str, Any] = {"connect_timeout": 5} if parsed.get_backend_name() == "postgresql" else {}
   if password := os.environ.get(PASSWORD):
@@ -213,7 +214,7 @@ def _check_sqlite(parsed: sqlalchemy.URL, name: str) -> None:
 
 
 def _head_of(path: pathlib.Path, name: str) -> bytes:
-  """Returns how a file begins; nothing where it can be made. Raises InputError if it can neither be read nor made."""
+  """Returns the first 16 bytes of a file, or b"" if it does not exist. Raises InputError if it can be neither read nor created."""
   mend = "give a file in a folder that exists and can be written"
   try:
     if path.exists() and not path.is_file():
@@ -229,14 +230,14 @@ def _head_of(path: pathlib.Path, name: str) -> bytes:
 
 
 def _journal_path(url: str) -> pathlib.Path:
-  """Returns the file of a journal, absolute, as the lock beside it is a link to it."""
+  """Returns the absolute path of a journal file. It must be absolute, since the lock beside the file is a symbolic link to it."""
   if not url.removeprefix(JOURNAL).strip("/"):
     raise InputError(f"--storage={url} names no file; give journal:////FOLDER/study.log.")
   return pathlib.Path(url.removeprefix(JOURNAL)).absolute()
 
 
 def _check_journal(path: pathlib.Path, url: str) -> None:
-  """Raises InputError unless a journal is one, or can be made. Its last line may be cut: a writer was killed, or writes it now."""
+  """Raises InputError unless the file is a journal or can be created. Its last line may be incomplete (a killed or active writer)."""
   if not _head_of(path, url):
     return
   with open(path, "rb") as file:
@@ -257,7 +258,7 @@ def _is_entry(line: bytes) -> bool:
 
 
 class _MendingLock(JournalFileSymlinkLock):
-  """The lock of a journal. Who has it first takes away a last line that was cut, with which the next one would become one."""
+  """The lock of a journal. `acquire` terminates or removes an incomplete last line, so that the next entry starts on a new line."""
 
   def __init__(self, path: pathlib.Path):
     super().__init__(str(path))
@@ -286,17 +287,17 @@ def _open_journal(url: str) -> BaseStorage:
     return JournalStorage(JournalFileBackend(str(path), lock_obj=_MendingLock(path)))
   except OSError as e:
     raise InputError(f"--storage={url} cannot be used ({cause_of(e)}); give a file in a folder that exists and can be written.") from None
-  except (ValueError, KeyError, TypeError, AttributeError) as e:  # entries that do not follow from each other
+  except (ValueError, KeyError, TypeError, AttributeError) as e:  # inconsistent entries
     cause = f"{type(e).__name__}: {first_line(e)}"
     raise InputError(f"--storage={url} is damaged ({cause}); restore it from a copy, or give another file.") from None
 
 
 class _PatientStorage(RDBStorage):
-  """A data base whose every method is tried again while nothing answers."""
+  """A database storage. Every method is retried for `patience` seconds while the database does not answer."""
 
   def __init__(self, url: str, engine_options: dict[str, Any], patience: float):
     self._patience, self._outer = patience, threading.local()
-    template = url.replace("{", "{{").replace("}", "}}")  # Optuna formats it
+    template = url.replace("{", "{{").replace("}", "}}")  # Optuna calls str.format on it
     super().__init__(template, engine_kwargs=engine_options)
 
 
@@ -311,7 +312,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
         try:
           return method(self, *args, **kwargs)
         except optuna.exceptions.UpdateFinishedTrialError:
-          if tried:  # the attempt whose answer was lost had been carried out
+          if tried:  # an earlier attempt was carried out, and only its answer was lost
             return True
           raise
         except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
@@ -327,7 +328,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _is_gone(error: BaseException | None) -> bool:
-  """Returns whether an error, or what caused it, says that the server is away or a file is locked."""
+  """Returns whether an error, or one of its causes, means that the server does not answer or a file is locked."""
   while error is not None:
     if isinstance(error, sqlalchemy.exc.OperationalError | sqlalchemy.exc.InterfaceError):
       return True

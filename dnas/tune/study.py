@@ -1,7 +1,7 @@
-"""A study: which trials there were, what they were worth, and what to try next. Optuna decides; we only say of what.
+"""Studies: the trials of a tuning, their values, and the choice of the next trial. Optuna's samplers and pruners make the decisions.
 
-Every decision of a sampler has a random stream of its own, from the seed of the study and the number of the trial. So a study that was
-broken off goes on as the unbroken one would have, where one worker runs its trials one after another.
+Every trial is sampled from a random stream of its own, derived from the study's seed and the trial's number. So, with one worker, a study
+that was interrupted continues exactly as an uninterrupted one.
 """
 
 import dataclasses
@@ -34,24 +34,24 @@ DIRECTIONS = {
   "weights": "minimize",
   "latency": "minimize",
 }
-"""What a trial may be judged by; accuracies are fractions, loss in nats, latency in milliseconds a batch."""
+"""Directions of the objectives. Accuracies are fractions, loss is in nats, latency in milliseconds per batch."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """How trials are chosen, and which are cut short.
+  """How trials are chosen and pruned.
 
   Attributes:
-    trials: how many trials there are, those that are pruned included.
-    sampler: what chooses the next trial; gp needs PyTorch, and cmaes the package cmaes.
+    trials: number of trials, including those that are pruned.
+    sampler: sampler that chooses the next trial; gp needs PyTorch, and cmaes the package cmaes.
     startup: random trials before tpe, gp or cmaes begins.
     population: trials in a generation of nsga2.
-    pruner: what ends a trial early; all but none need a single objective.
+    pruner: pruner that ends trials early; all but none need a single objective.
     min_epochs: epochs before a trial may be pruned, and the budget of the lowest rung.
-    eta: from rung to rung the best of so many trials goes on, for so many times the epochs.
-    promote: whether a pruned trial goes on from its checkpoint when later ones put it among the best of its rung, in successive_halving.
-    objectives: what a trial is judged by, names with commas between them.
-    seed: of the sampler.
+    eta: each rung promotes 1 / eta of its trials; the next rung has eta times the epochs.
+    promote: whether successive_halving resumes a pruned trial from its checkpoint once it is among the best of its rung.
+    objectives: comma-separated names of the objectives.
+    seed: seed of the sampler.
   """
 
   trials: int = 20
@@ -88,16 +88,16 @@ class Config:
 
   @property
   def objective_names(self) -> tuple[str, ...]:
-    """The objectives, in the order in which they were named."""
+    """Names of the objectives, in the order given."""
     return tuple(name.strip() for name in self.objectives.split(","))
 
   @property
   def directions(self) -> list[str]:
-    """For every objective, 'maximize' or 'minimize'."""
+    """Direction of every objective, 'maximize' or 'minimize'."""
     return [DIRECTIONS[name] for name in self.objective_names]
 
   def make_pruner(self) -> BasePruner:
-    """Returns the pruner of Optuna."""
+    """Returns the Optuna pruner."""
     return PRUNERS[self.pruner](self)
 
 
@@ -110,7 +110,7 @@ SAMPLERS: Mapping[str, Callable[[Config, int], BaseSampler]] = {
   "cmaes": lambda config, seed: CmaEsSampler(seed=seed, n_startup_trials=config.startup),
   "nsga2": lambda config, seed: NSGAIISampler(seed=seed, population_size=config.population),
 }
-"""Name to (configuration, seed) to a sampler."""
+"""Factories of samplers by name; each maps (configuration, seed) to a sampler."""
 
 PRUNERS: Mapping[str, Callable[[Config], BasePruner]] = {
   "none": lambda config: NopPruner(),
@@ -118,17 +118,17 @@ PRUNERS: Mapping[str, Callable[[Config], BasePruner]] = {
   "successive_halving": lambda config: SuccessiveHalvingPruner(min_resource=config.min_epochs, reduction_factor=config.eta),
   "hyperband": lambda config: HyperbandPruner(min_resource=config.min_epochs, reduction_factor=config.eta),
 }
-"""Name to configuration to a pruner."""
+"""Factories of pruners by name; each maps a configuration to a pruner."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Address:
-  """How a process finds a study.
+  """The address under which a process opens a study.
 
   Attributes:
-    url: of the storage.
-    name: of the study in it.
-    patience: seconds for which a data base that went away is waited for.
+    url: URL of the storage.
+    name: name of the study in the storage.
+    patience: seconds for which access to a database is retried while it does not answer.
   """
 
   url: str
@@ -136,21 +136,21 @@ class Address:
   patience: float = 3600.0
 
   def open(self) -> BaseStorage:
-    """Opens the storage, which was there before, and waits for it."""
+    """Opens the existing storage; retries for `patience` seconds."""
     return wait_for_storage(self.url, self.patience)
 
   def load(self, config: Config, storage: BaseStorage) -> optuna.Study:
-    """Opens the study for a worker, which reports and prunes, and asks for nothing."""
+    """Opens the study for a worker. A worker reports and prunes but asks for no trials, so the sampler is not used."""
     return optuna.load_study(study_name=self.name, storage=storage, sampler=RandomSampler(), pruner=config.make_pruner())
 
 
 @dataclasses.dataclass(frozen=True)
 class Owner:
-  """The run to which a study belongs: one driver at a time asks and tells.
+  """The run to which a study belongs. Only that run asks for trials and tells results.
 
   Attributes:
-    id: what only this run knows; empty for a study of no run.
-    trials: the folder with the folders of its trials.
+    id: unique identifier of the run; empty for a study that belongs to no run.
+    trials: parent of the trial folders.
   """
 
   id: str = ""
@@ -158,13 +158,13 @@ class Owner:
 
 
 def check_study(address: Address, config: Config, space: SearchSpace, owner: Owner) -> None:
-  """Checks, before anything is written, that a study can be made, or gone on with.
+  """Checks that a study can be created or resumed. Writes nothing.
 
   Raises:
-    InputError: if the storage cannot be opened or lacks trials that have folders, or as `open_study` does.
+    InputError: if the storage cannot be opened, if a trial folder has no trial in the study, or as `open_study` does.
   """
   quiet()
-  own = address.url == file_url(owner.trials.absolute().parent / "study.db")  # in a folder that is judged first, and made
+  own = address.url == file_url(owner.trials.absolute().parent / "study.db")  # in the run's own folder, which is checked and created first
   if not own or owner.trials.parent.is_dir():
     check_storage(address.url)
   if is_empty(address.url):
@@ -179,11 +179,11 @@ def check_study(address: Address, config: Config, space: SearchSpace, owner: Own
 
 
 def open_study(address: Address, config: Config, space: SearchSpace, owner: Owner = Owner()) -> optuna.Study:  # noqa: B008  (frozen)
-  """Makes a study, or opens the one of that name.
+  """Creates the study, or opens the existing one of that name.
 
   Raises:
-    InputError: if the storage cannot be opened, or the study there is of another space, of other objectives, of another version of
-      this program or of another run, or lacks trials that have folders.
+    InputError: if the storage cannot be opened; if the existing study has another space, other objectives, other settings or another
+      version of this program, or belongs to another run; or if a trial folder has no trial in the study.
   """
   quiet()
   study = optuna.create_study(
@@ -221,13 +221,13 @@ def _check(study: optuna.Study, address: Address, config: Config, space: SearchS
 
 
 def _signs(config: Config, space: SearchSpace, owner: Owner) -> dict[str, Any]:
-  """Returns by what a study is known again."""
+  """Returns the attributes that identify a study. A resumed study must have the same ones."""
   of_run = {"run": {"id": owner.id, "trials": str(owner.trials)}} if owner.id else {}
   return {"dnas": __version__, "space": space.to_json(), "decided": decided_by(config), **of_run}
 
 
 def _check_folders(address: Address, owner: Owner, numbers: list[int]) -> None:
-  """Raises InputError where a trial has a folder and the study does not know it: a trial is in the study before it has a folder."""
+  """Raises InputError if a trial folder has no trial in the study. A trial is stored before its folder is created, so the study lost it."""
   known = {f"trial_{number:04d}" for number in numbers}
   lost = sorted(path.name for path in owner.trials.glob("trial_*") if path.is_dir() and path.name not in known)
   if owner.id and lost:
@@ -250,17 +250,17 @@ def _of_another(address: Address, name: str, known: Any, value: Any) -> InputErr
 
 
 def trial_id(study: optuna.Study, storage: BaseStorage, number: int) -> int:
-  """Returns by what a storage knows the trial of this number."""
+  """Returns the storage's id of the trial with this number."""
   return storage.get_trial_id_from_study_id_trial_number(storage.get_study_id_from_name(study.study_name), number)
 
 
 def decided_by(config: Config) -> dict[str, Any]:
-  """Returns the fields that decide what a trial is, all but their number."""
+  """Returns the fields that determine a trial: all but the number of trials."""
   return {name: value for name, value in dataclasses.asdict(config).items() if name != "trials"}
 
 
 def with_sampler(study: optuna.Study, config: Config, stream: int) -> None:
-  """Gives the study the sampler of a trial, with a random stream of its own."""
+  """Sets the study's sampler for one trial, with a random stream of its own."""
   seed = int(np.random.SeedSequence([config.seed, stream]).generate_state(1)[0])
   with warnings.catch_warnings():
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -268,9 +268,10 @@ def with_sampler(study: optuna.Study, config: Config, stream: int) -> None:
 
 
 def promotable(study: optuna.Study, eta: int) -> FrozenTrial | None:
-  """Returns the best pruned trial that is now among the best of its rung, one in eta, and has not gone on yet; None if there is none.
+  """Returns a pruned trial to promote, or None if there is none.
 
-  With it successive halving is that of ASHA (Li et al., MLSys 2020, algorithm 2), where Optuna's alone never comes back to a trial.
+  It is in the top 1 / eta of its rung and was not promoted before. Of several, it is the best one of the highest rung. With promotion,
+  successive halving is ASHA (Li et al., MLSys 2020, algorithm 2). Optuna's pruner alone never resumes a trial.
   """
   trials = study.get_trials(deepcopy=False)
   gone_on = {trial.user_attrs["promotes"] for trial in trials if "promotes" in trial.user_attrs}
@@ -289,7 +290,7 @@ def promotable(study: optuna.Study, eta: int) -> FrozenTrial | None:
 
 
 def best_trials(study: optuna.Study) -> list[FrozenTrial]:
-  """Returns the complete trials, best first by the first objective; with several objectives the Pareto front alone."""
+  """Returns the complete trials, the best in the first objective first. With several objectives, returns only the Pareto front."""
   trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state is TrialState.COMPLETE]
   if len(study.directions) > 1:
     trials = study.best_trials
@@ -298,11 +299,11 @@ def best_trials(study: optuna.Study) -> list[FrozenTrial]:
 
 
 def epochs_of(study: optuna.Study) -> int:
-  """Returns how many epochs all trials have trained."""
+  """Returns the total number of epochs that all trials have trained."""
   return sum(trial.user_attrs.get("epochs", 0) for trial in study.get_trials(deepcopy=False))
 
 
 @functools.cache
 def quiet() -> None:
-  """Keeps Optuna from writing a line for every trial beside ours."""
+  """Stops Optuna from logging a line for every trial."""
   optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -1,11 +1,11 @@
 """ASHA: asynchronous successive halving around any strategy.
 
 Source: Li, Jamieson, Rostamizadeh, Gonina, Ben-tzur, Hardt, Recht and Talwalkar, "A System for Massively Parallel Hyperparameter Tuning",
-MLSys 2020, algorithm 2. Whenever a worker is free, the highest rung that holds a trial in its top 1 / eta not yet promoted gives it to
-the next rung, where its training is resumed; if no rung does, the wrapped strategy proposes a new architecture for the bottom rung.
-Nothing ever waits.
+MLSys 2020, algorithm 2. Whenever a worker is free, ASHA finds the highest rung with an unpromoted trial in its top 1 / eta, and promotes
+that trial: its training is resumed for the next rung. If there is none, the wrapped strategy proposes a new architecture for the bottom
+rung. No worker ever waits.
 
-The wrapped strategy is told the results of the bottom rung, and those alone: scores at different budgets are not comparable.
+The wrapped strategy is told only the results of the bottom rung, because scores at different budgets are not comparable.
 """
 
 import dataclasses
@@ -26,9 +26,9 @@ class Config:
   Attributes:
     strategy: name of the strategy that proposes the architectures of the bottom rung, with its default settings.
     min_budget: epochs of the bottom rung.
-    max_budget: the most epochs that a rung may have.
-    eta: each rung has eta times the epochs of the one below, and promotes 1 / eta of its trials.
-    budgets: epochs of the rungs, ascending, for evaluators that know a few budgets only; empty for min_budget * eta^k.
+    max_budget: largest number of epochs of a rung.
+    eta: each rung has eta times the epochs of the rung below, and promotes 1 / eta of its trials.
+    budgets: epochs of the rungs, ascending, for evaluators with a few fixed budgets; empty for min_budget * eta^k.
   """
 
   strategy: str = named("random_search", rungs.names)
@@ -61,18 +61,18 @@ class Config:
     return self.around(rungs.named(self.strategy, space))
 
   def around(self, strategy: Strategy) -> "Asha":
-    """Returns ASHA around a strategy with settings of its own."""
+    """Returns ASHA around a given strategy, instead of the one that `strategy` names."""
     return Asha(strategy, self.rungs(), self.eta)
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-  """What ASHA remembers.
+  """The state of ASHA.
 
   Attributes:
     strategy: the state of the wrapped strategy.
-    rungs: what was told, bottom first.
-    promoted: for every rung, the ids of the trials that it has promoted.
+    rungs: the rungs with the trials told so far, bottom first.
+    promoted: ids of the promoted trials of every rung.
   """
 
   strategy: base.State
@@ -85,7 +85,7 @@ class Asha:
   """ASHA around a strategy (a `base.Strategy`).
 
   Attributes:
-    strategy: what proposes the architectures of the bottom rung.
+    strategy: the strategy that proposes the architectures of the bottom rung.
     budgets: epochs of the rungs, bottom first.
     eta: a rung promotes 1 / eta of its trials.
   """
@@ -99,7 +99,7 @@ class Asha:
     return State(self.strategy.init(seed), ((),) * len(self.budgets), (frozenset(),) * len(self.budgets))
 
   def ask(self, state: State) -> tuple[Proposal, State]:
-    """Promotes from the highest rung that can, or grows the bottom rung; see `base.Strategy`."""
+    """Promotes a trial from the highest rung that has a candidate, or proposes a new one for the bottom rung; see `base.Strategy`."""
     for k in reversed(range(len(self.budgets) - 1)):
       entry = self._promotable(state.rungs[k], state.promoted[k])
       if entry:

@@ -1,7 +1,7 @@
-"""Black-box strategies: which architecture next?
+"""The interface of black-box strategies, which propose the next architecture to evaluate.
 
-A strategy is three pure functions over a state that is a value: `init`, `ask`, `tell`. It owns no loop, no evaluator and no clock, so that
-any program can drive it, and a journal of what it asked and was told brings it back to where it was.
+A strategy is three pure functions on an immutable state: `init`, `ask` and `tell`. It has no loop, no evaluator and no clock, so any
+program can drive it. `replay` restores its state from a journal of its proposals and their evaluations.
 """
 
 import math
@@ -17,13 +17,13 @@ from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 
 State = Any
-"""A strategy's own frozen value: what it remembers, its seed, and how many numbers it has drawn."""
+"""The immutable state of a strategy: its memory, its seed, and its number of draws."""
 
 
 class Strategy(Protocol):
-  """A black-box search strategy over one space. Nothing is changed in place: every call returns the state that follows.
+  """A black-box search strategy over one space. No call changes a state in place; `ask` and `tell` return the next state.
 
-  An implementer keeps (seed, draws) in its state and takes the generator of a draw from `generator(seed, draws)`:
+  Keep the seed and the number of draws in the state, and take the random generator of a draw from `generator(seed, draws)`:
 
     def ask(self, state):
       rng = generator(state.seed, state.asked)
@@ -31,41 +31,41 @@ class Strategy(Protocol):
   """
 
   def init(self, seed: int) -> State:
-    """Returns the state before the first ask; seed is not negative."""
+    """Returns the initial state; `seed` is not negative."""
 
   def ask(self, state: State) -> tuple[Proposal, State]:
-    """Returns what to evaluate next."""
+    """Returns the next proposal to evaluate, and the next state."""
 
   def tell(self, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
-    """Learns what became of a proposal that this strategy asked."""
+    """Returns the next state, which includes the evaluation of a proposal of this strategy."""
 
 
 class Settings(Protocol):
-  """A frozen dataclass of a strategy's settings; its docstring has an 'Attributes' section."""
+  """The settings of a strategy: a frozen dataclass whose docstring has an 'Attributes' section."""
 
   def on(self, space: CellSpace) -> Strategy:
     """Returns the strategy on a space. Raises InputError if it cannot search that space."""
 
 
 STRATEGIES: Registry[type[Settings]] = Registry("strategy")
-"""Name to settings: `STRATEGIES["random_search"]().on(space)`. A file of this package that defines one registers it."""
+"""Settings of the strategies by name: `STRATEGIES["random_search"]().on(space)`. Each module of this package registers its own."""
 
 
 def generator(seed: int, draw: int) -> np.random.Generator:
-  """Returns the source of the randomness of one draw: independent streams for all (seed, draw), both not negative."""
+  """Returns the random generator of one draw. Streams of different (seed, draw), both not negative, are independent."""
   return keys.generator(seed, "strategy", draw)
 
 
 def score_of(evaluation: Evaluation) -> float:
-  """Returns the score by which architectures are ordered; minus infinity for a training that failed, whose score is not finite."""
+  """Returns the score by which architectures are ranked: minus infinity if the training failed, so that its score is not finite."""
   return evaluation.score if math.isfinite(evaluation.score) else -math.inf
 
 
 def replay(strategy: Strategy, seed: int, journal: Iterable[tuple[Proposal, Evaluation]]) -> State:
-  """Returns the state that a strategy is in after what a journal holds: one ask and its tell, in turn.
+  """Returns the state of a strategy after the entries of a journal: one ask and one tell per entry.
 
   Raises:
-    InputError: if the strategy asks something else than the journal says, so that the journal belongs to another strategy, space or seed.
+    InputError: if the strategy's proposal differs from the journal's, so that the journal is of another strategy, space or seed.
   """
   state = strategy.init(seed)
   for number, (recorded, evaluation) in enumerate(journal):

@@ -1,12 +1,12 @@
-"""Bayesian optimization: the samplers of Optuna behind the protocol of strategies.
+"""Bayesian optimization: Optuna's samplers as strategies.
 
 Source: Akiba et al., "Optuna: A Next-generation Hyperparameter Optimization Framework", KDD 2019. `tpe`: Bergstra et al., "Algorithms for
 Hyper-Parameter Optimization", NIPS 2011, by default with one density over all decisions, as in Falkner, Klein and Hutter, "BOHB", ICML
 2018. `gp`: a Gaussian process, which needs PyTorch.
 
-Every decision of the space is a categorical parameter. The state is the seed and the trials; an Optuna study, which is changed in place, is
-only an accelerator beside it. Every ask has a random stream of its own, so a study rebuilt from the trials asks the same. Its sequences
-hold for one version of Optuna.
+Every decision of the space is a categorical parameter. The state is the seed and the trials. An Optuna study, which changes in place, is
+only a cache of it. Every ask has a random stream of its own, so a study rebuilt from the trials gives the same proposals. The proposals are
+reproducible for one version of Optuna.
 """
 
 import collections
@@ -27,7 +27,7 @@ from dnas.core.space import CellSpace
 from dnas.search.blackbox.base import STRATEGIES, generator, score_of
 
 MakeSampler = Callable[[int], optuna.samplers.BaseSampler]
-"""From a seed to a sampler."""
+"""Maps a seed to a sampler."""
 
 
 @STRATEGIES.register("tpe")
@@ -36,9 +36,9 @@ class TpeConfig:
   """Tree-structured Parzen estimator.
 
   Attributes:
-    startup: random trials before the first density.
-    candidates: how many candidates are drawn from the density of the good trials.
-    multivariate: whether one density covers all decisions jointly, and not one each.
+    startup: random trials before the first density is fitted.
+    candidates: number of candidates drawn from the density of the good trials.
+    multivariate: whether to fit one joint density over all decisions; else one density per decision.
   """
 
   startup: int = 10
@@ -70,7 +70,7 @@ class GpConfig:
   """Gaussian process.
 
   Attributes:
-    startup: random trials before the first fit.
+    startup: random trials before the process is first fitted.
   """
 
   startup: int = 10
@@ -80,7 +80,7 @@ class GpConfig:
     check_positive(startup=self.startup)
 
   def on(self, space: CellSpace) -> "Bayesian":
-    """See `base.Settings`. Raises InputError also if PyTorch is not installed."""
+    """See `base.Settings`. Also raises InputError if PyTorch is not installed."""
     if importlib.util.find_spec("torch") is None:
       raise InputError("strategy 'gp' needs the package torch, which is not installed; install it with 'pip install torch', or take 'tpe'.")
     return Bayesian(space, self._sampler, joint=True)
@@ -91,11 +91,11 @@ class GpConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-  """A proposal that was asked.
+  """A trial of Bayesian optimization.
 
   Attributes:
-    decisions: its architecture.
-    score: what was told; None while it runs, minus infinity if it failed.
+    decisions: decisions of its architecture.
+    score: its score; None while it runs, minus infinity if it failed.
   """
 
   decisions: tuple[int, ...]
@@ -104,11 +104,11 @@ class Trial:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-  """What Bayesian optimization remembers.
+  """The state of Bayesian optimization.
 
   Attributes:
-    seed: of all draws.
-    trials: in the order in which they were asked.
+    seed: seed of all draws.
+    trials: all trials, in the order in which they were asked.
   """
 
   seed: int
@@ -116,7 +116,7 @@ class State:
 
 
 class Bayesian:
-  """A sampler of Optuna as a strategy (a `base.Strategy`)."""
+  """An Optuna sampler as a strategy (a `base.Strategy`)."""
 
   def __init__(self, space: CellSpace, make_sampler: MakeSampler, *, joint: bool):
     """Prepares the parameters.
@@ -127,7 +127,7 @@ class Bayesian:
       joint: whether the sampler draws all decisions together.
 
     Raises:
-      InputError: if no decision of the space has a second value.
+      InputError: if every decision of the space has a single value.
     """
     if max(space.decisions, default=1) < 2:
       raise InputError(f"space '{space.name}' has a single architecture, so there is nothing to model; give it operations to choose from.")
@@ -141,7 +141,7 @@ class Bayesian:
     return State(seed)
 
   def ask(self, state: State) -> tuple[Proposal, State]:
-    """Draws with a sampler that has seen all trials, the running ones included; see `base.Strategy`."""
+    """Draws from a sampler that knows all trials, including the running ones; see `base.Strategy`."""
     study = self._studies.taken(state) or self._rebuilt(state)
     sampler = self._seeded(state)
     study.sampler = _FixedSpace(sampler, self._parameters) if self._joint else sampler
@@ -155,7 +155,7 @@ class Bayesian:
     """Completes the first running trial of this architecture; see `base.Strategy`.
 
     Raises:
-      InputError: if none is running: the strategy did not ask it, or was told already.
+      InputError: if no trial of this architecture is running: it was never asked, or was told before.
     """
     score, trial = score_of(evaluation), Trial(self._space.encode(proposal.genotype))
     if trial not in state.trials:
@@ -171,12 +171,12 @@ class Bayesian:
 
   def _seeded(self, state: State) -> optuna.samplers.BaseSampler:
     with warnings.catch_warnings():
-      warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # of joint densities, in version 4
+      warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # joint densities, in Optuna 4
       return self._make_sampler(int(generator(state.seed, len(state.trials)).integers(2**32)))
 
   def _rebuilt(self, state: State) -> optuna.Study:
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)  # a new study would be announced
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # do not log the creation of a study
     study = optuna.create_study(storage=optuna.storages.InMemoryStorage(), direction="maximize")
     optuna.logging.set_verbosity(verbosity)
     for trial in state.trials:
@@ -200,7 +200,7 @@ def _tell(study: optuna.Study, number: int, score: float) -> None:
 
 
 class _FixedSpace(optuna.samplers.BaseSampler):
-  """A sampler whose joint space is known, where Optuna would infer it at every ask from all trials."""
+  """A sampler with a fixed joint space. Otherwise Optuna infers the space from all trials at every ask."""
 
   def __init__(self, sampler: optuna.samplers.BaseSampler, parameters: dict[str, optuna.distributions.BaseDistribution]):
     self._sampler, self._parameters = sampler, parameters
@@ -222,7 +222,7 @@ class _FixedSpace(optuna.samplers.BaseSampler):
 
 
 class _Studies:
-  """The studies of the latest states. A study goes along with the newest state; whoever comes back to an older one rebuilds it."""
+  """A cache of the studies of the latest states. `ask` and `tell` move a study on to the next state; older states need a rebuild."""
 
   _MOST = 64
 
@@ -230,12 +230,12 @@ class _Studies:
     self._studies: collections.OrderedDict[int, tuple[weakref.ref[State], optuna.Study]] = collections.OrderedDict()
 
   def put(self, state: State, study: optuna.Study) -> None:
-    """Keeps the study of a state, and forgets the oldest if there are too many."""
+    """Stores the study of a state, and drops the oldest study if there are more than `_MOST`."""
     self._studies[id(state)] = weakref.ref(state), study
     if len(self._studies) > self._MOST:
       self._studies.popitem(last=False)
 
   def taken(self, state: State) -> optuna.Study | None:
-    """Returns the study of exactly this object, and keeps it no longer, since it is about to change; None if it is not there."""
+    """Removes and returns the study of this state object, since the caller will change the study; None if it is not stored."""
     alive, study = self._studies.pop(id(state), (None, None))
     return study if alive is not None and alive() is state else None

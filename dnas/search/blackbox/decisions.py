@@ -7,10 +7,10 @@ from dnas.core.space import CellSpace
 
 
 def allowed_values(space: CellSpace) -> np.ndarray:
-  """Returns a mask of the values that every decision has, [decisions, most values].
+  """Returns the mask of the values that each decision has, bool [decisions, largest number of values].
 
   Raises:
-    InputError: if no decision of the space has a second value.
+    InputError: if every decision of the space has a single value.
   """
   if max(space.decisions, default=1) < 2:
     raise InputError(f"space '{space.name}' has a single architecture, so there is no policy to learn; give it operations to choose from.")

@@ -1,10 +1,10 @@
-"""Hyperband: synchronous successive halving at several trade-offs of number against budget, around any strategy.
+"""Hyperband around any strategy: synchronous successive halving in brackets with different numbers of trials and budgets.
 
 Source: Li, Jamieson, DeSalvo, Rostamizadeh and Talwalkar, "Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization", JMLR
-2018, algorithm 1. After the last bracket the first begins anew. A promoted training is resumed.
+2018, algorithm 1. After the last bracket, the first one starts again. A promoted training is resumed.
 
-A rung is complete before its best are promoted, so workers wait for each other: see `Hyperband.waits`. The wrapped strategy is told the
-results of the first rung of every bracket; their budgets differ from bracket to bracket.
+A rung must be complete before its best trials are promoted, so workers wait for each other (`Hyperband.waits`). The wrapped strategy is
+told the results of the first rung of every bracket. The budgets of these rungs differ from bracket to bracket.
 """
 
 import dataclasses
@@ -24,9 +24,9 @@ class Config:
 
   Attributes:
     strategy: name of the strategy that proposes the architectures of the first rungs, with its default settings.
-    min_budget: epochs that no rung may go below.
+    min_budget: smallest number of epochs of a rung.
     max_budget: epochs of the last rung of every bracket.
-    eta: each rung has eta times the epochs of the one before, and 1 / eta of its trials.
+    eta: each rung has eta times the epochs of the previous rung, and 1 / eta of its trials.
   """
 
   strategy: str = named("random_search", rungs.names)
@@ -43,7 +43,7 @@ class Config:
     check(self.max_budget >= self.min_budget, "max_budget", self.max_budget, f"it must be at least min_budget, {self.min_budget}")
 
   def brackets(self) -> tuple[tuple[tuple[int, int], ...], ...]:
-    """Returns for every bracket its rungs, each as (number of trials, epochs); the bracket with most trials first."""
+    """Returns the rungs of every bracket as (number of trials, epochs). The bracket with the most trials is first."""
     largest = 0
     while self.min_budget * self.eta ** (largest + 1) <= self.max_budget:
       largest += 1
@@ -58,22 +58,22 @@ class Config:
     return self.around(rungs.named(self.strategy, space))
 
   def around(self, strategy: Strategy) -> "Hyperband":
-    """Returns Hyperband around a strategy with settings of its own."""
+    """Returns Hyperband around a given strategy, instead of the one that `strategy` names."""
     return Hyperband(strategy, self.brackets())
 
 
 @dataclasses.dataclass(frozen=True)
 class State:
-  """What Hyperband remembers.
+  """The state of Hyperband.
 
   Attributes:
     strategy: the state of the wrapped strategy.
-    bracket: number of the bracket.
-    position: number of the rung in the bracket.
-    queue: what the rung before has promoted and nobody has been given yet.
-    asked: how many trials of this rung have been given out.
-    told: how many of them are complete.
-    rung: the complete ones.
+    bracket: number of the current bracket.
+    position: number of the current rung in its bracket.
+    queue: proposals promoted from the previous rung that were not asked yet.
+    asked: number of trials of this rung that were asked.
+    told: number of trials of this rung that are complete.
+    rung: the complete trials of this rung.
   """
 
   strategy: base.State
@@ -90,8 +90,8 @@ class Hyperband:
   """Hyperband around a strategy (a `base.Strategy`).
 
   Attributes:
-    strategy: what proposes the architectures of the first rungs.
-    brackets: for every bracket its rungs, each as (number of trials, epochs).
+    strategy: the strategy that proposes the architectures of the first rungs.
+    brackets: the rungs of every bracket, as (number of trials, epochs).
   """
 
   strategy: Strategy
@@ -102,7 +102,7 @@ class Hyperband:
     return State(self.strategy.init(seed))
 
   def waits(self, state: State) -> bool:
-    """Returns whether all trials of the rung are given out and not all are complete, so that a free worker must wait."""
+    """Returns whether a free worker must wait: all trials of the rung were asked, and not all are complete."""
     return state.asked == self._size(state)
 
   def ask(self, state: State) -> tuple[Proposal, State]:
@@ -117,7 +117,7 @@ class Hyperband:
     return proposal, dataclasses.replace(state, strategy=inner, asked=asked)
 
   def tell(self, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
-    """Completes a trial and, if it was the last of its rung, promotes or goes on to the next bracket; see `base.Strategy`."""
+    """Completes a trial. After the last trial of a rung, promotes its best or starts the next bracket; see `base.Strategy`."""
     size = self._size(state)
     if not state.position:
       state = dataclasses.replace(state, strategy=rungs.tell_to(self.strategy, state.strategy, proposal, evaluation))
@@ -131,6 +131,6 @@ class Hyperband:
     return State(state.strategy, (state.bracket + 1) % len(self.brackets))
 
   def _size(self, state: State) -> int:
-    """Returns how many trials the rung has; fewer than planned if the one below held an architecture twice, or failed trainings."""
+    """Returns the size of the rung. It is below the plan if the previous rung had duplicate architectures or failed trainings."""
     planned, _ = self.brackets[state.bracket][state.position]
     return state.asked + len(state.queue) if state.position else planned

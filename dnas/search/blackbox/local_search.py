@@ -1,7 +1,7 @@
-"""Local search: climb to the best neighbour until there is none, then start again elsewhere.
+"""Local search: moves to the best neighbour until no neighbour is better, then restarts from a random architecture.
 
 Source: White, Nolen and Savani, "Exploring the Loss Landscape in Neural Architecture Search", UAI 2021, algorithm 1. Neighbours differ in
-one edge. No architecture is proposed twice while there are others: a climb that meets an earlier one would go on as that one did.
+one edge. Architectures that were proposed before are skipped while there are others: a climb that meets an earlier one would repeat it.
 """
 
 import dataclasses
@@ -13,16 +13,16 @@ from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.search.blackbox.base import STRATEGIES, generator, score_of
 
-_DRAWS = 100  # of a new start, until one is new
+_DRAWS = 100  # attempts to draw a starting point that was not proposed before
 
 
 @STRATEGIES.register("local_search")
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """How a step is chosen.
+  """Settings of local search.
 
   Attributes:
-    step: 'best' evaluates all neighbours and moves to the best of them, as in algorithm 1; 'first' moves as soon as one is better.
+    step: 'best' evaluates all neighbours and moves to the best one, as in algorithm 1; 'first' moves as soon as one is better.
   """
 
   step: str = "best"
@@ -37,15 +37,15 @@ class Config:
 
 
 class State(NamedTuple):
-  """Where the climb stands.
+  """The state of local search.
 
   Attributes:
-    seed: of the search.
-    asked: how many proposals were asked.
-    centre: the architecture whose neighbours are evaluated, with its score; None while a climb starts.
-    best: the best of its neighbours so far, with its score; None if no neighbour was told.
-    queue: the neighbours that are still to be asked.
-    seen: all that were asked.
+    seed: seed of the search.
+    asked: number of proposals asked.
+    centre: the architecture whose neighbours are evaluated, with its score; None at the start of a climb.
+    best: the best neighbour so far, with its score; None if no neighbour was told.
+    queue: the neighbours to ask.
+    seen: all architectures asked so far.
   """
 
   seed: int
@@ -86,7 +86,7 @@ class LocalSearch:
     return state._replace(best=told if better else state.best, queue=() if hurry else state.queue)
 
   def _moved(self, state: State) -> State:
-    """Moves to the best neighbour if it is better than the centre; if not, or if nothing around it is new, the queue stays empty."""
+    """Moves to the best neighbour if it beats the centre. The queue stays empty if it does not, or if it has no new neighbours."""
     if state.centre is None or state.best is None or state.best[1] <= state.centre[1]:
       return state
     return self._around(state, state.best)

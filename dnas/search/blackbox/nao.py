@@ -1,13 +1,12 @@
-"""NAO: architectures are moved through a continuous space towards a better predicted score.
+"""NAO: moves architectures in a continuous latent space along the gradient of a predicted score.
 
-Source: Luo, Tian, Qin, Chen and Liu, "Neural Architecture Optimization", NeurIPS 2018, algorithm 1. A first population is drawn at random.
-Then, round by round: encoder, predictor and decoder (`nao_network`) are trained from the start on all that was told; the latents of the
-best architectures are moved along the gradient of the predicted score, by steps that grow until enough new architectures are decoded; and
-these are asked.
+Source: Luo, Tian, Qin, Chen and Liu, "Neural Architecture Optimization", NeurIPS 2018, algorithm 1. The first population is random. Each
+round then trains encoder, predictor and decoder (`nao_network`) from scratch on all results. It moves the latents of the best architectures
+along the gradient of the predicted score, with growing step lengths, until it has decoded enough new architectures. These are asked next.
 
-Two things differ from the paper. The predictor learns the rank of a score among those told, from 0 to 1, and not the score: a few failed
-trainings would else fill its range. Steps have a length in the latent space and not a multiple of the gradient, whose size the predictor's
-sigmoid lets vanish.
+Two things differ from the paper. The predictor learns the rank of a score among all scores, from 0 to 1, instead of the score itself:
+otherwise a few very low scores would take up its range. A step has a given length in the latent space, instead of a multiple of the
+gradient, since the predictor's sigmoid lets the gradient vanish.
 """
 
 import dataclasses
@@ -25,7 +24,7 @@ from dnas.search.blackbox.decisions import allowed_values
 
 Decisions = tuple[int, ...]
 
-_TRIES = 100  # to draw an architecture at random that was not asked yet
+_TRIES = 100  # attempts to draw a random architecture that was not asked yet
 
 
 @STRATEGIES.register("nao")
@@ -35,14 +34,14 @@ class Config:
 
   Attributes:
     population: random architectures before the first round.
-    seeds: how many of the best architectures are moved in a round.
-    children: how many new architectures a round asks; what the steps do not find is drawn at random.
-    step: length by which each further step moves a latent; each of its states has length 1.
-    max_steps: how many lengths are tried in a round.
+    seeds: number of best architectures that are moved in a round.
+    children: new architectures per round; if the steps find fewer, the rest is drawn at random.
+    step: increment of the step length in the latent space; each state of a latent has length 1.
+    max_steps: number of step lengths that a round tries.
     hidden: units of both LSTMs, and size of the embeddings.
-    trade_off: weight of the predictor's loss; the decoder's has 1 - trade_off.
+    trade_off: weight of the predictor's loss; the decoder's loss has weight 1 - trade_off.
     learning_rate: learning rate of Adam.
-    training_steps: steps of training in a round.
+    training_steps: training steps per round.
     batch: architectures in a training batch.
   """
 
@@ -74,13 +73,13 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class State:
-  """What NAO remembers.
+  """The state of NAO.
 
   Attributes:
-    seed: of all draws.
+    seed: seed of all draws.
     asked: architectures in the order in which they were asked.
-    told: architectures and scores in the order in which they were told; failed trainings are left out.
-    queue: what the last round found and nobody has asked yet.
+    told: architectures and scores in the order in which they were told, without failed trainings.
+    queue: architectures from the last round that were not asked yet.
   """
 
   seed: int
@@ -91,12 +90,12 @@ class State:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Nao:
-  """NAO (a `base.Strategy`). It never waits: a round learns from what has been told by then.
+  """NAO (a `base.Strategy`). It never waits: a round learns from the results told so far.
 
   Attributes:
     space: the search space.
     config: settings.
-    allowed: which values every decision has, [D, K].
+    allowed: mask of the values that each decision has, [D, K].
   """
 
   space: CellSpace
@@ -108,7 +107,7 @@ class Nao:
     return State(seed)
 
   def ask(self, state: State) -> tuple[Proposal, State]:
-    """Takes the next of the round, or begins a new one; see `base.Strategy`. Raises FieldError if its networks did not stay finite."""
+    """Proposes the round's next architecture, or starts a round; see `base.Strategy`. Raises FieldError if network outputs are nan."""
     queue = state.queue
     if not queue:
       rng = generator(state.seed, len(state.asked))
@@ -149,7 +148,7 @@ class Nao:
     return tuple(children)
 
   def _unseen(self, seen: set[Decisions], rng: np.random.Generator) -> Decisions:
-    """Draws an architecture; a new one, as far as a few tries find any."""
+    """Draws a random architecture, and repeats up to `_TRIES` times until it is new. The last draw may not be new."""
     for _ in range(_TRIES):
       decisions = self.space.encode(self.space.sample(rng))
       if decisions not in seen:
@@ -158,7 +157,7 @@ class Nao:
 
 
 def _ranks(scores: np.ndarray) -> np.ndarray:
-  """Returns the share of the other scores that are below each, and half of those that equal it, in [0, 1], [n]."""
+  """Returns the rank of every score in [0, 1], [n]: the share of the other scores below it, with equal scores counted half."""
   below = (scores[None] < scores[:, None]).sum(-1)
   equal = (scores[None] == scores[:, None]).sum(-1) - 1
   return ((below + equal / 2) / max(len(scores) - 1, 1)).astype(np.float32)

@@ -1,7 +1,7 @@
-"""The networks of NAO: an encoder of architectures, a predictor of their scores and a decoder, trained together.
+"""The networks of NAO, trained together: an encoder of architectures, a predictor of their scores and a decoder.
 
-Source: Luo, Tian, Qin, Chen and Liu, "Neural Architecture Optimization", NeurIPS 2018, section 3. Each function is one program, compiled
-once for its shapes: B architectures of D decisions, each with up to K values; H hidden units; N steps of training.
+Source: Luo, Tian, Qin, Chen and Liu, "Neural Architecture Optimization", NeurIPS 2018, section 3. Each jitted function is compiled once per
+set of shapes: B architectures of D decisions, each with up to K values; H hidden units; N training steps.
 """
 
 import jax
@@ -10,15 +10,15 @@ import numpy as np
 import optax
 
 Weights = dict[str, jax.Array]
-"""Arrays by name: `tokens` [D, K, H], the embedded decisions; `encoder` and `decoder` [2H, 4H] with biases [4H], the LSTMs; `start` [H],
-the decoder's first input; `heads` [D, 2H, K] and `offsets` [D, K], its softmaxes; `predictor` [H, H], `predictor_bias` [H], `score` [H] and
-`score_bias` [], the predictor."""
+"""Arrays by name. `tokens` [D, K, H] embed the decisions. `encoder` and `decoder` [2H, 4H] with biases [4H] are the LSTMs. `start` [H] is
+the decoder's first input; `heads` [D, 2H, K] and `offsets` [D, K] are its softmax layers. `predictor` [H, H], `predictor_bias` [H], `score`
+[H] and `score_bias` [] are the predictor."""
 
 _LARGEST_GRADIENT = 5.0
 
 
 def initial(rng: np.random.Generator, num_decisions: int, num_values: int, hidden: int) -> Weights:
-  """Draws weights: matrices uniform with the bound sqrt(3 / inputs), so of variance 1 / inputs; biases zero."""
+  """Draws weights. Matrices are uniform in +-sqrt(3 / inputs), so their variance is 1 / inputs; biases are zero."""
   d, k, h = num_decisions, num_values, hidden
   matrices = {"tokens": ((d, k, h), 1), "start": ((h,), 1), "encoder": ((2 * h, 4 * h), 2 * h), "decoder": ((2 * h, 4 * h), 2 * h)}
   matrices |= {"heads": ((d, 2 * h, k), 2 * h), "predictor": ((h, h), h), "score": ((h,), h)}
@@ -29,7 +29,7 @@ def initial(rng: np.random.Generator, num_decisions: int, num_values: int, hidde
 
 
 def encode(weights: Weights, decisions_BD: jax.Array) -> jax.Array:
-  """Returns the latent of every architecture, [B, D, H]: the states of an LSTM over its decisions, each of length 1."""
+  """Returns the latent of every architecture, [B, D, H]: the hidden states of an LSTM over its decisions, each scaled to length 1."""
   tokens_DBH = _tokens(weights, decisions_BD)
   zeros = jnp.zeros_like(tokens_DBH[0])
 
@@ -43,15 +43,16 @@ def encode(weights: Weights, decisions_BD: jax.Array) -> jax.Array:
 
 
 def predict(weights: Weights, latent_BDH: jax.Array) -> jax.Array:
-  """Returns predicted scores in (0, 1), [B]: a network with one hidden layer over the mean of the states."""
+  """Returns predicted scores in (0, 1), [B]: a network with one hidden layer on the mean of a latent's D states."""
   hidden = jax.nn.relu(latent_BDH.mean(1) @ weights["predictor"] + weights["predictor_bias"][None])
   return jax.nn.sigmoid(hidden @ weights["score"] + weights["score_bias"])
 
 
 def _decode(weights: Weights, allowed_DK: jax.Array, latent_BDH: jax.Array, teacher_BD: jax.Array | None) -> tuple[jax.Array, jax.Array]:
-  """Returns log-probabilities, [D, B, K], and the likeliest decisions, [D, B]; each is made in view of the teacher's, or of its own.
+  """Returns log-probabilities, [D, B, K], and the likeliest decisions, [D, B].
 
-  An LSTM that starts in the last state of the latent attends to all of its states; both together make the decision.
+  The decoder is an LSTM that starts in the latent's last state. At each step, its hidden state and an attention over the latent's states
+  give the decision. The next input is the teacher's decision, or, without a teacher, the likeliest one.
   """
   num_decisions = latent_BDH.shape[1]
   teacher_DB = jnp.zeros((num_decisions, latent_BDH.shape[0]), jnp.int32) if teacher_BD is None else teacher_BD.T
@@ -71,7 +72,7 @@ def _decode(weights: Weights, allowed_DK: jax.Array, latent_BDH: jax.Array, teac
 
 
 def loss(weights: Weights, allowed_DK: jax.Array, decisions_BD: jax.Array, scores_B: jax.Array, trade_off: jax.Array) -> jax.Array:
-  """Returns trade_off * (squared error of the score) - (1 - trade_off) * log p(decisions | latent), as a mean over B; the paper's eq. 3."""
+  """Returns the mean over B of trade_off * (squared error of the score) - (1 - trade_off) * log p(decisions | latent); eq. 3."""
   latent = encode(weights, decisions_BD)
   log_p_DBK, _ = _decode(weights, allowed_DK, latent, decisions_BD)
   reconstruction = -jnp.take_along_axis(log_p_DBK, decisions_BD.T[..., None], -1)[..., 0].sum(0)
@@ -82,7 +83,7 @@ def loss(weights: Weights, allowed_DK: jax.Array, decisions_BD: jax.Array, score
 def train(
   weights: Weights, allowed_DK: jax.Array, decisions_NBD: jax.Array, scores_NB: jax.Array, trade_off: jax.Array, learning_rate: jax.Array
 ) -> tuple[Weights, jax.Array]:
-  """Takes N steps of Adam on the loss, one per batch. Returns the weights and the losses, [N]."""
+  """Takes N steps of Adam on the loss, one per batch. Returns the new weights and the losses, [N]."""
   optimizer = optax.chain(optax.clip_by_global_norm(_LARGEST_GRADIENT), optax.adam(learning_rate))
 
   def step(carry: tuple[Weights, optax.OptState], batch: tuple[jax.Array, jax.Array]) -> tuple[tuple[Weights, optax.OptState], jax.Array]:
@@ -97,9 +98,9 @@ def train(
 
 @jax.jit
 def improved(weights: Weights, allowed_DK: jax.Array, decisions_BD: jax.Array, length: jax.Array) -> jax.Array:
-  """Moves every latent by a step of some length along the gradient of its predicted score, and decodes it: decisions, [B, D]; eq. 4.
+  """Moves every latent by `length` along the gradient of its predicted score, and returns the decoded decisions, [B, D]; eq. 4.
 
-  A decision is -1 where its probabilities are no numbers.
+  A decision is -1 where its log-probabilities are nan.
   """
   latent = encode(weights, decisions_BD)
   gradient = jax.grad(lambda latent: predict(weights, latent).sum())(latent)
@@ -110,7 +111,7 @@ def improved(weights: Weights, allowed_DK: jax.Array, decisions_BD: jax.Array, l
 
 @jax.jit
 def reconstructed(weights: Weights, allowed_DK: jax.Array, decisions_BD: jax.Array) -> jax.Array:
-  """Encodes and decodes: decisions, [B, D], which after a good training are the given ones."""
+  """Encodes and decodes architectures. Returns decisions, [B, D], which equal the given ones after a good training."""
   return _decode(weights, allowed_DK, encode(weights, decisions_BD), None)[1].T
 
 
@@ -120,7 +121,7 @@ def _tokens(weights: Weights, decisions_BD: jax.Array) -> jax.Array:
 
 
 def _lstm(kernel: jax.Array, bias: jax.Array, hidden: jax.Array, memory: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns hidden state and memory after an input, [B, H] each."""
+  """Returns the LSTM's hidden state and memory after an input, [B, H] each."""
   into, forget, out, new = jnp.split(jnp.concatenate([x, hidden], -1) @ kernel + bias[None], 4, -1)
-  memory = jax.nn.sigmoid(forget + 1) * memory + jax.nn.sigmoid(into) * jnp.tanh(new)  # + 1: remember, to begin with
+  memory = jax.nn.sigmoid(forget + 1) * memory + jax.nn.sigmoid(into) * jnp.tanh(new)  # + 1: the forget gate starts open
   return jax.nn.sigmoid(out) * jnp.tanh(memory), memory

@@ -1,7 +1,7 @@
-"""Random search: every architecture is drawn anew from the space.
+"""Random search: draws every architecture independently from the space.
 
-The baseline that a search has to beat at equal cost: Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search",
-UAI 2019.
+It is the baseline that a search must beat at equal cost. Source: Li and Talwalkar, "Random Search and Reproducibility for Neural
+Architecture Search", UAI 2019.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ class Config:
 
 
 class State(NamedTuple):
-  """The seed, and how many proposals were asked."""
+  """The seed, and the number of proposals asked."""
 
   seed: int
   asked: int

@@ -1,4 +1,4 @@
-"""Regularized evolution: tournaments, one mutation a child, and death by age and not by score.
+"""Regularized evolution: tournament selection, one mutation per child, and removal of the oldest instead of the worst.
 
 Source: Real et al., "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019, algorithm 1. The defaults are those of the
 NAS-Bench-201 paper.
@@ -20,8 +20,8 @@ class Config:
   """Sizes of the population and of a tournament.
 
   Attributes:
-    population: how many of the last architectures are alive; as many are drawn at random in the beginning.
-    tournament: how many of them are drawn, with replacement, for the best to be a parent.
+    population: size of the population, which holds the latest architectures; as many are drawn at random at the start.
+    tournament: number of members drawn with replacement; the best one becomes the parent.
   """
 
   population: int = 10
@@ -39,7 +39,7 @@ class Config:
 
 
 class State(NamedTuple):
-  """The seed, how many proposals were asked, and the living as (architecture, score), the oldest first."""
+  """The seed, the number of proposals asked, and the population as (architecture, score), the oldest first."""
 
   seed: int
   asked: int

@@ -1,10 +1,10 @@
-"""REINFORCE over independent choices: one softmax per decision of the space, trained by policy gradients.
+"""REINFORCE with an independent softmax for every decision of the space, trained by policy gradients.
 
-Source: Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", Machine Learning 1992, in
-the form in which Dong and Yang, "NAS-Bench-201", ICLR 2020, have it as a baseline: Adam, and a moving average of the scores to compare
-with. The learning rate is that of the published commands of Dong et al., "NATS-Bench", TPAMI 2021, for the same space.
+Source: Williams, "Simple statistical gradient-following algorithms for connectionist reinforcement learning", Machine Learning 1992. The
+form is that of the baseline in Dong and Yang, "NAS-Bench-201", ICLR 2020: Adam, and a moving average of the scores as the baseline. The
+learning rate is that of the published commands of Dong et al., "NATS-Bench", TPAMI 2021, for the same space.
 
-The gradient of the log-probability is known in closed form, so that an update is a handful of NumPy operations.
+The gradient of the log-probability has a closed form, so an update takes a few NumPy operations.
 """
 
 import dataclasses
@@ -29,7 +29,7 @@ class Config:
     learning_rate: learning rate of Adam.
     beta1: decay of Adam's first moment.
     beta2: decay of Adam's second moment.
-    baseline_decay: decay of the moving average of the scores, which starts as the first score.
+    baseline_decay: decay of the moving average of the scores; it starts at the first score.
     init_scale: standard deviation of the initial logits.
   """
 
@@ -52,13 +52,13 @@ class Config:
 
 
 def advantage_over(baseline: float, score: float, decay: float, told: int) -> tuple[float, float]:
-  """Returns the moving average of the scores, this one included, and how far the score is above it once corrected for its start at zero.
+  """Returns the moving average of the scores after this score, and the advantage: the score minus the bias-corrected average.
 
   Args:
-    baseline: the average before, not corrected.
-    score: what was told; one beyond 10^15 counts as that, so that float32 holds its square.
-    decay: of the average.
-    told: how many scores there are, this one included.
+    baseline: the previous average, without the correction for its start at zero.
+    score: the score; clipped to +-10^15, so that its square is finite in float32.
+    decay: decay of the average.
+    told: number of scores so far, including this one.
   """
   score = min(max(score, -_LARGEST_SCORE), _LARGEST_SCORE)
   baseline = decay * baseline + (1 - decay) * score
@@ -74,13 +74,13 @@ class State:
   """A policy and its optimizer; a tree of arrays. D decisions, each with up to K values.
 
   Attributes:
-    seed: of all draws.
-    asked: how many proposals were asked.
-    told: how many were told.
-    logits: of the policy, [D, K]; minus infinity for values that a decision does not have.
+    seed: seed of all draws.
+    asked: number of proposals asked.
+    told: number of proposals told, without failed trainings.
+    logits: logits of the policy, [D, K]; minus infinity for values that a decision does not have.
     first: Adam's first moments, [D, K].
     second: Adam's second moments, [D, K].
-    baseline: moving average of the scores, not yet corrected for its start at zero.
+    baseline: moving average of the scores, without the correction for its start at zero.
   """
 
   seed: int
@@ -99,7 +99,7 @@ class Reinforce:
   Attributes:
     space: the search space.
     config: settings.
-    allowed: which values every decision has, [D, K].
+    allowed: mask of the values that each decision has, [D, K].
   """
 
   space: CellSpace
@@ -138,7 +138,7 @@ class Reinforce:
     return weights / weights.sum(-1, keepdims=True)
 
   def surprise(self, state: State, proposal: Proposal) -> np.ndarray:
-    """Returns the gradient of -log p(decisions) in the logits, which is the probabilities minus the one-hot decisions, [D, K]."""
+    """Returns the gradient of -log p(decisions) with respect to the logits: the probabilities minus the one-hot decisions, [D, K]."""
     gradient = self.probabilities(state)
     gradient[np.arange(len(gradient)), self.space.encode(proposal.genotype)] -= 1
     return gradient

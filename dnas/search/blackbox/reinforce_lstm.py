@@ -1,12 +1,12 @@
-"""REINFORCE with a recurrent controller, which makes each decision in view of those before it.
+"""REINFORCE with a recurrent controller. Each decision depends on the decisions before it.
 
 Sources: Zoph and Le, "Neural Architecture Search with Reinforcement Learning", ICLR 2017, sections 3.1 and 3.2: a softmax per decision,
-whose outcome is the next input; weights drawn uniformly from [-0.08, 0.08], Adam with learning rate 0.0006, a moving average of the scores
-as baseline. Pham et al., "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018: one LSTM of 100 units, and a bonus of
-1e-4 for entropy.
+with each decision as the next input; weights drawn uniformly from [-0.08, 0.08]; Adam with learning rate 0.0006; a moving average of the
+scores as baseline. Pham et al., "Efficient Neural Architecture Search via Parameter Sharing", ICML 2018: one LSTM of 100 units, and an
+entropy bonus with weight 1e-4.
 
-Sampling and update are two programs, compiled once for a space and a size of the controller; settings are their arguments.
-D decisions, each with up to K values, H hidden units.
+Sampling and update are two programs, compiled once per space and controller size. Other settings are arguments of the programs.
+Shapes: D decisions, each with up to K values; H hidden units.
 """
 
 import dataclasses
@@ -26,8 +26,8 @@ from dnas.search.blackbox.decisions import allowed_values
 from dnas.search.blackbox.reinforce import advantage_over
 
 Weights = dict[str, jax.Array]
-"""Weights of the controller: `inputs` [D, K, H] embed the decision before (row 0 the start), `kernel` [2H, 4H] and `bias` [4H] of the
-LSTM, `heads` [D, H, K] and `offsets` [D, K] of the softmaxes."""
+"""Weights of the controller. `inputs` [D, K, H] embed the previous decision; `inputs[0, 0]` is the first input. `kernel` [2H, 4H] and
+`bias` [4H] are the LSTM. `heads` [D, H, K] and `offsets` [D, K] are the softmax layers."""
 
 
 @STRATEGIES.register("reinforce_lstm")
@@ -36,11 +36,11 @@ class Config:
   """Controller and optimizer.
 
   Attributes:
-    hidden: how many units the LSTM has.
+    hidden: number of LSTM units.
     learning_rate: learning rate of Adam.
-    baseline_decay: decay of the moving average of the scores, which starts as the first score.
-    entropy_weight: weight of the policy's entropy (nats) beside the score.
-    init_scale: initial weights are uniform between minus this and this.
+    baseline_decay: decay of the moving average of the scores; it starts at the first score.
+    entropy_weight: weight of the policy's entropy (nats) in the objective.
+    init_scale: initial weights are uniform in [-init_scale, init_scale].
   """
 
   hidden: int = 100
@@ -68,12 +68,12 @@ class State:
   """A controller and its optimizer; a tree of arrays.
 
   Attributes:
-    seed: of all draws.
-    asked: how many proposals were asked.
-    told: how many were told.
-    baseline: moving average of the scores, not yet corrected for its start at zero.
-    weights: of the controller.
-    optimizer: Adam's state.
+    seed: seed of all draws.
+    asked: number of proposals asked.
+    told: number of proposals told, without failed trainings.
+    baseline: moving average of the scores, without the correction for its start at zero.
+    weights: weights of the controller.
+    optimizer: state of Adam.
   """
 
   seed: int
@@ -91,7 +91,7 @@ class ReinforceLstm:
   Attributes:
     space: the search space.
     config: settings.
-    allowed: which values every decision has, [D, K].
+    allowed: mask of the values that each decision has, [D, K].
   """
 
   space: CellSpace
@@ -108,7 +108,7 @@ class ReinforceLstm:
     return State(seed, 0, 0, 0.0, weights, optax.adam(0.0).init(weights))
 
   def ask(self, state: State) -> tuple[Proposal, State]:
-    """Draws the decisions in turn; see `base.Strategy`. Raises FieldError if the controller did not stay finite."""
+    """Draws the decisions one after another; see `base.Strategy`. Raises FieldError if the controller's outputs are nan."""
     asked = state.asked + 1
     draws = generator(state.seed, asked).random(len(self.allowed)).astype(np.float32)
     decisions = np.asarray(draw(state.weights, self.allowed, draws))
@@ -120,7 +120,7 @@ class ReinforceLstm:
   def tell(self, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
     """Takes one step of Adam on -(score - baseline) log p(decisions) - entropy_weight * entropy; see `base.Strategy`.
 
-    A training that failed, whose score is not finite, teaches nothing.
+    A failed training, whose score is not finite, changes nothing.
     """
     if not math.isfinite(evaluation.score):
       return state
@@ -133,7 +133,7 @@ class ReinforceLstm:
 
 
 def _start(weights: Weights) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns hidden state and memory, [H] each, and the first input, [H]."""
+  """Returns the initial hidden state and memory, [H] each, and the first input, [H]."""
   zeros = jnp.zeros(weights["heads"].shape[1])
   return zeros, zeros, weights["inputs"][0, 0]
 
@@ -141,7 +141,7 @@ def _start(weights: Weights) -> tuple[jax.Array, jax.Array, jax.Array]:
 def _step(
   weights: Weights, carry: tuple[jax.Array, jax.Array, jax.Array], head: jax.Array, offset: jax.Array, allowed_K: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns hidden state and memory, [H] each, and the log-probabilities of one decision, [K]."""
+  """Returns the next hidden state and memory, [H] each, and the log-probabilities of one decision, [K]."""
   hidden, memory, x = carry
   gates = jnp.concatenate([x, hidden]) @ weights["kernel"] + weights["bias"]
   into, forget, out, new = jnp.split(gates, 4)
@@ -152,7 +152,7 @@ def _step(
 
 @jax.jit
 def draw(weights: Weights, allowed_DK: jax.Array, draws_D: jax.Array) -> jax.Array:
-  """Returns decisions, [D], drawn by inversion of the distribution function at uniform numbers from [0, 1); -1 where it is none."""
+  """Draws decisions, [D], by inverse transform sampling from uniform numbers in [0, 1). A decision is -1 where probabilities are nan."""
 
   def choose(carry: tuple[jax.Array, ...], xs: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, ...], jax.Array]:
     head, offset, allowed_K, number, uniform = xs
@@ -168,7 +168,7 @@ def draw(weights: Weights, allowed_DK: jax.Array, draws_D: jax.Array) -> jax.Arr
 
 @jax.jit
 def log_probabilities(weights: Weights, allowed_DK: jax.Array, decisions_D: jax.Array) -> jax.Array:
-  """Returns the log-probabilities of all values of every decision, given the decisions before it, [D, K]."""
+  """Returns the log-probabilities of all values of every decision, given the previous decisions, [D, K]."""
 
   def follow(carry: tuple[jax.Array, ...], xs: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, ...], jax.Array]:
     head, offset, allowed_K, number, decision = xs
@@ -180,7 +180,7 @@ def log_probabilities(weights: Weights, allowed_DK: jax.Array, decisions_D: jax.
 
 
 def _next_input(weights: Weights, number: jax.Array, decision: jax.Array) -> jax.Array:
-  """Returns the embedding of a decision, [H]; that of the last one is never read."""
+  """Returns the embedding of a decision, [H]; the embedding of the last decision is never used."""
   following = jnp.minimum(number + 1, weights["inputs"].shape[0] - 1)
   return weights["inputs"][following, decision]
 

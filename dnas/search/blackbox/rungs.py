@@ -1,4 +1,4 @@
-"""Rungs of successive halving: what was told at one budget, and the best of it."""
+"""Rungs of successive halving: the trials at one budget, ranked by score."""
 
 import bisect
 import dataclasses
@@ -16,7 +16,7 @@ from dnas.search.blackbox.base import STRATEGIES, State, Strategy, score_of
 
 
 class Entry(NamedTuple):
-  """A trial that was told: its score (a training that failed counts as minus infinity), its id and its architecture."""
+  """A complete trial: its score (minus infinity if the training failed), its id and its architecture."""
 
   score: float
   trial: str
@@ -24,11 +24,11 @@ class Entry(NamedTuple):
 
 
 Rung = tuple[Entry, ...]
-"""Trials told at one budget, best first; of equal scores, the one told first. No trial stands in it twice."""
+"""Complete trials at one budget, best first. Trials with equal scores are in the order in which they were told. Trials are unique."""
 
 
 def with_entry(rung: Rung, proposal: Proposal, evaluation: Evaluation) -> Rung:
-  """Returns the rung with one more trial; the same rung if the trial stands in it already."""
+  """Returns the rung with one more trial, or the same rung if it has the trial already."""
   entry = Entry(score_of(evaluation), trial_id(proposal), proposal.genotype)
   if entry.trial in map(_trial, rung):
     return rung
@@ -37,27 +37,27 @@ def with_entry(rung: Rung, proposal: Proposal, evaluation: Evaluation) -> Rung:
 
 
 def top(rung: Rung, number: int) -> Rung:
-  """Returns the best trials of a rung, so many or fewer: trainings that failed are never among them."""
+  """Returns the best trials of a rung, at most `number`, without failed trainings."""
   return rung[: min(number, bisect.bisect_left(rung, math.inf, key=_negative_score))]
 
 
 def promoted(entry: Entry, budget: int) -> Proposal:
-  """Returns the proposal that resumes the training of an entry and brings it to a larger budget."""
+  """Returns the proposal that resumes the training of an entry up to a larger budget."""
   return Proposal(entry.genotype, budget, entry.trial)
 
 
 def names() -> list[str]:
-  """Returns the names of the strategies that can be wrapped: those that wrap none themselves."""
+  """Returns the names of the strategies that can be wrapped, which are those without a wrapped strategy of their own."""
   return [name for name in STRATEGIES if "strategy" not in {field.name for field in dataclasses.fields(STRATEGIES[name])}]
 
 
 def named(strategy: str, space: CellSpace) -> Strategy:
-  """Returns the strategy of a name, with its default settings, on a space. Raises InputError if there is none."""
+  """Returns the named strategy on a space, with default settings. Raises InputError if there is no such strategy."""
   return STRATEGIES[strategy]().on(space)
 
 
 def ask_at(strategy: Strategy, state: State, budget: int) -> tuple[Proposal, State]:
-  """Asks a wrapped strategy for an architecture and gives it a budget.
+  """Asks a wrapped strategy for an architecture, and sets the proposal's budget.
 
   Raises:
     InputError: if the strategy sets budgets itself.
@@ -71,7 +71,7 @@ def ask_at(strategy: Strategy, state: State, budget: int) -> tuple[Proposal, Sta
 
 
 def tell_to(strategy: Strategy, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
-  """Tells a wrapped strategy what became of its own proposal, as it made it: without a budget."""
+  """Tells a wrapped strategy the evaluation of its own proposal, which had no budget."""
   return strategy.tell(state, Proposal(proposal.genotype), evaluation)
 
 

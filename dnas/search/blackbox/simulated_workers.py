@@ -1,8 +1,8 @@
-"""Workers simulated in time: what an asynchronous search would have done, and when, on accelerators that nobody needs to have.
+"""Simulated workers: the course of an asynchronous search over simulated time, without the accelerators.
 
-A queue of events holds when each running job ends and when each worker dies or comes back. At one moment, all that ends is told first, in
-the order in which it was given out; then free workers are served, lowest number first. A job whose worker dies is lost and given again,
-before anything new is asked. So a simulation is a function of the strategy, its seed, the evaluations and the deaths.
+An event queue holds the ends of the running jobs, and the deaths and returns of workers. At each moment, all jobs that end are told first,
+in the order in which they were started. Then free workers get jobs, the lowest worker number first. A job whose worker dies is lost, and is
+restarted before a new proposal is asked. So a simulation is a function of the strategy, its seed, the evaluations and the deaths.
 """
 
 import dataclasses
@@ -22,20 +22,20 @@ from dnas.search.blackbox.base import Strategy
 
 @runtime_checkable
 class Synchronous(Protocol):
-  """A strategy that makes free workers wait for others."""
+  """A strategy that may make free workers wait for others."""
 
   def waits(self, state: base.State) -> bool:
-    """Returns whether the strategy must be told something before it can be asked."""
+    """Returns whether the strategy needs another result before it can be asked."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Death:
-  """A worker that dies.
+  """The death of a worker.
 
   Attributes:
-    worker: its number, from 0.
-    time: when, in seconds.
-    back: when it is there again, in seconds; infinity for never.
+    worker: number of the worker, from 0.
+    time: time of the death, in seconds.
+    back: time of the worker's return, in seconds; infinity for never.
   """
 
   worker: int
@@ -45,14 +45,14 @@ class Death:
 
 @dataclasses.dataclass(frozen=True)
 class Job:
-  """What one worker did with one proposal.
+  """The evaluation of one proposal on one worker.
 
   Attributes:
-    worker: its number.
-    proposal: what was asked.
-    start: when the job was given out, in seconds.
-    end: when it was complete or lost.
-    evaluation: what was told; None if the worker died.
+    worker: number of the worker.
+    proposal: the proposal.
+    start: start time, in seconds.
+    end: time of completion or loss, in seconds.
+    evaluation: the evaluation; None if the worker died.
   """
 
   worker: int
@@ -64,12 +64,12 @@ class Job:
 
 @dataclasses.dataclass(frozen=True)
 class Simulation:
-  """How a search went.
+  """The result of a simulation.
 
   Attributes:
     jobs: complete and lost jobs, in the order in which they ended.
     state: the strategy's state at the end.
-    idle: for every worker, for how many seconds of the simulation it was alive without a job.
+    idle: seconds that each worker was alive without a job.
   """
 
   jobs: tuple[Job, ...]
@@ -85,19 +85,19 @@ def simulate(
   seconds: float,
   deaths: Sequence[Death] = (),
 ) -> Simulation:
-  """Runs a strategy on workers for some time.
+  """Simulates a strategy on several workers.
 
   Args:
-    strategy: what to ask and to tell; if it is `Synchronous`, free workers wait where it says so.
-    seed: of the strategy.
-    evaluate: the evaluator; the cost that it answers is the time that the job takes.
-    num_workers: how many jobs run at once.
-    seconds: when the simulation ends, which is finite; jobs that end later are dropped.
-    deaths: workers that die.
+    strategy: the strategy; if it is `Synchronous`, free workers wait while its `waits` is true.
+    seed: seed of the strategy.
+    evaluate: the evaluator; a job takes as long as the cost of its evaluation.
+    num_workers: number of workers.
+    seconds: end of the simulation, finite; jobs that end later are dropped.
+    deaths: the deaths of workers.
 
   Raises:
-    InputError: for a number of workers or of seconds that is not above zero, or a death of a worker that does not exist, and for an
-      evaluation that costs nothing.
+    InputError: if the number of workers or of seconds is not above zero, a death is of a worker that does not exist or has invalid times,
+      or an evaluation costs nothing.
   """
   whole = isinstance(num_workers, int) and not isinstance(num_workers, bool)
   check(whole, "num_workers", num_workers, "give a whole number")
@@ -110,15 +110,15 @@ def simulate(
   return _Clock(strategy, evaluate, num_workers).run(strategy.init(seed), seconds, deaths)
 
 
-_END, _DEATH, _BACK = range(3)  # at one moment, in this order
+_END, _DEATH, _BACK = range(3)  # the order of events at the same time
 
 
 class _Clock:
-  """The moving parts of one simulation."""
+  """The mutable state of one simulation."""
 
   def __init__(self, strategy: Strategy, evaluate: Evaluator, num_workers: int):
     self._strategy, self._evaluate = strategy, evaluate
-    self._alive, self._running = set(range(num_workers)), {}  # worker to (number of the job, the job as if it will end)
+    self._alive, self._running = set(range(num_workers)), {}  # worker to (number of the job, the job as it is if the worker lives)
     self._idle, self._lost, self._jobs = [0.0] * num_workers, [], []
     self._numbers, self._events = itertools.count(), []
 
@@ -147,14 +147,14 @@ class _Clock:
         _, job = self._running.pop(worker)
         self._jobs.append(dataclasses.replace(job, end=time, evaluation=None))
         self._lost.append(job.proposal)
-    elif self._running.get(worker, (None, None))[0] == number:  # else the worker died over this job
+    elif self._running.get(worker, (None, None))[0] == number:  # else the worker died during this job
       _, job = self._running.pop(worker)
       self._jobs.append(job)
       return self._strategy.tell(state, job.proposal, job.evaluation)
     return state
 
   def _serve(self, state: base.State, now: float) -> base.State:
-    """Gives jobs to the free workers, as far as there are any."""
+    """Starts jobs on the free workers: lost jobs first, then new proposals, unless the strategy waits."""
     for worker in sorted(self._alive - self._running.keys()):
       if self._lost:
         proposal = self._lost.pop(0)

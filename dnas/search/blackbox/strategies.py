@@ -1,4 +1,4 @@
-"""All registered strategies: every module of this package is imported here, so a new strategy is one new file."""
+"""Registers all strategies by importing every module of this package. A new strategy needs only a new file."""
 
 import importlib
 import pkgutil

@@ -1,7 +1,7 @@
-"""A study: one black-box strategy against one evaluator, until a budget of accelerator seconds is spent.
+"""A study: runs one black-box strategy on one evaluator until a budget of accelerator seconds is spent.
 
-The loop is a generator of what was asked and answered. Those entries are the journal: with it, a study goes on where it was broken off,
-since replay brings the strategy back; and from it come the anytime curves.
+`run` is a generator of journal entries (proposal, evaluation). An interrupted study resumes from its journal, since `replay` restores the
+strategy's state from it. The anytime curves are computed from the journal too.
 """
 
 import json
@@ -18,24 +18,24 @@ from dnas.evaluate.base import Evaluator
 from dnas.search.blackbox.base import Strategy, replay, score_of
 
 Entry = tuple[Proposal, Evaluation]
-"""One line of a journal."""
+"""One entry of a journal: a proposal and its evaluation."""
 
 
 def run(strategy: Strategy, evaluator: Evaluator, seed: int, seconds: float, journal: Sequence[Entry] = ()) -> Iterator[Entry]:
-  """Asks, evaluates and tells, and yields every entry after those of the journal.
+  """Asks, evaluates and tells in a loop, and yields every new entry of the journal.
 
-  The study ends with the last evaluation that its budget holds; the one after it is not yielded.
+  The study ends before the first evaluation that exceeds the budget; that evaluation is not yielded.
 
   Args:
-    strategy: what chooses.
-    evaluator: what answers; every evaluation must cost something, or the study would not end.
-    seed: of the strategy.
+    strategy: the strategy.
+    evaluator: the evaluator; every evaluation must have a positive cost, or the study would not end.
+    seed: seed of the strategy.
     seconds: the budget, in accelerator seconds.
-    journal: what an earlier, broken-off run of the same study yielded.
+    journal: the entries that an earlier, interrupted run of the same study yielded.
 
   Raises:
-    InputError: if the budget is smaller than the first evaluation, an evaluation costs nothing, or the journal is not of this strategy and
-      seed.
+    InputError: if the budget is not above zero or is smaller than the cost of the first evaluation, an evaluation costs nothing, or the
+      journal is not of this strategy and seed.
   """
   if not seconds > 0:
     raise InputError(f"the budget is {shown(seconds)} seconds; it must be above zero.")
@@ -59,10 +59,10 @@ class Incumbent(NamedTuple):
   """A step of the anytime curve.
 
   Attributes:
-    seconds: accelerator seconds spent when it was found.
+    seconds: accelerator seconds spent when the architecture was found.
     score: its validation score.
     genotype: the architecture.
-    trial: how many evaluations came before.
+    trial: number of evaluations before it.
   """
 
   seconds: float
@@ -72,10 +72,10 @@ class Incumbent(NamedTuple):
 
 
 def incumbents(journal: Iterable[Entry]) -> list[Incumbent]:
-  """Returns the anytime curve: the best architecture so far, each time that it changes; the last one is what the study ends in.
+  """Returns the anytime curve: the best architecture so far, at each change. The last one is the result of the study.
 
-  Scores are compared within the largest budget (epochs) that any architecture had so far, since those of shorter trainings mean something
-  else; of equal scores the first one stays, and a training that failed is never the best.
+  Scores are compared only at the largest budget (epochs) so far, since scores of shorter trainings are not comparable. Of equal scores the
+  first one stays. A failed training is never the best.
   """
   out: list[Incumbent] = []
   spent, best = 0.0, (-math.inf, -math.inf)
@@ -89,22 +89,22 @@ def incumbents(journal: Iterable[Entry]) -> list[Incumbent]:
 
 
 def to_line(entry: Entry) -> str:
-  """Returns an entry as one line of JSON, for a journal on disk; `from_lines` reads it back."""
+  """Returns an entry as one line of JSON, for a journal on disk. `from_lines` parses it."""
   proposal, evaluation = entry
   asked = {"genotype": json.loads(proposal.genotype.to_json()), "budget": proposal.budget, "parent": proposal.parent}
   return json.dumps({**asked, "score": evaluation.score, "cost": evaluation.cost, "metrics": dict(evaluation.metrics)}) + "\n"
 
 
 def from_lines(text: str, space: CellSpace, where: str) -> list[Entry]:
-  """Reads a journal, without what was being written when the study was killed (`dnas.core.durable.whole_lines`).
+  """Parses a journal. Ignores an incomplete last line, as a killed study leaves it (`dnas.core.durable.whole_lines`).
 
   Args:
-    text: the lines of `to_line`.
-    space: what the architectures must belong to.
-    where: how an error names the input, for instance its file.
+    text: the lines, from `to_line`.
+    space: the space of the architectures.
+    where: name of the input in error messages, for instance its file.
 
   Raises:
-    InputError: for a line that is no entry.
+    InputError: for a line that is not a valid entry.
   """
   out = []
   for number, line in enumerate(durable.whole_lines(text), start=1):

@@ -1,7 +1,7 @@
-"""Is the search collapsing, and does it decide anything? Figures that a differentiable search writes beside loss and accuracy.
+"""Diagnoses of a differentiable search: metrics that show whether it collapses, and whether it decides anything.
 
-A search that collapses fills its cells with skip connections: they train fastest, so the weights of a supernet make them look best. One
-that decides nothing leaves its mixture near the uniform one, and its cells to chance.
+A search that collapses fills its cells with skip connections: they train fastest, so they look best to the supernet. A search that decides
+nothing leaves its mixture near uniform, and its cells are chosen by chance.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,26 +17,26 @@ from dnas.supernet.discretize import skips_of
 from dnas.supernet.relaxations import Arch
 
 UNDECIDED = 0.9
-"""Normalized entropy above which a search has decided little."""
+"""A search with a higher normalized entropy has decided little."""
 
 
 def of_mixture(
   space: CellSpace, genotype: Genotype, mixture: Mapping[str, np.ndarray], allowed: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-  """Returns what a mixture, and the genotype that it stands for, say of the search.
+  """Returns the diagnoses of a mixture and its genotype.
 
-  The weights of an edge are scaled to sum to one, whatever their sum: those of sigmoids, and of edges that have weights of their own.
+  The weights of every edge are first scaled to sum to one. Sigmoids, and weights multiplied by edge weights, have other sums.
 
   Args:
-    space: the space.
-    genotype: the genotype.
-    mixture: cell type to weights of the mixed operations, [edges, operations].
-    allowed: cell type to 1 where an operation takes part in the search and 0 where it is ruled out, [edges, operations].
+    space: the search space.
+    genotype: the genotype of the mixture.
+    mixture: weights of the mixed operations by cell type, [edges, operations].
+    allowed: masks of the operations by cell type, 1 if allowed and 0 if ruled out, [edges, operations].
 
   Returns:
-    For every cell type its number of skip connections, 'skips/CELL', and the mean entropy of its edges, 'entropy/CELL', in nats. Over all
-    edges of all cells, 'normalized_entropy': the mean of the entropy of an edge over that of uniform weights, log(operations allowed). It
-    is 1 where all operations are alike, and 0 where every edge has chosen; an edge with one operation left, or none, has.
+    'skips/CELL', the number of skip connections of each cell type; 'entropy/CELL', the mean entropy of its edges in nats; and
+    'normalized_entropy', the mean over all edges of all cells of the edge's entropy over log(allowed operations). It is 1 if all operations
+    weigh the same, and 0 if every edge has chosen one. An edge with at most one allowed operation counts as 0.
   """
   out = {f"skips/{cell}": float(skips_of(genotype[cell])) for cell in space.cells}
   entropies = {cell: _entropies(mixture[cell]) for cell in space.cells}
@@ -47,17 +47,17 @@ def of_mixture(
 
 
 def dominant_eigenvalue(gradient: Callable[[Arch], Arch], arch: Arch, key: jax.Array, iterations: int = 10, radius: float = 0.05) -> float:
-  """Returns the size of the largest eigenvalue, in magnitude, of the Hessian of a loss in the architecture.
+  """Returns the largest absolute eigenvalue of the Hessian of a loss with respect to the architecture parameters.
 
-  Power iteration on central differences of the gradient, so that no program is compiled beside the one that the search has. Source of the
+  It uses power iteration on central differences of the gradient, which needs no compiled program beyond those of the search. Source of the
   measure: Zela et al., "Understanding and Robustifying Differentiable Architecture Search", ICLR 2020, section 4.
 
   Args:
-    gradient: of the loss in the architecture, at fixed weights, batch and masks.
-    arch: where the Hessian is taken.
+    gradient: gradient of the loss with respect to the architecture, at fixed weights, batch and masks.
+    arch: the architecture parameters at which the Hessian is taken.
     key: typed random key of the first direction.
-    iterations: steps of the iteration, two gradients each.
-    radius: length of the difference, in architecture parameters.
+    iterations: number of power iterations, with two gradients each.
+    radius: half the width of the central difference, in architecture parameters.
   """
   direction = _unit({name: jax.random.normal(keys.derive(key, name), point.shape, point.dtype) for name, point in arch.items()})
   value = jnp.float32(0)
@@ -70,7 +70,7 @@ def dominant_eigenvalue(gradient: Callable[[Arch], Arch], arch: Arch, key: jax.A
 
 
 def collapse(space: CellSpace, genotype: Genotype) -> str:
-  """Returns a sentence that says which cell has collapsed, or nothing: more than half of its edges are skip connections, or `none`."""
+  """Returns a sentence that names a collapsed cell, or "". More than half of a collapsed cell's edges are skip connections, or `none`."""
   for cell in space.cells:
     operations = [edge.operation for node in genotype[cell].nodes for edge in node]
     for count, what in ((skips_of(genotype[cell]), "skip connections"), (operations.count(NONE), f"'{NONE}'")):
@@ -80,8 +80,8 @@ def collapse(space: CellSpace, genotype: Genotype) -> str:
 
 
 def undecided(metrics: Mapping[str, float]) -> str:
-  """Returns a sentence that says that the search decided little, and what helps, or nothing: its mixture is near the uniform one."""
-  share = metrics.get("normalized_entropy", 0.0)  # a search of before version 0.2.0 has none
+  """Returns a sentence of advice if the normalized entropy is above `UNDECIDED`, so that the search decided little; else ""."""
+  share = metrics.get("normalized_entropy", 0.0)  # searches before version 0.2.0 lack it
   if share <= UNDECIDED:
     return ""
   return (
@@ -91,8 +91,8 @@ def undecided(metrics: Mapping[str, float]) -> str:
 
 
 def _entropies(weights: np.ndarray) -> np.ndarray:
-  """Returns the entropy of the weights of every edge, [edges], of [edges, operations]."""
-  weights = weights.astype(np.float64)  # so that no share is above one by rounding, and no entropy below zero
+  """Returns the entropy of every edge in nats, [edges], from weights [edges, operations]."""
+  weights = weights.astype(np.float64)  # so that rounding makes no share exceed one, and no entropy negative
   sums = weights.sum(-1, keepdims=True)
   shares = np.where(sums > 0, weights / np.where(sums > 0, sums, 1), 0)
   return (shares * np.log(1 / np.where(shares > 0, shares, 1))).sum(-1)

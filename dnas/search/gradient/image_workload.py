@@ -1,4 +1,4 @@
-"""Search on images: the convolutional supernet."""
+"""The workload of a search on images, with the convolutional supernet."""
 
 import copy
 import dataclasses
@@ -25,7 +25,7 @@ class ImageWorkload:
   Attributes:
     space: the search space.
     network: the static part of the supernet.
-    examples: how many images train the weights, and how many the architecture.
+    examples: number of images that train the weights, and of images that train the architecture.
   """
 
   carry = ()
@@ -44,16 +44,16 @@ class ImageWorkload:
 
     Args:
       config: size of the supernet.
-      data_config: batches and augmentation; both halves are augmented in training, as published, and not in validation.
+      data_config: batches and augmentation; training steps augment both halves, as published, and evaluation augments neither.
       space: the search space.
       dataset: the data set.
-      seed: of the initial weights and the order of the data.
-      edges: what the method chooses of the edges; its partial channels divide `config.channels`.
+      seed: seed of the initial weights and the order of the data.
+      edges: the method's options for the edges; its `partial_channels` must divide `config.channels`.
     """
     train, valid = base.search_split(dataset, data_config)
     key_train, key_valid = _order_keys(seed)
     self._train, self._valid = Pipeline(train, dataset, data_config, key_train), Pipeline(valid, dataset, data_config, key_valid)
-    mixed = keys.generator(0, "order of the evaluation").permutation(len(valid))  # as statistics of a batch are to be of all classes
+    mixed = keys.generator(0, "order of the evaluation").permutation(len(valid))  # batch statistics should cover all classes
     self._valid_split = batches.to_device(base.Split(valid.images[mixed], valid.labels[mixed]))
     self.examples = len(train), len(valid)
     self.space = space
@@ -66,7 +66,7 @@ class ImageWorkload:
     self._evaluate_by_batch = make_evaluate(functools.partial(self._predict, train=True), dataset, of_training, self._class_weights)
 
   def reseeded(self, seed: int) -> "ImageWorkload":
-    """See `Workload`; the data are on the device once for all."""
+    """See `Workload`. Both workloads share the data on the device."""
     other = copy.copy(self)
     key_train, key_valid = _order_keys(seed)
     other._train, other._valid = self._train.reordered(key_train), self._valid.reordered(key_valid)
@@ -103,7 +103,7 @@ class ImageWorkload:
   def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`).
 
-    Statistics of the batch are those of batches as large as in training.
+    With `batch_statistics`, batches have the size of training batches.
     """
     evaluate = self._evaluate_by_batch if batch_statistics else self._evaluate
     return evaluate((variables, mixture), self._valid_split)
@@ -114,6 +114,6 @@ class ImageWorkload:
 
 
 def _order_keys(seed: int) -> tuple[jax.Array, ...]:
-  """Returns typed random keys of the order of both halves of the data."""
+  """Returns a typed random key for the order of each half of the data."""
   key = jax.random.key(seed)
   return keys.derive(key, "order", 0), keys.derive(key, "order", 1)

@@ -1,4 +1,4 @@
-"""Search on text: the recurrent supernet."""
+"""The workload of a search on text, with the recurrent supernet."""
 
 import copy
 from collections.abc import Mapping
@@ -22,7 +22,7 @@ from dnas.train.language import Evaluate, language_loss, perplexity_of
 class LanguageWorkload:
   """A recurrent supernet on a text: the training split trains the weights, the validation split the architecture (a `Workload`).
 
-  Hidden states are carried along each of the two texts, separately.
+  Each of the two texts has its own hidden states, which pass from step to step.
 
   Attributes:
     space: the search space.
@@ -46,9 +46,9 @@ class LanguageWorkload:
       data_config: batches and windows.
       space: the search space.
       dataset: the text.
-      seed: of the initial weights and the lengths of windows.
+      seed: seed of the initial weights and the lengths of windows.
       shared_masks: see `Workload`.
-      edges: what the method chooses of the edges.
+      edges: the method's options for the edges.
 
     Raises:
       FieldError: if a batch has one column, or is too large for its text.
@@ -68,7 +68,7 @@ class LanguageWorkload:
     self._valid_text = self._evaluate.columns(dataset.valid, data_config.eval_batch_size)
 
   def reseeded(self, seed: int) -> "LanguageWorkload":
-    """See `Workload`; the text is on the device once for all."""
+    """See `Workload`. Both workloads share the text on the device."""
     other = copy.copy(self)
     other._train, other.initial = self._train.reseeded(seed), functional.split(self._make(seed))[1]
     return other
@@ -78,11 +78,11 @@ class LanguageWorkload:
     return self._train.end_of_epoch(epoch)
 
   def learning_rate_factor(self, step: int) -> float:
-    """Returns the length of the step's window over the base length."""
+    """Returns the length of the step's window divided by the base length."""
     return self._train.length(step) / self._base_length
 
   def batches(self, step: int, keys: tuple[jax.Array, jax.Array], carry: Tree) -> tuple[Tree, Tree]:
-    """Returns a window, the hidden states before it, and the coefficient of the penalties, for both texts."""
+    """Returns, for each text, a window, the hidden states before it, and the coefficient of the penalties (1 in training, else 0)."""
     return (self._train(step), carry[0], np.float32(1)), (self._valid(step), carry[1], np.float32(0))
 
   def loss(self, weights: Tree, mixture: Mixture, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
@@ -100,11 +100,11 @@ class LanguageWorkload:
     return carry, outputs
 
   def train_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
-    """Returns loss (nats a word, without penalties) and perplexity."""
+    """Returns loss (nats per word, without penalties) and perplexity."""
     return perplexity_of(means["nats"] / means["words"])
 
   def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
-    """Returns loss (nats a word) and perplexity, of states normalized over the columns of the evaluation, which are the batch, always."""
+    """Returns loss (nats per word) and perplexity. States are always normalized over the evaluation's columns, which are the batch."""
     return self._evaluate((variables, mixture), self._valid_text)
 
   def _predict(self, network: tuple[functional.Variables, Mixture], tokens: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -1,7 +1,7 @@
-"""Differentiable methods: what each chooses of relaxation, architecture optimizer, hypergradient and edge.
+"""Differentiable methods. Each method chooses a relaxation, an architecture optimizer, a default hypergradient and options of the edges.
 
-A method is a registered frozen dataclass of its own settings. The optimizers' rates and the length of the search, which all methods share,
-are in `search.darts.Config`; every remedy against collapse (`search.remedies`) goes with every method.
+A method is a registered frozen dataclass of its own settings. Settings that all methods share, such as learning rates and the length of the
+search, are in `search.darts.Config`. Every remedy against collapse (`search.remedies`) can be combined with every method.
 """
 
 import dataclasses
@@ -29,17 +29,17 @@ class ArchRates(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class DifferentiableMethod:
-  """A method with the choices of DARTS; another derives from it and says what differs."""
+  """The base class of methods, with the choices of DARTS. A subclass overrides what differs."""
 
   hypergradient: ClassVar[str] = "first_order"
-  """The hypergradient of the paper, taken where none is named."""
+  """The paper's hypergradient, used if the configuration names none."""
 
   partial_channels: ClassVar[int] = 1
-  """K, where the operations of an edge see a K-th of the channels; a setting of the methods that have it."""
+  """K: the operations of an edge see one K-th of the channels. Some methods make it a setting."""
 
   @property
   def edges(self) -> EdgeOptions:
-    """What the method chooses of the edges of the supernet."""
+    """The method's options for the edges of the supernet."""
     return EdgeOptions(self.partial_channels)
 
   def relaxation(self, space: CellSpace) -> Relaxation:
@@ -65,7 +65,7 @@ class Darts(DifferentiableMethod):
 @METHODS.register("pc_darts")
 @dataclasses.dataclass(frozen=True)
 class PCDarts(DifferentiableMethod):
-  """Operations on a part of the channels, and weights of the edges. Source: Xu et al., "PC-DARTS", ICLR 2020.
+  """Operations on a part of the channels, and edge weights. Source: Xu et al., "PC-DARTS", ICLR 2020.
 
   Attributes:
     partial_channels: K; the operations of an edge see one K-th of the channels.
@@ -85,13 +85,13 @@ class PCDarts(DifferentiableMethod):
 @METHODS.register("gdas")
 @dataclasses.dataclass(frozen=True)
 class Gdas(DifferentiableMethod):
-  """One operation an edge, drawn anew for every step. Source: Dong and Yang, "GDAS", CVPR 2019.
+  """One operation per edge, drawn anew at every step. Source: Dong and Yang, "GDAS", CVPR 2019.
 
   Attributes:
-    start_temperature: of the Gumbel softmax at the beginning of the search.
-    end_temperature: at its end; it falls along a line.
-    ones_for_undrawn: whether the gradient in the weight of an operation that was not drawn takes its output to be ones, as the published
-      code does, which does not compute it.
+    start_temperature: temperature of the Gumbel softmax at the beginning of the search.
+    end_temperature: temperature at the end of the search; it falls linearly.
+    ones_for_undrawn: whether an operation that was not drawn counts as an output of ones in the gradient with respect to its weight, as in
+      the published code, which does not compute that output.
   """
 
   start_temperature: float = 10.0
@@ -119,8 +119,8 @@ class DrNas(DifferentiableMethod):
 
   Attributes:
     partial_channels: K; the operations of an edge see one K-th of the channels; 1 is all of them, as on NAS-Bench-201.
-    softmax: whether the search is validated and discretized by the softmax of the parameters, as in the published code, and not by the mean
-      of the distribution.
+    softmax: whether the search is validated and discretized with the softmax of the parameters, as in the published code; else with the
+      mean of the distribution.
   """
 
   partial_channels: int = 1  # type: ignore[misc]
@@ -138,15 +138,16 @@ class DrNas(DifferentiableMethod):
 @METHODS.register("gaea")
 @dataclasses.dataclass(frozen=True)
 class Gaea(DifferentiableMethod):
-  """The simplex itself, and the exponentiated gradient on it. Source: Li et al., "GAEA", ICLR 2021.
+  """Mixture weights on the simplex, moved by exponentiated gradient. Source: Li et al., "GAEA", ICLR 2021.
 
-  `darts.arch_learning_rate` is that of the exponentiated gradient, 0.1 in the paper; the other rates of the architecture have no meaning.
+  `darts.arch_learning_rate` is the learning rate of the exponentiated gradient, 0.1 in the paper. The other rates of the architecture
+  optimizer are not used.
 
   Attributes:
-    partial_channels: K; 4 with edge_weights is GAEA PC-DARTS.
-    edge_weights: whether edges have weights, on simplices of their own, as in PC-DARTS.
+    partial_channels: K; the operations of an edge see one K-th of the channels; 4 with edge_weights is GAEA PC-DARTS.
+    edge_weights: whether edges have weights on simplices of their own, as in PC-DARTS.
     uniform_start: whether all weights are equal at first, as in the published code.
-    smallest: what no weight falls below, 0.00001 in the published code; 0 sets no bound.
+    smallest: lower bound of the weights, 0.00001 in the published code; 0 sets no bound.
   """
 
   partial_channels: int = 1  # type: ignore[misc]
@@ -172,13 +173,13 @@ class Gaea(DifferentiableMethod):
 @METHODS.register("snas")
 @dataclasses.dataclass(frozen=True)
 class Snas(DifferentiableMethod):
-  """Samples of the concrete distribution, weights and architecture on one loss. Source: Xie et al., "SNAS", ICLR 2019.
+  """Samples of the concrete distribution; one loss trains weights and architecture. Source: Xie et al., "SNAS", ICLR 2019.
 
-  The penalty on resources, with which the paper makes its three variants, is not part of it.
+  The paper's resource penalty, which defines its three variants, is not implemented.
 
   Attributes:
-    start_temperature: at the beginning of the search.
-    end_temperature: at its end; its logarithm falls along a line.
+    start_temperature: temperature at the beginning of the search.
+    end_temperature: temperature at the end of the search; its logarithm falls linearly.
   """
 
   hypergradient: ClassVar[str] = "single_level"
@@ -199,7 +200,7 @@ class Snas(DifferentiableMethod):
 class FairDarts(DifferentiableMethod):
   """A sigmoid for every operation, driven to 0 or 1. Source: Chu et al., "Fair DARTS", ECCV 2020.
 
-  The paper leaves out edges whose sigmoids are below a threshold; here every node keeps as many edges as the space says.
+  The paper removes edges whose sigmoids are below a threshold. Here every node keeps as many edges as the space defines.
 
   Attributes:
     zero_one: coefficient of the zero-one loss.
@@ -218,13 +219,13 @@ class FairDarts(DifferentiableMethod):
 
 
 def _check_temperatures(**values: float) -> None:
-  """Raises FieldError for a temperature at which float32 would not know a softmax: one operation weighs all there, or all weigh alike."""
+  """Raises FieldError for a temperature that is so small or so large that a float32 softmax is one-hot or uniform."""
   check_positive(**values)
   for field, value in values.items():
     check(1e-6 <= value <= 1e6, field, value, "it must be at least 1e-06 and at most 1e+06")
 
 
 def check_channels(method: DifferentiableMethod, name: str, channels: int) -> None:
-  """Raises FieldError unless partial channels divide the channels of the supernet."""
+  """Raises FieldError unless K, the method's `partial_channels`, divides the number of channels of the supernet."""
   parts = method.partial_channels
   check(channels % parts == 0, f"{name}.partial_channels", parts, f"it must divide the channels of the supernet, {channels}")

@@ -1,8 +1,8 @@
-"""Projection: the operations and edges of a supernet decided one by one, by what it loses without them.
+"""Projection: chooses the operations and edges of a supernet one by one, by the validation loss without each of them.
 
 Source: Wang et al., "Rethinking Architecture Selection in Differentiable NAS" (DARTS-PT), ICLR 2021, algorithms 1 and 2. The paper measures
-validation accuracy; here it is the validation loss, which has no ties. A supernet under a mask is another network than the one whose
-running statistics were gathered, so it is normalized with those of the batch.
+validation accuracy; this module uses the validation loss, which has no ties. A masked supernet does not fit the running batch statistics,
+which were gathered without the mask. So it is normalized with the statistics of the batch.
 """
 
 from collections.abc import Callable
@@ -13,21 +13,22 @@ from dnas.core.space import CellSpace
 from dnas.search.gradient.remedies import Decision
 
 Masks = dict[str, np.ndarray]
-"""Cell type to which operations are not ruled out, float32 [edges, operations]."""
+"""Masks of the allowed operations by cell type, float32 [edges, operations]."""
 
 
 def decide(decision: Decision, space: CellSpace, allowed: Masks, loss: Callable[[Masks], float]) -> Masks:
   """Makes one decision.
 
   Args:
-    decision: what is decided.
-    space: the space.
-    allowed: what is not ruled out before.
-    loss: the validation loss of the supernet under a mask; it must not change anything.
+    decision: the decision.
+    space: the search space.
+    allowed: masks of the operations allowed so far.
+    loss: returns the validation loss of the supernet under given masks; it must have no side effects.
 
   Returns:
-    The mask after the decision: on the edge, the operation whose absence costs most, of those that a discrete cell may have; or, of the
-    edges into the node, those whose absence costs most, as many as the space keeps, and nothing on the others.
+    The masks after the decision. The cost of an operation or an edge is the loss without it. An operation decision keeps, on its edge, the
+    operation of the highest cost among `space.choices`. A node decision keeps the `space.edges_per_node` edges of the highest costs, and
+    no operation on the other edges.
   """
   (row, *_) = decision.rows
   if decision.operation:
@@ -46,7 +47,7 @@ def decide(decision: Decision, space: CellSpace, allowed: Masks, loss: Callable[
 
 
 def _without(allowed: Masks, cell: str, row: int, column: int | None = None) -> Masks:
-  """Returns the mask without an operation, or without an edge."""
+  """Returns the masks without one operation of an edge, or, if `column` is None, without the whole edge."""
   values = allowed[cell][row].copy()
   values[slice(None) if column is None else column] = 0
   return _with_row(allowed, cell, row, values)

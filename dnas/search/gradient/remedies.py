@@ -1,4 +1,4 @@
-"""Remedies against the collapse of a differentiable search; each goes with every method, and with the others."""
+"""Remedies against the collapse of a differentiable search. They can be combined with every method and with each other."""
 
 import dataclasses
 
@@ -15,21 +15,21 @@ PERTURBATIONS = ("none", "uniform", "adversarial")
 
 @dataclasses.dataclass(frozen=True)
 class Remedies:
-  """What is done against collapse; the defaults do nothing.
+  """Remedies against collapse; by default all are off.
 
   Attributes:
-    stop_ratio: stop early once the dominant eigenvalue of the architecture's Hessian, a mean over stop_window diagnoses, has grown so much
-      since the window before that old / new is below this; the result is then the architecture of before. RobustDARTS has 0.75; 0 never
-      stops.
-    stop_window: diagnoses over which the eigenvalue is averaged.
-    skip_dropout: probability, at the beginning, with which a skip connection is left out of a step; it falls to zero (P-DARTS).
-    skip_cap: how many skip connections a cell of the result may have, 2 in P-DARTS; -1 sets no cap.
-    perturbation: near which architectures the weights are trained: none, uniform (SDARTS-RS) or adversarial (SDARTS-ADV).
-    perturbation_start: how far away, in architecture parameters, at the beginning of the search.
-    perturbation_radius: the same at its end; it grows along a line.
-    perturbation_steps: gradient evaluations of the adversary.
-    projection: whether edges are decided one by one at the end, by the loss of the supernet without each operation (DARTS-PT).
-    projection_epochs: epochs of training before each of these decisions.
+    stop_ratio: stops early once old / new is below this value. new is the dominant eigenvalue of the architecture's Hessian, averaged over
+      the last stop_window diagnoses; old is the average over the window before. The result is then the architecture of stop_window
+      diagnoses before. RobustDARTS uses 0.75; 0 never stops early.
+    stop_window: number of diagnoses over which the eigenvalue is averaged.
+    skip_dropout: initial probability that a skip connection is dropped in a step; it falls to zero (P-DARTS).
+    skip_cap: largest number of skip connections in a cell of the result, 2 in P-DARTS; -1 sets no cap.
+    perturbation: perturbation of the architecture at which the weights are trained: none, uniform (SDARTS-RS) or adversarial (SDARTS-ADV).
+    perturbation_start: size of the perturbation, in architecture parameters, at the beginning of the search.
+    perturbation_radius: size of the perturbation at the end of the search; it grows linearly.
+    perturbation_steps: gradient steps of the adversarial perturbation.
+    projection: whether edges are decided one by one after the search, by the supernet's loss without each operation (DARTS-PT).
+    projection_epochs: training epochs before each decision of the projection.
   """
 
   stop_ratio: float = 0.0
@@ -57,7 +57,7 @@ class Remedies:
     check(not stops_and_projects, "projection", self.projection, "a search that stops early has no end to project at: set stop_ratio to 0")
 
   def relaxation(self, relaxation: Relaxation, space: CellSpace) -> Relaxation:
-    """Returns the relaxation with the dropout of skip connections."""
+    """Returns the relaxation, with dropout of skip connections if `skip_dropout` is above zero."""
     return SkipDropout(relaxation, space, self.skip_dropout) if self.skip_dropout else relaxation
 
   def make_perturbation(self) -> Perturbation:
@@ -68,7 +68,7 @@ class Remedies:
 
   @property
   def cap(self) -> int | None:
-    """The cap on skip connections of a cell, None for none."""
+    """The largest number of skip connections in a cell; None for no cap."""
     return None if self.skip_cap < 0 else self.skip_cap
 
 
@@ -79,16 +79,16 @@ IDLE = {
   "perturbation_steps": lambda remedies: remedies.perturbation != "adversarial",
   "projection_epochs": lambda remedies: not remedies.projection,
 }
-"""Setting to whether it does nothing, given the others."""
+"""Maps the name of a setting to a function that returns whether the other settings make it ineffective."""
 
 
 def stops(eigenvalues: np.ndarray, ratio: float, window: int) -> bool:
-  """Returns whether a search is to stop early (Zela et al., "Understanding and Robustifying DARTS", ICLR 2020, section 5).
+  """Returns whether a search should stop early (Zela et al., "Understanding and Robustifying DARTS", ICLR 2020, section 5).
 
   Args:
     eigenvalues: dominant eigenvalues of the diagnoses so far, [n], oldest first.
-    ratio: the least allowed old / new.
-    window: W, diagnoses in a mean; new is the mean of the last W, old that of the W which end W diagnoses before.
+    ratio: smallest allowed old / new; 0 never stops.
+    window: W, the number of diagnoses in a mean. new is the mean of the last W eigenvalues, old the mean of the W before them.
   """
   if not ratio or len(eigenvalues) < 2 * window:
     return False
@@ -98,12 +98,12 @@ def stops(eigenvalues: np.ndarray, ratio: float, window: int) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-  """One decision of the projection: an operation for an edge, or the edges of a node.
+  """One decision of the projection: it chooses the operation of an edge, or the edges of a node.
 
   Attributes:
     cell: the cell type.
-    rows: row of the edge; or rows of all edges into the node.
-    operation: whether an operation is chosen; else edges are.
+    rows: the edge's row in the mixture; or the rows of all edges into the node.
+    operation: whether the decision chooses an operation; else it chooses edges.
   """
 
   cell: str
@@ -112,7 +112,7 @@ class Decision:
 
 
 def decisions(space: CellSpace, seed: int) -> tuple[Decision, ...]:
-  """Returns the decisions of a projection in their order: edges in random order, and then nodes that keep fewer edges than they have.
+  """Returns the decisions of a projection: first all edges, then the nodes that must lose edges, both in random order.
 
   Source: Wang et al., "Rethinking Architecture Selection in Differentiable NAS" (DARTS-PT), ICLR 2021, algorithms 1 and 2.
   """

@@ -1,6 +1,6 @@
-"""Several searches at once, which differ in nothing but their seed, as one vectorized program.
+"""Several searches that differ only in their seed, run side by side as one vectorized program.
 
-A chip that one small supernet leaves idle is filled by several. Each search is what it would be alone, but for the rounding of sums.
+Several small supernets use an accelerator that one leaves partly idle. Each search equals a search run alone, but for the rounding of sums.
 """
 
 import functools
@@ -19,18 +19,18 @@ Tree = Any
 
 
 class SeedsTask:
-  """Differentiable searches side by side (a `loop.Task`); the state is theirs, with an axis of seeds in front.
+  """Differentiable searches side by side (a `loop.Task`). The state holds the states of all searches, with a leading axis of seeds.
 
-  Where epochs differ in their number of steps, as on text, a search that has come to the end of its epoch waits for the others. Its
-  metrics are means over the seeds; every record holds those of the searches as `seeds`.
+  If epochs differ in their number of steps, as on text, a search at the end of its epoch waits for the others. The metrics of a record are
+  means over the seeds; its `seeds` holds the records of the single searches.
 
   Attributes:
     tasks: the searches.
-    epochs: how many epochs there are.
+    epochs: number of epochs.
   """
 
   def __init__(self, tasks: Sequence[DartsTask]):
-    """Builds the task; all but the first of `tasks` come from its `reseeded`."""
+    """Builds the task. All searches after the first must come from `tasks[0].reseeded`."""
     self.tasks, self.epochs, self._ends = tuple(tasks), tasks[0].epochs, [0]
 
   def init(self) -> State:
@@ -51,18 +51,18 @@ class SeedsTask:
     """See `loop.Task`."""
     places, active = self._places(step)
     update_arch = self.tasks[0].updates_arch(places[0])
-    # The host puts the step together here too: every function that it calls is compiled for all seeds at once.
+    # `vmap` runs outside jit, so the host assembles the step as in one search. Each function that it calls is compiled for all seeds.
     after, metrics = jax.vmap(lambda state, inputs: self.tasks[0].update(state, inputs, update_arch))(state, self.inputs(state, step))
     return after if active.all() else _chosen(active, after, state), _summarized(metrics, active)
 
   def inputs(self, state: State, step: int) -> StepInputs:
-    """Returns what a step is given, with an axis of seeds in front."""
+    """Returns the inputs of a step for all searches, with a leading axis of seeds."""
     given = [_take((state.key, state.carry), np.int32(index)) for index in range(len(self.tasks))]
     places, _ = self._places(step)
     return _stack([task.inputs(*one, place) for task, one, place in zip(self.tasks, given, places, strict=True)])
 
   def _places(self, step: int) -> tuple[list[int], np.ndarray]:
-    """Returns the step that each search is at, and which of them do not wait for the others."""
+    """Returns the step number of each search, and whether the search takes this step, bool [seeds], or waits."""
     epoch = loop.epoch_of(self, step)
     lengths, place = np.array(self._lengths(epoch)), step - self.end_of_epoch(epoch)
     places = [task.end_of_epoch(epoch) + min(place, length - 1) for task, length in zip(self.tasks, lengths.tolist(), strict=True)]
@@ -81,7 +81,7 @@ class SeedsTask:
     return _stack(states), {"metrics": metrics, "seeds": records}
 
   def history(self, index: int, history: Sequence[loop.EpochRecord]) -> list[loop.EpochRecord]:
-    """Returns the records of one of the searches, up to where it stops; its 'seconds' are those of all."""
+    """Returns the records of one search, up to the epoch at which it stops early. 'seconds' is the time of all searches together."""
     records = []
     for record in history:
       records.append({"seconds": record["seconds"], **record["seeds"][index]})
@@ -90,11 +90,11 @@ class SeedsTask:
     return records
 
   def stops(self, history: list[loop.EpochRecord]) -> bool:
-    """Returns whether all the searches have stopped early."""
+    """Returns whether all searches have stopped early."""
     return all(task.stops(self.history(index, history)) for index, task in enumerate(self.tasks))
 
   def result(self, index: int, history: Sequence[loop.EpochRecord]) -> SearchResult:
-    """Returns what one of the searches ended in; its cost is the time of all."""
+    """Returns the result of one search. Its cost is the time of all searches together."""
     return self.tasks[index].result(self.history(index, history))
 
   def _lengths(self, epoch: int) -> list[int]:
@@ -103,13 +103,13 @@ class SeedsTask:
 
 @jax.jit
 def _chosen(active: jax.Array, after: State, before: State) -> State:
-  """Returns the states after a step of the searches that took it, and before it of those that wait."""
+  """Returns the new state of every search that took the step, and the old state of every search that waits."""
   return jax.vmap(lambda go, new, old: jax.tree.map(functools.partial(jnp.where, go), new, old))(active, after, before)
 
 
 @jax.jit
 def _summarized(metrics: Mapping[str, jax.Array], active: jax.Array) -> dict[str, jax.Array]:
-  """Returns the mean loss of the searches that took a step, and the metrics of each."""
+  """Returns the mean loss of the searches that took the step, and all metrics of every search as 'INDEX/NAME'."""
   metrics = {name: jnp.where(active, values, 0) for name, values in metrics.items()}
   each = {f"{index}/{name}": values[index] for name, values in metrics.items() for index in range(len(active))}
   return {"loss": metrics["loss"].sum() / active.sum(), **each}

@@ -1,7 +1,7 @@
-"""Progressive search: a stage that begins where another search ended, with fewer operations and wider ones.
+"""Progressive search: a stage starts from the result of another search, with fewer and wider operations.
 
-Source: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, section 2.3: the operations of an edge see a small part of
-the channels first; then the weak ones are pruned, and the others widened, as in Chen, Goodfellow and Shlens, "Net2Net", ICLR 2016.
+Source: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, section 2.3. At first the operations of an edge see a small
+part of the channels. Then the weak operations are pruned and the others widened, as in Chen, Goodfellow and Shlens, "Net2Net", ICLR 2016.
 """
 
 import dataclasses
@@ -22,11 +22,11 @@ Tree = Any
 
 @dataclasses.dataclass(frozen=True)
 class Start:
-  """What a stage begins with.
+  """The start of a stage.
 
   Attributes:
     variables: weights and batch statistics of the supernet.
-    op_mask: the operations that are left.
+    op_mask: masks of the remaining operations.
   """
 
   variables: Variables
@@ -34,23 +34,23 @@ class Start:
 
 
 def start_from(space: CellSpace, old: Variables, mixture: Mapping[str, np.ndarray], new: Variables, keep: int) -> Start:
-  """Returns the beginning of a stage.
+  """Returns the start of a stage.
 
   Args:
     space: the search space of both stages.
-    old: what the supernet of the stage before ended in.
-    mixture: its mixture weights, cell type to [edges, operations].
-    new: a new supernet, whose operations may see more channels.
-    keep: how many operations an edge keeps; 0 keeps all.
+    old: final weights and batch statistics of the previous stage's supernet.
+    mixture: final mixture weights of the previous stage by cell type, [edges, operations].
+    new: initial weights and batch statistics of the new supernet, whose operations may see more channels.
+    keep: number of operations that an edge keeps; 0 keeps all.
 
   Raises:
-    InputError: if the supernets are of another structure, or a width is no multiple of the old one.
+    InputError: if the supernets differ in structure, or a new width is not a multiple of the old one.
   """
   return Start(Variables(widen(old.weights, new.weights), widen(old.stats, new.stats)), strongest(space, mixture, keep))
 
 
 def strongest(space: CellSpace, mixture: Mapping[str, np.ndarray], keep: int) -> dict[str, np.ndarray]:
-  """Returns the masks of the `keep` operations of every edge that weigh most, earlier ones first among equals; 0 keeps all."""
+  """Returns masks of the `keep` operations of every edge with the largest weights; 0 keeps all. Of equal weights the first is kept."""
   masks = {}
   for cell in space.cells:
     order = np.argsort(-mixture[cell], axis=1, kind="stable")[:, : keep or len(space.operations)]
@@ -60,10 +60,10 @@ def strongest(space: CellSpace, mixture: Mapping[str, np.ndarray], keep: int) ->
 
 
 def widen(old: Tree, new: Tree) -> Tree:
-  """Returns the arrays of `old` in the shapes of `new`: channels are repeated, and a weight divided by how often its input is.
+  """Returns the arrays of `old` in the shapes of `new`. Channels are repeated; weights are divided by the repetitions of their inputs.
 
-  The last axis of an array is its output channels, and the one before, where there is one, its input channels. Halves of a factorized
-  reduction are repeated each for itself, so its channels come in another order.
+  The last axis of an array is its output channels. In arrays of more than two axes, the axis before it is the input channels. The two
+  halves of a factorized reduction are repeated separately, so its channels are in another order.
 
   Raises:
     InputError: as `start_from` does.
