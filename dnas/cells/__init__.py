@@ -1,6 +1,6 @@
 """Operations, cells and the spaces that they span."""
 
-# They register what they define.
+# Importing these modules registers their spaces, operations and genotypes.
 from dnas.cells import (  # noqa: F401
   darts_conv,
   darts_recurrent,

@@ -1,4 +1,4 @@
-"""Activations: what the operations of a recurrent cell compute."""
+"""Activations: the functions that the operations of a recurrent cell apply."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from dnas.core.registry import Registry
 Activation = Callable[[jax.Array], jax.Array]
 
 ACTIVATIONS: Registry[Activation] = Registry("activation")
-"""Operation name to its function of every element; `none` computes nothing and is not one of them."""
+"""Maps an operation's name to its elementwise function. `none` computes nothing and is not registered."""
 
 ACTIVATIONS.register("tanh")(jnp.tanh)
 ACTIVATIONS.register("relu")(jax.nn.relu)

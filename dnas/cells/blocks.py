@@ -1,6 +1,7 @@
-"""Blocks that operations and cells are made of: initialization, batch normalization, 1x1 convolutions, the factorized reduction.
+"""Building blocks of operations and cells: initialization, batch normalization, 1x1 convolutions, the factorized reduction.
 
-Axes: E edges, B batch, H height, W width, C channels in, D channels out. Every block maps a stack of edges [E, B, H, W, C].
+Axes: E edges, B batch, H height, W width, C channels in, D channels out. Blocks map a stack of edges [E, B, H, W, C], except `Linear` and
+`Conv`.
 """
 
 import functools
@@ -16,7 +17,7 @@ from dnas.cells.rectifier import relu
 from dnas.cells.residuals import keep
 
 BATCH_NORM_EPSILON = 1e-5
-BATCH_NORM_MOMENTUM = 0.9  # of the running statistics; PyTorch calls the same thing 0.1
+BATCH_NORM_MOMENTUM = 0.9  # weight of the old running statistics; PyTorch's momentum is the weight of the new ones, 0.1
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
@@ -29,15 +30,15 @@ def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> nn
 
 
 def on_device(x: np.ndarray) -> jax.Array:
-  """Returns an array in float32, or float64 where JAX is told to use it. `jnp.asarray` would compile a program for every shape."""
+  """Returns the array as float32, or float64 if JAX has x64 enabled. `jnp.asarray` would compile a program for every shape."""
   return jax.device_put(x.astype(jax.dtypes.canonicalize_dtype(float)), may_alias=False)
 
 
 class BatchNorm(nnx.Module):
   """Batch normalization over (B, H, W), separately for every edge and channel (Ioffe and Szegedy, 2015).
 
-  In training it normalizes with the statistics of the batch and moves the running ones, whose variance is the unbiased estimate, as in
-  PyTorch; otherwise it normalizes with the running ones.
+  In training it normalizes with the batch statistics and updates the running statistics. The running variance uses the unbiased estimate,
+  as in PyTorch. In evaluation it normalizes with the running statistics.
   """
 
   def __init__(self, edges: int, channels: int, affine: bool):
@@ -58,12 +59,12 @@ class BatchNorm(nnx.Module):
     return out
 
 
-# Compiled functions of their own, so that all layers of one shape are traced and differentiated once.
+# These functions are compiled separately, so that all layers of one shape are traced and differentiated once.
 
 
 @functools.partial(jax.jit, static_argnums=3)
 def _moved(running: tuple[jax.Array, jax.Array], mean: jax.Array, variance: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-  """Returns the running mean and variance after a batch of `count` values, without gradient."""
+  """Returns the running mean and variance after a batch of `count` values per channel, without gradient."""
   batch = jax.lax.stop_gradient((mean, variance * (count / max(count - 1, 1))))
   return jax.tree.map(lambda old, new: BATCH_NORM_MOMENTUM * old + (1 - BATCH_NORM_MOMENTUM) * new, running, batch)
 
@@ -78,14 +79,14 @@ def _normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Ar
 
 @jax.custom_vjp
 def _normalize_by_batch(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Normalizes with the mean and the biased variance over (B, H, W), which it returns too, each [E, C], without gradient."""
+  """Normalizes with the mean and the biased variance over (B, H, W). Returns both too, each [E, C], without gradient."""
   return _by_batch_forward(x, scale, bias)[0]
 
 
 @jax.jit
 def _by_batch_forward(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> tuple[Any, Any]:
-  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # squares of short floats lose their mean
-  shift = wide[:, 0, 0, 0]  # near the mean, so that the squares are not much larger than the variance, which is their difference
+  wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # sums of squares need at least float32
+  shift = wide[:, 0, 0, 0]  # a value near the mean, to limit cancellation in the variance, a difference of squares
   shifted = wide - _wide(shift)
   difference = shifted.mean((1, 2, 3))
   mean = keep(shift + difference)
@@ -95,7 +96,7 @@ def _by_batch_forward(x: jax.Array, scale: jax.Array | None, bias: jax.Array | N
 
 @jax.jit
 def _by_batch_backward(residuals: Any, cotangents: Any) -> tuple[jax.Array, jax.Array | None, jax.Array | None]:
-  """Ioffe and Szegedy, 2015, section 3: two sums for every channel, and one pass over the positions."""
+  """Computes the gradient of Ioffe and Szegedy, 2015, section 3: two sums for every channel, then one pass over the positions."""
   x, mean, variance, scale = residuals
   g = cotangents[0].astype(mean.dtype)
   centered, count = x.astype(mean.dtype) - _wide(mean), x.size // mean.size
@@ -114,14 +115,14 @@ def _wide(x: jax.Array) -> jax.Array:
 
 
 def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """1x1 convolution: [E, ..., C] by [E, C, D] gives [E, ..., D], of x's type; a stack of length 1 is shared by all edges."""
+  """Applies a 1x1 convolution: [E, ..., C] by [E, C, D] gives [E, ..., D], of x's type. All edges share an x of length 1."""
   if x.shape[0] != kernel.shape[0]:
     x = jnp.broadcast_to(x, (kernel.shape[0], *x.shape[1:]))
   return convolution.pointwise(x, kernel.astype(x.dtype))
 
 
 class ReluConvBN(nnx.Module):
-  """ReLU, 1x1 convolution, batch normalization: brings a cell's input to the cell's channels."""
+  """ReLU, 1x1 convolution, batch normalization. It maps a cell's input to the cell's number of channels."""
 
   def __init__(self, edges: int, channels_in: int, channels: int, affine: bool, rng: np.random.Generator):
     self.kernel = uniform(rng, (edges, channels_in, channels), channels_in)
@@ -133,7 +134,7 @@ class ReluConvBN(nnx.Module):
 
 
 class FactorizedReduce(nnx.Module):
-  """ReLU, two 1x1 convolutions of stride 2 on the even and on the odd pixels, concatenated, batch normalization."""
+  """ReLU, two concatenated 1x1 convolutions of stride 2 (on the even and on the odd pixels), batch normalization."""
 
   def __init__(self, edges: int, channels_in: int, channels: int, affine: bool, rng: np.random.Generator):
     half = channels // 2
@@ -142,7 +143,7 @@ class FactorizedReduce(nnx.Module):
     self.norm = BatchNorm(edges, channels, affine)
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """Maps [E, B, H, W, C] to [E, B, ceil(H / 2), ceil(W / 2), D]; past an odd border the odd pixels are zero."""
+    """Maps [E, B, H, W, C] to [E, B, ceil(H / 2), ceil(W / 2), D]. If H or W is odd, the odd pixels are padded with zeros."""
     x = relu(x)
     odd = jnp.pad(x, [(0, 0), (0, 0), (0, x.shape[2] % 2), (0, x.shape[3] % 2), (0, 0)])[:, :, 1::2, 1::2]
     halves = pointwise(x[:, :, ::2, ::2], self.even[...]), pointwise(odd, self.odd[...])
@@ -150,7 +151,7 @@ class FactorizedReduce(nnx.Module):
 
 
 class Linear(nnx.Module):
-  """Affine map of the last axis, initialized as PyTorch does."""
+  """Affine map of the last axis, with PyTorch's initialization."""
 
   def __init__(self, features_in: int, features: int, rng: np.random.Generator):
     self.kernel = uniform(rng, (features_in, features), features_in)
@@ -162,7 +163,7 @@ class Linear(nnx.Module):
 
 
 class Conv(nnx.Module):
-  """Dense convolution of one image stack, without bias, for stems and heads."""
+  """Dense convolution of a batch of images, without bias, for stems and heads."""
 
   def __init__(self, channels_in: int, channels: int, kernel: tuple[int, int], rng: np.random.Generator, stride: int = 1, padding: int = 0):
     self.stride, self.padding = stride, padding

@@ -1,11 +1,11 @@
 """Depthwise and dense convolution, and pooling on stacks of edges.
 
-Axes: E edges, B batch, H height, W width, C channels. All edges that leave one state are one stack [E, B, H, W, C], so that a cell needs
-one convolution per state and operation. A stack of length 1 stands for an input that all edges share.
+Axes: E edges, B batch, H height, W width, C channels. All edges that leave one state form one stack [E, B, H, W, C], so that a cell needs
+one convolution per state and operation. A stack of length 1 is an input that all edges share.
 
-XLA's grouped convolution is slow on a CPU: a 3x3 depthwise convolution of 64x32x32x16 took 39 ms forward. There we sum shifted windows,
-which took 0.5 ms, with a gradient of our own. On an accelerator the library's convolution is used. Both are tested to agree. Of a dense
-convolution only the library's gradient in the kernel is slow there.
+XLA's grouped convolution is slow on a CPU: a 3x3 depthwise convolution of 64x32x32x16 took 39 ms forward. On a CPU this file sums shifted
+windows instead, which took 0.5 ms, and defines their gradient. On an accelerator it calls the library's convolution. Tests check that both
+agree. For a dense convolution only the library's kernel gradient is slow on a CPU.
 """
 
 import functools
@@ -18,17 +18,17 @@ import numpy as np
 from jax import lax
 
 _MAX_PARTS = 8
-"""Into how many parts a batch is taken whose sum the compiler fuses with what makes them."""
+"""Largest number of parts of a batch whose products the kernel gradient sums in one fused loop."""
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, form: str | None = None) -> jax.Array:
-  """Convolves every channel with its own k x k kernel, zero padding to 'same' at stride 1.
+  """Convolves every channel with its own k x k kernel. Zero padding keeps the size at stride 1.
 
   Args:
     x: [E, B, H, W, C], or [1, B, H, W, C] shared by all edges.
     kernel: [E, k, k, C] with odd k.
     stride: 1 or 2; the output has ceil(H / stride) rows.
-    dilation: distance of neighbouring taps.
+    dilation: distance between neighbouring taps.
     form: 'windows' or 'library'; by default the faster one for the back-end.
 
   Returns:
@@ -66,7 +66,7 @@ def dense(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0,
     kernel: [k, k', C, D].
     stride: of rows and columns.
     padding: zeros on every side.
-    form: 'taps', whose gradient in the kernel is one matrix product per tap, or 'library'; by default the faster one for the back-end.
+    form: 'taps', whose kernel gradient is one matrix product per tap, or 'library'; by default the faster one for the back-end.
 
   Returns:
     [B, H', W', D].
@@ -111,8 +111,7 @@ def pointwise(x: jax.Array, kernel: jax.Array, form: str | None = None) -> jax.A
   Args:
     x: [E, ..., C].
     kernel: [E, C, D].
-    form: 'parts', whose gradient in the kernel is two products that run at the same time, or 'library'; by default the faster one for the
-      back-end.
+    form: 'parts', whose kernel gradient is two products that run in parallel, or 'library'; by default the faster one for the back-end.
 
   Returns:
     [E, ..., D].
@@ -165,16 +164,16 @@ def _times_ones(x: jax.Array) -> jax.Array:
 
 
 def _sum_type(x: jax.Array) -> jnp.dtype:
-  """Returns the type in which sums over many positions are kept, at least float32."""
+  """Returns the type in which sums over many positions are accumulated, at least float32."""
   return jnp.promote_types(x.dtype, jnp.float32)
 
 
 _dense_taps.defvjp(_dense_forward, _dense_backward)
 
 
-# The window form: sums of shifted windows that the compiler fuses into one loop, forward and in the gradient of the input. The gradient of
-# the kernel reduces over all positions for every tap; there a loop over the taps was fastest, each of which sums the products of a few
-# parts of the batch in one fused loop, and the rest as a matrix product with ones.
+# The window form sums shifted windows. The compiler fuses the sum into one loop, forward and in the input gradient. The kernel gradient
+# reduces over all positions for every tap. For it a loop over the taps was fastest: each tap sums the products of a few parts of the batch
+# in one fused loop, then sums over positions by a matrix product with ones.
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
@@ -203,7 +202,7 @@ def _taps(kernel: jax.Array) -> dict[tuple[int, int], jax.Array]:
 
 
 def _weighted(window: jax.Array, tap: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-  """Multiplies [E or 1, B, H, W, C] by [E, C]. There are hundreds of taps in a network, and `lax` is traced faster than `jnp`."""
+  """Multiplies [E or 1, B, H, W, C] by [E, C]. It uses `lax`, which traces faster than `jnp`: a network has hundreds of taps."""
   window = window if window.shape == shape else lax.broadcast_in_dim(window, shape, range(5))
   return lax.mul(window, lax.broadcast_in_dim(tap, shape, (0, 4)))
 
@@ -216,7 +215,7 @@ def _slice_window(x: jax.Array, row: int, column: int, height: int, width: int, 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4))
 def _windows_input_gradient(g: jax.Array, kernel: jax.Array, x_shape: tuple[int, ...], stride: int, dilation: int) -> jax.Array:
-  """Every phase of the input (positions equal modulo the stride) is a sum of windows of the output's gradient."""
+  """Computes every phase of the input gradient (positions equal modulo the stride) as a sum of windows of the output gradient."""
   pad = dilation * (kernel.shape[1] // 2)
   rows, columns = g.shape[2:4]
   padded = jnp.pad(g, [(0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)])
@@ -238,7 +237,7 @@ def _windows_input_gradient(g: jax.Array, kernel: jax.Array, x_shape: tuple[int,
 
 
 def _sum_edges(x: jax.Array) -> jax.Array:
-  """Sums over the stack, edge by edge: a reduction would keep the compiler from fusing the windows before it."""
+  """Sums over the edges by additions. A reduction would keep the compiler from fusing the windows before it."""
   return functools.reduce(lax.add, jnp.split(x, x.shape[0]))
 
 
@@ -257,7 +256,7 @@ def _windows_kernel_gradient(g: jax.Array, x: jax.Array, kernel_shape: tuple[int
       window = lax.dynamic_slice(phases, (phase, 0, part * size, row, column, 0), (1, x.shape[0], *shape[1:]))
       return lax.mul(lax.broadcast_in_dim(window[0].astype(g.dtype), shape, range(5)), g)
 
-    # Split here and not before the loop, which then would carry the parts, and compile for twice as long.
+    # Splitting before the loop would make the loop carry the parts, and double the compilation time.
     products = itertools.starmap(product, enumerate(jnp.split(g.astype(_sum_type(g)), num_parts, 1)))
     total = functools.reduce(lax.add, products).astype(g.dtype).reshape(edges, -1, channels)
     return None, _times_ones(total)
@@ -304,10 +303,10 @@ _ROWS_AND_COLUMNS = 2, 3
 
 
 def max_pool(x: jax.Array, stride: int) -> jax.Array:
-  """Maximum over 3 x 3 windows padded with minus infinity: [E, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C].
+  """Takes the maximum over 3 x 3 windows padded with minus infinity: [E, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C].
 
-  Where the largest of three neighbours are equal, the first has the gradient, as in PyTorch. The gradient goes by their places and compares
-  no values: a compiler may compute an array twice, and not to the same bits.
+  If several of three neighbours are largest, the first receives the gradient, as in PyTorch. The gradient uses stored positions and
+  compares no values: a compiler may compute an array twice, with different bits.
   """
   return _max_pool(x, stride, x.shape[2:4])
 
@@ -340,7 +339,7 @@ _max_pool.defvjp(_max_pool_forward, _max_pool_backward)
 
 
 def avg_pool(x: jax.Array, stride: int) -> jax.Array:
-  """Mean over 3 x 3 windows, of the pixels inside the image only (count_include_pad=False); shapes as in `max_pool`."""
+  """Takes the mean over 3 x 3 windows, of the pixels inside the image only (count_include_pad=False); shapes as in `max_pool`."""
   return _avg_pool(x, stride, x.shape[2:4])
 
 
@@ -367,7 +366,7 @@ _avg_pool.defvjp(_avg_pool_forward, _avg_pool_backward)
 
 
 def _shares(like: jax.Array, axis: int, stride: int, size: int) -> np.ndarray:
-  """Returns one over the number of neighbours inside the image, for every stride-th of `size` positions of an axis."""
+  """Returns 1 / (number of neighbours inside the image) for every stride-th of `size` positions of an axis."""
   inside = np.pad(np.ones(size), 1)
   count = sum(inside[shift : shift + size : stride] for shift in range(3))
   return (1 / count).astype(like.dtype).reshape([-1 if other == axis else 1 for other in range(like.ndim)])
@@ -383,7 +382,7 @@ def _neighbours(x: jax.Array, axis: int, stride: int, fill: float) -> list[jax.A
 
 
 def _windows_of(outputs: jax.Array, axis: int, stride: int, size: int) -> list[jax.Array]:
-  """Returns for each of `size` positions of an axis the outputs of the three windows that it may lie in, zero where there is none."""
+  """Returns, for each of `size` positions of an axis, the outputs of the three windows that may contain it; zero for a missing window."""
   padding = [(0, 0, 0)] * outputs.ndim
   padding[axis] = (1, size - stride * (outputs.shape[axis] - 1), stride - 1)
   spread = lax.pad(outputs, outputs.dtype.type(0), padding)

@@ -1,10 +1,10 @@
 """The convolutional cell of DARTS and its search space.
 
-A cell is a directed acyclic graph over states: two inputs (the outputs of the two cells before it) and intermediate nodes, each the sum of
-the edges that enter it; the output concatenates nodes. Source: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search",
+A cell is a directed acyclic graph over states: two inputs (the outputs of the two preceding cells) and intermediate nodes. A node is the
+sum of the edges that enter it. The output concatenates nodes. Source: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search",
 ICLR 2019, sections 2.1 and 3.1.1.
 
-The wiring here serves the supernet and the derived network alike: only the factory that makes the edges differs.
+The supernet and the derived network share this wiring. They differ only in the factory that makes the edges.
 """
 
 from collections.abc import Mapping, Sequence
@@ -37,11 +37,11 @@ class OutgoingEdges(Protocol):
 
     Args:
       x: the state, [B, H, W, C].
-      context: what the factory's edges need at every call: mixture weights in a supernet, drop-path in a derived network.
-      train: whether batch statistics are used and moved.
+      context: argument of the edges at every call: mixture weights in a supernet, drop-path in a derived network.
+      train: whether batch statistics are used and updated.
 
     Returns:
-      For every target node, what the state adds to it, [B, H / stride, W / stride, C].
+      Target node to the sum of its edges from this state, [B, ceil(H / stride), ceil(W / stride), C].
     """
 
 
@@ -53,7 +53,7 @@ class EdgeFactory(Protocol):
 
 
 def _of_one(block: nnx.Module, x: jax.Array, train: bool) -> jax.Array:
-  """Calls a block of stacks on a stack of one."""
+  """Calls a block for stacks on a single state: adds and removes the edge axis."""
   return block(x[None], train)[0]
 
 
@@ -75,13 +75,13 @@ class Cell(nnx.Module):
     """Builds the cell.
 
     Args:
-      cell_type: 'normal' or 'reduce'.
-      wiring: a discrete cell, or the space of all of them.
+      cell_type: a cell type of the space, such as 'normal' or 'reduce'.
+      wiring: a discrete cell, or the space of all cells.
       make_edges: the factory of the edges.
       channels_in: channels of the cell before the previous one, and of the previous one.
       channels: channels of every state.
       reduction: whether the cell halves height and width.
-      input_reduced: whether the previous cell did, so that the first input must be halved.
+      input_reduced: whether the previous cell was a reduction cell, so that the first input must be halved.
       affine: whether batch normalizations train a scale and a bias.
       rng: source of the initial weights.
     """
@@ -95,7 +95,7 @@ class Cell(nnx.Module):
 
   @property
   def multiplier(self) -> int:
-    """How many states the output concatenates."""
+    """Number of states that the output concatenates."""
     return len(self.concat)
 
   def __call__(self, input0: jax.Array, input1: jax.Array, contexts: Sequence[Any], train: bool) -> jax.Array:
@@ -104,11 +104,11 @@ class Cell(nnx.Module):
     Args:
       input0: output of the cell before the previous one, [B, H0, W0, C0].
       input1: output of the previous cell, [B, H, W, C1].
-      contexts: for every state, what its outgoing edges need.
-      train: whether batch statistics are used and moved.
+      contexts: the context of every state's outgoing edges (see `OutgoingEdges`).
+      train: whether batch statistics are used and updated.
 
     Returns:
-      [B, H / stride, W / stride, multiplier * channels].
+      [B, ceil(H / stride), ceil(W / stride), multiplier * channels].
     """
     inputs = (self.preprocess0, input0), (self.preprocess1, input1)
     states = [functional.call_segment(preprocess, x, train=train, function=_of_one) for preprocess, x in inputs]

@@ -1,15 +1,15 @@
 """The recurrent cell of DARTS and its search space.
 
-State 0 is computed from the input x_t and the previous hidden state h_{t-1}; every node is computed from earlier states, each through an
-activation and a highway gate; the mean of nodes is the new hidden state. Sources: Liu, Simonyan and Yang, "DARTS: Differentiable
+State 0 is computed from the input x_t and the previous hidden state h_{t-1}. Every node is computed from earlier states, each through an
+activation and a highway gate. The new hidden state is the mean of nodes. Sources: Liu, Simonyan and Yang, "DARTS: Differentiable
 Architecture Search", ICLR 2019, sections 2.1, 3.1.2 and A.1.2; Pham et al., "Efficient Neural Architecture Search", ICML 2018 (the form of
 the cell); Zilly et al., "Recurrent Highway Networks", ICML 2017 (the gate).
 
   state 0   c, h = [x_t * m_x, h_{t-1} * m_h] W_0      s_0 = h_{t-1} + sigmoid(c) * (tanh(h) - h_{t-1})
   node i    c_j, h_j = (s_j * m_h) W_i                  s_i = sum over edges (j, k) of p_jk (s_j + sigmoid(c_j) * (f_k(h_j) - s_j))
 
-The weights W_i of a node are shared over its predecessors and activations; the masks m_x and m_h are those of variational dropout (Gal and
-Ghahramani, 2016), the same at every time step. The wiring here serves the supernet and the derived network alike: only the edges differ.
+All predecessors and activations of a node share its weights W_i. m_x and m_h are the masks of variational dropout (Gal and Ghahramani,
+2016), the same at every time step. The supernet and the derived network share this wiring. They differ only in the edges.
 
 Axes: T time, B batch, E edges into one node, I input features, H units.
 """
@@ -39,11 +39,11 @@ SPACE = CellSpace(
 SPACES.register(SPACE.name)(SPACE)
 
 INIT_RANGE = 0.04
-"""Weights are drawn from U(-0.04, 0.04), those of the embedding too."""
+"""All weights, the embedding included, are drawn from U(-0.04, 0.04)."""
 
 
 class IncomingEdges(Protocol):
-  """The edges that enter the nodes of a cell; hashable, and without weights, which belong to the nodes."""
+  """The edges that enter the nodes of a cell. The object is hashable and holds no weights: the nodes own them."""
 
   def sources(self, node: int) -> tuple[int, ...]:
     """Returns the states that a node reads, one for every edge; `node` is the state number of the node."""
@@ -53,8 +53,8 @@ class IncomingEdges(Protocol):
 
     Args:
       node: state number of the node.
-      x: what each edge is given, [E, B, H].
-      context: what the edges need at every call: mixture weights in a supernet, nothing in a derived network.
+      x: the input of each edge, [E, B, H].
+      context: argument of the edges at every call: mixture weights in a supernet, None in a derived network.
 
     Returns:
       sum over k of p_jk f_k(x_j), [E, B, H], and sum over k of p_jk, [E].
@@ -62,7 +62,7 @@ class IncomingEdges(Protocol):
 
 
 class Masks(NamedTuple):
-  """Variational dropout of one sequence, scaled by 1 / (1 - rate): of the inputs [B, I], and of all hidden states [B, H]."""
+  """Variational dropout masks of one sequence, scaled by 1 / (1 - rate): [B, I] for the inputs, [B, H] for all hidden states."""
 
   inputs: jax.Array
   hidden: jax.Array
@@ -85,16 +85,16 @@ class RecurrentCell(nnx.Module):
     """Builds the cell.
 
     Args:
-      edges: the edges into its nodes.
-      num_nodes: how many nodes it has.
-      concat: the states whose mean is its output.
+      edges: the edges into the nodes.
+      num_nodes: number of nodes.
+      concat: the states whose mean is the output.
       features_in: I, features of the input.
       units: H, features of every state.
-      norm: whether every state is normalized over its batch, as in the search: without scale and bias, in evaluation too. The paper says
-        that its search uses batch statistics throughout; the published code evaluates with running statistics that all states and time
-        steps share, and which fit none of them.
+      norm: whether every state is normalized over its batch, without scale and bias, in training and evaluation, as in a search. The paper
+        says that its search uses batch statistics throughout. The published code evaluates with running statistics that all states and
+        time steps share, and that fit none of them.
       rng: source of the initial weights.
-      precision: of the products.
+      precision: precision of the products.
     """
     self.precision = precision
     self.edges, self.num_nodes, self.concat, self.norm = edges, num_nodes, tuple(concat), norm
@@ -112,12 +112,12 @@ class RecurrentCell(nnx.Module):
     Args:
       inputs: [T, B, I].
       hidden: the hidden state before the first time step, [B, H].
-      length: how many time steps count, an integer scalar, at most T; later ones do not move the hidden state.
+      length: number of valid time steps, an integer scalar, at most T. Later steps do not change the hidden state.
       masks: variational dropout, or None.
-      context: for the edges.
+      context: argument of the edges.
 
     Returns:
-      The output of every time step, [T, B, H], of which those from `length` on mean nothing; and the hidden state after `length` steps.
+      The output of every time step, [T, B, H], and the hidden state after `length` steps. Outputs from `length` on are meaningless.
     """
     initial, hidden_initial = jnp.split(self.initial[...], [self.features_in])
     weights = (hidden_initial, *(self.nodes[node] for node in range(self.num_nodes)))
@@ -130,7 +130,7 @@ class RecurrentCell(nnx.Module):
       output = self._step(projection, hidden, weights, masks, context)
       return jnp.where(time < length, output, hidden), output
 
-    step = jax.checkpoint(step, prevent_cse=False)  # the gradient recomputes a time step: as fast, and an eighth of the memory
+    step = jax.checkpoint(step, prevent_cse=False)  # the gradient recomputes each time step: equally fast, an eighth of the memory
     hidden, outputs = jax.lax.scan(step, hidden, (projected, jnp.arange(len(inputs))))
     return outputs, hidden
 
@@ -167,9 +167,9 @@ def _masked(x: jax.Array, masks: Masks | None) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
 def _fan_out(x: jax.Array, uses: int) -> tuple[jax.Array, ...]:
-  """Returns a state once for each of its uses, so that their gradients, [B, H] each, are summed in one place.
+  """Returns one copy of a state per use, so that the gradients of the uses, [B, H] each, are summed in one place.
 
-  The sum is a product with ones, which XLA does not fuse. It would repeat a sum of eight in each of the many kernels that read it.
+  The sum is a product with ones, which XLA does not fuse. XLA would repeat a plain sum of eight in each of the many kernels that read it.
   """
   return (x,) * uses
 

@@ -1,7 +1,7 @@
-"""The seam between modules and algorithms: networks as pure functions of their arrays.
+"""The interface between modules and algorithms: networks as pure functions of their arrays.
 
-Everything outside this file that is not a module sees plain arrays. `nnx.split` and `nnx.merge` stand here alone, and what they return is
-copied, so that no algorithm can change a module behind its back.
+Algorithms see plain arrays. Only this file calls `nnx.split` and `nnx.merge`. It copies their results, so that no algorithm changes a
+module by a side effect.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ from dnas.core.errors import InputError
 
 Tree = Any
 Function = Callable[..., Any]
-"""(module, arguments, train) to a tree of arrays; hashable, and equal to another that does the same, which then shares its programs."""
+"""(module, arguments, train) to a tree of arrays. It is hashable. Functions that do the same compare equal, and then share programs."""
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["weights", "stats"], meta_fields=[])
@@ -31,8 +31,8 @@ class Variables:
   """The arrays of a network.
 
   Attributes:
-    weights: what the weight optimizer trains.
-    stats: whatever else changes: running batch statistics, and the counts of random streams.
+    weights: the arrays that the weight optimizer trains.
+    stats: all other changing arrays: running batch statistics, and the counts of random streams.
   """
 
   weights: Tree
@@ -41,13 +41,13 @@ class Variables:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-  """The static part of a module: hashable, so that it can be an argument of a compiled function."""
+  """The static part of a module. It is hashable, so that it can be a static argument of a compiled function."""
 
   graphdef: nnx.GraphDef
 
 
 def split(module: nnx.Module) -> tuple[Network, Variables]:
-  """Takes a module apart."""
+  """Splits a module into its static part and its arrays."""
   graphdef, weights, stats = nnx.split(module, nnx.Param, ...)
   return Network(graphdef), Variables(nnx.to_pure_dict(weights), nnx.to_pure_dict(stats))
 
@@ -56,7 +56,7 @@ def apply(network: Network, variables: Variables, *args: Any, **kwargs: Any) -> 
   """Calls the module on given arrays.
 
   Args:
-    network: what `split` returned.
+    network: the static part that `split` returned.
     variables: arrays of the same structure.
     *args: arguments of the module.
     **kwargs: keyword arguments of the module.
@@ -75,15 +75,15 @@ def _itself(module: nnx.Module, *args: Any, train: bool) -> Any:
 
 
 def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: bool = False, function: Function = _itself) -> Any:
-  """Calls a module as a part of its own (`compiler.marks`), so that modules which are alike are compiled once.
+  """Calls a module as a separate segment (`compiler.marks`), so that equal modules are compiled once.
 
   Args:
-    module: a module whose attributes are hashable, modules and arrays aside.
-    *args: arrays, or trees of them.
-    train: passed on by name; whether the module's batch statistics move.
-    rematerialize: whether a gradient computes anew all that lies between the arguments and the output; otherwise, where functions are
-      cut at the marks, what is cheap (`residuals`).
-    function: what is called with the module and the arguments; by default the module itself.
+    module: a module whose attributes are modules, arrays or hashable.
+    *args: arrays, or trees of arrays.
+    train: whether the module's batch statistics are updated; passed on by name.
+    rematerialize: whether a gradient recomputes everything between the arguments and the output. Otherwise, if functions are cut at the
+      marks, it recomputes the cheap arrays only (`residuals`).
+    function: called with the module and the arguments; by default it calls the module.
 
   Returns:
     The output, a tree of arrays.
@@ -100,17 +100,17 @@ def call_segment(module: nnx.Module, *args: Any, train: bool, rematerialize: boo
 def call_stack(
   module: nnx.Module, owned: Sequence[Tree], *args: Any, train: bool, rematerialize: bool = False, function: Function
 ) -> list[Any]:
-  """Calls a module that is a stack of equal parts, as a segment, or where functions are cut at the marks every part as one.
+  """Calls a module that is a stack of equal parts: as one segment per part if functions are cut at the marks, else as one segment.
 
-  A part alone fits the caches of a CPU, and parts are alike whatever the height of the stack; an accelerator wants large arrays.
+  One part fits the caches of a CPU, and stacks of any height share the program of a part. An accelerator needs large arrays.
 
   Args:
-    module: a module all of whose arrays begin with an axis that the parts share equally.
-    owned: for every part an array, or a tree of them, that begins with such an axis too.
-    *args: what all parts are given, as in `call_segment`.
+    module: a module whose arrays all begin with an axis that the parts share equally.
+    owned: one array, or tree of arrays, per part; each begins with such an axis too.
+    *args: arguments that all parts receive, as in `call_segment`.
     train: see `call_segment`.
     rematerialize: see `call_segment`.
-    function: called with a stack, what its parts own as a stack too, and the other arguments; it returns a list of one output per part.
+    function: called with a stack of parts, their `owned` arrays concatenated, and `args`; returns a list with one output per part.
 
   Returns:
     The output of every part.
@@ -142,7 +142,7 @@ def _checkpointed(**options: Any) -> Callable[..., Any]:
 
 _PLAIN = marks.segment(_evaluated, _STATIC)
 _KEEPS_NOTHING = _checkpointed()
-# As programs of their own, an evaluation and its gradient have no common results that a compiler could find.
+# An evaluation and its gradient are separate programs here, so a compiler has no common subexpressions to find in them.
 _KEEPS_RESIDUALS = _checkpointed(policy=POLICY, prevent_cse=False)
 
 
@@ -168,15 +168,15 @@ _put_together = marks.segment(_stacked)
 
 
 class Repeated(nnx.Module):
-  """Modules that are built alike, on one input, as a stack: every array begins with an axis for the modules.
+  """A stack of modules of equal structure on one input. Every array begins with an axis for the modules.
 
-  So a module that knows nothing of stacks may stand in one. Its batch statistics and its random streams (`nnx.BatchNorm`, `nnx.Dropout`)
-  are among the `Variables.stats`. It is told of training by the modes of `nnx`, `train()` and `eval()`, and by its argument `train`, if it
-  has one.
+  This makes a stack of modules that are written for one edge. Their batch statistics and random streams (`nnx.BatchNorm`, `nnx.Dropout`)
+  are part of `Variables.stats`. Training is signalled by the modes of `nnx`, `train()` and `eval()`, and by the argument `train` if the
+  module's call has one.
   """
 
   def __init__(self, name: str, modules: Sequence[nnx.Module]):
-    """Joins the modules; `name` is for messages."""
+    """Stacks the modules; `name` appears in error messages."""
     self.name, self.takes_train = name, "train" in inspect.signature(modules[0].__call__).parameters
     (graphdef, *_), states = nnx.split(modules[0]), [nnx.split(module)[1] for module in modules]
     self.modules = nnx.merge(graphdef, jax.tree.map(_side_by_side, *states))
@@ -200,6 +200,6 @@ class Repeated(nnx.Module):
 
 
 def _side_by_side(*leaves: jax.Array) -> jax.Array:
-  """Stacks arrays on the host; random keys as the numbers that they are made of, since checkpoints hold numbers."""
+  """Stacks arrays on the host. Random keys become their raw integers, since checkpoints hold numbers."""
   numbers = (jax.random.key_data(leaf) if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) else leaf for leaf in leaves)
   return jax.device_put(np.stack([np.asarray(leaf) for leaf in numbers]), may_alias=False)

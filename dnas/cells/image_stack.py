@@ -1,4 +1,4 @@
-"""The macro architecture that supernet and derived network share: stem, stack of cells, reductions at one and two thirds.
+"""The macro architecture of supernets and derived networks: a stem and a stack of cells with reductions at one and two thirds.
 
 Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, sections 3.1.1 and 3.2, after Zoph et al., 2018.
 """
@@ -29,14 +29,14 @@ def reduction_indices(num_cells: int) -> tuple[int, int]:
 class ImageStack(nnx.Module):
   """A 3x3 stem and a stack of cells; the channels double at every reduction cell.
 
-  The cells of a reduction are of type 'reduce', if the space has it; otherwise all are of its one type.
+  Reduction cells are of type 'reduce' if the space has that type. Otherwise all cells are of the space's one type.
   """
 
   num_inputs = 2
 
   @staticmethod
   def check_space(space: CellSpace) -> None:
-    """Raises FieldError unless a cell has two inputs, and is of one type, or of one and 'reduce'."""
+    """Raises FieldError unless cells have two inputs, and the space has one cell type, or one besides 'reduce'."""
     check(space.num_inputs == 2, "num_inputs", space.num_inputs, "a cell reads the two cells before it, so it must be 2")
     others = [cell for cell in space.cells if cell != "reduce"]
     fits = len(space.cells) == 1 or len(others) == 1
@@ -56,11 +56,11 @@ class ImageStack(nnx.Module):
     """Builds the stack.
 
     Args:
-      wirings: cell type to a discrete cell or to the space of all cells.
+      wirings: cell type to a discrete cell, or to the space of all cells.
       make_edges: the factory of the edges.
       image_channels: channels of the images.
       channels: channels of a state before the first reduction.
-      num_cells: how many cells, L.
+      num_cells: number of cells, L.
       stem_multiplier: channels of the stem, as a multiple of `channels`.
       affine: whether batch normalizations in the cells train a scale and a bias.
       rng: source of the initial weights.
@@ -88,11 +88,11 @@ class ImageStack(nnx.Module):
 
     Args:
       images: [B, H, W, C].
-      contexts: (position, type) of a cell to what its edges need, state by state.
-      train: whether batch statistics are used and moved.
+      contexts: maps (position, type) of a cell to the contexts of its edges, one per state (`darts_conv.OutgoingEdges`).
+      train: whether batch statistics are used and updated.
 
     Returns:
-      The outputs of the cells, [B, H', W', width].
+      The output of each cell, [B, H', W', width].
     """
     stem = self.stem_norm(self.stem(images)[None], train)[0]
     states = [stem, stem]

@@ -2,7 +2,7 @@
 
 Sources: Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018 (dropouts, activation and temporal
 regularization); Gal and Ghahramani, "A Theoretically Grounded Application of Dropout in Recurrent Neural Networks", NeurIPS 2016 (one mask
-a sequence); Press and Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017 (tied weights).
+per sequence); Press and Wolf, "Using the Output Embedding to Improve Language Models", EACL 2017 (tied weights).
 
 Axes: T time, B batch, H units, V words of the vocabulary.
 """
@@ -27,11 +27,11 @@ class Config:
 
   Attributes:
     units: features of a word and units of the cell.
-    dropout_words: probability to drop a word from the embedding, one mask a sequence.
-    dropout_embedding: probability to drop a feature of the embedded words, one mask a sequence.
-    dropout_inputs: probability to drop an input of the cell, one mask a sequence.
-    dropout_hidden: probability to drop a unit of the cell's states, one mask a sequence, the same for all states.
-    dropout_output: probability to drop an output of the cell, one mask a sequence.
+    dropout_words: probability of dropping a word from the embedding, one mask for all sequences of a batch.
+    dropout_embedding: probability of dropping a feature of the embedded words, one mask per sequence.
+    dropout_inputs: probability of dropping an input of the cell, one mask per sequence.
+    dropout_hidden: probability of dropping a unit of the cell's states, one mask per sequence, the same for all states.
+    dropout_output: probability of dropping an output of the cell, one mask per sequence.
     activation_penalty: coefficient of the mean square of the cell's outputs after dropout (activation regularization).
     temporal_penalty: coefficient of the mean square of the difference of consecutive outputs (temporal regularization).
     precision: type of the factors of matrix products: float32 or bfloat16; weights and states are float32.
@@ -63,7 +63,7 @@ class Config:
 
 
 class LanguageModel(nnx.Module):
-  """Embedding, recurrent cell, decoder with the embedding's weights."""
+  """An embedding, a recurrent cell, and a decoder that shares the embedding's weights."""
 
   def __init__(
     self,
@@ -88,13 +88,13 @@ class LanguageModel(nnx.Module):
 
     Args:
       tokens: words, int32 [T, B].
-      hidden: the hidden state before the first of them, [B, H].
-      length: how many time steps count, an integer scalar, at most T.
-      context: for the edges of the cell.
-      key: typed random key of the dropout masks; None drops nothing.
+      hidden: the hidden state before the first word, [B, H].
+      length: number of valid time steps, an integer scalar, at most T.
+      context: argument of the cell's edges.
+      key: typed random key of the dropout masks; None disables dropout.
 
     Returns:
-      Logits [T, B, V], the hidden state after `length` steps [B, H], and the penalties on activations, a scalar.
+      Logits [T, B, V], the hidden state after `length` steps [B, H], and the sum of both penalties, a scalar.
     """
     config, batch = self.config, tokens.shape[1]
     embedding, masks, output_mask = self.embedding[...], None, None
@@ -138,7 +138,7 @@ def token_losses(logits: jax.Array, targets: jax.Array, length: jax.Array) -> ja
   Args:
     logits: [T, B, V].
     targets: int32 [T, B].
-    length: how many time steps count.
+    length: number of valid time steps.
   """
   picked = jnp.take_along_axis(logits, targets[..., None], -1)[..., 0]
   losses = jax.nn.logsumexp(logits, -1) - picked

@@ -1,8 +1,8 @@
-"""The space of NAS-Bench-201 as values: architectures, their standard strings, and which of them are the same network.
+"""The space of NAS-Bench-201: its architectures, their standard strings, and a test of whether two are the same network.
 
-A cell is a complete graph over four states; every edge applies one of five operations, `none` included, and the last state is the output:
-5^6 = 15,625 architectures. Source: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search",
-ICLR 2020, section 2.
+A cell is a complete graph over four states. Every edge applies one of five operations, `none` included. The last state is the output.
+So there are 5^6 = 15,625 architectures. Source: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture
+Search", ICLR 2020, section 2.
 """
 
 import itertools
@@ -17,7 +17,7 @@ from dnas.core.space import NONE, CellSpace
 
 
 class NasBench201(CellSpace):
-  """The space of NAS-Bench-201, whose architectures are written in the benchmark's own form too."""
+  """The space of NAS-Bench-201. It also reads the benchmark's own notation, and writes it where it can."""
 
   def parse(self, value: str | Mapping[str, Any], where: str = "genotype") -> Genotype:
     """See `CellSpace`."""
@@ -25,7 +25,7 @@ class NasBench201(CellSpace):
     return from_string(value, where) if own else super().parse(value, where)
 
   def notation(self, genotype: Genotype) -> str:
-    """See `CellSpace`; a cell that is none of the benchmark's has the common form."""
+    """See `CellSpace`. A cell that is not in the benchmark is written in the common form."""
     try:
       return to_string(genotype)
     except InputError:
@@ -50,7 +50,7 @@ _EDGE = re.compile(r"([^|~+]+)~(\d{1,3})")
 
 
 def genotypes() -> Iterator[Genotype]:
-  """Yields every architecture; operations count up in the order of the space, the last edge fastest. Tables have an order of their own."""
+  """Yields every architecture. Operations follow the order of the space; the last edge varies fastest. Tables have a different order."""
   for operations in itertools.product(range(len(SPACE.operations)), repeat=len(SPACE.edges)):
     yield SPACE.decode(operations)
 
@@ -74,7 +74,7 @@ def from_string(text: str, where: str = "architecture") -> Genotype:
     where: how an error names the input.
 
   Raises:
-    InputError: if the text does not parse, names an unknown operation, or does not give every node every earlier state in turn.
+    InputError: if the text does not parse, names an unknown operation, or does not list every earlier state of each node in order.
   """
   if not isinstance(text, str):
     raise InputError(f"{where}: {shown(text)} is no text; write an architecture as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|.")
@@ -99,14 +99,14 @@ def from_string(text: str, where: str = "architecture") -> Genotype:
 
 
 def canonical(genotype: Genotype) -> str:
-  """Returns a text that two architectures share exactly if they are the same network, whatever their nodes are called.
+  """Returns a text that is equal for two architectures exactly if they are the same network, regardless of node numbers.
 
-  The text is the output, written out as a sum of terms in order, and behind it the convolutions that take part, each by its own term: so a
-  convolution used twice is not two of the same form. Edges that are `none`, or that no path joins to both input and output, are left out,
-  and a skip stands for the terms of its source. There are 5,260 such texts; 341 cells compute nothing, and theirs is `0`.
+  The text is the output as a sum of sorted terms, followed by the term of every convolution that contributes. This list tells one
+  convolution used twice from two convolutions of the same form. The text omits edges that are `none` or lie on no path from input to
+  output. A skip contributes the terms of its source. There are 5,260 such texts; 341 cells compute nothing, and theirs is `0`.
 
-  The paper counts 6,466 by another rule: there an edge without input leaves a mark in the sum, a skipped sum loses its brackets but is not
-  put in order anew, and a shared convolution is taken for two.
+  The paper counts 6,466 by another rule: an edge without input leaves a mark in the sum, a skipped sum loses its brackets but is not
+  sorted again, and a shared convolution counts as two.
 
   Raises:
     InputError: if the genotype is not of this space.
@@ -131,4 +131,4 @@ def canonical(genotype: Genotype) -> str:
 
 
 _Convolution = tuple[int, int, str]
-"""A convolution of a cell: its target, its source and its term."""
+"""A convolution of a cell: (target, source, term)."""

@@ -1,6 +1,6 @@
-"""The macro architecture of NAS-Bench-201: stem, three stages of equal cells, residual blocks that halve the image in between.
+"""The macro architecture of NAS-Bench-201: a stem and three stages of equal cells. Residual blocks between stages halve the image.
 
-Source: Dong and Yang, "NAS-Bench-201", ICLR 2020, section 2.1; the published size is 16 channels and 15 cells, five a stage.
+Source: Dong and Yang, "NAS-Bench-201", ICLR 2020, section 2.1. The published size is 16 channels and 15 cells, five per stage.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,14 +25,14 @@ STAGES = 3
 
 
 class Cell(nnx.Module):
-  """One cell: a node is the sum of the edges that enter it, and the last node is the output."""
+  """One cell. A node is the sum of the edges that enter it; the last node is the output."""
 
   def __init__(self, cell_type: str, num_nodes: int, make_edges: EdgeFactory, channels: int, rng: np.random.Generator):
     """Builds the cell; `make_edges` is the factory of its edges, all of stride 1."""
     self.outgoing = nnx.List([make_edges(cell_type, source, channels, 1, rng) for source in range(num_nodes)])
 
   def __call__(self, x: jax.Array, contexts: Sequence[Any], train: bool) -> jax.Array:
-    """Maps [B, H, W, C] to the same shape; `contexts` has, for every state, what its outgoing edges need."""
+    """Maps [B, H, W, C] to the same shape; `contexts` holds the context of every state's outgoing edges."""
     states = [x] + [jnp.zeros_like(x)] * len(self.outgoing)
     for source, edges in enumerate(self.outgoing):  # every edge into this state left an earlier one, so its sum is complete
       for target, contribution in edges(states[source], contexts[source], train).items():
@@ -58,20 +58,20 @@ class ResidualReduction(nnx.Module):
 
 
 def _average_pool_2x2(x: jax.Array) -> jax.Array:
-  """Halves height and width of [B, H, W, C]; a last odd row or column counts with zeros."""
+  """Halves height and width of [B, H, W, C]; an odd last row or column is averaged with zeros."""
   x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
   return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).mean((2, 4))
 
 
 @STACKS.register(SPACE.name)
 class ResidualStack(nnx.Module):
-  """The stack; it is built and called as `image_stack.ImageStack` is."""
+  """The stack of cells, with the constructor and call signature of `image_stack.ImageStack`."""
 
   num_inputs = 1
 
   @staticmethod
   def check_space(space: CellSpace) -> None:
-    """Raises FieldError unless all cells are of one type, and lead from one input to their last node."""
+    """Raises FieldError unless the space has one cell type, with one input and one output."""
     check(len(space.cells) == 1, "cells", space.cells, "all cells are alike, so give one type")
     check(space.num_inputs == 1, "num_inputs", space.num_inputs, "a cell reads the one before it, so it must be 1")
     check(len(space.concat) == 1, "num_outputs", space.num_outputs, "the last node is the output of a cell, so it must be 1")
@@ -87,10 +87,10 @@ class ResidualStack(nnx.Module):
     affine: bool,
     rng: np.random.Generator,
   ):
-    """Builds the stack; the arguments are those of `image_stack.ImageStack`, and `affine` is the edges' own affair.
+    """Builds the stack. The arguments are those of `image_stack.ImageStack`; `affine` is ignored, since `make_edges` decides it.
 
     Raises:
-      FieldError: if the cells are not three equal stages, or the stem is not as wide as the first stage.
+      FieldError: if `num_cells` is not a multiple of three, or `stem_multiplier` is not 1.
       InputError: if the output of a cell is not its last node.
     """
     check(num_cells % STAGES == 0, "cells", num_cells, f"this space has three equal stages of cells, so give a multiple of {STAGES}")
@@ -112,7 +112,7 @@ class ResidualStack(nnx.Module):
     self.widths = tuple(channels * 2**stage for stage in range(STAGES) for _ in range(num_cells // STAGES))
 
   def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
-    """Computes all cells; the last output is normalized and rectified. See `image_stack.ImageStack`."""
+    """Computes all cells. The last output is normalized and rectified. See `image_stack.ImageStack`."""
     x, outputs = self.stem_norm(self.stem(images)[None], train)[0], []
     for stage, cells in enumerate(self.stages):
       x = self.reductions[stage - 1](x, train) if stage else x

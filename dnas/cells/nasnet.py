@@ -1,6 +1,6 @@
 """The cells of NASNet-A and AmoebaNet-A, as the DARTS paper retrains them.
 
-Both have five nodes, operations beyond those of DARTS, and concatenate only the nodes that no other node reads. Sources: Zoph et al.,
+Both have five nodes and operations beyond those of DARTS. They concatenate only the nodes that no other node reads. Sources: Zoph et al.,
 "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018; Real et al., "Regularized Evolution for Image Classifier
 Architecture Search", AAAI 2019. As in the DARTS paper, the operations are those of `cells.operations`.
 """

@@ -1,9 +1,9 @@
 """The operations of the DARTS and NASNet spaces, by their published names, and stacks of them on the edges that leave one state.
 
-An operation is a value: `Separable` layers, a `Pool`, or a function that builds a module of its own, `Stacked` if its module serves
-several edges at once. `OperationStack` runs several operations on several edges at once. It shares what they have in common: one pooling
-per state, and one matrix product and one batch normalization for all first layers of the separable convolutions, which makes the program
-short and its products large.
+An operation is a value: `Separable` layers, a `Pool`, or a function that builds a module. `Stacked` wraps the function if its module serves
+several edges at once. `OperationStack` runs several operations on several edges at once and shares common work: one pooling per state, and
+per layer depth one matrix product and one batch normalization for all separable convolutions. So the program is short and its
+products are large.
 
 Sources: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.1.1; Zoph et al., "NASNet", CVPR 2018, appendix A.
 Axes: E edges, K operations, B batch, H height, W width, C channels.
@@ -39,7 +39,7 @@ class Separable:
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-  """3x3 pooling. In a search a batch normalization may follow, which brings it to the scale of the other operations.
+  """3x3 pooling. In a search a batch normalization may follow, which scales it like the other operations.
 
   Attributes:
     pool: maps (stack of states, stride) to the pooled stack.
@@ -51,18 +51,18 @@ class Pool:
 Build = Callable[[int, int, int, bool, np.random.Generator], nnx.Module]
 """(edges, channels, stride, affine, rng) to a module that maps [1, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C].
 
-It is asked for one edge and repeated (`functional.Repeated`), so that any `nnx` module will do; `nnx.Rngs(int(rng.integers(2**31)))` draws
-its weights. An argument `train` of its call is optional.
+It is called once per edge with `edges=1`, and `functional.Repeated` stacks the modules. So any `nnx` module can be used; draw its weights
+with `nnx.Rngs(int(rng.integers(2**31)))`. The module's call may take an argument `train`.
 """
 
 
 @dataclasses.dataclass(frozen=True)
 class Stacked:
-  """A module that serves several edges at once, which is faster than one for each.
+  """A module that serves several edges at once, which is faster than one module per edge.
 
   Attributes:
-    build: builds it. It maps ([1, B, H, W, C], train) to [E or 1, B, ceil(H / stride), ceil(W / stride), C], and all its arrays begin with
-      an axis that the edges share equally, edge by edge.
+    build: builds the module, which maps ([1, B, H, W, C], train) to [E or 1, B, ceil(H / stride), ceil(W / stride), C]. All arrays of the
+      module begin with an axis that the edges share equally, edge by edge.
   """
 
   build: Build
@@ -80,7 +80,7 @@ OPERATIONS.register("dil_conv_5x5")(Separable(((5, 2),)))
 
 
 class Zero(nnx.Module):
-  """No edge: zero everywhere."""
+  """The operation `none`: zeros."""
 
   def __init__(self, edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
     self.stride = stride
@@ -102,7 +102,7 @@ class Identity(nnx.Module):
 
 
 def skip_connect(edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator) -> nnx.Module:
-  """Identity at stride 1, the factorized reduction at stride 2."""
+  """Returns the identity at stride 1, the factorized reduction at stride 2."""
   return Identity() if stride == 1 else FactorizedReduce(edges, channels, channels, affine, rng)
 
 
@@ -110,7 +110,7 @@ OPERATIONS.register("skip_connect")(Stacked(skip_connect))
 
 
 class ReluConvNorm(nnx.Module):
-  """ReLU, dense convolution, batch normalization (NAS-Bench-201): the edges share their input, so it is one convolution for all."""
+  """ReLU, dense convolution, batch normalization (NAS-Bench-201). The edges share their input, so one convolution serves all."""
 
   def __init__(self, size: int, edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
     self.stride, self.padding = stride, size // 2
@@ -154,7 +154,7 @@ OPERATIONS.register("conv_7x1_1x7")(Stacked(Conv7x1x7))
 
 
 class SeparableLayer(nnx.Module):
-  """One depthwise separable layer of several operations: each its own depthwise kernel, then one product and one normalization for all."""
+  """One depthwise separable layer of several operations: a depthwise kernel for each, then one product and one normalization for all."""
 
   def __init__(self, kernels: Sequence[tuple[int, int]], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
     self.stride, self.dilations = stride, tuple(dilation for _, dilation in kernels)
@@ -169,7 +169,7 @@ class SeparableLayer(nnx.Module):
       for x, kernel, dilation in zip(inputs, self.depthwise, self.dilations, strict=True)
     ]
     joined = _joined(convolved)
-    # Kept in the shape in which it is multiplied: a compiler of a CPU makes an array of another shape once more.
+    # Keep the array in the shape that the product reads: in another shape, a CPU compiler would compute it again.
     flat = keep(joined.reshape(joined.shape[0], -1, joined.shape[-1]))
     out = self.norm(pointwise(flat, self.pointwise[...]).reshape(joined.shape), train)
     return _apart(out, len(convolved))
@@ -192,7 +192,7 @@ def _apart(joined: jax.Array, num: int) -> list[jax.Array]:
 class OperationStack(nnx.Module):
   """Several operations, each on several edges that leave one state.
 
-  Every trained array, and every statistic that is not of a pooling, begins with an axis that the edges share equally, edge by edge.
+  All trained arrays and all statistics, except those of pooling, begin with an axis that the edges share equally, edge by edge.
   """
 
   def __init__(
@@ -202,7 +202,7 @@ class OperationStack(nnx.Module):
 
     Args:
       names: names of the operations.
-      edges: how many edges; every operation stands on all of them.
+      edges: number of edges; every operation is on every edge.
       channels: channels of the state.
       stride: 1 or 2.
       affine: whether batch normalizations train a scale and a bias.
@@ -230,7 +230,7 @@ class OperationStack(nnx.Module):
   def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
     """Maps a state, [B, H, W, C], to each operation's output, [E or 1, B, ceil(H / stride), ceil(W / stride), C].
 
-    A stack of length 1 is what all edges share. Raises InputError if an operation returns another shape.
+    All edges share an output of length 1. Raises InputError if an operation returns another shape.
     """
     expected = (x.shape[0], -(-x.shape[1] // self.stride), -(-x.shape[2] // self.stride), x.shape[3])
     x = x[None]

@@ -1,4 +1,4 @@
-"""Published cells of the space of DARTS. Each is tested by its parameter count at 36 channels and 20 cells."""
+"""Published cells of the DARTS space. Tests check each one's parameter count at 36 channels and 20 cells."""
 
 from dnas.cells.darts_conv import SPACE
 from dnas.cells.registries import published

@@ -1,9 +1,9 @@
-"""Published recurrent cells of the space of DARTS."""
+"""Published recurrent cells of the DARTS space."""
 
 from dnas.cells.darts_recurrent import SPACE
 from dnas.cells.registries import published_recurrent
 
-# Pham et al., "Efficient Neural Architecture Search", ICML 2018: more nodes than the space searches, and the mean of its leaves.
+# Pham et al., "Efficient Neural Architecture Search", ICML 2018. More nodes than the space; the output is the mean of the leaves.
 ENAS = published_recurrent(
   "ENAS",
   SPACE,

@@ -1,4 +1,4 @@
-"""The rectified linear unit of the convolutional networks, whose outputs can be recorded while a network is traced."""
+"""The rectified linear unit of the convolutional networks. Its outputs can be recorded while a network is traced."""
 
 import contextlib
 import contextvars
@@ -10,7 +10,7 @@ _RECORDED: contextvars.ContextVar[list[jax.Array] | None] = contextvars.ContextV
 
 
 def relu(x: jax.Array) -> jax.Array:
-  """Returns max(x, 0)."""
+  """Returns max(x, 0), and records it if `recording()`."""
   y, outputs = jax.nn.relu(x), _RECORDED.get()
   if outputs is not None:
     outputs.append(y)
@@ -18,13 +18,13 @@ def relu(x: jax.Array) -> jax.Array:
 
 
 def recording() -> bool:
-  """Returns whether outputs are recorded, so that a rectifier does more than it returns."""
+  """Returns whether outputs are recorded. If so, `relu` has a side effect."""
   return _RECORDED.get() is not None
 
 
 @contextlib.contextmanager
 def recorded() -> Iterator[list[jax.Array]]:
-  """Within it, the outputs of all rectifiers are added to the list; use them in the function that is traced, and nowhere else."""
+  """Records the outputs of all rectifiers in the returned list. Use them only within the function that is being traced."""
   outputs: list[jax.Array] = []
   token = _RECORDED.set(outputs)
   try:

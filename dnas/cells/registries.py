@@ -1,4 +1,4 @@
-"""Names of spaces and of published genotypes. A file of this package that defines one registers it."""
+"""Registries of spaces, stacks and published genotypes. The file that defines one of them registers it."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -15,15 +15,15 @@ def _check_space(name: str, space: CellSpace) -> None:
 
 
 SPACES: Registry[CellSpace] = Registry("space", _check_space)
-"""Spaces that a search can be run on."""
+"""Spaces that can be searched."""
 
 
 class Stack(Protocol):
-  """The macro architecture of a space of images; `image_stack.ImageStack` says how it is built and called."""
+  """The macro architecture of an image space. See `image_stack.ImageStack` for its constructor and call."""
 
   @staticmethod
   def check_space(space: CellSpace) -> None:
-    """Raises FieldError for a field of a space whose cells it cannot stack."""
+    """Raises FieldError if the cells of a space cannot be stacked; the error names the field."""
 
 
 def _check_stack(name: str, stack: type[Stack]) -> None:
@@ -34,7 +34,7 @@ def _check_stack(name: str, stack: type[Stack]) -> None:
 
 
 STACKS: Registry[type[Stack]] = Registry("stack", _check_stack)
-"""Name of an image space, registered before, to the class that stacks its cells."""
+"""Maps the name of an image space to the class that stacks its cells. The space must be registered first."""
 
 IMAGE_GENOTYPES: Registry[Genotype] = Registry("genotype")
 """Published convolutional cells."""
@@ -51,13 +51,13 @@ def published(
   normal_concat: Sequence[int] | None = None,
   reduce_concat: Sequence[int] | None = None,
 ) -> Genotype:
-  """Registers a convolutional genotype, given as the papers print it: the edges of each cell, node by node.
+  """Registers a convolutional genotype in the notation of the papers: the edges of each cell, node by node.
 
   Args:
-    name: the name by which users ask for it.
-    space: the space that it belongs to.
+    name: the name by which users select it.
+    space: the space of the genotype.
     normal, reduce: (operation, source) pairs.
-    normal_concat, reduce_concat: the states that the cell concatenates; all nodes if not given.
+    normal_concat, reduce_concat: the states that the cell concatenates; by default those of the space.
   """
   cells = {"normal": (normal, list(normal_concat or space.concat)), "reduce": (reduce, list(reduce_concat or space.concat))}
   genotype = space.validate(space.from_lists(cells, where=name))
@@ -65,13 +65,13 @@ def published(
 
 
 def published_recurrent(name: str, space: CellSpace, recurrent: list[tuple[str, int]], concat: Sequence[int] | None = None) -> Genotype:
-  """Registers a recurrent genotype, given as the papers print it.
+  """Registers a recurrent genotype in the notation of the papers.
 
   Args:
-    name: the name by which users ask for it.
-    space: the space that it belongs to.
+    name: the name by which users select it.
+    space: the space of the genotype.
     recurrent: (activation, source) of every node.
-    concat: the states whose mean is the output; all nodes if not given.
+    concat: the states whose mean is the output; by default those of the space.
   """
   cells = {"recurrent": (recurrent, list(concat or space.concat))}
   genotype = space.validate(space.from_lists(cells, where=name))

@@ -1,7 +1,8 @@
-"""What the gradient of a segment keeps of its evaluation: what products, convolutions and sums over the batch made, and no more.
+"""The residuals of a segment's gradient: only the results of products, convolutions and sums over the batch.
 
-All else is cheap to make of that: a normalized or rectified array takes as long to read as to compute anew, and would have to be written
-first. Between the programs of a function that is cut (`compiler`) this halves what a step moves. Within one program XLA decides for itself.
+Everything else is cheap to recompute from them: reading a normalized or rectified array takes as long as recomputing it, and a stored array
+must be written first. If a function is cut into programs (`compiler`), this policy halves the data that a step moves between them. Within
+one program XLA decides for itself.
 """
 
 import jax
@@ -12,9 +13,9 @@ _KEPT = "kept"
 POLICY = jax.checkpoint_policies.save_from_both_policies(
   jax.checkpoint_policies.dots_saveable, jax.checkpoint_policies.save_only_these_names(_KEPT)
 )
-"""For `jax.checkpoint`: the results of products and convolutions of the library, and what is marked."""
+"""Policy for `jax.checkpoint`: saves the results of JAX's products and convolutions, and arrays marked by `keep`."""
 
 
 def keep(x: jax.Array) -> jax.Array:
-  """Returns x, marked as too expensive to be computed anew."""
+  """Returns x, marked as too expensive to recompute."""
   return checkpoint_name(x, _KEPT)

@@ -1,8 +1,8 @@
-"""Estimates of the memory of networks, from numbers alone: nothing is built.
+"""Estimates of the memory of networks, from their sizes alone: no network is built.
 
-They count what is certainly there. Weights: stem, the 1x1 convolutions before the states of a cell, half of a product per operation, and
-classifier; or embedding and the product of every node. Activations, as float32 and once each: every state of every cell, what the
-operations of every edge return unless they are computed anew, and of a text the logits twice.
+They count only arrays that are certainly there. Weights of an image network: stem, the 1x1 convolutions on the inputs of a cell, half a
+channels x channels matrix per operation, and classifier. Weights of a language model: embedding and the product of every node. Activations,
+as float32 and once each: every state of every cell, the outputs of all operations unless they are recomputed. Of a text: the logits twice.
 """
 
 from collections.abc import Sequence
@@ -32,23 +32,23 @@ def image_network(
   """Returns the estimate of a stack of cells whose channels double, and whose images halve, at one and two thirds.
 
   Args:
-    channels: of a state before the first reduction.
-    cells: how many.
+    channels: channels of a state before the first reduction.
+    cells: number of cells.
     stem_multiplier: channels of the stem, as a multiple of `channels`.
     image_shape: (H, W, C).
-    num_classes: how many.
-    states: of a cell, its inputs included.
-    outputs: how many states are concatenated.
-    edges: of a cell.
-    operations: of an edge.
-    keeps_edges: whether a gradient keeps what the operations return.
+    num_classes: number of classes.
+    states: states of a cell, its inputs included.
+    outputs: number of states that a cell concatenates.
+    edges: edges of a cell.
+    operations: operations of an edge.
+    keeps_edges: whether a gradient stores the outputs of the operations.
     batch: examples in a batch of a gradient.
     eval_batch: examples in a batch of an evaluation.
     padding: pixels added on every side of the images of a batch.
   """
   height, width, image_channels = image_shape
   weights = 9 * image_channels * stem_multiplier * channels
-  kept = largest = 0  # numbers of an example
+  kept = largest = 0  # array elements per example
   for index in range(cells):
     stage = (index >= cells // 3) + (index >= 2 * cells // 3)
     own = channels * 2**stage
@@ -67,10 +67,10 @@ def language_model(
   """Returns the estimate of a recurrent language model.
 
   Args:
-    units: of the cell, and of an embedded word.
-    vocabulary: how many words.
-    nodes: of the cell.
-    activations: that are mixed on an edge; 1 in a derived network.
+    units: units of the cell, and features of an embedded word.
+    vocabulary: number of words.
+    nodes: nodes of the cell.
+    activations: number of activations that an edge mixes; 1 in a derived network.
     length: time steps of the longest window of a gradient.
     batch: columns in a gradient.
     eval_length: time steps of a window of an evaluation.
@@ -82,6 +82,6 @@ def language_model(
 
 
 def of_genotype(cells: Sequence[CellGenotype]) -> tuple[int, int, int]:
-  """Returns of discrete cells how many nodes, edges and outputs the largest has."""
+  """Returns the numbers of nodes, edges and outputs of the discrete cell with the most nodes."""
   sizes = [(len(cell.nodes), sum(len(node) for node in cell.nodes), len(cell.concat)) for cell in cells]
   return max(sizes)

@@ -1,7 +1,7 @@
-"""The network of a genotype, as the paper of its space trains it on CIFAR-10.
+"""The image network of a genotype, as the paper of its space trains it on CIFAR-10.
 
-Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.2. At 36 channels and 20 cells the second-order cell has 3,349,342 weights,
-and the auxiliary head 476,426 more, which the paper does not count.
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.2. At 36 channels and 20 cells the network of the second-order cell has
+3,349,342 weights. The auxiliary head has 476,426 more, which the paper does not count.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ class Config:
     stem_multiplier: channels of the stem, as a multiple of channels.
     auxiliary: whether an auxiliary head is trained after the second reduction cell; images must have 29 to 32 pixels.
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
-    rematerialize: whether gradients compute anew what the edges hold, and keep only the states: less memory for more arithmetic.
+    rematerialize: whether gradients store only the states and recompute everything inside the edges: less memory, more arithmetic.
   """
 
   channels: int = 36
@@ -51,7 +51,7 @@ class Config:
 
 
 class AuxiliaryHead(nnx.Module):
-  """A second classifier on an intermediate cell: pooling, 1x1 to 128, 2x2 to 768 channels, linear (Szegedy et al., 2015)."""
+  """A second classifier on an intermediate cell: pooling, 1x1 convolution to 128 channels, 2x2 to 768, linear (Szegedy et al., 2015)."""
 
   def __init__(self, channels: int, num_classes: int, rng: np.random.Generator):
     self.conv1 = Conv(channels, 128, (1, 1), rng)
@@ -73,7 +73,7 @@ class DerivedImageNetwork(nnx.Module):
   """Stem, cells of a genotype, global average pooling, linear classifier, and the auxiliary head."""
 
   def __init__(self, config: Config, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator):
-    """Builds the network; `image_shape` is (H, W, C). Raises FieldError for a size that the space does not have."""
+    """Builds the network; `image_shape` is (H, W, C). Raises FieldError for a size that the space's stack does not support."""
 
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> DiscreteEdges:
       return DiscreteEdges(genotype[cell_type], source, channels, stride, rng, stack.num_inputs, config.rematerialize)
@@ -102,11 +102,11 @@ class DerivedImageNetwork(nnx.Module):
 
     Args:
       images: float32 [B, H, W, C].
-      train: whether batch statistics are used and moved.
+      train: whether batch statistics are used and updated.
       drop_path: dropping of edges in training; None drops none.
 
     Returns:
-      Logits [B, classes], and those of the auxiliary head, in training and where there is one.
+      Logits [B, classes], and the logits of the auxiliary head: None in evaluation or without the head.
     """
 
     def contexts(index: int, cell_type: str) -> list[DropPath | None]:

@@ -12,6 +12,6 @@ from dnas.nets.edges import DiscreteActivations
 
 
 def derived_language_model(config: Config, genotype: Genotype, vocabulary_size: int, rng: np.random.Generator) -> LanguageModel:
-  """Returns the language model of a genotype with a cell 'recurrent'; its states are not normalized, and it needs no context."""
+  """Returns the language model of a genotype with a cell 'recurrent'. Its states are not normalized; it needs no context."""
   cell = genotype["recurrent"]
   return LanguageModel(config, DiscreteActivations(cell), len(cell.nodes), cell.concat, vocabulary_size, norm=False, rng=rng)

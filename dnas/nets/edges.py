@@ -1,4 +1,4 @@
-"""Edges of a discrete cell, convolutional and recurrent, and drop-path.
+"""Edges of discrete cells, convolutional and recurrent, and drop-path.
 
 Sources: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.2; Larsson, Maire and Shakhnarovich, "FractalNet", 2017 (drop-path).
 """
@@ -21,18 +21,18 @@ from dnas.core.space import NONE
 
 
 class DropPath(NamedTuple):
-  """Drops edges, independently for every example, and scales the others up.
+  """Drops edges, independently for every example, and scales the kept ones by 1 / (1 - rate).
 
   Attributes:
     key: typed random key, one per state of a cell.
-    rate: probability to drop, a scalar.
+    rate: probability of dropping, a scalar.
   """
 
   key: jax.Array
   rate: jax.Array
 
   def __call__(self, index: int, x: jax.Array) -> jax.Array:
-    """Drops examples of [E, B, H, W, C]; `index` tells operations of one state apart."""
+    """Drops examples of x, [E, B, H, W, C]. `index` is the operation's number: each operation of a state draws a separate mask."""
     keep = 1 - self.rate
     mask = jax.random.bernoulli(keys.derive(self.key, index), keep, (*x.shape[:2], 1, 1, 1))
     return jnp.where(mask, x / keep, 0).astype(x.dtype)
@@ -62,7 +62,7 @@ class DiscreteEdges(nnx.Module):
     self.operations = nnx.Dict({name: OperationStack((name,), len(nodes), channels, stride, True, rng) for name, nodes in targets.items()})
 
   def __call__(self, x: jax.Array, drop_path: DropPath | None, train: bool) -> Mapping[int, jax.Array]:
-    """Maps a state, [B, H, W, C], to what each target receives; identities are never dropped."""
+    """Maps a state, [B, H, W, C], to {target: sum of its edges from this state}; identities are never dropped."""
     options = {"train": train, "rematerialize": self.rematerialize}
     return functional.call_segment(self, x, drop_path, function=DiscreteEdges._received, **options) if self.targets else {}
 
@@ -93,6 +93,6 @@ class DiscreteActivations:
     return tuple(source for _, source in self.cell.nodes[node - 1])
 
   def __call__(self, node: int, x: jax.Array, context: None) -> tuple[jax.Array, jax.Array]:
-    """Applies to [E, B, H] the activation of each edge."""
+    """Applies each edge's activation to x, [E, B, H]; every edge has weight 1."""
     edges = self.cell.nodes[node - 1]
     return jnp.stack([ACTIVATIONS[operation](x[index]) for index, (operation, _) in enumerate(edges)]), jnp.ones(len(edges))

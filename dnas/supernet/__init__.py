@@ -1,1 +1,1 @@
-"""All networks of a space at once: supernets, hypergradients, the bilevel step."""
+"""Supernets, which contain all networks of a space; hypergradients; the bilevel step."""

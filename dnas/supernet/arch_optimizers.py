@@ -11,15 +11,16 @@ from dnas.supernet.relaxations import EDGES, Arch, softmax_by_target
 
 
 def exponentiated_gradient(learning_rate: float, space: CellSpace, smallest: float = 0.0) -> optax.GradientTransformation:
-  """The exponentiated gradient: p becomes p exp(-lr g), normalized, so that the parameters stay on their simplices.
+  """Returns the exponentiated gradient optimizer: p becomes p exp(-lr g), normalized, so that the parameters stay on their simplices.
 
-  A row of [edges, operations] is a simplex, and so are the edges that enter one node. It is computed with logarithms, since the plain form
-  overflows. Source: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search", ICLR 2021, algorithm 1.
+  Each row of [edges, operations] is a point of a simplex, and so are the weights of the edges that enter one node. The update uses
+  logarithms, since the plain form overflows. Source: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search",
+  ICLR 2021, algorithm 1.
 
   Args:
     learning_rate: the learning rate.
     space: the space, for its edges.
-    smallest: what no weight falls below, 0.00001 in the published code; the others make room for it.
+    smallest: smaller weights are raised to this value before a second normalization; 0.00001 in the published code, 0 leaves it out.
   """
 
   def step(name: str, gradient: jax.Array, point: jax.Array) -> jax.Array:

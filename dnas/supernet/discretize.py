@@ -1,7 +1,7 @@
-"""From mixture weights to a genotype, as DARTS does it.
+"""Discretization: derives a genotype from mixture weights, as in DARTS.
 
-Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 2.4. The weights are those after the softmax with `none` in it; ranking the
-raw parameters gives other cells.
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 2.4. The weights are those after a softmax that includes `none`; a ranking of
+the raw parameters gives other cells.
 """
 
 from collections.abc import Mapping
@@ -14,20 +14,20 @@ from dnas.core.space import NONE, SKIPS, CellSpace
 
 
 def discretize(space: CellSpace, mixture: Mapping[str, np.ndarray], skip_cap: int | None = None) -> Genotype:
-  """Keeps the strongest edges of every node, and on each the strongest of the operations that the space allows there.
+  """Keeps the strongest edges of every node, and on each edge the strongest operation of a discrete cell (`CellSpace.choices`).
 
   Args:
     space: the space.
     mixture: cell type to weights of the mixed operations, [edges, operations].
-    skip_cap: how many skip connections a cell may have: of more than that, the weakest are ruled out and the cell is derived anew, until
-      it has no more (P-DARTS, ICCV 2019, section 3.3). None sets no cap.
+    skip_cap: largest number of skip connections in a cell (P-DARTS, ICCV 2019, section 3.3). While a cell has more, its weakest skip
+      connection is ruled out and the cell is derived again. None sets no cap.
 
   Returns:
-    The genotype; the edges of a node come strongest first, as in the published code, earlier sources first among equals; in a space
-    that allows `none`, where every edge stays, they come in the order of their sources.
+    The genotype. The edges of a node are sorted by strength, strongest first, as in the published code; ties by source. In a space that
+    allows `none`, every edge is kept and the edges are sorted by source.
 
   Raises:
-    InputError: if a weight is not finite, or the space has not enough other operations to keep to the cap (`check_cap`).
+    InputError: if a weight is not finite, or the space cannot satisfy the cap (`check_cap`).
   """
   check_cap(space, skip_cap)
   for cell in space.cells:
@@ -37,14 +37,14 @@ def discretize(space: CellSpace, mixture: Mapping[str, np.ndarray], skip_cap: in
 
 
 def check_cap(space: CellSpace, skip_cap: int | None) -> None:
-  """Raises InputError for a cap on skip connections that no cell of a space can keep to, since its edges can be nothing else."""
+  """Raises InputError if no cell can satisfy the cap on skip connections, since the space has no other operations."""
   edges = sum(len(sets[0]) for sets in space.wirings)
   if skip_cap is not None and set(space.choices) <= set(SKIPS) and edges > skip_cap:
     raise InputError(f"all {edges} edges of a cell are skip connections, and {skip_cap} may be; give another operation, or no cap.")
 
 
 def skips_of(cell: CellGenotype) -> int:
-  """Returns how many edges of a cell are skip connections."""
+  """Returns the number of skip connections in a cell."""
   return sum(edge.operation in SKIPS for node in cell.nodes for edge in node)
 
 
@@ -71,15 +71,15 @@ def _discretize_cell(space: CellSpace, weights: np.ndarray) -> CellGenotype:
 
 
 def edges_of(space: CellSpace, chosen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-  """Returns how many operations other than `none` were chosen on each edge, cell type to [edges], from what `one_hot` returns."""
+  """Returns the number of operations other than `none` on each edge, cell type to [edges]; `chosen` is the result of `one_hot`."""
   columns = [index for index, name in enumerate(space.operations) if name != NONE]
   return {cell: weights[:, columns].sum(1) for cell, weights in chosen.items()}
 
 
 def one_hot(space: CellSpace, genotype: Genotype) -> dict[str, np.ndarray]:
-  """Returns the mixture weights at which a supernet computes this genotype: 1 on its choices and on `none` of all other edges.
+  """Returns the mixture weights at which a supernet computes this genotype: 1 on its choices, and on `none` of all other edges.
 
-  A node that reads one state twice receives both operations, so its row has two ones, or a two.
+  If a node reads one state twice, the row of that edge sums to 2: two ones, or a two if both operations are equal.
   """
   mixture = {}
   for cell in space.cells:

@@ -1,4 +1,4 @@
-"""Mixed operations: the edges of a supernet, convolutional and recurrent.
+"""Mixed operations: the edges of convolutional and recurrent supernets.
 
 Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 2; partial channels: Xu et al., "PC-DARTS", ICLR 2020, equation 2.
 """
@@ -20,11 +20,11 @@ from dnas.core.space import NONE, CellSpace
 
 @dataclasses.dataclass(frozen=True)
 class EdgeOptions:
-  """What a method chooses of the edges.
+  """The settings of edges that a method chooses.
 
   Attributes:
-    partial_channels: K, where the operations of an edge see a K-th of the channels (PC-DARTS).
-    ones_for_undrawn: whether the gradient in the weight of an operation that was not drawn takes its output to be ones (see `Gdas`).
+    partial_channels: K; the operations of an edge see 1/K of the channels (PC-DARTS).
+    ones_for_undrawn: whether the gradient in the weight of an operation that was not drawn treats its output as ones (see `Gdas`).
   """
 
   partial_channels: int = 1
@@ -32,10 +32,10 @@ class EdgeOptions:
 
 
 class MixedEdges(nnx.Module):
-  """All edges that leave one state, each a mixture of all operations of the space; what they have in common runs once.
+  """All edges that leave one state. Each is a mixture of all operations of the space; work that edges share runs once.
 
-  With partial channels the operations see the first part of the channels, and the others pass by, multiplied by the weight of the edge
-  itself; channels are then shuffled, so that each has its turn in the next cell.
+  With partial channels, the operations see the first 1/K of the channels. The other channels bypass them, multiplied by the weight of the
+  edge itself. Then the channels are shuffled, so that the next cell's operations see other channels.
   """
 
   def __init__(
@@ -59,9 +59,9 @@ class MixedEdges(nnx.Module):
     self.operations = OperationStack(others, len(self.targets), *sizes) if self.targets else None
 
   def __call__(self, x: jax.Array, weights: Sequence["EdgeWeights"], train: bool) -> Mapping[int, jax.Array]:
-    """Maps a state, [B, H, W, C], and the weights of each of its outgoing edges to what each target receives.
+    """Maps a state, [B, H, W, C], and the weights of its outgoing edges to {target: output of the edge}.
 
-    The operation `none` would add zero, so only its share of the weights matters.
+    The operation `none` is not computed: it would add zero, so it only takes its share of the weights.
     """
     if not self.targets:
       return {}
@@ -76,8 +76,8 @@ class EdgeWeights(NamedTuple):
   """The weights of a stack of edges.
 
   Attributes:
-    operations: of the operations, [edges, operations].
-    edges: of the edges themselves, [edges]; None where all channels see the operations.
+    operations: weights of the operations, [edges, operations].
+    edges: weights of the edges themselves, [edges]; None without partial channels.
   """
 
   operations: jax.Array
@@ -89,10 +89,10 @@ class Mixing:
   """The mixture of operations on a stack of edges, equation 2 of DARTS.
 
   Attributes:
-    columns: names of the operations, and their columns among the weights.
-    seen: how many channels the operations see.
+    columns: (name, column of the weights) of every operation.
+    seen: number of channels that the operations see.
     stride: 1 or 2.
-    options: what the method chooses.
+    options: the settings that the method chooses.
   """
 
   columns: tuple[tuple[str, int], ...]
@@ -103,17 +103,17 @@ class Mixing:
   def __call__(
     self, operations: OperationStack, weights: EdgeWeights, x: jax.Array, pooled: Mapping[str, jax.Array], train: bool
   ) -> list[jax.Array]:
-    """Mixes what the operations make of a state, and what is there already.
+    """Applies the operations to a state, and mixes their outputs and the given outputs of the pooling operations.
 
     Args:
-      operations: those that every edge has for itself.
-      weights: of the edges.
+      operations: the operations other than pooling, each on every edge.
+      weights: weights of the stack of edges.
       x: the state, [B, H, W, C].
-      pooled: name of an operation that the edges share to its output, [1, B, H / stride, W / stride, seen].
-      train: whether batch statistics are used and moved.
+      pooled: name of a pooling operation to its output, [1, B, ceil(H / stride), ceil(W / stride), seen], which all edges share.
+      train: whether batch statistics are used and updated.
 
     Returns:
-      For every edge [B, H / stride, W / stride, C].
+      The output of every edge, [B, ceil(H / stride), ceil(W / stride), C].
     """
     outputs = operations(x[..., : self.seen], train) | pooled
     mixture, ones = _with_ones(weights.operations) if self.options.ones_for_undrawn else (weights.operations, None)
@@ -130,10 +130,10 @@ class Mixing:
 
 
 def _with_ones(mixture: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns the weights of the outputs, and what is added to their sum: zero, whose derivative in each weight not drawn is one.
+  """Returns the weights of the outputs, and a zero per edge to add to their sum. Its derivative in every undrawn weight is one.
 
   Args:
-    mixture: weights one for operations that were drawn, zero for others, [edges, operations].
+    mixture: weights, [edges, operations]: one for drawn operations, zero for the others.
   """
   constant = jax.lax.stop_gradient(mixture)
   drawn = constant > 0.5
@@ -141,13 +141,13 @@ def _with_ones(mixture: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _max_pool_2x2(x: jax.Array) -> jax.Array:
-  """Halves height and width of [B, H, W, C]; a last odd row or column is a window of its own."""
+  """Halves height and width of [B, H, W, C]; an odd last row or column is pooled alone."""
   x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), constant_values=-jnp.inf)
   return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).max((2, 4))
 
 
 def outgoing_rows(space: CellSpace, source: int) -> tuple[int, ...]:
-  """Returns which rows of the architecture parameters belong to the edges that leave a state."""
+  """Returns the rows of the architecture parameters for the edges that leave a state."""
   return tuple(row for row, (origin, _) in enumerate(space.edges) if origin == source)
 
 
@@ -157,7 +157,7 @@ class MixedActivations:
 
   Attributes:
     space: the space.
-    options: what the method chooses; there are no channels to take a part of.
+    options: the settings that the method chooses; `partial_channels` is ignored.
   """
 
   space: CellSpace
@@ -168,7 +168,7 @@ class MixedActivations:
     return tuple(range(node))
 
   def __call__(self, node: int, x: jax.Array, mixture: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mixes the activations of [E, B, H] with the rows of this node in `mixture`, [edges, operations]; `none` adds nothing."""
+    """Mixes the activations of x, [E, B, H], with this node's rows of `mixture`, [edges, operations]; `none` adds nothing."""
     first = self.space.edges.index((0, node))
     weights = mixture[first : first + node]
     columns = {name: column for column, name in enumerate(self.space.operations) if name != NONE}

@@ -1,19 +1,19 @@
 """Hypergradients: the derivative of the validation loss in the architecture, through the training of the weights.
 
 The bilevel problem (Liu, Simonyan and Yang, "DARTS", ICLR 2019, equations 3 and 4) is to minimize L_val(w*(a), a) over the architecture a,
-where w*(a) minimizes L_train(w, a). The estimators here differ in what they put for dw*/da:
+where w*(a) minimizes L_train(w, a). The estimators differ in their approximation of dw*/da:
 
-  single_level       not the validation loss at all: the gradient of the training loss (SNAS).
-  first_order        nothing: w is held fixed (DARTS, section 2.3).
+  single_level       not used: the result is the gradient of the training loss (SNAS).
+  first_order        zero: w is held fixed (DARTS, section 2.3).
   finite_difference  one step of the weight optimizer, its mixed derivative by a central difference (DARTS, equations 6 to 8).
   unrolled           K steps of the weight optimizer, exactly, in reverse (Maclaurin et al., 2015; Franceschi et al., 2017).
   implicit_cg        the implicit function theorem, its linear system by conjugate gradients (Pedregosa, 2016; Rajeswaran et al., 2019).
-  implicit_neumann   the same, with a truncated Neumann series (Lorraine, Vicol and Duvenaud, 2020).
+  implicit_neumann   the implicit function theorem, with a truncated Neumann series (Lorraine, Vicol and Duvenaud, 2020).
 
 An estimator is a frozen dataclass, called as `hypergradient(problem, weights, arch, opt_state)`. It sees the losses only through the
-three functions of `Problem`, each of which is network-sized and compiled once by the caller; what it adds is linear algebra. It returns
-a gradient and changes nothing. "Step" means the step that the weight optimizer really takes, with its momentum, decay and clipping, unless
-a setting says otherwise.
+functions of `Problem`, which evaluate whole networks and which the caller compiles once. The estimator itself does linear algebra only. It
+returns a gradient and changes nothing. "Step" means the actual step of the weight optimizer, with momentum, decay and clipping, unless a
+setting says otherwise.
 """
 
 import dataclasses
@@ -42,16 +42,16 @@ class Gradients(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-  """A bilevel problem on one training and one validation batch, with the same random masks in every evaluation.
+  """A bilevel problem on one training batch and one validation batch, with the same random masks in every evaluation.
 
   Attributes:
-    train: (weights, arch) to the gradients of L_train.
-    valid: (weights, arch) to the gradients of L_val.
-    train_hvp: (weights, arch, direction in the weights) to the derivative of both gradients of L_train in that direction, a pair
+    train: maps (weights, arch) to the gradients of L_train.
+    valid: maps (weights, arch) to the gradients of L_val.
+    train_hvp: maps (weights, arch, direction in the weights) to the derivative of both gradients of L_train in that direction, a pair
       (weights, arch): the products with the Hessian and with the mixed second derivative.
     optimizer: the weight optimizer; its state is an argument of the hypergradient.
     weight_decay: coefficient of the L2 penalty that the optimizer adds to L_train, for the implicit estimators.
-    train_arch: `train` without the gradient in the weights, which may be None; if not given, `train` itself is called.
+    train_arch: `train` for the gradient in the architecture only (`Gradients.weights` may be None); `train` if not given.
     valid_arch: the same for `valid`.
   """
 
@@ -83,7 +83,7 @@ class Hypergradient(Protocol):
   """An estimator of the hypergradient; a frozen dataclass whose fields are its settings."""
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
-    """Returns the derivative of the validation loss in `arch`, and the loss. It must not depend on, or change, anything else."""
+    """Returns the derivative of the validation loss in `arch`, and the loss. It must be a pure function of its arguments."""
 
 
 HYPERGRADIENTS: Registry[type] = Registry("hypergradient")
@@ -92,7 +92,7 @@ HYPERGRADIENTS: Registry[type] = Registry("hypergradient")
 @HYPERGRADIENTS.register("single_level")
 @dataclasses.dataclass(frozen=True)
 class SingleLevel:
-  """The gradient of the training loss, so that one problem is solved and not two, and no validation batch is seen: one evaluation.
+  """The gradient of the training loss. The search is then a single-level problem and sees no validation batch. One evaluation.
 
   Source: Xie et al., "SNAS", ICLR 2019, section 2.2.
   """
@@ -106,7 +106,7 @@ class SingleLevel:
 @HYPERGRADIENTS.register("first_order")
 @dataclasses.dataclass(frozen=True)
 class FirstOrder:
-  """The gradient at fixed weights: one evaluation."""
+  """The gradient of the validation loss at fixed weights. One evaluation."""
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
     """See `Hypergradient`."""
@@ -117,12 +117,12 @@ class FirstOrder:
 @HYPERGRADIENTS.register("finite_difference")
 @dataclasses.dataclass(frozen=True)
 class FiniteDifference:
-  """One step of the weight optimizer; the mixed second derivative by a central difference: four evaluations.
+  """One step of the weight optimizer, with the mixed second derivative by a central difference. Four evaluations.
 
   Attributes:
     radius: length of the perturbation of the weights, 0.01 in DARTS (its footnote 2).
-    clipped: whether the unrolled step is clipped as the real one is; the published code on images leaves that out.
-    through_clip: whether the derivative goes through the factor of the clipping; the published code takes it for a constant.
+    clipped: whether the unrolled step is clipped like the actual step; the published code on images does not clip it.
+    through_clip: whether the clipping factor is differentiated; the published code treats it as a constant.
   """
 
   radius: float = 0.01
@@ -140,7 +140,7 @@ class FiniteDifference:
     gradient = problem.train(weights, arch).weights
     ahead, _ = optimizer_step(problem.optimizer, gradient, opt_state, weights)
     valid = problem.valid(ahead, arch)
-    # The step depends on the architecture through its gradient; u is the loss pulled back to that gradient, -lr * dL_val/dw unclipped.
+    # The step depends on the architecture through its gradient; u is dL_val/d(gradient), which is -lr * dL_val/dw without clipping.
     u, _, _ = _pull_back_step(problem.optimizer, gradient, opt_state, weights, valid.weights, tree.zeros_like(opt_state))
     size = tree.norm(u)
     epsilon = jnp.where(size > 0, self.radius / jnp.where(size > 0, size, 1.0), 0.0)
@@ -154,12 +154,12 @@ class FiniteDifference:
 @HYPERGRADIENTS.register("unrolled")
 @dataclasses.dataclass(frozen=True)
 class Unrolled:
-  """K steps of the weight optimizer on the same batch, differentiated exactly in reverse: K gradients, K Hessian products, one gradient.
+  """K steps of the weight optimizer on the same batch, differentiated exactly in reverse. K + 1 gradients and K Hessian products.
 
   Attributes:
-    steps: K, how many steps of the weight optimizer are unrolled.
-    clipped: whether the unrolled steps are clipped as the real one is.
-    through_clip: whether the derivative goes through the factor of the clipping; else it is a constant.
+    steps: K, the number of unrolled steps of the weight optimizer.
+    clipped: whether the unrolled steps are clipped like the actual step.
+    through_clip: whether the clipping factor is differentiated; else it is a constant.
   """
 
   steps: int = 1
@@ -191,11 +191,11 @@ class Unrolled:
 @HYPERGRADIENTS.register("implicit_cg")
 @dataclasses.dataclass(frozen=True)
 class ImplicitConjugateGradient:
-  """The implicit function theorem at the present weights; (H + damping I) v = dL_val/dw by conjugate gradients.
+  """The implicit function theorem at the current weights; solves (H + damping I) v = dL_val/dw by conjugate gradients.
 
   Attributes:
     iterations: conjugate-gradient iterations, one Hessian product each.
-    damping: added to the diagonal of the Hessian, beside the weight decay of the optimizer.
+    damping: added to the diagonal of the Hessian, in addition to the weight decay of the optimizer.
   """
 
   iterations: int = 10
@@ -222,11 +222,11 @@ class ImplicitConjugateGradient:
 @HYPERGRADIENTS.register("implicit_neumann")
 @dataclasses.dataclass(frozen=True)
 class ImplicitNeumann:
-  """The implicit function theorem at the present weights; the inverse Hessian as scale * sum over k < terms of (I - scale H)^k.
+  """The implicit function theorem at the current weights; takes scale * sum over k < terms of (I - scale H)^k for the inverse Hessian.
 
   Attributes:
-    terms: how many terms; one term replaces the inverse Hessian by the scale.
-    scale: step of the series, below 2 / (largest eigenvalue of H) to converge; the learning rate is the usual choice.
+    terms: number of terms; one term replaces the inverse Hessian by the scale.
+    scale: step of the series, which converges below 2 / (largest eigenvalue of H); the learning rate is the usual choice.
   """
 
   terms: int = 5
@@ -251,14 +251,14 @@ class ImplicitNeumann:
 
 
 def optimizer_step(optimizer: optax.GradientTransformation, gradient: Tree, opt_state: Tree, parameters: Tree) -> tuple[Tree, Tree]:
-  """Returns parameters and optimizer state after one step."""
+  """Returns the parameters and the optimizer state after one step."""
   inner, to, back = _seen_by(optimizer)
   after, opt_state = _step(inner, to(gradient), opt_state, to(parameters))
   return back(after, parameters), opt_state
 
 
 def _seen_by(optimizer: optax.GradientTransformation) -> tuple[optax.GradientTransformation, Callable[..., Any], Callable[..., Any]]:
-  """Returns what steps, trees to what it sees of them, and (seen, like) back; vectors are made and taken apart in other programs."""
+  """Returns the inner optimizer, the map of a tree to its input, and the inverse (input, like). The maps are programs of their own."""
   if isinstance(optimizer, tree.Flattened):
     return optimizer.inner, tree.ravel, tree.unravel
   return optimizer, lambda x: x, lambda x, like: x
@@ -273,16 +273,16 @@ def _step(optimizer: optax.GradientTransformation, gradient: Tree, opt_state: Tr
 def _pull_back_step(
   optimizer: optax.GradientTransformation, gradient: Tree, opt_state: Tree, weights: Tree, bar_weights: Tree, bar_state: Tree
 ) -> tuple[Tree, Tree, Tree]:
-  """Transposed derivative of one optimizer step.
+  """Applies the transposed derivative of one optimizer step.
 
   Args:
     optimizer: the optimizer.
-    gradient, opt_state, weights: where the step is taken.
-    bar_weights, bar_state: derivative of the loss in the weights and the state after the step.
+    gradient, opt_state, weights: the inputs of the step.
+    bar_weights, bar_state: derivatives of the loss in the weights and the state after the step.
 
   Returns:
-    The derivative in the gradient, in the weights (their direct effect, as through weight decay), and in the state before the step.
-    Integers in the state, such as step counts, have derivative zero.
+    The derivatives of the loss in the gradient, in the weights (the direct effect alone, such as weight decay), and in the state before
+    the step. Integers in the state, such as step counts, have derivative zero.
   """
   inner, to, back = _seen_by(optimizer)
   bars = _pulled_back(inner, to(gradient), opt_state, to(weights), to(bar_weights), bar_state)
@@ -313,7 +313,7 @@ def _pulled_back(
 
 @jax.jit
 def _conjugate_gradient_update(solution: Tree, residual: Tree, direction: Tree, product: Tree) -> tuple[Tree, Tree, Tree]:
-  """One iteration (Hestenes and Stiefel, 1952); it stands still once the residual is zero or the curvature is not positive."""
+  """Takes one iteration (Hestenes and Stiefel, 1952). At a curvature that is not positive it only resets the direction to the residual."""
   squared, curvature = tree.dot(residual, residual), tree.dot(direction, product)
   go = (squared > 0) & (curvature > 0)
   length = jnp.where(go, squared / jnp.where(go, curvature, 1.0), 0.0)

@@ -1,6 +1,7 @@
 """The convolutional supernet, in the macro architecture of its space.
 
-Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.1. At 16 channels and 8 cells on CIFAR-10 that of DARTS has 1,930,618 weights.
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.1. On CIFAR-10 the DARTS supernet of 16 channels and 8 cells has 1,930,618
+weights.
 """
 
 import dataclasses
@@ -30,7 +31,7 @@ class Config:
     cells: number of cells.
     stem_multiplier: channels of the stem, as a multiple of channels.
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
-    rematerialize: whether gradients compute anew what the edges hold, and keep only the states: less memory for more arithmetic.
+    rematerialize: whether gradients store only the states and recompute everything inside the edges: less memory, more arithmetic.
   """
 
   channels: int = 16
@@ -59,7 +60,7 @@ class ImageSupernet(nnx.Module):
     rng: np.random.Generator,
     options: EdgeOptions = EdgeOptions(),  # noqa: B008  (frozen)
   ):
-    """Builds the supernet. Raises FieldError for a size that the space does not have."""
+    """Builds the supernet. Raises FieldError for a size that the space's stack does not support."""
 
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> MixedEdges:
       return MixedEdges(space, source, channels, stride, rng, options, config.rematerialize)
@@ -81,7 +82,7 @@ class ImageSupernet(nnx.Module):
       images: float32 [B, H, W, C].
       mixture: cell type to the weights of its mixed operations, [edges, operations]; with partial channels also 'CELL edges' to the weights
         of the edges, [edges].
-      train: whether batch statistics are used and moved.
+      train: whether batch statistics are used and updated.
     """
 
     def weights_of(cell_type: str) -> list[EdgeWeights]:

@@ -16,6 +16,6 @@ def language_supernet(
 ) -> LanguageModel:
   """Returns a language model whose cell mixes all activations of the space on all edges, with states normalized over the batch.
 
-  Its context is the weights of the mixed operations, [edges, operations].
+  The model's argument `context` is the weights of the mixed operations, [edges, operations].
   """
   return LanguageModel(config, MixedActivations(space, options), space.num_nodes, space.concat, vocabulary_size, norm=True, rng=rng)

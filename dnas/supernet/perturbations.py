@@ -1,7 +1,7 @@
-"""Perturbations: weights are trained not at the architecture itself but near it, so that the search prefers flat minima.
+"""Perturbations: the weights are trained at a point near the architecture, so that the search prefers flat minima.
 
-Source: Chen and Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based Regularization", ICML 2020 (SDARTS). There
-the weights of the mixed operations are perturbed; here it is the architecture parameters, before their relaxation.
+Source: Chen and Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based Regularization", ICML 2020 (SDARTS). The
+paper perturbs the weights of the mixed operations. This file perturbs the architecture parameters, before their relaxation.
 """
 
 import dataclasses
@@ -15,19 +15,19 @@ from dnas.core import keys
 from dnas.supernet.relaxations import Arch
 
 ArchGradient = Callable[[Arch], tuple[jax.Array, Arch]]
-"""The training loss and its gradient in the architecture, at fixed weights."""
+"""Maps an architecture to the training loss and its gradient in the architecture, at fixed weights."""
 
 
 class Perturbation(Protocol):
-  """Where near an architecture the weights take their step; a frozen dataclass whose fields are its settings."""
+  """The choice of a point near an architecture for the weight step; a frozen dataclass whose fields are its settings."""
 
   def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
-    """Returns the parameters at which the weights are trained; progress is the complete fraction of the search."""
+    """Returns the parameters at which the weights are trained; `progress` is the completed fraction of the search."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Unperturbed:
-  """At the architecture itself."""
+  """No perturbation: the architecture itself."""
 
   def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
     """See `Perturbation`."""
@@ -36,11 +36,11 @@ class Unperturbed:
 
 @dataclasses.dataclass(frozen=True)
 class UniformNoise:
-  """Random smoothing, SDARTS-RS (equation 4): noise, uniform in a cube.
+  """Random smoothing, SDARTS-RS (equation 4): uniform noise in a cube.
 
   Attributes:
-    radius: half the edge of the cube at the end of the search.
-    start: the same at its beginning; in between it grows along a line.
+    radius: half the edge length of the cube at the end of the search.
+    start: half the edge length at the start of the search; it grows linearly.
   """
 
   radius: float = 0.3
@@ -53,15 +53,15 @@ class UniformNoise:
 
 @dataclasses.dataclass(frozen=True)
 class Adversarial:
-  """The worst architecture of a cube, SDARTS-ADV (equation 5), by projected gradient ascent, one evaluation of the gradient a step.
+  """The worst architecture in a cube, SDARTS-ADV (equation 5), by projected gradient ascent, one gradient evaluation per step.
 
-  An ascent at whose end the loss is lower than at the architecture itself is given up, and the weights are trained there. So there are two
-  evaluations more than steps.
+  If the ascent ends at a lower loss than that of the architecture itself, the architecture itself is returned. This comparison takes two
+  more evaluations.
 
   Attributes:
-    radius: half the edge of the cube at the end of the search.
-    start: the same at its beginning; in between it grows along a line.
-    steps: steps of the ascent, each 2 radius / steps long.
+    radius: half the edge length of the cube at the end of the search.
+    start: half the edge length at the start of the search; it grows linearly.
+    steps: number of ascent steps, each 2 radius / steps long.
   """
 
   radius: float = 0.3
@@ -84,7 +84,7 @@ def _add_noise(arch: Arch, key: jax.Array, radius: jax.Array) -> Arch:
 
 @jax.jit
 def _worse(arch: Arch, loss: jax.Array, near: Arch, loss_near: jax.Array) -> Arch:
-  """Returns the second of two architectures, unless its loss is lower."""
+  """Returns `near`, or `arch` if the loss at `near` is lower."""
   return jax.tree.map(lambda old, new: jnp.where(loss_near < loss, old, new), arch, near)
 
 

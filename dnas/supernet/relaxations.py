@@ -1,7 +1,7 @@
-"""Relaxations: from architecture parameters to the weights of mixed operations.
+"""Relaxations: maps from architecture parameters to the weights of mixed operations.
 
-A relaxation is a frozen dataclass. It draws the parameters that a search begins with, turns them into the weights of a step, and says what
-they are worth without noise, by which a search is validated and discretized.
+A relaxation is a frozen dataclass. It draws the initial parameters of a search. It maps parameters to the weights of one step, and to
+noise-free weights for validation and discretization.
 """
 
 import dataclasses
@@ -18,20 +18,25 @@ Arch = Mapping[str, jax.Array]
 """Cell type to its architecture parameters, float32 [edges, operations]; with `EdgeNormalized` also 'CELL edges' to float32 [edges]."""
 
 Mixture = Mapping[str, jax.Array]
-"""Cell type to the weights of its mixed operations, [edges, operations]; for a supernet also 'CELL edges' to [edges], the edges' own."""
+"""Cell type to the weights of its mixed operations, [edges, operations]; for a supernet also 'CELL edges' to the edge weights, [edges]."""
 
+<<<<<<< HEAD
 OpMask = Mapping[str, jax.Array]
 """Cell type to a mask, float32 [edges, operations]: 1 where an operation still takes part in the search, 0 where it is out."""
+=======
+Allowed = Mapping[str, jax.Array]
+"""Cell type to a mask, float32 [edges, operations]: 1 where an operation still takes part in the search, 0 where it is ruled out."""
+>>>>>>> w_cells
 
 EDGES = " edges"
-"""Ends the key of the parameters of the edges themselves."""
+"""Suffix of the keys of edge parameters and edge weights."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Relaxation:
-  """How discrete choices become weights; pure and differentiable. This one is the softmax over operations (DARTS, equation 2).
+  """A pure, differentiable map from parameters to weights. This base class is the softmax over operations (DARTS, equation 2).
 
-  A relaxation of another kind derives from it and says what differs.
+  Other relaxations derive from it and override the methods that differ.
   """
 
   def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
@@ -44,32 +49,32 @@ class Relaxation:
     Args:
       arch: the parameters.
       key: typed random key, the same in every evaluation of one step.
-      progress: the complete fraction of the search, a scalar in [0, 1].
+      progress: the completed fraction of the search, a scalar in [0, 1].
     """
     return self.mean(arch)
 
   def mean(self, arch: Arch) -> Mixture:
-    """Maps parameters to the weights by which a search is validated and discretized: there is no noise in them."""
+    """Maps parameters to the noise-free weights that validation and discretization use."""
     return {cell: jax.nn.softmax(parameters, -1) for cell, parameters in arch.items()}
 
   def edges(self, arch: Arch) -> Mapping[str, jax.Array]:
-    """Returns the weights of the edges themselves, cell type to [edges]; the weights of their operations contain them as a factor."""
+    """Returns the weights of the edges themselves, cell type to [edges]. They are already a factor of the operations' weights."""
     return {cell: jnp.ones(len(parameters)) for cell, parameters in arch.items()}
 
   def penalty(self, arch: Arch) -> jax.Array:
-    """Returns what is added to the loss whose gradient moves the architecture, a scalar."""
+    """Returns a penalty on the architecture, a scalar, which is added to the loss of the architecture step."""
     return jnp.float32(0)
 
 
 @dataclasses.dataclass(frozen=True)
 class GumbelOneHot(Relaxation):
-  """One operation an edge, drawn by the Gumbel-max trick; its gradient is that of the Gumbel softmax, straight through.
+  """One operation per edge, drawn by the Gumbel-max trick, with the straight-through gradient of the Gumbel softmax.
 
   Source: Dong and Yang, "Searching for a Robust Neural Architecture in Four GPU Hours" (GDAS), CVPR 2019, equations 3 to 6.
 
   Attributes:
-    start: temperature at the beginning of the search.
-    end: temperature at its end; in between it falls along a line.
+    start: temperature at the start of the search.
+    end: temperature at the end of the search; it falls linearly.
   """
 
   start: float = 10.0
@@ -85,13 +90,13 @@ class GumbelOneHot(Relaxation):
 
 @dataclasses.dataclass(frozen=True)
 class Concrete(Relaxation):
-  """Samples of the concrete distribution: the softmax of parameters and Gumbel noise at a temperature.
+  """Samples of the concrete distribution: the softmax of (parameters + Gumbel noise) / temperature.
 
   Source: Xie et al., "SNAS: Stochastic Neural Architecture Search", ICLR 2019, equation 5.
 
   Attributes:
-    start: temperature at the beginning of the search.
-    end: temperature at its end; in between its logarithm falls along a line.
+    start: temperature at the start of the search.
+    end: temperature at the end of the search; its logarithm falls linearly.
   """
 
   start: float = 1.0
@@ -104,13 +109,13 @@ class Concrete(Relaxation):
 
 @dataclasses.dataclass(frozen=True)
 class Dirichlet(Relaxation):
-  """Samples of a Dirichlet distribution with concentrations elu(parameters) + 1, differentiated along the path.
+  """Samples of a Dirichlet distribution with concentrations elu(parameters) + 1, with pathwise gradients.
 
-  Source: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, section 2.2. The distance to the symmetric distribution
-  that the paper adds to the loss is the L2 penalty of the architecture optimizer, since parameters of 0 are concentrations of 1.
+  Source: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, section 2.2. The paper adds the distance to the symmetric
+  distribution to the loss. Here the L2 penalty of the architecture optimizer replaces it: parameters of 0 are concentrations of 1.
 
   Attributes:
-    softmax: whether a search is validated and discretized by the softmax of the parameters, as in the published code; else by the mean.
+    softmax: whether validation and discretization use the softmax of the parameters, as in the published code; else the mean.
   """
 
   softmax: bool = False
@@ -128,12 +133,12 @@ class Dirichlet(Relaxation):
 
 @dataclasses.dataclass(frozen=True)
 class Sigmoid(Relaxation):
-  """Every operation has a weight of its own between 0 and 1, and the zero-one loss drives it to either.
+  """Gives every operation an independent weight between 0 and 1, which the zero-one loss drives to 0 or 1.
 
   Source: Chu et al., "Fair DARTS", ECCV 2020, equations 2 and 4.
 
   Attributes:
-    space: the space; its operation `none` takes no part in the loss.
+    space: the space; the zero-one loss leaves out its operation `none`.
     zero_one: coefficient of the zero-one loss.
   """
 
@@ -145,7 +150,7 @@ class Sigmoid(Relaxation):
     return {cell: jax.nn.sigmoid(parameters) for cell, parameters in arch.items()}
 
   def penalty(self, arch: Arch) -> jax.Array:
-    """Returns -c times the mean of (sigmoid - 1/2)^2."""
+    """Returns the zero-one loss: -zero_one times the mean of (sigmoid - 1/2)^2."""
     columns = np.array([index for index, name in enumerate(self.space.operations) if name != NONE])
     weights = jnp.concatenate([w[:, columns].ravel() for w in self.mean(arch).values()])
     return -self.zero_one * ((weights - 0.5) ** 2).mean()
@@ -153,12 +158,12 @@ class Sigmoid(Relaxation):
 
 @dataclasses.dataclass(frozen=True)
 class Simplex(Relaxation):
-  """The parameters are the weights themselves, points of the simplex; `arch_optimizers.exponentiated_gradient` keeps them there.
+  """Uses the parameters as weights: they are points of the simplex, and `arch_optimizers.exponentiated_gradient` keeps them there.
 
   Source: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search" (GAEA), ICLR 2021, section 3.
 
   Attributes:
-    uniform_start: whether all weights are equal at first, as in the published code.
+    uniform_start: whether all initial weights are equal, as in the published code; else they are the softmax of noise.
   """
 
   uniform_start: bool = False
@@ -175,7 +180,7 @@ class Simplex(Relaxation):
 
 @dataclasses.dataclass(frozen=True)
 class EdgeNormalized(Relaxation):
-  """A relaxation of the operations, times weights of the edges, which sum to one over the edges that enter a node.
+  """Multiplies a relaxation of the operations by edge weights, which sum to one over the edges that enter a node.
 
   Source: Xu et al., "PC-DARTS", ICLR 2020, equation 4.
 
@@ -188,7 +193,7 @@ class EdgeNormalized(Relaxation):
   space: CellSpace
 
   def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
-    """Draws the parameters of operations and edges alike."""
+    """Draws the parameters of operations and edges."""
     arch = dict(self.operations.init(space, keys.derive(key, "operations"), scale))
     for cell in space.cells:
       noise = scale * jax.random.normal(keys.derive(key, "edges", cell), (len(space.edges),))
@@ -202,7 +207,7 @@ class EdgeNormalized(Relaxation):
     return self._times_edges(self.operations(self._of_operations(arch), key, progress), arch)
 
   def mean(self, arch: Arch) -> Mixture:
-    """Returns the products, without noise."""
+    """Returns the noise-free weights of the operations times those of their edges."""
     return self._times_edges(self.operations.mean(self._of_operations(arch)), arch)
 
   def edges(self, arch: Arch) -> Mapping[str, jax.Array]:
@@ -211,7 +216,7 @@ class EdgeNormalized(Relaxation):
     return {cell: arch[cell + EDGES] if on_simplex else self._edge_weights(arch[cell + EDGES]) for cell in self.space.cells}
 
   def penalty(self, arch: Arch) -> jax.Array:
-    """Returns that of the operations."""
+    """Returns the penalty of the operations' relaxation."""
     return self.operations.penalty(self._of_operations(arch))
 
   def _of_operations(self, arch: Arch) -> Arch:
@@ -227,15 +232,15 @@ class EdgeNormalized(Relaxation):
 
 @dataclasses.dataclass(frozen=True)
 class SkipDropout(Relaxation):
-  """Another relaxation, in which the skip connection of an edge is left out of a step by chance, less often as the search goes on.
+  """Wraps a relaxation: drops the skip connection of an edge at random in a step, less often as the search goes on.
 
-  Source: Chen et al., "Progressive Differentiable Architecture Search" (P-DARTS), ICCV 2019, section 3.3. The paper drops elements of
-  what a skip connection returns; here it is dropped whole, for one step.
+  Source: Chen et al., "Progressive Differentiable Architecture Search" (P-DARTS), ICCV 2019, section 3.3. The paper drops elements of the
+  output of a skip connection. Here the whole skip connection is dropped for one step. Kept ones are scaled by 1 / (1 - probability).
 
   Attributes:
-    inner: the other relaxation.
+    inner: the wrapped relaxation.
     space: the space.
-    rate: the probability at the beginning; it falls to zero along a line.
+    rate: the probability of dropping at the start of the search; it falls linearly to zero.
   """
 
   inner: Relaxation
@@ -268,8 +273,13 @@ class SkipDropout(Relaxation):
     return self.inner.penalty(arch)
 
 
+<<<<<<< HEAD
 def restrict(mixture: Mixture, allowed: OpMask) -> Mixture:
   """Returns the weights with those of operations that are out at zero, the others of their edge scaled up to the old sum."""
+=======
+def restrict(mixture: Mixture, allowed: Allowed) -> Mixture:
+  """Sets the weights of ruled-out operations to zero, and scales the other weights of each edge up to the edge's old sum."""
+>>>>>>> w_cells
   out = {}
   for cell, weights in mixture.items():
     kept = weights * allowed[cell]
@@ -280,19 +290,29 @@ def restrict(mixture: Mixture, allowed: OpMask) -> Mixture:
   return out
 
 
+<<<<<<< HEAD
 def with_edges(space: CellSpace, mixture: Mixture, edges: Mapping[str, jax.Array], allowed: OpMask) -> Mixture:
   """Returns the weights of the operations with those of the edges, which are zero where nothing but `none` is left."""
+=======
+def with_edges(space: CellSpace, mixture: Mixture, edges: Mapping[str, jax.Array], allowed: Allowed) -> Mixture:
+  """Returns the mixture with edge weights added under 'CELL edges'; they are zero where at most `none` is still allowed."""
+>>>>>>> w_cells
   columns = np.array([name != NONE for name in space.operations], np.float32)
   return {**mixture, **{cell + EDGES: weights * ((allowed[cell] * columns[None]).sum(-1) > 0) for cell, weights in edges.items()}}
 
 
+<<<<<<< HEAD
 def everything(space: CellSpace) -> OpMask:
   """Returns the mask of a search that has not ruled out anything."""
+=======
+def everything(space: CellSpace) -> Allowed:
+  """Returns a mask that rules out no operation."""
+>>>>>>> w_cells
   return {cell: np.ones(space.arch_shape(), np.float32) for cell in space.cells}
 
 
 def softmax_by_target(space: CellSpace, values: jax.Array) -> jax.Array:
-  """Returns the softmax of [edges] over the edges that enter each node."""
+  """Returns the softmax of `values`, [edges], over the edges that enter each node."""
   same = np.array([[a[1] == b[1] for b in space.edges] for a in space.edges])
   highest = jnp.where(same, values[None], -jnp.inf).max(1)
   exponentials = jnp.exp(values - jax.lax.stop_gradient(highest))
@@ -305,7 +325,7 @@ def to_numpy(mixture: Mixture) -> dict[str, np.ndarray]:
 
 
 def _concentration(parameters: jax.Array) -> jax.Array:
-  """Returns elu(parameters) + 1; computed so, it would be zero below -17, and all weights of the edge NaN. It stays above e^-80."""
+  """Returns elu(parameters) + 1, at least e^-80. The direct formula is zero below -17, which makes all weights of the edge NaN."""
   return jnp.where(parameters >= 0, parameters + 1, jnp.exp(jnp.clip(parameters, -80, 0)))
 
 

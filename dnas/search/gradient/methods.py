@@ -1,7 +1,7 @@
 """Differentiable methods. Each method chooses a relaxation, an architecture optimizer, a default hypergradient and options of the edges.
 
 A method is a registered frozen dataclass of its own settings. Settings that all methods share, such as learning rates and the length of the
-search, are in `search.darts.Config`. Every remedy against collapse (`search.remedies`) can be combined with every method.
+search, are in `search.gradient.darts.Config`. Every remedy against collapse (`search.gradient.remedies`) can be combined with every method.
 """
 
 import dataclasses
@@ -19,7 +19,7 @@ from dnas.train import optimizers
 
 
 class ArchRates(Protocol):
-  """The rates of the architecture optimizer; `search.darts.Config` has them."""
+  """The rates of the architecture optimizer; `search.gradient.darts.Config` has them."""
 
   arch_learning_rate: float
   arch_beta1: float

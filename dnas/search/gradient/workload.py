@@ -29,7 +29,7 @@ class Workload(Protocol):
   shared_masks: bool
 
   def end_of_epoch(self, epoch: int) -> int:
-    """Return the number of steps in the first `epoch` epochs; see `train.loop.Task`."""
+    """Return the number of steps in the first `epoch` epochs; see `run.loop.Task`."""
     ...
 
   def learning_rate_factor(self, step: int) -> float:
