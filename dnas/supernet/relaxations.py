@@ -20,13 +20,8 @@ Arch = Mapping[str, jax.Array]
 Mixture = Mapping[str, jax.Array]
 """Cell type to the weights of its mixed operations, [edges, operations]; for a supernet also 'CELL edges' to the edge weights, [edges]."""
 
-<<<<<<< HEAD
 OpMask = Mapping[str, jax.Array]
-"""Cell type to a mask, float32 [edges, operations]: 1 where an operation still takes part in the search, 0 where it is out."""
-=======
-Allowed = Mapping[str, jax.Array]
 """Cell type to a mask, float32 [edges, operations]: 1 where an operation still takes part in the search, 0 where it is ruled out."""
->>>>>>> w_cells
 
 EDGES = " edges"
 """Suffix of the keys of edge parameters and edge weights."""
@@ -273,41 +268,26 @@ class SkipDropout(Relaxation):
     return self.inner.penalty(arch)
 
 
-<<<<<<< HEAD
-def restrict(mixture: Mixture, allowed: OpMask) -> Mixture:
-  """Returns the weights with those of operations that are out at zero, the others of their edge scaled up to the old sum."""
-=======
-def restrict(mixture: Mixture, allowed: Allowed) -> Mixture:
+def restrict(mixture: Mixture, op_mask: OpMask) -> Mixture:
   """Sets the weights of ruled-out operations to zero, and scales the other weights of each edge up to the edge's old sum."""
->>>>>>> w_cells
   out = {}
   for cell, weights in mixture.items():
-    kept = weights * allowed[cell]
+    kept = weights * op_mask[cell]
     sums = kept.sum(-1, keepdims=True)
-    alone = allowed[cell] / jnp.maximum(allowed[cell].sum(-1, keepdims=True), 1)
+    alone = op_mask[cell] / jnp.maximum(op_mask[cell].sum(-1, keepdims=True), 1)
     whole = weights.sum(-1, keepdims=True)
     out[cell] = jnp.where(sums > 0, kept * (whole / jnp.where(sums > 0, sums, 1)), alone * whole)
   return out
 
 
-<<<<<<< HEAD
-def with_edges(space: CellSpace, mixture: Mixture, edges: Mapping[str, jax.Array], allowed: OpMask) -> Mixture:
-  """Returns the weights of the operations with those of the edges, which are zero where nothing but `none` is left."""
-=======
-def with_edges(space: CellSpace, mixture: Mixture, edges: Mapping[str, jax.Array], allowed: Allowed) -> Mixture:
+def with_edges(space: CellSpace, mixture: Mixture, edges: Mapping[str, jax.Array], op_mask: OpMask) -> Mixture:
   """Returns the mixture with edge weights added under 'CELL edges'; they are zero where at most `none` is still allowed."""
->>>>>>> w_cells
   columns = np.array([name != NONE for name in space.operations], np.float32)
-  return {**mixture, **{cell + EDGES: weights * ((allowed[cell] * columns[None]).sum(-1) > 0) for cell, weights in edges.items()}}
+  return {**mixture, **{cell + EDGES: weights * ((op_mask[cell] * columns[None]).sum(-1) > 0) for cell, weights in edges.items()}}
 
 
-<<<<<<< HEAD
 def everything(space: CellSpace) -> OpMask:
-  """Returns the mask of a search that has not ruled out anything."""
-=======
-def everything(space: CellSpace) -> Allowed:
   """Returns a mask that rules out no operation."""
->>>>>>> w_cells
   return {cell: np.ones(space.arch_shape(), np.float32) for cell in space.cells}
 
 

@@ -21,7 +21,7 @@ UNDECIDED = 0.9
 
 
 def of_mixture(
-  space: CellSpace, genotype: Genotype, mixture: Mapping[str, np.ndarray], allowed: Mapping[str, np.ndarray]
+  space: CellSpace, genotype: Genotype, mixture: Mapping[str, np.ndarray], op_mask: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
   """Returns the diagnoses of a mixture and its genotype.
 
@@ -31,7 +31,7 @@ def of_mixture(
     space: the search space.
     genotype: the genotype of the mixture.
     mixture: weights of the mixed operations by cell type, [edges, operations].
-    allowed: masks of the operations by cell type, 1 if allowed and 0 if ruled out, [edges, operations].
+    op_mask: masks of the operations by cell type, 1 if allowed and 0 if ruled out, [edges, operations].
 
   Returns:
     'skips/CELL', the number of skip connections of each cell type; 'entropy/CELL', the mean entropy of its edges in nats; and
@@ -41,7 +41,7 @@ def of_mixture(
   out = {f"skips/{cell}": float(skips_of(genotype[cell])) for cell in space.cells}
   entropies = {cell: _entropies(mixture[cell]) for cell in space.cells}
   out |= {f"entropy/{cell}": float(values.mean()) for cell, values in entropies.items()}
-  uniform = {cell: np.log(np.maximum(allowed[cell].sum(-1), 1)) for cell in space.cells}
+  uniform = {cell: np.log(np.maximum(op_mask[cell].sum(-1), 1)) for cell in space.cells}
   shares = [np.where(uniform[cell] > 0, entropies[cell] / np.where(uniform[cell] > 0, uniform[cell], 1), 0) for cell in space.cells]
   return out | {"normalized_entropy": float(np.mean(shares))}
 

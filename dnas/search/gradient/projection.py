@@ -16,13 +16,13 @@ Masks = dict[str, np.ndarray]
 """Masks of the allowed operations by cell type, float32 [edges, operations]."""
 
 
-def decide(decision: Decision, space: CellSpace, allowed: Masks, loss: Callable[[Masks], float]) -> Masks:
+def decide(decision: Decision, space: CellSpace, op_mask: Masks, loss: Callable[[Masks], float]) -> Masks:
   """Makes one decision.
 
   Args:
     decision: the decision.
     space: the search space.
-    allowed: masks of the operations allowed so far.
+    op_mask: masks of the operations allowed so far.
     loss: returns the validation loss of the supernet under given masks; it must have no side effects.
 
   Returns:
@@ -33,27 +33,27 @@ def decide(decision: Decision, space: CellSpace, allowed: Masks, loss: Callable[
   (row, *_) = decision.rows
   if decision.operation:
     columns = [space.operations.index(name) for name in space.choices]
-    columns = [column for column in columns if allowed[decision.cell][row, column]]
-    costs = [loss(_without(allowed, decision.cell, row, column)) for column in columns] if len(columns) > 1 else [0.0]
+    columns = [column for column in columns if op_mask[decision.cell][row, column]]
+    costs = [loss(_without(op_mask, decision.cell, row, column)) for column in columns] if len(columns) > 1 else [0.0]
     chosen = np.zeros(len(space.operations), np.float32)
     chosen[columns[int(np.argmax(costs))]] = 1
-    return _with_row(allowed, decision.cell, row, chosen)
-  costs = [loss(_without(allowed, decision.cell, row)) for row in decision.rows]
+    return _with_row(op_mask, decision.cell, row, chosen)
+  costs = [loss(_without(op_mask, decision.cell, row)) for row in decision.rows]
   kept = np.argsort(-np.array(costs), kind="stable")[: space.edges_per_node]
   for index, row in enumerate(decision.rows):
     if index not in kept:
-      allowed = _without(allowed, decision.cell, row)
-  return allowed
+      op_mask = _without(op_mask, decision.cell, row)
+  return op_mask
 
 
-def _without(allowed: Masks, cell: str, row: int, column: int | None = None) -> Masks:
+def _without(op_mask: Masks, cell: str, row: int, column: int | None = None) -> Masks:
   """Returns the masks without one operation of an edge, or, if `column` is None, without the whole edge."""
-  values = allowed[cell][row].copy()
+  values = op_mask[cell][row].copy()
   values[slice(None) if column is None else column] = 0
-  return _with_row(allowed, cell, row, values)
+  return _with_row(op_mask, cell, row, values)
 
 
-def _with_row(allowed: Masks, cell: str, row: int, values: np.ndarray) -> Masks:
-  changed = allowed[cell].copy()
+def _with_row(op_mask: Masks, cell: str, row: int, values: np.ndarray) -> Masks:
+  changed = op_mask[cell].copy()
   changed[row] = values
-  return allowed | {cell: changed}
+  return op_mask | {cell: changed}
