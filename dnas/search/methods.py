@@ -140,8 +140,7 @@ class DrNas(DifferentiableMethod):
 class Gaea(DifferentiableMethod):
   """Mixture weights on the simplex, moved by exponentiated gradient. Source: Li et al., "GAEA", ICLR 2021.
 
-  `darts.arch_learning_rate` is the learning rate of the exponentiated gradient, 0.1 in the paper. The other rates of the architecture
-  optimizer are not used.
+  `darts.arch_learning_rate` is the rate of the exponentiated gradient, 0.1 in the paper. The other architecture rates are not used.
 
   Attributes:
     partial_channels: K; the operations of an edge see one K-th of the channels; 4 with edge_weights is GAEA PC-DARTS.
