@@ -90,7 +90,7 @@ class Gdas(DifferentiableMethod):
   Attributes:
     start_temperature: temperature of the Gumbel softmax at the beginning of the search.
     end_temperature: temperature at the end of the search; it falls linearly.
-    ones_for_undrawn: whether an operation that was not drawn counts as an output of ones in the gradient with respect to its weight, as in
+    ones_for_undrawn: whether the gradient with respect to the weight of an undrawn operation takes the operation's output to be ones, as in
       the published code, which does not compute that output.
   """
 
