@@ -120,8 +120,8 @@ class Checkpoints:
   def restore(self, like: State) -> Restored | None:
     """Returns the newest undamaged checkpoint, or None if there are no checkpoints.
 
-    A damaged checkpoint is logged as a warning, and the previous one is tried. Damaged checkpoints are renamed to `STEP.damaged`, since the
-    run will save their steps again.
+    A damaged checkpoint is logged as a warning, and the previous one is tried. Once an undamaged one is found, the damaged ones are renamed
+    to `STEP.damaged`, since the run will save their steps again.
 
     Args:
       like: a tree with the structure, shapes, dtypes and placement of the state; its values are not used.

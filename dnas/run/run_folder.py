@@ -5,8 +5,8 @@
     architecture.jsonl     one line per epoch: the mixture weights
     genotypes/             one file per epoch: epoch_0001.json
     vocabulary.txt         one word per line, in a run on text
-    genotype.json          the architecture that the run ended in
-    result.json            what the run ended in
+    genotype.json          the final architecture
+    result.json            the result of the run
     checkpoints/ pictures/
     .lock                  held by the process that writes
 

@@ -45,7 +45,7 @@ def language_loss(
     network: the static part of a `language_model.LanguageModel`.
     variables: the model's arrays.
     window: the window of words.
-    hidden: hidden states before the window, [B, H]; the first window of a text starts from zeros instead.
+    hidden: hidden states before the window, [B, H]; the first window of a text uses zeros instead. No gradient flows into them.
     context: context of the cell's edges, such as the mixture weights of a supernet.
     key: typed random key of the dropout masks.
 
@@ -101,8 +101,8 @@ class Config:
     learning_rate: learning rate at the base length of a window; it is proportional to the window's length.
     weight_decay: coefficient of the L2 penalty on all weights.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
-    patience: averaging of the weights begins when the validation loss is above the lowest of all epochs up to patience + 1 epochs before;
-      0 never averages.
+    patience: averaging of the weights begins when the validation loss exceeds the lowest of the previous epochs, without the last patience
+      of these; 0 never averages.
     test_batch_size: columns in the final test; 1 reads the whole text as one sequence, as published.
   """
 
@@ -251,7 +251,7 @@ class RetrainTask:
     return self._evaluate(state.best, self._evaluate.columns(tokens, self._config.test_batch_size))
 
   def _triggers(self, losses: np.ndarray) -> bool:
-    """Returns whether the last loss is above the lowest loss up to `patience` + 1 epochs before it (Merity et al., algorithm 1)."""
+    """Returns whether the last loss exceeds the lowest previous loss, without the last `patience` of these (Merity et al., algorithm 1)."""
     before = losses[: -1 - self._config.patience] if self._config.patience else losses[:0]
     return len(before) > 0 and losses[-1] > before.min()
 

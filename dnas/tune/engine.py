@@ -91,9 +91,7 @@ class Reports:
 
 
 def work(run_trial: RunTrial, assignment: Assignment, payload: Any) -> Result:
-  """Runs a trial in a worker, under a lock on its folder.
-
-  The lock keeps two processes out of one training: on a node that was lost, the old process of the trial may still run.
+  """Runs a trial in a worker, under a lock, since the trial's earlier process may still run on a node that was lost.
 
   Raises:
     InputError: if another process still holds the lock after `_WAIT` seconds.

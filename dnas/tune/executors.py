@@ -76,9 +76,7 @@ MAX_DEATHS = 20
 
 
 def run_all(executor: Executor, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tuple[int, Any] | None]:
-  """Runs jobs, each given as (function, *arguments).
-
-  A job whose worker died is submitted again; the function must resume from its own saved state.
+  """Runs jobs, each given as (function, *arguments). A job whose worker died is submitted again, and should resume from its saved state.
 
   Yields:
     (position of the job in `jobs`, return value) for every completed job, and None about once a second, so that the caller can stop.

@@ -92,8 +92,7 @@ def check_storage(url: str) -> None:
   """Checks that a storage can be opened. Writes nothing.
 
   Raises:
-    InputError: if the URL is invalid or holds a password, its driver is not installed, the server does not answer, or the file is not a
-      storage.
+    InputError: if the URL is invalid or holds a password, its driver is missing, the server does not answer, or the file is no storage.
   """
   if url.startswith(JOURNAL):
     _check_journal(_journal_path(url), url)

@@ -97,7 +97,7 @@ class Config:
     return [DIRECTIONS[name] for name in self.objective_names]
 
   def make_pruner(self) -> BasePruner:
-    """Returns the Optuna pruner."""
+    """Returns the Optuna pruner that `pruner` names."""
     return PRUNERS[self.pruner](self)
 
 

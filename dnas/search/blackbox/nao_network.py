@@ -51,8 +51,8 @@ def predict(weights: Weights, latent_BDH: jax.Array) -> jax.Array:
 def _decode(weights: Weights, allowed_DK: jax.Array, latent_BDH: jax.Array, teacher_BD: jax.Array | None) -> tuple[jax.Array, jax.Array]:
   """Returns log-probabilities, [D, B, K], and the likeliest decisions, [D, B].
 
-  The decoder is an LSTM that starts in the latent's last state. At each step, its hidden state and an attention over the latent's states
-  give the decision. The next input is the teacher's decision, or, without a teacher, the likeliest one.
+  The decoder is an LSTM that starts in the latent's last state and attends to all of the latent's states. Its next input is the teacher's
+  decision, or, without a teacher, the likeliest one.
   """
   num_decisions = latent_BDH.shape[1]
   teacher_DB = jnp.zeros((num_decisions, latent_BDH.shape[0]), jnp.int32) if teacher_BD is None else teacher_BD.T

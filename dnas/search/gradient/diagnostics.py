@@ -80,7 +80,7 @@ def collapse(space: CellSpace, genotype: Genotype) -> str:
 
 
 def undecided(metrics: Mapping[str, float]) -> str:
-  """Returns a sentence of advice if the normalized entropy is above `UNDECIDED`, so that the search decided little; else ""."""
+  """Returns a sentence of advice if the search decided little, so that its normalized entropy is above `UNDECIDED`; else ""."""
   share = metrics.get("normalized_entropy", 0.0)  # searches before version 0.2.0 lack it
   if share <= UNDECIDED:
     return ""

@@ -90,7 +90,7 @@ class Gdas(DifferentiableMethod):
   Attributes:
     start_temperature: temperature of the Gumbel softmax at the beginning of the search.
     end_temperature: temperature at the end of the search; it falls linearly.
-    ones_for_undrawn: whether an operation that was not drawn counts as an output of ones in the gradient with respect to its weight, as in
+    ones_for_undrawn: whether the gradient with respect to the weight of an undrawn operation takes the operation's output to be ones, as in
       the published code, which does not compute that output.
   """
 
@@ -140,8 +140,7 @@ class DrNas(DifferentiableMethod):
 class Gaea(DifferentiableMethod):
   """Mixture weights on the simplex, moved by exponentiated gradient. Source: Li et al., "GAEA", ICLR 2021.
 
-  `darts.arch_learning_rate` is the learning rate of the exponentiated gradient, 0.1 in the paper. The other rates of the architecture
-  optimizer are not used.
+  `darts.arch_learning_rate` is the rate of the exponentiated gradient, 0.1 in the paper. The other architecture rates are not used.
 
   Attributes:
     partial_channels: K; the operations of an edge see one K-th of the channels; 4 with edge_weights is GAEA PC-DARTS.

@@ -27,8 +27,8 @@ def decide(decision: Decision, space: CellSpace, op_mask: Masks, loss: Callable[
 
   Returns:
     The masks after the decision. The cost of an operation or an edge is the loss without it. An operation decision keeps, on its edge, the
-    operation of the highest cost among `space.choices`. A node decision keeps the `space.edges_per_node` edges of the highest costs, and
-    no operation on the other edges.
+    allowed operation of `space.choices` with the highest cost. A node decision keeps the `space.edges_per_node` edges with the highest
+    costs, and no operation on the other edges.
   """
   (row, *_) = decision.rows
   if decision.operation:
