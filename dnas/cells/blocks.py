@@ -1,7 +1,6 @@
 """Building blocks of operations and cells: initialization, batch normalization, 1x1 convolutions, the factorized reduction.
 
-Axes: E edges, B batch, H height, W width, C channels in, D channels out. Blocks map a stack of edges [E, B, H, W, C], except `Linear` and
-`Conv`.
+Axes: E edges, B batch, H height, W width, C channels in, D channels out. All blocks but `Linear` and `Conv` map stacks [E, B, H, W, C].
 """
 
 import functools

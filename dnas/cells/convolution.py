@@ -18,7 +18,7 @@ import numpy as np
 from jax import lax
 
 _MAX_PARTS = 8
-"""Largest number of parts of a batch whose products the kernel gradient sums in one fused loop."""
+"""Largest number of parts of a batch that one fused loop computes and sums."""
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, form: str | None = None) -> jax.Array:
@@ -64,8 +64,8 @@ def dense(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0,
   Args:
     x: [B, H, W, C].
     kernel: [k, k', C, D].
-    stride: of rows and columns.
-    padding: zeros on every side.
+    stride: stride of rows and columns.
+    padding: number of zeros on every side.
     form: 'taps', whose kernel gradient is one matrix product per tap, or 'library'; by default the faster one for the back-end.
 
   Returns:
@@ -138,7 +138,7 @@ def _pointwise_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tup
 
 @jax.jit
 def _pointwise_kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
-  parts = math.gcd(x.shape[1], 2)  # a product of long sums and few results runs on one core
+  parts = math.gcd(x.shape[1], 2)  # one product of long sums and few results would run on one core
   x_parts, g_parts = (array.reshape(array.shape[0], parts, -1, array.shape[2]) for array in (x, g))
   return jnp.einsum("epnc,epnd->epcd", x_parts, g_parts, preferred_element_type=_sum_type(g)).sum(1)
 
@@ -149,7 +149,7 @@ _pointwise_parts.defvjp(_pointwise_forward, _pointwise_backward)
 def sum_positions(x: jax.Array) -> jax.Array:
   """Sums [E, B, H, W, C] over the positions, (B, H, W), to [E, C].
 
-  On a CPU a few parts of the batch are summed in one loop with what makes them, and the rest by a product with ones.
+  On a CPU it adds a few parts of the batch, which the compiler fuses with x's computation. It sums the rest by a product with ones.
   """
   if jax.default_backend() != "cpu":
     return x.sum((1, 2, 3))
@@ -158,7 +158,7 @@ def sum_positions(x: jax.Array) -> jax.Array:
 
 
 def _times_ones(x: jax.Array) -> jax.Array:
-  """Sums [E, N, C] to [E, C] as a product, which a CPU computes faster than it reduces."""
+  """Sums [E, N, C] to [E, C] by a matrix product, which is faster than a reduction on a CPU."""
   ones = jnp.ones((x.shape[0], 1, x.shape[1]), x.dtype)
   return lax.dot_general(ones, x, (((2,), (1,)), ((0,), (0,))), preferred_element_type=_sum_type(x))[:, 0]
 
@@ -194,7 +194,7 @@ def _windows_forward(x: jax.Array, kernel: jax.Array, stride: int, dilation: int
 
 
 def _taps(kernel: jax.Array) -> dict[tuple[int, int], jax.Array]:
-  """Returns the kernel tap by tap, each [E, C]."""
+  """Returns {(row, column): tap of the kernel, [E, C]}."""
   edges, k, _, channels = kernel.shape
   flat = kernel.reshape(edges, k * k * channels)
   places = itertools.product(range(k), repeat=2)

@@ -39,7 +39,7 @@ SPACE = CellSpace(
 SPACES.register(SPACE.name)(SPACE)
 
 INIT_RANGE = 0.04
-"""All weights, the embedding included, are drawn from U(-0.04, 0.04)."""
+"""The weights of the cell and of the embedding are drawn from U(-0.04, 0.04)."""
 
 
 class IncomingEdges(Protocol):

@@ -110,7 +110,7 @@ def call_stack(
     *args: arguments that all parts receive, as in `call_segment`.
     train: see `call_segment`.
     rematerialize: see `call_segment`.
-    function: called with a stack of parts, their `owned` arrays concatenated, and `args`; returns a list with one output per part.
+    function: called with a stack of parts, the concatenation of their `owned`, and `args`; returns a list with one output per part.
 
   Returns:
     The output of every part.
@@ -170,9 +170,9 @@ _put_together = marks.segment(_stacked)
 class Repeated(nnx.Module):
   """A stack of modules of equal structure on one input. Every array begins with an axis for the modules.
 
-  This makes a stack of modules that are written for one edge. Their batch statistics and random streams (`nnx.BatchNorm`, `nnx.Dropout`)
-  are part of `Variables.stats`. Training is signalled by the modes of `nnx`, `train()` and `eval()`, and by the argument `train` if the
-  module's call has one.
+  So a module can be written without a stack axis. Its batch statistics and random streams (`nnx.BatchNorm`, `nnx.Dropout`) are part of
+  `Variables.stats`. `nnx`'s `train()` and `eval()` switch it between training and evaluation. If its call has an argument `train`, that is
+  passed too.
   """
 
   def __init__(self, name: str, modules: Sequence[nnx.Module]):

@@ -1,4 +1,4 @@
-"""The space of NAS-Bench-201: its architectures, their standard strings, and a test of whether two are the same network.
+"""The space of NAS-Bench-201: its architectures, their standard strings, and a canonical text of each distinct network.
 
 A cell is a complete graph over four states. Every edge applies one of five operations, `none` included. The last state is the output.
 So there are 5^6 = 15,625 architectures. Source: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture

@@ -1,8 +1,7 @@
 """The residuals of a segment's gradient: only the results of products, convolutions and sums over the batch.
 
-Everything else is cheap to recompute from them: reading a normalized or rectified array takes as long as recomputing it, and a stored array
-must be written first. If a function is cut into programs (`compiler`), this policy halves the data that a step moves between them. Within
-one program XLA decides for itself.
+The gradient recomputes everything else. Reading a normalized or rectified array takes as long as recomputing it, and storing it takes a
+write. If a function is cut into programs (`compiler`), this halves the data that a step moves. Within one program XLA decides.
 """
 
 import jax

@@ -1,7 +1,7 @@
 """Estimates of the memory of networks, from their sizes alone: no network is built.
 
 They count only arrays that are certainly there. Weights of an image network: stem, the 1x1 convolutions on the inputs of a cell, half a
-channels x channels matrix per operation, and classifier. Weights of a language model: embedding and the product of every node. Activations,
+channels x channels matrix per operation, and classifier. Weights of a language model: embedding and the products of the cell. Activations,
 as float32 and once each: every state of every cell, the outputs of all operations unless they are recomputed. Of a text: the logits twice.
 """
 

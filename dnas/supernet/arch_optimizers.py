@@ -13,9 +13,8 @@ from dnas.supernet.relaxations import EDGES, Arch, softmax_by_target
 def exponentiated_gradient(learning_rate: float, space: CellSpace, smallest: float = 0.0) -> optax.GradientTransformation:
   """Returns the exponentiated gradient optimizer: p becomes p exp(-lr g), normalized, so that the parameters stay on their simplices.
 
-  Each row of [edges, operations] is a point of a simplex, and so are the weights of the edges that enter one node. The update uses
-  logarithms, since the plain form overflows. Source: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search",
-  ICLR 2021, algorithm 1.
+  One simplex is a row of [edges, operations], or the edges that enter one node. The update uses logarithms, since the plain form overflows.
+  Source: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search", ICLR 2021, algorithm 1.
 
   Args:
     learning_rate: the learning rate.

@@ -258,7 +258,7 @@ def optimizer_step(optimizer: optax.GradientTransformation, gradient: Tree, opt_
 
 
 def _seen_by(optimizer: optax.GradientTransformation) -> tuple[optax.GradientTransformation, Callable[..., Any], Callable[..., Any]]:
-  """Returns the inner optimizer, the map of a tree to its input, and the inverse (input, like). The maps are programs of their own."""
+  """Returns the inner optimizer, the map of a tree to its input, and the inverse (input, like). The maps are separate programs."""
   if isinstance(optimizer, tree.Flattened):
     return optimizer.inner, tree.ravel, tree.unravel
   return optimizer, lambda x: x, lambda x, like: x
@@ -313,7 +313,7 @@ def _pulled_back(
 
 @jax.jit
 def _conjugate_gradient_update(solution: Tree, residual: Tree, direction: Tree, product: Tree) -> tuple[Tree, Tree, Tree]:
-  """Takes one iteration (Hestenes and Stiefel, 1952). At a curvature that is not positive it only resets the direction to the residual."""
+  """Takes one iteration (Hestenes and Stiefel, 1952). At zero residual or curvature <= 0 it only sets the direction to the residual."""
   squared, curvature = tree.dot(residual, residual), tree.dot(direction, product)
   go = (squared > 0) & (curvature > 0)
   length = jnp.where(go, squared / jnp.where(go, curvature, 1.0), 0.0)

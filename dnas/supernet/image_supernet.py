@@ -1,7 +1,6 @@
 """The convolutional supernet, in the macro architecture of its space.
 
-Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.1. On CIFAR-10 the DARTS supernet of 16 channels and 8 cells has 1,930,618
-weights.
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.1. The DARTS supernet (CIFAR-10, 16 channels, 8 cells) has 1,930,618 weights.
 """
 
 import dataclasses

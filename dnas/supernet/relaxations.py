@@ -107,7 +107,7 @@ class Dirichlet(Relaxation):
   """Samples of a Dirichlet distribution with concentrations elu(parameters) + 1, with pathwise gradients.
 
   Source: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, section 2.2. The paper adds the distance to the symmetric
-  distribution to the loss. Here the L2 penalty of the architecture optimizer replaces it: parameters of 0 are concentrations of 1.
+  distribution to the loss. Here the L2 penalty of the architecture optimizer serves for it, since parameters of 0 are concentrations of 1.
 
   Attributes:
     softmax: whether validation and discretization use the softmax of the parameters, as in the published code; else the mean.
