@@ -6,6 +6,7 @@ import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core.errors import unknown_name
 from dnas.core.genotype import Genotype
@@ -71,7 +72,9 @@ def run_training(
     InputError: for a configuration, an option, a genotype or a folder that cannot be used.
   """
   if genotype is not None:
-    config = config_lib.replace(config, {"genotype": genotype.to_json()})
+    if genotype.space not in SPACES:
+      raise unknown_name("space", genotype.space, SPACES)
+    config = config_lib.replace(config, {"space": genotype.space, "genotype": SPACES[genotype.space].notation(genotype)})
   train.run(config, _options(workdir, options), set())
   return _result(workdir)
 
