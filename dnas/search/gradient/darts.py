@@ -5,7 +5,7 @@ Source: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICL
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -39,18 +39,19 @@ class Config:
 
   Attributes:
     epochs: passes over the data that train the weights.
-    learning_rate: learning rate of the weights at the start; it falls to final_learning_rate along a cosine, epoch by epoch.
-    final_learning_rate: learning rate of the weights that the cosine ends in.
+    learning_rate: initial learning rate of the weights; it falls to final_learning_rate along a cosine, once an epoch.
+    final_learning_rate: learning rate of the weights at the end of the cosine.
     momentum: momentum of the weights.
     weight_decay: coefficient of the L2 penalty on the weights.
     gradient_clip: largest global norm of the weights' gradient; 0 does not clip.
-    arch_warmup_epochs: epochs at the beginning in which only the weights are trained.
-    arch_learning_rate: learning rate of the architecture's Adam, or exponentiated gradient.
-    arch_beta1: decay of its first moment.
-    arch_beta2: decay of its second moment.
+    arch_warmup_epochs: first epochs, in which only the weights are trained.
+    arch_learning_rate: learning rate of the architecture optimizer, which is Adam or exponentiated gradient.
+    arch_beta1: decay of Adam's first moment.
+    arch_beta2: decay of Adam's second moment.
     arch_weight_decay: coefficient of the L2 penalty on the architecture parameters.
     arch_init_scale: standard deviation of the initial architecture parameters.
-    diagnose_every: epochs between diagnoses of collapse, which take 20 gradients and a validation; also after the last one. 0: none.
+    diagnose_every: epochs between diagnoses of collapse; the last epoch has one too. A diagnosis takes 20 gradients and a validation.
+      0 makes none.
   """
 
   epochs: int = 50
@@ -91,13 +92,13 @@ class Config:
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class State:
-  """All that a search is made of.
+  """The state of a search.
 
   Attributes:
-    search: what the bilevel step changes.
-    carry: what one step hands to the next.
+    search: the arrays that a bilevel step changes.
+    carry: the arrays that one step hands to the next beside them, such as hidden states.
     op_mask: the operations that no earlier stage and no projection has ruled out.
-    key: the run's key as raw data, which stays.
+    key: raw data of the run's key, which does not change.
   """
 
   search: bilevel.SearchState
@@ -107,13 +108,13 @@ class State:
 
 
 class StepInputs(NamedTuple):
-  """What a step is given beside the state of the search; arrays, or trees of them.
+  """The inputs of a step beside the state of the search; arrays, or trees of arrays.
 
   Attributes:
     train_batch: the training batch.
     valid_batch: the validation batch.
-    key: typed random key of the relaxation and of masks.
-    learning_rate: of the weights.
+    key: typed random key of the relaxation and of dropout masks.
+    learning_rate: learning rate of the weights.
     progress: the complete fraction of the search.
   """
 
@@ -131,7 +132,7 @@ class DartsTask:
     space: the search space.
     workload: the supernet and its data.
     problem: its bilevel step.
-    epochs: how many epochs there are, those of a projection included.
+    epochs: number of epochs, those of a projection included.
   """
 
   def __init__(
@@ -148,12 +149,12 @@ class DartsTask:
 
     Args:
       config: optimizers.
-      workload: the supernet and its data; its edges are those of the method.
+      workload: the supernet and its data; the edges of the supernet must be those of the method.
       hypergradient: the estimator.
       key: typed random key of the initial architecture and of every step.
       method: the method; DARTS if not given.
-      remedy: what is done against collapse; nothing if not given.
-      start: what the supernet begins with, where the search is a later stage; its new weights and all operations if not given.
+      remedy: the remedies against collapse; none if not given.
+      start: weights and operations of the supernet in a later stage of a search; new weights and all operations if not given.
 
     Raises:
       FieldError: if the remedies do not fit the length of the search, or the space.
@@ -195,7 +196,7 @@ class DartsTask:
     return self.update(state, self.inputs(state.key, state.carry, step), self.updates_arch(step))
 
   def inputs(self, key: jax.Array, carry: Tree, step: int) -> StepInputs:
-    """Returns what a step is given; `key` and `carry` are those of its state."""
+    """Returns the inputs of a step; `key` and `carry` are those of its state."""
     *of_batches, key_masks = _keys_of_step(step_key(key, np.int32(step)))
     train_batch, valid_batch = self.workload.batches(step, tuple(of_batches), carry)
     rate = self.workload.learning_rate_factor(step) * self._learning_rate(loop.epoch_of(self, step))
@@ -207,7 +208,7 @@ class DartsTask:
     return self._config.arch_warmup_epochs <= loop.epoch_of(self, step) < self._config.epochs
 
   def update(self, state: State, inputs: StepInputs, update_arch: bool) -> tuple[State, Mapping[str, jax.Array]]:
-    """Returns the state after a step and its metrics; a pure function of arrays, which can be vectorized."""
+    """Returns the state and the metrics after a step. It is a pure function of arrays, so `jax.vmap` can vectorize it."""
     weight_state = optimizers.with_learning_rate(state.search.weight_state, inputs.learning_rate)
     search, outputs = self.problem.step(
       dataclasses.replace(state.search, weight_state=weight_state),
@@ -222,11 +223,11 @@ class DartsTask:
     return dataclasses.replace(state, search=search, carry=carry), metrics
 
   def reseeded(self, seed: int, start: Start | None = None) -> "DartsTask":
-    """Returns the same search with another seed and its own beginning; both share their compiled programs.
+    """Returns the same search with another seed; both searches share their compiled programs.
 
     Args:
-      seed: of everything that is random.
-      start: as for the constructor, from the new workload.
+      seed: seed of all randomness.
+      start: as in the constructor, for the supernet of the new seed.
     """
     other = copy.copy(self)
     other.workload, other._key = self.workload.reseeded(seed), jax.random.key(seed)
@@ -252,7 +253,7 @@ class DartsTask:
       chosen = one_hot(self.space, genotype)
       chosen = relaxations.with_edges(self.space, chosen, edges_of(self.space, chosen), relaxations.everything(self.space))
       alone = self.workload.evaluate(self._variables(state), chosen, batch_statistics=True)
-      metrics |= {f"discretized/{name}": value for name, value in alone.items() if "/" not in name}  # of the whole, not of its classes
+      metrics |= {f"discretized/{name}": value for name, value in alone.items() if "/" not in name}  # without accuracies by class
       metrics["eigenvalue"] = self._eigenvalue(state)
     record: loop.EpochRecord = {
       "metrics": metrics,
@@ -266,17 +267,17 @@ class DartsTask:
     return self._mean(state.search.arch, state.op_mask)
 
   def _weights(self, mixture: relaxations.Mixture, arch: relaxations.Arch, op_mask: relaxations.OpMask) -> relaxations.Mixture:
-    """Returns what the supernet is given."""
+    """Returns the mixture that the supernet takes: masked, and with the weights of the edges."""
     return relaxations.with_edges(self.space, relaxations.restrict(mixture, op_mask), self.problem.method.relax.edges(arch), op_mask)
 
   def stops(self, history: list[loop.EpochRecord]) -> bool:
-    """Returns whether the search ends after these epochs, early, because the dominant eigenvalue has grown (`remedies.stops`)."""
+    """Returns whether the search ends early after these epochs, because the dominant eigenvalue has grown (`remedies.stops`)."""
     values = np.array([record["metrics"]["eigenvalue"] for record in history if "eigenvalue" in record["metrics"]])
     diagnosed = bool(history) and "eigenvalue" in history[-1]["metrics"]
     return diagnosed and remedies.stops(values, self._remedies.stop_ratio, self._remedies.stop_window)
 
   def result(self, history: list[loop.EpochRecord]) -> SearchResult:
-    """Returns what a complete search ended in: its last epoch, or where it stopped early, that of `stop_window` diagnoses before."""
+    """Returns the result of a complete search: its last epoch, or if it stopped early, the epoch `stop_window` diagnoses before."""
     chosen = history[-1]
     if self.stops(history):
       chosen = [record for record in history if "eigenvalue" in record["metrics"]][-1 - self._remedies.stop_window]
@@ -331,28 +332,8 @@ def _check_remedies(config: Config, remedy: Remedies, space: CellSpace) -> None:
 
 @jax.jit
 def _keys_of_step(key: jax.Array) -> tuple[jax.Array, ...]:
-  """Returns the keys of the training batch, of the validation batch, and of the relaxation and of masks."""
+  """Returns three keys: of the training batch, of the validation batch, and of the relaxation and dropout masks."""
   return tuple(keys.derive(key, name) for name in ("train_batch", "valid_batch", "masks"))
-
-
-@dataclasses.dataclass(frozen=True)
-class DartsSearch:
-  """A differentiable search as a searcher, for notebooks and other programs: it holds the task and keeps nothing on disk.
-
-  >>> for progress in DartsSearch(task).run():
-  ...   print(progress.epoch, progress.metrics["valid/accuracy"], progress.genotype)
-
-  Attributes:
-    task: what to search.
-  """
-
-  task: DartsTask
-
-  def run(self) -> Iterator[Progress]:
-    """Searches, and yields after every epoch."""
-    position = loop.restore(self.task, None)
-    for record in loop.run(self.task, position, early_stop=self.task.stops):
-      yield progress_of(record, self.task.space)
 
 
 def progress_of(record: loop.EpochRecord, space: CellSpace) -> Progress:
