@@ -78,7 +78,7 @@ class Genotype:
   def __str__(self) -> str:
     """The form that the DARTS papers print: Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, ...], ...).
 
-    In the papers' cells every node has the same number of edges, so a flat list is enough. Other cells list nodes: cell=[[...], [...], ...].
+    In their cells all nodes have the same number of edges, so a flat list is enough. Other cells list nodes: cell=[[...], [...], ...].
     """
     sizes = {len(node) for _, cell in self.cells for node in cell.nodes}
     flat = sizes == {_PAPERS.get(tuple(name for name, _ in self.cells))}
@@ -100,8 +100,8 @@ def from_lists(space: str, edges: Sequence[int], cells: Mapping[str, tuple[Any, 
 
   Args:
     space: name of the space.
-    edges: number of edges that enter each node of the space's cells; it divides a flat list into nodes. Further nodes have as many as
-      the last. Empty if no space is known.
+    edges: number of edges that enter each node of the space's cells; they divide a flat list into nodes. Further nodes have as many
+      as the last. Empty if no space is known.
     cells: cell type to (list of (operation, source), or list of such lists, one for every node; concatenated states).
     where: how an error names the input.
 

@@ -2,8 +2,8 @@
 
 Anyone who can write to the folder controls what this user's runs compute. So its owner and modes are checked as `sshd` checks `~/.ssh`.
 
-JAX loads any program that it finds there, and never writes a program twice. So before JAX may read the folder, every program is compared with
-its SHA-256 digest. A program is deleted, and later compiled anew, if it differs, has no digest, or is no file of this user.
+JAX loads any program that it finds there, and never writes a program twice. So before JAX may read the folder, every program is compared
+with its SHA-256 digest. A program is deleted, and later compiled anew, if it differs, has no digest, or is no file of this user.
 
     digests.txt      a line for every program: digest and name; the last line of a name counts
     .lock            every process that uses the folder holds a shared lock on it
@@ -109,7 +109,7 @@ class _User:
     lock: descriptor of the lock that this process holds; None if it does not use the folder, or the file system has no locks.
     known: name to signature of the programs that have a digest.
     foreign: names of the programs without a digest that another process may be writing.
-    timer: runs soon and writes the digests of new programs; None if there are none.
+    timer: writes the digests of new programs after a moment; None if it is not running.
   """
 
   path: pathlib.Path

@@ -97,7 +97,7 @@ class CellSpace:
 
   @property
   def concat(self) -> tuple[int, ...]:
-    """The states that a cell concatenates: all of its nodes, or the last `num_outputs`."""
+    """The states that a searched cell concatenates: all of its nodes, or the last `num_outputs`."""
     end = self.num_inputs + self.num_nodes
     return tuple(range(end - (self.num_outputs or self.num_nodes), end))
 
@@ -116,8 +116,8 @@ class CellSpace:
   def decisions(self) -> tuple[int, ...]:
     """The number of values of each decision, where an architecture is a tuple of integer decisions.
 
-    The decisions go cell by cell and node by node. For each node, the first is the index of its set in `wirings`; it is left out if there is
-    only one set. Then follows, for each source in ascending order, the index of the edge's operation in `choices`. `decode` and `encode`
+    The decisions go cell by cell and node by node. The first of a node is the index of its set in `wirings`; it is left out if there is only
+    one set. Then follows, for each source in ascending order, the index of the edge's operation in `choices`. `decode` and `encode`
     convert. The product of the numbers is the size of the space.
     """
     node_sizes = [((len(sets),) if len(sets) > 1 else ()) + (len(self.choices),) * len(sets[0]) for sets in self.wirings]
