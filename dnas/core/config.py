@@ -127,7 +127,7 @@ def _extended(config_type: type[C], units: tuple[tuple[str, type], ...]) -> type
 
 
 def _reduce(self: Any) -> tuple[Any, ...]:
-  """Makes an instance picklable: the other process mounts the units on the named type of the module again and sets the same values."""
+  """Pickles a configuration as its module's type and its values. Unpickling mounts the units on that type again."""
   named = next(base for base in type(self).__mro__ if getattr(sys.modules[base.__module__], base.__name__, None) is base)
   return _remade, (named, flatten(self))
 

@@ -67,7 +67,7 @@ class CellSpace:
       check(bool(fits), field, shown(values), "give a tuple of names, at least one")
       twice = sorted(value for value, count in collections.Counter(values).items() if count > 1)
       check(not twice, field, shown(values), f"'{(twice or [''])[0]}' is given twice; give it once")
-    for cell in self.cells:  # a printed genotype has them, and them with 'concat', as keywords
+    for cell in self.cells:  # a printed genotype has the keywords CELL and CELL_concat
       plain = unicodedata.normalize("NFKC", cell) == cell  # Python normalizes identifiers
       fits = plain and cell.isidentifier() and not keyword.iskeyword(cell) and not cell.endswith("concat")
       check(fits, "cells", shown(self.cells), f"name a cell by a word that does not end in 'concat', and not {shown(cell)}")
@@ -116,9 +116,9 @@ class CellSpace:
   def decisions(self) -> tuple[int, ...]:
     """The number of values of each decision, where an architecture is a tuple of integer decisions.
 
-    The decisions go cell by cell and node by node. The first of a node is the index of its set in `wirings`; it is left out if there is only
-    one set. Then follows, for each source in ascending order, the index of the edge's operation in `choices`. `decode` and `encode`
-    convert. The product of the numbers is the size of the space.
+    The decisions go cell by cell and node by node. A node's first decision is the index of its set of sources in `wirings`; it is left out
+    if there is only one set. Then comes, for each source in ascending order, the index of the edge's operation in `choices`. `decode` and
+    `encode` convert. The product of these numbers is the size of the space.
     """
     node_sizes = [((len(sets),) if len(sets) > 1 else ()) + (len(self.choices),) * len(sets[0]) for sets in self.wirings]
     return tuple(itertools.chain.from_iterable(node_sizes)) * len(self.cells)

@@ -85,7 +85,7 @@ def _split(vector: jax.Array, shapes: tuple[tuple[int, ...], ...]) -> list[jax.A
 
 @functools.partial(jax.jit, static_argnums=2)
 def _cut(vector: jax.Array, starts: Sequence[jax.Array], shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
-  """Does what `_split` does. A CPU's compiler makes a loop per leaf; since the starts are arguments, leaves of one size share a loop."""
+  """Does what `_split` does. A CPU's compiler makes a loop per leaf; since the starts are arguments, leaves of one size get equal loops."""
   return [lax.dynamic_slice(vector, (start,), (math.prod(shape),)).reshape(shape) for start, shape in zip(starts, shapes, strict=True)]
 
 
@@ -104,7 +104,7 @@ class Flattened(NamedTuple):
 
 
 def flattened(inner: optax.GradientTransformation) -> Flattened:
-  """Returns `inner` applied to all leaves as one vector. It compiles and launches a few kernels, and not some for every leaf."""
+  """Returns `inner` applied to all leaves as one vector. So a few kernels are compiled and launched, not several per leaf."""
 
   def update(updates: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
     vector, state = inner.update(ravel(updates), state, ravel(params))
