@@ -97,13 +97,7 @@ class Chain:
     return self
 
   def __call__(self, leaves: Sequence[Any], prepared: bool, first: bool = False) -> list[Any]:
-    """Runs the chain and returns its results.
-
-    Args:
-      leaves: the inputs.
-      prepared: whether to call the programs that were compiled for the first device; otherwise `jax.jit` compiles them.
-      first: whether to compile the programs for the first device on the way.
-    """
+    """Returns the results. If `prepared`, calls the programs compiled for the first device (`first` compiles them), else `jax.jit` ones."""
     values = [*self.consts, *leaves, *[None] * (self.size - self.given)]
     for call in self._prepared() if first else self.calls:
       made = (call.program.compiled if prepared else call.program.jitted)(*(values[slot] for slot in call.reads))

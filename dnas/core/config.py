@@ -83,8 +83,7 @@ def mounted(config_type: type[C]) -> type[C]:
   """Returns the configuration type with a component for every unit of its registries, including units registered after the type was made.
 
   Raises:
-    InputError: if a unit has the name of another component or a name that cannot begin a flag, or if one of its fields has no default or
-      a type that no flag can give.
+    InputError: if a unit's name is taken or cannot begin a flag, or a field of a unit has no default or a type that no flag can give.
   """
   known = {field.name: field for field in dataclasses.fields(config_type)}  # type: ignore[arg-type]
   missing = []

@@ -123,7 +123,7 @@ def use(count: int) -> None:
 def _give_threads() -> None:
   """Enlarges the thread pool if XLA_FLAGS divides a CPU into devices. It must run before JAX makes the devices.
 
-  The devices share one pool, by default of one thread per core. Two devices that wait for each other in different sums can then take all threads.
+  The devices share one pool, by default of one thread per core. Devices that wait for each other in different sums could take all of it.
   """
   divided = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
   if divided:

@@ -100,7 +100,7 @@ class Lines:
 
 
 def whole_lines(text: str) -> list[str]:
-  """Returns the whole lines of a text that a kill or a power cut may have damaged: it drops zero bytes and a last line without newline."""
+  """Returns the complete lines of a file's text before the first zero byte. So it drops what a kill or a power cut may have damaged."""
   return text.partition("\0")[0].split("\n")[:-1]
 
 

@@ -39,7 +39,7 @@ class Estimate:
 
 
 def available() -> int:
-  """Returns the memory of a device in bytes: an accelerator's own; for a CPU, the memory of the machine, or the container's limit if lower."""
+  """Returns the memory of a device in bytes: an accelerator's own memory; for a CPU that of the machine, or a lower container limit."""
   with contextlib.suppress(Exception):  # not every device reports it
     limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
     if limit and jax.devices()[0].platform != "cpu":

@@ -20,7 +20,7 @@ from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.core.registry import NAME_RULE, is_name
 
 NONE = "none"
-"""The operation 'no edge'. In the DARTS spaces it takes part in the softmax but is never chosen; other spaces allow it."""
+"""The operation 'no edge'. In the DARTS spaces it takes part in the softmax but is never chosen; other spaces may allow it."""
 
 SKIPS = ("skip_connect", "identity")
 """Operations without weights that return their input. A search that collapses fills its cells with them."""
