@@ -1,1 +1,1 @@
-"""How network-sized functions are compiled: on a CPU as chains of small programs, of which equal ones are one."""
+"""Compilation of network-sized functions. On a CPU a function becomes a chain of small programs; equal parts share one program."""

@@ -1,4 +1,4 @@
-"""Chains of compiled programs, which the host calls one after the other, and waits for none of them on one device."""
+"""Chains of compiled programs. The host calls them one after the other; on one device it does not wait for their results."""
 
 import collections
 import concurrent.futures
@@ -14,18 +14,18 @@ from dnas.compiler.pieces import trace
 
 
 class Program:
-  """A compiled function of arrays. Results that are merely arguments are not returned, since XLA would copy them; `gives` tells which.
+  """A compiled function of arrays. It does not return results that are unchanged arguments, since XLA would copy them; see `gives`.
 
   Attributes:
-    shapes: shapes and types of its arguments.
-    function: what is compiled, to the list of what it makes.
-    made: shapes and types of what it makes.
-    gives: for every result whether it is an argument (0) or made (1), and its place among those.
+    shapes: shapes and types of the arguments.
+    function: the function that is compiled; it returns the list of computed arrays.
+    made: shapes and types of the computed arrays.
+    gives: for every result, (0, index among the arguments) or (1, index among the computed arrays).
     out: the tree of the types of the results.
   """
 
   def __init__(self, name: str, function: Callable[..., Any], arguments: Any):
-    """Traces a function of a tuple of trees; compiles nothing yet."""
+    """Traces a function; `arguments` is the tuple of its argument trees. Compiles nothing yet."""
     self.shapes, structure = jax.tree.flatten(arguments)
     traced = trace(lambda *leaves: function(*jax.tree.unflatten(structure, leaves)), self.shapes)
     given = {id(v): (0, place) for place, v in enumerate(traced.inputs)}
@@ -38,7 +38,7 @@ class Program:
     self.jitted, self.compiled = jax.jit(program), None
 
   def prepare(self, pool: concurrent.futures.Executor) -> concurrent.futures.Future:
-    """Compiles it for the first device, unless that was done, and returns a future."""
+    """Compiles the program for the first device, unless that is done already. Returns a future."""
     return pool.submit(self._compile, None if self.compiled else self.jitted.lower(*self.shapes))
 
   def _compile(self, lowered: jax.stages.Lowered | None) -> None:
@@ -46,7 +46,7 @@ class Program:
 
 
 def shape_of(x: Any) -> jax.ShapeDtypeStruct:
-  """Returns the type of a variable as `jax.jit` takes it."""
+  """Returns the shape and type of a variable in the form that `jax.jit` lowers."""
   return jax.ShapeDtypeStruct(x.aval.shape, x.aval.dtype, weak_type=x.aval.weak_type)
 
 
@@ -54,7 +54,7 @@ _PROGRAMS: weakref.WeakValueDictionary[Hashable, Program] = weakref.WeakValueDic
 
 
 def kept(key: Hashable, name: str, function: Callable[..., Any], arguments: Any) -> Program:
-  """Returns the program of this key, which is made if there is none; it is kept as long as something that calls it lives."""
+  """Returns the program with this key, and makes it if there is none. A program is kept as long as a chain refers to it."""
   program = _PROGRAMS.get(key)
   if program is None:
     program = _PROGRAMS[key] = Program(name, function, arguments)
@@ -62,7 +62,7 @@ def kept(key: Hashable, name: str, function: Callable[..., Any], arguments: Any)
 
 
 class Call(NamedTuple):
-  """A call of a program: the slots of values that it reads and writes, and those that nobody needs after it."""
+  """A call of a program: the slots that it reads, the slots that it writes, and the slots that no later call needs (`dead`)."""
 
   program: Program
   reads: list[int]
@@ -74,19 +74,19 @@ class Chain:
   """A sequence of program calls. While it is built, numbered slots stand for arrays."""
 
   def __init__(self, consts: Sequence[Any], num_inputs: int, waits: bool):
-    """Begins with slots for constants and then inputs. `waits` says whether programs wait for those before them."""
+    """Numbers the slots of the constants, then those of the inputs. `waits`: whether the host waits for each program before the next."""
     self.consts, self.calls, self.results, self.waits = consts, [], [], waits
     self.given = self.size = len(consts) + num_inputs
 
   def add(self, program: Program, slots: Any) -> Any:
-    """Calls a program with a tree of slots, and returns that of the results."""
+    """Appends a call of a program with a tree of slots. Returns the tree of the slots of its results."""
     reads, writes = jax.tree.leaves(slots), range(self.size, self.size + len(program.made))
     self.size = writes.stop
     self.calls.append(Call(program, reads, writes, []))
     return jax.tree.unflatten(jax.tree.structure(program.out), [(reads, writes)[kind][place] for kind, place in program.gives])
 
   def end(self, results: list[Any]) -> "Chain":
-    """Says what is returned, slots or values, and drops what that does not need."""
+    """Sets the results, which are slots or values, and drops the calls that they do not need. Returns the chain."""
     self.results, calls = results, []
     needed = {slot for slot in results if isinstance(slot, int)}
     for call in reversed(self.calls):
@@ -97,7 +97,7 @@ class Chain:
     return self
 
   def __call__(self, leaves: Sequence[Any], prepared: bool, first: bool = False) -> list[Any]:
-    """Returns the results. The `first` time programs are compiled, for the first device; where they are not `prepared`, by `jax.jit`."""
+    """Returns the results. If `prepared`, calls the programs compiled for the first device (`first` compiles them), else `jax.jit` ones."""
     values = [*self.consts, *leaves, *[None] * (self.size - self.given)]
     for call in self._prepared() if first else self.calls:
       made = (call.program.compiled if prepared else call.program.jitted)(*(values[slot] for slot in call.reads))
@@ -111,7 +111,7 @@ class Chain:
     return [value if isinstance(value, jax.Array) else jnp.array(value) for value in results]
 
   def _prepared(self) -> Iterator[Call]:
-    """Yields the calls, each as soon as its program is ready, while later programs are being prepared, several at a time."""
+    """Yields the calls in order, each once its program is compiled. Later programs compile meanwhile, several at a time."""
     ready, waiting = {}, collections.deque()
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
       for call in self.calls:

@@ -1,4 +1,4 @@
-"""Builds chains for a cut function: its results, the gradients of its first result, and derivatives of a chain along a direction."""
+"""Chains for a cut function: its results, the gradients of its first result, and the derivative of those gradients along a direction."""
 
 import functools
 from collections.abc import Callable, Collection, Sequence
@@ -16,13 +16,13 @@ Mask = tuple[bool, ...]
 
 
 def gradient(traced: Traced, cut: Sequence[Piece], ever: Collection[Variable], wanted: Sequence[Variable], waits: bool) -> Chain:
-  """Returns the chain of a function: its results and then gradients. It goes piece by piece forwards, and then backwards.
+  """Returns the chain that computes a function's results and then its gradients: all pieces forwards, then all pieces backwards.
 
   Args:
     traced: the function.
-    cut: its pieces.
-    ever: all variables in which any chain differentiates it; forward programs are made for them, and so shared.
-    wanted: the variables in which this chain differentiates it.
+    cut: the pieces of the function.
+    ever: all variables in which any chain differentiates the function. Forward programs serve all of them, so chains share these programs.
+    wanted: the variables in which this chain differentiates the function.
     waits: see `Chain`.
   """
   loss, given = traced.results[0], [*traced.consts, *traced.inputs]
@@ -32,7 +32,7 @@ def gradient(traced: Traced, cut: Sequence[Piece], ever: Collection[Variable], w
   tape = []
 
   def total(v: Variable) -> int:
-    """Returns the slot of the sum of what was found of the gradient in a variable, zeros if there is nothing."""
+    """Returns the slot of the gradient in a variable: the sum of the parts found so far, or zeros if there are none."""
     if len(parts.get(v, ())) > 1:
       program = kept(("sum", len(parts[v]), v.aval), "sum", lambda x: functools.reduce(lax.add, x), ([shape_of(v)] * len(parts[v]),))
       parts[v] = [chain.add(program, parts[v])]
@@ -59,7 +59,7 @@ def gradient(traced: Traced, cut: Sequence[Piece], ever: Collection[Variable], w
 def along(chain: Chain, moving: Sequence[int], wanted: Sequence[Variable]) -> Chain:
   """Returns the chain of the directional derivative of another chain's gradients in `wanted`.
 
-  `moving` are numbers of the inputs that move; the direction's arrays are inputs after the others.
+  `moving` holds the numbers of the inputs that move. The new chain takes the direction's arrays as inputs after the other inputs.
   """
   other = Chain(chain.consts, chain.given - len(chain.consts) + len(moving), chain.waits)
   slots = {slot: slot for slot in range(chain.given)}
@@ -76,13 +76,13 @@ def along(chain: Chain, moving: Sequence[int], wanted: Sequence[Variable]) -> Ch
 
 
 def _filled(chain: Chain, v: Variable, value: float) -> int:
-  """Returns a slot of an array like a variable, full of one value."""
+  """Returns the slot of an array with the shape and type of a variable, filled with one value."""
   program = kept((value, v.aval), "full", lambda: jnp.full(v.aval.shape, value, v.aval.dtype), ())
   return chain.add(program, ())
 
 
 def _known(cut: Sequence[Piece], start: Collection[Variable]) -> set[Variable]:
-  """Returns the variables that have a derivative in some variables."""
+  """Returns the variables with a derivative in the variables of `start`, these included."""
   known = set(start)
   for piece in cut:
     known |= reached(piece.eqns, known.intersection(piece.inputs))
@@ -90,7 +90,7 @@ def _known(cut: Sequence[Piece], start: Collection[Variable]) -> set[Variable]:
 
 
 def _masks(cut: Sequence[Piece], ever: Collection[Variable], loss: Variable) -> list[tuple[Mask, Mask]]:
-  """Returns for every piece which of its inputs and outputs lie on a path of derivatives from some variables to the loss."""
+  """Returns for every piece the (inputs, outputs) masks of the values on a path of derivatives from the variables `ever` to the loss."""
   known, carrying, masks = _known(cut, ever), {loss}, []
   for piece in reversed(cut):
     live = [v for v in piece.outputs if v in carrying and v in known]
@@ -110,7 +110,7 @@ def _replaced(values: Sequence[Any], mask: Mask, others: Sequence[Any]) -> list[
 
 
 def _forward(piece: Piece, mask: Mask, live: Mask, inputs: list[jax.Array]) -> tuple[list[jax.Array], Any]:
-  """Returns the outputs of a piece and its pullback, the function from `jax.vjp`, which is a tree of arrays."""
+  """Returns the outputs of a piece and its pullback: the function from `jax.vjp`, which is a pytree of arrays."""
 
   def differentiable(chosen: list[jax.Array]) -> tuple[list[jax.Array], list[jax.Array]]:
     outputs = piece.call(*_replaced(inputs, mask, chosen))
@@ -123,14 +123,14 @@ def _forward(piece: Piece, mask: Mask, live: Mask, inputs: list[jax.Array]) -> t
 
 
 def _backward(keeps: Mask, pull_back: Callable[..., Any], cotangents: list[jax.Array]) -> list[jax.Array]:
-  """Returns some of the cotangents of what a piece is differentiated in."""
+  """Returns the cotangents of a piece's differentiated inputs, those that `keeps` selects."""
   return _chosen(pull_back(cotangents)[0], keeps)
 
 
 def _moved(
   function: Callable[..., list[jax.Array]], mask: Mask, arguments: list[jax.Array], tangents: list[jax.Array]
 ) -> tuple[list[jax.Array], list[jax.Array | None]]:
-  """Returns the results of a function and their tangents, None where there can be none; `tangents` are of the arguments that move."""
+  """Returns a function's results and their tangents, None for a result without one. `tangents` belong to the arguments in `mask`."""
   if not tangents:
     made = function(*arguments)
     return made, [None] * len(made)

@@ -1,8 +1,8 @@
-"""Functions that are compiled in the way that suits them: call them as you would call `jax.jit(function)`.
+"""Compiled functions, called like `jax.jit(function)`.
 
-On a CPU a function whose marked parts repeat is cut at the marks, and the host calls one small program after the other: in one program XLA
-would compile every repetition anew, and that is most of what a search waits for. Elsewhere it is `jax.jit`, and so it is where a version of
-JAX does not let a function be cut.
+On a CPU a function whose marked parts repeat is cut at the marks, and the host calls one small program after the other. In one program XLA
+would compile every repetition anew, which is most of the time that a search waits. On other devices, and where the version of JAX does not
+let a function be cut, the function is compiled by `jax.jit`.
 """
 
 import functools
@@ -20,14 +20,14 @@ from dnas.core.errors import first_line
 
 TESTED = "0.10.2 to 0.12.0.1"
 LEAST_REPETITION = 2.0
-"""A function is cut where its marked parts occur at least this often on average. Else one program compiles sooner, and runs faster."""
+"""Least average number of occurrences of a marked part in a function that is cut. Below it one program compiles sooner and runs faster."""
 
 
 _SETTINGS = "jax_enable_x64", "jax_default_matmul_precision", "jax_default_prng_impl", "jax_threefry_partitionable"
 
 
 def kind_of(*args: Any) -> tuple[Any, ...]:
-  """Returns what decides how a function is traced: the tree of arguments, their types, and settings of JAX."""
+  """Returns the values on which a trace depends: the tree structure of the arguments, their types, and settings of JAX."""
   leaves, structure = jax.tree.flatten(args)
   return structure, tuple(map(jax.typeof, leaves)), tuple(getattr(jax.config, name) for name in _SETTINGS)
 
@@ -37,19 +37,19 @@ class Compiled:
 
   Attributes:
     whole: the function from `jax.jit`.
-    chains: for every kind of arguments seen its chain and the tree of its results, or None where it was left whole.
-    wider: returns the function for arguments that all have one more axis in front.
+    chains: kind of arguments to (chain, tree structure of the results), or to None where the function was left whole.
+    wider: returns the `Compiled` function for arguments that all have one more leading axis.
   """
 
   def __init__(self, function: Callable[..., Any], build: Callable[..., tuple[Chain, Any] | None], wider: Callable[[], "Compiled"]):
-    """Compiles nothing yet; `build` makes a chain of (whether its programs wait, arguments), or None."""
+    """Compiles nothing yet. `build(waits, arguments)` returns (chain, tree structure of the results), or None."""
     self.whole, self._build, self.wider = jax.jit(function), build, functools.cache(wider)
     self.chains: dict[Any, tuple[Chain, Any] | None] = {}
     self._traced = jax.custom_batching.custom_vmap(lambda *args: self.whole(*args))
     self._traced.def_vmap(self._vectorized)
 
   def __call__(self, *args: Any) -> Any:
-    """Calls the function; within one that is being traced, or vectorized, as well."""
+    """Calls the function. It may also be called inside a function that is being traced or vectorized."""
     leaves = jax.tree.leaves(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
       return self._traced(*args)
@@ -57,7 +57,7 @@ class Compiled:
       return self.whole(*args)
     devices = set().union(*(leaf.sharding.device_set for leaf in leaves if isinstance(leaf, jax.Array)))
     devices |= {jax.config.jax_default_device} - {None}
-    looks = jax.config.jax_debug_nans or jax.config.jax_debug_infs  # for what `jax.jit` can find, and a compiled program cannot
+    looks = jax.config.jax_debug_nans or jax.config.jax_debug_infs  # `jax.jit` looks for NaN and infinity, a compiled program does not
     kind = *kind_of(*args), devices <= set(jax.local_devices()[:1]) and not looks
     if kind not in self.chains:
       return self._first(kind, args, leaves, waits=len(devices) > 1)
@@ -66,11 +66,11 @@ class Compiled:
 
   def _first(self, kind: Any, args: tuple[Any, ...], leaves: list[Any], waits: bool) -> Any:
     found, problem, collects = None, None, gc.isenabled()
-    gc.disable()  # tracing makes so many objects, and so little garbage, that a quarter of its time went into looking for it
+    gc.disable()  # tracing makes many objects and little garbage; the collector took a quarter of its time
     try:
       found = self._build(waits, args)
       results = found and jax.tree.unflatten(found[1], found[0](leaves, kind[-1], first=kind[-1]))
-    except (FloatingPointError, jax.errors.JaxRuntimeError):  # of what was computed
+    except (FloatingPointError, jax.errors.JaxRuntimeError):  # an error of the computation, not of the cut
       raise
     except Exception as e:
       found, problem = None, e
@@ -112,26 +112,26 @@ def compiled(function: Callable[..., Any]) -> Compiled:
 
 
 class Loss:
-  """A loss whose derivatives are compiled, and share what they have in common."""
+  """A loss whose derivatives are compiled; they share their forward programs."""
 
   def __init__(self, loss: Callable[..., Any], argnums: Sequence[int], axes: int = 0):
     """Compiles nothing yet.
 
     Args:
-      loss: returns a scalar, and a tree of whatever else is wanted.
-      argnums: numbers of all arguments, trees of floats, in which it will be differentiated.
-      axes: how many axes all arguments and results have in front, of losses that have nothing to do with each other.
+      loss: returns a scalar and a tree of auxiliary results.
+      argnums: numbers of all arguments in which the loss will be differentiated; these are trees of floats.
+      axes: number of leading axes of all arguments and results; the losses along them are independent.
     """
     self._loss, self._argnums, self._axes, self._cuts = loss, tuple(argnums), axes, {}
     self._wider = functools.cache(lambda: Loss(loss, argnums, axes + 1))
 
   def gradient(self, argnums: Sequence[int]) -> Compiled:
-    """Returns the function (arguments) to ((loss, what else is wanted), gradients in the arguments of these numbers)."""
+    """Returns the function (arguments) -> ((loss, auxiliary results), gradients in the arguments `argnums`)."""
     whole = self._each(jax.value_and_grad(self._loss, tuple(argnums), has_aux=True))
     return Compiled(whole, functools.partial(self._chain, argnums, None), lambda: self._wider().gradient(argnums))
 
   def hessian_product(self, along: int) -> Compiled:
-    """Returns the function (arguments, direction in one of them) to what the gradients in all `argnums` change by along it."""
+    """Returns the function (arguments, direction in argument `along`) -> directional derivative of the gradients in all `argnums`."""
 
     def whole(*args: Any) -> tuple[Any, ...]:
       def gradients(moving: Any) -> tuple[Any, ...]:
@@ -166,12 +166,12 @@ class Loss:
 
 
 def assembled(function: Callable[..., Any]) -> Callable[..., Any]:
-  """Compiles a function that does little but call a `Compiled` one: on a CPU the host puts it together, elsewhere it is one program."""
+  """Returns a function that mostly calls a `Compiled` one, ready to run: as it is on a CPU, as one `jax.jit` program elsewhere."""
   return function if jax.default_backend() == "cpu" else jax.jit(function)
 
 
 def _cut(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[pieces.Traced, list[pieces.Piece]] | None:
-  """Returns a function of flat lists and its pieces; None if it is not to be cut."""
+  """Returns the function, traced on the flat list of its arrays, and its pieces; None if it is not to be cut."""
   if jax.default_backend() != "cpu":
     return None
   leaves, structure = jax.tree.flatten(args)

@@ -1,4 +1,4 @@
-"""Marks on the parts of a network, where a function may be cut. To `jax.jit` a marked part is a function like any other."""
+"""Marks on the parts of a network. A function may be cut at them; `jax.jit` treats a marked part like any other function."""
 
 import contextvars
 import functools
@@ -24,10 +24,10 @@ def is_marked(name: str) -> bool:
 
 
 def cutting() -> bool:
-  """Returns whether what is traced now will be cut at the marks, so that every marked part becomes a program."""
+  """Returns whether the function being traced will be cut at the marks, so that every marked part becomes a program."""
   return _cutting.get()
 
 
 def to_cut(function: Callable[..., Any]) -> Callable[..., Any]:
-  """Returns a function that is told, while it is traced, that it will be cut."""
+  """Returns the function; while it is traced, `cutting` returns true."""
   return lambda *args: contextvars.copy_context().run(lambda: (_cutting.set(True), function(*args))[1])

@@ -1,4 +1,4 @@
-"""A traced function as pieces: every marked part is one, and what lies between them is cut into as few pieces as possible."""
+"""Cuts a traced function into pieces: one for each marked part, and as few as possible for the equations between them."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -11,14 +11,14 @@ from dnas.compiler.marks import is_marked
 
 try:
   from jax.extend import core as jex
-except ImportError:  # in a version to come; then nothing can be cut
+except ImportError:  # a later version of JAX may lack it; then nothing can be cut
   jex = None
 
 Variable, Equation = Any, Any
 
 
 class Piece(NamedTuple):
-  """Equations that are compiled together; pieces with equal keys are the same function, `call`, of arrays to a list of arrays."""
+  """Equations that are compiled together. `call` maps arrays to a list of arrays; pieces with equal keys have the same `call`."""
 
   name: str
   key: Any
@@ -29,7 +29,7 @@ class Piece(NamedTuple):
 
 
 class Traced(NamedTuple):
-  """A function of a flat list of arrays: its variables, the values of constants, equations, and a tree of the types of its results."""
+  """A jaxpr of a function of a flat list of arrays: its constants with their values, inputs, equations, results, and types (`out`)."""
 
   consts: dict[Variable, Any]
   inputs: list[Variable]
@@ -39,7 +39,7 @@ class Traced(NamedTuple):
   debug_info: Any
 
   def part(self, inputs: list[Variable], eqns: list[Equation], results: list[Any]) -> Callable[..., list[jax.Array]]:
-    """Returns a function of some of its variables that computes others by these equations."""
+    """Returns the function from the variables `inputs` to the variables `results` that these equations compute."""
     body = jex.Jaxpr(list(self.consts), inputs, results, eqns, debug_info=self.debug_info)
     return jex.jaxpr_as_fun(jex.ClosedJaxpr(body, list(self.consts.values())))
 
@@ -49,7 +49,7 @@ def trace(function: Callable[..., Any], shapes: Sequence[Any]) -> Traced:
   if jex is None:
     raise NotImplementedError("jax.extend.core is missing")
   closed, out = jax.make_jaxpr(function, return_shape=True)(*shapes)
-  jaxpr = getattr(closed, "jaxpr", closed)  # a class of its own up to JAX 0.10
+  jaxpr = getattr(closed, "jaxpr", closed)  # up to JAX 0.10 a ClosedJaxpr wraps a Jaxpr
   if jaxpr.effects:
     raise NotImplementedError("it has effects, such as printing, whose order would be lost")
   consts = dict(zip(jaxpr.constvars, closed.consts, strict=True))
@@ -57,7 +57,7 @@ def trace(function: Callable[..., Any], shapes: Sequence[Any]) -> Traced:
 
 
 def variables(atoms: Iterable[Any]) -> list[Variable]:
-  """Returns those that are no constants."""
+  """Returns the atoms that are variables, not literals."""
   return [atom for atom in atoms if not isinstance(atom, jex.Literal)]
 
 
@@ -66,7 +66,7 @@ _FLAT = frozenset("stop_gradient floor ceil round sign".split())
 
 
 def reached(eqns: Sequence[Equation], start: Iterable[Any], backward: bool = False) -> set[Variable]:
-  """Returns the variables with a derivative in some of those in `start`, these included; or the variables in which those have one."""
+  """Returns `start` and all variables with a derivative in it; if `backward`, all variables in which `start` has a derivative."""
   found = set(variables(start))
   for eqn in reversed(eqns) if backward else eqns:
     ends = (eqn.outvars, eqn.invars) if backward else (eqn.invars, eqn.outvars)
@@ -99,7 +99,7 @@ def cut(traced: Traced) -> list[Piece]:
 
 
 def _groups(traced: Traced) -> Iterator[tuple[str, list[Equation]]]:
-  """Yields every needed marked equation on its own, and before it, as late as possible, the others that it depends on."""
+  """Yields every needed marked equation on its own. The other equations come as late as possible, just before the one that needs them."""
   pending: list[Equation] = []
   for eqn in [*_needed(traced.eqns, traced.results), None]:
     name = str(eqn.params.get("name", "")) if eqn else ""
@@ -122,7 +122,7 @@ def _needed(eqns: Sequence[Equation], results: Iterable[Any]) -> list[Equation]:
 
 
 def _key(eqns: Sequence[Equation], inputs: Sequence[Variable], outputs: Sequence[Variable]) -> Any:
-  """Identifies equations by primitives, parameters, types and wiring, and functions inside them by identity."""
+  """Returns the key of a piece: primitives, parameters, types and wiring of its equations. Functions inside them compare by identity."""
   numbers: dict[Any, int] = {v: number for number, v in enumerate(inputs)}
 
   def name(atom: Any) -> Any:

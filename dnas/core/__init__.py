@@ -1,1 +1,1 @@
-"""Values that every layer shares: genotypes, spaces, records, configurations, trees. No Flax, no input or output."""
+"""The lowest layer, used by all others: genotypes, spaces, records, configurations, trees, devices and files. It does not use Flax."""

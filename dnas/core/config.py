@@ -1,7 +1,7 @@
 """Configurations: frozen dataclasses, nested, addressed by dotted paths.
 
-A component owns one frozen dataclass whose fields carry their defaults, and whose `__post_init__` checks them with the functions here. A
-launcher's configuration is a frozen dataclass of such components; `darts.learning_rate` is the path of a field in it.
+Each component has one frozen dataclass. Its fields have defaults, and its `__post_init__` checks them with the functions of this module. A
+launcher's configuration is a frozen dataclass of such components. The path of a field in it looks like `darts.learning_rate`.
 """
 
 import dataclasses
@@ -22,15 +22,15 @@ from dnas.core.registry import Registry
 C = TypeVar("C")
 
 _KNOWN = "known"
-"""Key of a field's metadata: a function that returns the names that the field takes."""
+"""Key in a field's metadata. Its value is a function that returns the names that the field takes."""
 
 
 def named(default: str, known: Callable[[], Iterable[str]]) -> Any:
-  """Returns the field of a configuration that names units of a registry; `help_texts` lists them.
+  """Returns a configuration field whose value is a name, or names, of a registry's units. `help_texts` lists the known names.
 
   Args:
-    default: the name, or names, that the field has if nothing is given.
-    known: returns all names; it is called when a help is made, so that it lists what was registered until then.
+    default: the default of the field: a name, or names.
+    known: returns all known names. `help_texts` calls it, so the help lists all units registered by then.
   """
   return dataclasses.field(default=default, metadata={_KNOWN: known})
 
@@ -47,14 +47,14 @@ def fields(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, Any]]:
 
 
 def flatten(config: Any) -> dict[str, Any]:
-  """Returns dotted paths and values; JSON can hold them."""
+  """Returns dotted path to value for every leaf field, in types that JSON can hold."""
   return {path: list(value) if isinstance(value, tuple) else value for path, _, value in fields(config)}
 
 
 def defaults(config: Any, prefix: str = "") -> dict[str, Any]:
-  """Returns dotted path to the default of every leaf field that has one in its component's class; JSON can hold them.
+  """Returns dotted path to default for every leaf field whose class gives one, in types that JSON can hold.
 
-  A run that was begun before a field existed has done what the default of that field does.
+  A run that was begun before a field existed is taken to have used the default of that field.
   """
   out = {}
   for field in dataclasses.fields(config):
@@ -67,9 +67,9 @@ def defaults(config: Any, prefix: str = "") -> dict[str, Any]:
 
 
 def mounts(*registries: Registry) -> Callable[[type[C]], type[C]]:
-  """Returns a decorator of a configuration: it has a component for every registered unit that is a dataclass with fields, by its name.
+  """Returns a class decorator that adds a component, under the unit's name, for every registered unit that is a dataclass with fields.
 
-  What is registered later is mounted by `mounted`.
+  `mounted` adds the units that are registered later.
   """
 
   def decorate(config_type: type[C]) -> type[C]:
@@ -80,10 +80,10 @@ def mounts(*registries: Registry) -> Callable[[type[C]], type[C]]:
 
 
 def mounted(config_type: type[C]) -> type[C]:
-  """Returns a configuration with a component for every unit of its registries, those registered after it was made too.
+  """Returns the configuration type with a component for every unit of its registries, including units registered after the type was made.
 
   Raises:
-    InputError: for a unit with the name of another component, without a default for a field, or with one that no flag can give.
+    InputError: if a unit's name is taken or cannot begin a flag, or a field of a unit has no default or a type that no flag can give.
   """
   known = {field.name: field for field in dataclasses.fields(config_type)}  # type: ignore[arg-type]
   missing = []
@@ -103,7 +103,7 @@ def mounted(config_type: type[C]) -> type[C]:
 
 
 FLAG_TYPES = (bool, int, float, str, tuple[int, ...], tuple[str, ...])
-"""Types of fields that a flag can give."""
+"""The field types that a flag can set."""
 
 
 def _check_unit(unit: type, where: str) -> None:
@@ -126,7 +126,7 @@ def _extended(config_type: type[C], units: tuple[tuple[str, type], ...]) -> type
 
 
 def _reduce(self: Any) -> tuple[Any, ...]:
-  """Says by what another process makes a configuration: the type of its module, which it mounts anew, and the values of the fields."""
+  """Pickles a configuration as its module's type and its values. Unpickling mounts the units on that type again."""
   named = next(base for base in type(self).__mro__ if getattr(sys.modules[base.__module__], base.__name__, None) is base)
   return _remade, (named, flatten(self))
 
@@ -136,7 +136,7 @@ def _remade(config_type: type[C], values: Mapping[str, Any]) -> C:
 
 
 def with_units(config: C) -> C:
-  """Returns a configuration as one of its `mounted` type, with the same values."""
+  """Returns the configuration converted to its `mounted` type, with the same values."""
   config_type = mounted(type(config))
   if config_type is type(config):
     return config
@@ -149,14 +149,14 @@ def units(config: Any, registry: Registry) -> tuple[str, ...]:
 
 
 def unit(config: Any, registry: Registry, name: str) -> Any:
-  """Returns a unit with its settings in a configuration, or with its defaults, where it has none there."""
+  """Returns a unit with its settings from the configuration, or with its defaults if it is no component there."""
   return getattr(config, name) if name in units(config, registry) else registry[name]()
 
 
 def help_texts(config_type: type, prefix: str = "") -> dict[str, str]:
-  """Returns dotted path to the sentence of the 'Attributes' section of each component's docstring, and the names that a field takes."""
+  """Returns dotted path to help text: the field's entry in the 'Attributes' of its component's docstring, then the names that it takes."""
   texts = {}
-  for base in reversed(config_type.__mro__):  # a field that is inherited is told of in the class that has it
+  for base in reversed(config_type.__mro__):  # an inherited field is described in the class that defines it
     texts |= _attribute_texts(base.__doc__ or "")
   out = {}
   hints = typing.get_type_hints(config_type)
@@ -173,7 +173,7 @@ def replace(config: C, values: Mapping[str, Any]) -> C:
   """Returns a copy with the fields at the dotted paths replaced.
 
   Raises:
-    InputError: if a path does not exist (with the nearest one), or the component refuses the value.
+    InputError: if a path does not exist (the message suggests the nearest one), or the component refuses the value.
   """
   known = [path for path, _, _ in fields(config)]
   for path in values:
@@ -199,7 +199,7 @@ def _replace(config: C, values: Mapping[str, Any]) -> C:
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
-  """Returns path to (old, new) for every flattened field that differs; None stands for a field that is missing."""
+  """Returns path to (old, new) for every field that differs between two flattened configurations; None stands for a missing field."""
   return {path: (old.get(path), new.get(path)) for path in sorted({*old, *new}) if old.get(path) != new.get(path)}
 
 
@@ -210,9 +210,9 @@ def check(condition: bool, field: str, value: Any, mend: str) -> None:
 
 
 def check_types(component: Any) -> None:
-  """Raises FieldError for the first field of a component whose value is none of its type, or a number that is not finite.
+  """Raises FieldError for the first field of a component whose value is not of the field's type, or is a number that is not finite.
 
-  Call it before other checks, which compare values.
+  Call it before the other checks, since they compare values.
   """
   hints = typing.get_type_hints(type(component))
   for field in dataclasses.fields(component):
@@ -237,25 +237,25 @@ _MEMBERS: Mapping[Any, tuple[Callable[[Any], bool], str]] = {
   tuple[int, ...]: (lambda value: isinstance(value, tuple) and all(map(_is_whole, value)), "a tuple of whole numbers of 64 bits"),
   tuple[str, ...]: (lambda value: isinstance(value, tuple) and all(isinstance(each, str) for each in value), "a tuple of texts"),
 }
-"""Type of a field to (whether a value is one, what it must be); the types are those of FLAG_TYPES."""
+"""Type of a field, from FLAG_TYPES, to (test of a value, description of the values that pass)."""
 
 
 def check_positive(**values: float) -> None:
-  """Raises FieldError for the first value that is not above zero, or that float32 does not hold."""
+  """Raises FieldError for the first value that is not above zero, or is too large for float32."""
   for field, value in values.items():
     check(value > 0, field, value, "it must be above zero")
   check_at_most(_LARGEST, **values)
 
 
 def check_not_negative(**values: float) -> None:
-  """Raises FieldError for the first value that is below zero, or that float32 does not hold."""
+  """Raises FieldError for the first value that is below zero, or is too large for float32."""
   for field, value in values.items():
     check(value >= 0, field, value, "it must be zero or more")
   check_at_most(_LARGEST, **values)
 
 
 def check_fraction(**values: float) -> None:
-  """Raises FieldError for the first value outside [0, 1), and for one that is 1 in float32."""
+  """Raises FieldError for the first value that is outside [0, 1) or rounds to 1 in float32."""
   for field, value in values.items():
     check(0 <= value < 1, field, value, "it must be at least 0 and below 1")
     check(np.float32(value) < 1, field, value, "in float32 that is 1, and it must be below 1; lower it")
@@ -265,13 +265,13 @@ _LARGEST = float(np.finfo(np.float32).max)
 
 
 def check_at_most(bound: float, **values: float) -> None:
-  """Raises FieldError for the first value above a bound, which is far above what makes sense."""
+  """Raises FieldError for the first value above the bound. Bounds are far above any sensible value."""
   for field, value in values.items():
     check(value <= bound, field, _shortened(value), f"it must be at most {bound:{',' if isinstance(bound, int) else 'g'}}")
 
 
 def check_port(field: str, value: object, port: int) -> None:
-  """Raises FieldError for an address whose port is none."""
+  """Raises FieldError unless the port of an address is 1 to 65535; `value` is the whole address."""
   check(1 <= port <= 65535, field, value, "its port must be 1 to 65535")
 
 
@@ -281,7 +281,7 @@ def _shortened(value: float) -> str:
 
 
 def check_name(field: str, name: str, known: Iterable[str], others: str = "") -> None:
-  """Raises FieldError, with the nearest of the known names and what else the field takes, if the name is not one of them."""
+  """Raises FieldError unless the name is known. The message has the nearest known name; `others` describes further accepted values."""
   known = sorted(known)
   if name not in known:
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -290,7 +290,7 @@ def check_name(field: str, name: str, known: Iterable[str], others: str = "") ->
 
 
 def _attribute_texts(doc: str) -> dict[str, str]:
-  """Reads 'name: text' pairs, continued on deeper lines, from a docstring's 'Attributes:' section."""
+  """Returns name to text from a docstring's 'Attributes:' section. A text goes on over lines that are indented deeper."""
   texts, name, inside, indent = {}, None, False, 0
   for line in doc.expandtabs().splitlines():
     stripped = line.strip()

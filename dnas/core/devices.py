@@ -1,12 +1,12 @@
-"""Devices that share the work: every batch is divided among them, and all else is on each of them.
+"""Data parallelism: every batch is divided among the devices, and all other arrays are replicated.
 
-A program is written for one device, and says where the examples of a batch go (`split`) and that what it returns is whole (`replicate`);
-XLA divides it among the devices and puts in the sums between them. So batch statistics are those of the whole batch, and a run on several
-devices computes what one device computes, but for the rounding of sums.
+A program is written for one device. It marks the axis of the examples (`split`) and the arrays that it returns whole (`replicate`). XLA
+divides the program among the devices and inserts the sums between them. So batch statistics cover the whole batch, and several devices
+compute the same as one device, except for the rounding of sums.
 
-The devices are those of the process, or of several processes on one or more machines, each of which runs the same program: `connect` and
-`use` choose them once, before anything is compiled. With one device nothing here does anything. Processes agree as long as they do the same
-computations in the same order; so what depends on the outer world, such as a signal, is put to the `vote`.
+The devices belong to one process, or to several processes on one or more machines that run the same program. `connect` and `use` choose the
+devices once, before anything is compiled. With one device `split` and `replicate` do nothing. Processes must do the same computations in
+the same order. So a decision that depends on an outside event, such as a signal, is made by `vote`.
 """
 
 import atexit
@@ -31,19 +31,19 @@ _last_words: subprocess.Popen | None = None
 
 _THREADS_PER_DEVICE = 8  # of a CPU
 _HEARTBEAT = 20
-"""Seconds after which a process that gives no sign of life is given up."""
+"""Seconds without a sign of life after which a process counts as lost."""
 
 
 def connect(coordinator: str, num_processes: int, process_id: int) -> None:
-  """Makes this process one of several that share the work; returns when all are there.
+  """Connects this process to the other processes of the run. Returns when all are connected.
 
   Args:
     coordinator: host and port of process 0.
-    num_processes: how many there are.
-    process_id: which of them this is.
+    num_processes: number of processes.
+    process_id: number of this process, from 0.
 
   Raises:
-    InputError: if they do not come together.
+    InputError: if the processes do not find each other.
   """
   if process_id:
     _say_at_sudden_end(
@@ -62,7 +62,7 @@ def connect(coordinator: str, num_processes: int, process_id: int) -> None:
 
 
 def _say_at_sudden_end(sentence: str) -> None:
-  """Has another process say something after this one has ended by neither an exit nor `leave`: JAX aborts where its coordinator is gone."""
+  """Starts a process that prints a sentence if this one ends by neither an exit nor `leave`. JAX aborts when its coordinator is gone."""
   global _last_words
   script = "import sys; sys.stdin.read(1) or sys.stderr.write(sys.argv[1])"
   _last_words = subprocess.Popen([sys.executable, "-S", "-E", "-c", script, sentence], stdin=subprocess.PIPE, start_new_session=True)
@@ -75,13 +75,13 @@ def _keep_silent() -> None:
 
 
 def leave(status: int) -> NoReturn:
-  """Ends this process at once: an orderly exit would wait for the other processes."""
+  """Ends this process at once. An orderly exit would wait for the other processes."""
   _keep_silent()
   os._exit(status)
 
 
 def is_first() -> bool:
-  """Returns whether this is process 0, the one that writes and prints; true where there is one process."""
+  """Returns whether this is process 0, which alone writes and prints. True if there is only one process."""
   return jax.process_index() == 0
 
 
@@ -92,7 +92,7 @@ def lost_process(error: BaseException) -> bool:
 
 
 def vote(flag: bool) -> bool | jax.Array:
-  """Returns whether any process says so; with several processes a scalar on the device, which nobody waits for yet."""
+  """Returns whether any process sets the flag. With several processes it is a scalar on the device, which may not be ready yet."""
   if jax.process_count() == 1:
     return flag
   sharding = NamedSharding(_mesh, PartitionSpec(_AXIS))
@@ -106,10 +106,10 @@ def _any(flags: jax.Array) -> jax.Array:
 
 
 def use(count: int) -> None:
-  """Chooses how many devices of every process share the work, 0 for all.
+  """Chooses how many devices of every process share the work; 0 means all.
 
   Raises:
-    FieldError: if there are not so many.
+    FieldError: if a process has fewer devices.
   """
   global _mesh
   _give_threads()
@@ -121,9 +121,9 @@ def use(count: int) -> None:
 
 
 def _give_threads() -> None:
-  """Gives threads to devices into which a CPU is divided by XLA_FLAGS, before JAX makes them.
+  """Enlarges the thread pool if XLA_FLAGS divides a CPU into devices. It must run before JAX makes the devices.
 
-  They share one pool, by default of a thread per core; there two that wait for each other, each in another sum, can take all of it.
+  The devices share one pool, by default of one thread per core. Devices that wait for each other in different sums could take all of it.
   """
   divided = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
   if divided:
@@ -131,28 +131,28 @@ def _give_threads() -> None:
 
 
 def check_batch(field: str, batch_size: int) -> None:
-  """Raises FieldError unless a batch can be divided among the devices."""
+  """Raises FieldError unless the batch size is a multiple of the number of devices."""
   count = shared_by()
   check(batch_size % count == 0, field, batch_size, f"{count} devices share a batch, so give a multiple of {count}, or other --devices")
 
 
 def shared_by() -> int:
-  """Returns how many devices share a batch."""
+  """Returns the number of devices that share a batch."""
   return _mesh.size if _mesh else 1
 
 
 def shareable(count: int) -> int:
-  """Returns the smallest batch of so many examples, or some more, that the devices can share."""
+  """Returns the smallest batch size of at least `count` that the devices can share."""
   return -(-count // shared_by()) * shared_by()
 
 
 def split(x: Tree, axis: int = 0) -> Tree:
-  """Divides arrays along an axis, that of the examples; for use in compiled programs and outside of them."""
+  """Divides arrays among the devices along `axis`, the axis of the examples. Works inside and outside of compiled programs."""
   return _place(x, PartitionSpec(*[None] * axis, _AXIS))
 
 
 def replicate(x: Tree) -> Tree:
-  """Puts whole arrays on every device; for use in compiled programs and outside of them."""
+  """Puts whole arrays on every device. Works inside and outside of compiled programs."""
   return _place(x, PartitionSpec())
 
 
@@ -169,21 +169,21 @@ def _place_array(x: Any, sharding: NamedSharding) -> jax.Array:
   if sharding.is_fully_addressable or jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
     return jax.device_put(x, sharding)
   on_host = np.asarray(x)
-  return jax.make_array_from_callback(x.shape, sharding, lambda index: on_host[index])  # it need not be compared between the processes
+  return jax.make_array_from_callback(x.shape, sharding, lambda index: on_host[index])  # no comparison between the processes
 
 
 def place(x: np.ndarray, like: jax.Array) -> jax.Array:
-  """Puts an array where another one is."""
+  """Puts an array on the devices of `like`, with its sharding."""
   return _place_array(x, like.sharding) if like.committed else jax.device_put(x)
 
 
 def spread_size(size: int) -> int:
-  """Returns the length of what `spread` returns for an array of some length."""
+  """Returns the length of the array that `spread` returns for one of length `size`."""
   return size if jax.process_count() == 1 else -(-size // _mesh.size) * _mesh.size
 
 
 def spread(x: np.ndarray) -> np.ndarray | jax.Array:
-  """Returns an array (N,) that all processes have with a part of it in each, so that they write it together; it may end in zeros."""
+  """Divides an array (N,) that all processes have among them, so that each writes a part. Zeros may be added at its end."""
   if jax.process_count() == 1:
     return x
   padded = np.concatenate([x, np.zeros(spread_size(x.size) - x.size, x.dtype)])

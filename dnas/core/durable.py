@@ -1,7 +1,7 @@
-"""Files that outlast a power cut.
+"""Files that survive a power cut.
 
-A file is written beside its place, synced, and renamed; then the folder is synced, since a name is on disk only with its folder. After a
-power cut either the old content or the new one is there, and never a part of it. A folder that another library wrote is synced as a whole.
+A file is written under a temporary name in the same folder, synced, and renamed. Then the folder is synced, which puts the name on disk.
+After a power cut the file has either its old or its new content, never a part. A folder that another library wrote is synced as a whole.
 
 Source of the order: Pillai et al., "All File Systems Are Not Created Equal", OSDI 2014.
 """
@@ -17,26 +17,26 @@ from collections.abc import Callable
 from typing import IO, Self
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
-"""What a file system says that cannot sync folders."""
+"""Errors of a file system that cannot sync folders."""
 
 
 def write(path: pathlib.Path, content: str | bytes, shared: bool = False) -> None:
-  """Writes a whole file, text as UTF-8; a file that holds the same already is left alone.
+  """Writes a whole file; text becomes UTF-8. A file that already has this content is not touched.
 
   Args:
     path: the file.
-    content: what it is to hold.
-    shared: whether several processes may write it at once, as in a folder that belongs to no run.
+    content: the new content.
+    shared: whether several processes may write the file at once, as in a folder that belongs to no run.
 
   Raises:
-    OSError: if it cannot be written; what was there before is there still.
+    OSError: if the file cannot be written. If it existed, it keeps its old content.
   """
   data = content.encode() if isinstance(content, str) else content
   with contextlib.suppress(OSError):
     if path.stat().st_size == len(data) and path.read_bytes() == data:
       return
   beside = path.with_name(f".{path.name}.{os.getpid()}.tmp") if shared else temporary(path)
-  beside.unlink(missing_ok=True)  # of a writer that was killed; a link there is not followed
+  beside.unlink(missing_ok=True)  # left by a writer that was killed; a link is not followed
   try:
     with open(beside, "xb") as file:
       file.write(data)
@@ -50,39 +50,39 @@ def write(path: pathlib.Path, content: str | bytes, shared: bool = False) -> Non
 
 
 def write_by(path: pathlib.Path, fill: Callable[[IO[bytes]], object]) -> None:
-  """Writes a whole file, as `write` does, of what a function writes to a stream. Raises OSError."""
+  """Writes a whole file, as `write` does. `fill` writes the content to the stream that it is given. Raises OSError."""
   content = io.BytesIO()
   fill(content)
   write(path, content.getvalue())
 
 
 def temporary(path: pathlib.Path) -> pathlib.Path:
-  """Returns where `write` puts a file until it is whole."""
+  """Returns the temporary path under which `write` writes a file before it renames it."""
   return path.with_name(f".{path.name}.tmp")
 
 
 def append(path: pathlib.Path, text: str) -> None:
-  """Adds text to the end of a file; it is on disk then. Raises OSError."""
+  """Adds text to the end of a file and blocks until it is on disk. Raises OSError."""
   with Lines(path) as lines:
     lines.write(text)
 
 
 class Lines:
-  """Adds lines to the end of a file; a context manager, which leaves all of them on disk.
+  """A context manager that adds lines to the end of a file. When it exits, all lines are on disk.
 
-  Every line is the system's at once, so that a kill loses none. A sync may take longer than what a line tells of, so lines are synced once
-  a second: a power cut loses those of the last second. What it leaves in their place may be zero bytes, see `whole_lines`.
+  Every line goes to the operating system at once, so a kill loses none. A sync may take longer than the work that a line reports, so lines
+  are synced at most once a second. A power cut loses the lines since the last sync, and may leave zero bytes there; see `whole_lines`.
   """
 
   def __init__(self, path: pathlib.Path):
-    """Opens the file, and makes it if needed. Raises OSError."""
+    """Opens the file, or creates it. Raises OSError."""
     is_new = not path.exists()
     self._file, self._synced = open(path, "a", encoding="utf-8"), -math.inf  # noqa: SIM115
     if is_new:
       sync_folder(path.parent)
 
   def write(self, line: str) -> None:
-    """Adds a line, with its end. Raises OSError."""
+    """Adds a line, which must end in a newline. Raises OSError."""
     self._file.write(line)
     self._file.flush()
     if time.monotonic() - self._synced > 1:
@@ -100,12 +100,12 @@ class Lines:
 
 
 def whole_lines(text: str) -> list[str]:
-  """Returns the lines of a text to which lines were being added when the process was killed, or the power cut, but for what was lost."""
+  """Returns the complete lines of a file's text before the first zero byte. So it drops what a kill or a power cut may have damaged."""
   return text.partition("\0")[0].split("\n")[:-1]
 
 
 def make_folder(path: pathlib.Path) -> None:
-  """Makes a folder, and those above it, where they are missing. Raises OSError."""
+  """Makes a folder and its missing parents. Raises OSError."""
   missing = [folder for folder in (path, *path.parents) if not folder.exists()]
   path.mkdir(parents=True, exist_ok=True)
   for folder in missing:
@@ -113,13 +113,13 @@ def make_folder(path: pathlib.Path) -> None:
 
 
 def sync(file: IO) -> None:
-  """Blocks until what was written to an open file is on disk. Raises OSError."""
+  """Blocks until the content of an open file is on disk. Raises OSError."""
   file.flush()
   os.fsync(file.fileno())
 
 
 def sync_folder(folder: pathlib.Path) -> None:
-  """Blocks until the names in a folder are on disk, where the file system can say so. Raises OSError."""
+  """Blocks until the names in a folder are on disk, if the file system can sync folders. Raises OSError."""
   descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
   try:
     os.fsync(descriptor)
@@ -131,7 +131,7 @@ def sync_folder(folder: pathlib.Path) -> None:
 
 
 def sync_tree(folder: pathlib.Path) -> None:
-  """Blocks until a folder is on disk with all below it: files first, then folders, inner ones before outer ones. Raises OSError."""
+  """Blocks until a folder and its whole content are on disk. Syncs files before their folder, and inner folders first. Raises OSError."""
   for path, _, names in os.walk(folder, topdown=False, onerror=_raise):
     for name in names:
       with open(os.path.join(path, name), "rb") as file:

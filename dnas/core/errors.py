@@ -1,4 +1,4 @@
-"""The one exception that a person's mistake raises."""
+"""The exceptions for a user's mistakes, and functions for their messages."""
 
 import difflib
 import reprlib
@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 class InputError(ValueError):
-  """Bad input from a person: a flag, a file or a field.
+  """Bad input from a user: a flag, a file or a field.
 
-  The message is one sentence that names the flag, file or field, the value it had, and the mend. Launchers print it without a
-  traceback and leave with exit status 2. Characters that do not print are escaped in it, since paths and names of files may have any.
+  The message is one sentence. It names the flag, file or field, its value, and how to mend it. Launchers print it without a traceback
+  and exit with status 2. Unprintable characters are escaped, since paths and file names may contain any.
   """
 
   def __str__(self) -> str:
@@ -26,7 +26,7 @@ class FieldError(InputError):
   """
 
   def __init__(self, field: str, value: object, mend: str):
-    super().__init__(field, value, mend)  # the arguments as they are, so that the error can be pickled
+    super().__init__(field, value, mend)  # plain arguments, so that the error can be pickled
     self.field, self.value, self.mend = field, value, mend
 
   def __str__(self) -> str:
@@ -35,7 +35,7 @@ class FieldError(InputError):
     return _printable(f"{self.field} is {value if plain else shown(value)}; {self.mend}.")
 
   def within(self, component: str) -> "FieldError":
-    """Returns the same error with the path of the component before the field."""
+    """Returns the same error with the component's name put before the path of the field."""
     return FieldError(f"{component}.{self.field}", self.value, self.mend)
 
 
@@ -43,7 +43,7 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
   """Returns the error for a name that is not registered; it suggests the nearest known one.
 
   Args:
-    kind: what the name was meant to name, such as 'dataset'.
+    kind: kind of unit that the name should have, such as 'dataset'.
     name: the name as given.
     known: the names that exist.
   """
@@ -54,17 +54,17 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:
 
 
 def shown(value: object) -> str:
-  """Returns a value that a person gave as one short printable line, for a message."""
+  """Returns a user's value as one short printable line for a message."""
   try:
     text = " ".join(_SHORT.repr(value).split())
-  except ValueError:  # a whole number of thousands of digits, which Python does not write
+  except ValueError:  # Python refuses to write an integer of thousands of digits
     text = f"a value of type {type(value).__name__} that is too long to write"
   text = _printable(text)
   return text if len(text) <= 100 else f"{text[:100]}..."
 
 
 def _printable(text: str) -> str:
-  """Returns a text with escapes for what does not print, and without its middle if it is very long."""
+  """Returns a text with unprintable characters escaped, and with its middle left out if it is very long."""
   text = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in text)
   return text if len(text) <= _LONGEST_MESSAGE else f"{text[: _LONGEST_MESSAGE // 2]} ... {text[-_LONGEST_MESSAGE // 2 :]}"
 
@@ -75,21 +75,21 @@ def counted(number: int, noun: str, plural: str = "") -> str:
 
 
 def first_line(error: BaseException) -> str:
-  """Returns the beginning of another library's message, or where it has none the name of the error, for a message of ours."""
+  """Returns the start of another library's error message, or the name of the error if the message is empty."""
   return (str(error).strip() or type(error).__name__).splitlines()[0][:200]
 
 
 def cause_of(error: OSError | ValueError) -> str:
-  """Returns what the system says of a file, for a message; a path that no file can have is a ValueError."""
+  """Returns the operating system's reason for a file error; for a ValueError (a path that no file can have) its message."""
   return (getattr(error, "strerror", None) or str(error)).lower()
 
 
 def unreadable(path: object, error: OSError | ValueError) -> InputError:
-  """Returns the error for a file or folder that cannot be read, which says nothing of what it holds."""
+  """Returns the error for a file or folder that cannot be read. Its message does not judge the content."""
   return InputError(f"{path} cannot be read ({cause_of(error)}); mend that, such as its permissions.")
 
 
-_LONGEST = 300  # characters of a value that a message shows as it is
+_LONGEST = 300  # characters of a value that a message shows unchanged
 _LONGEST_MESSAGE = 1000
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80

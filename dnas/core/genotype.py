@@ -1,7 +1,7 @@
 """Genotypes: discrete architectures as values.
 
-A genotype lists, for every intermediate node of every cell, the edges that enter it. An edge is an operation applied to an earlier
-state. States are numbered as in the published code: the cell's inputs first (0 and 1 in a convolutional cell), then its nodes.
+A genotype lists the edges that enter each intermediate node of each cell. An edge is an operation applied to an earlier state. States are
+numbered as in the published code: first the cell's inputs (0 and 1 in a convolutional cell), then its nodes.
 """
 
 import ast
@@ -28,7 +28,7 @@ class CellGenotype:
   """A discrete cell.
 
   Attributes:
-    nodes: for every intermediate node, in order, the edges that enter it.
+    nodes: the edges that enter each intermediate node, in the order of the nodes.
     concat: numbers of the states whose concatenation (or mean, in a recurrent cell) is the output.
 
   Values of other types raise InputError.
@@ -50,7 +50,7 @@ class Genotype:
   """A discrete architecture: one cell per cell type of a space.
 
   Attributes:
-    space: the name of the space that it belongs to.
+    space: the name of the genotype's space.
     cells: pairs of cell type and cell, in the order of the space.
 
   Values of other types raise InputError.
@@ -78,7 +78,7 @@ class Genotype:
   def __str__(self) -> str:
     """The form that the DARTS papers print: Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[2, ...], ...).
 
-    Their cells have as many edges at every node, so a list of edges is enough. Other cells are lists of nodes: cell=[[...], [...], ...].
+    In their cells all nodes have the same number of edges, so a flat list is enough. Other cells list nodes: cell=[[...], [...], ...].
     """
     sizes = {len(node) for _, cell in self.cells for node in cell.nodes}
     flat = sizes == {_PAPERS.get(tuple(name for name, _ in self.cells))}
@@ -92,7 +92,7 @@ class Genotype:
 
 
 _PAPERS = {("normal", "reduce"): 2, ("recurrent",): 1}
-"""Cells of the DARTS papers to the number of edges that enter each of their nodes."""
+"""Cell types of the DARTS papers to the number of edges that enter each node."""
 
 
 def from_lists(space: str, edges: Sequence[int], cells: Mapping[str, tuple[Any, Any]], where: str = "genotype") -> Genotype:
@@ -100,8 +100,8 @@ def from_lists(space: str, edges: Sequence[int], cells: Mapping[str, tuple[Any, 
 
   Args:
     space: name of the space.
-    edges: how many edges enter each node of the space's cells, by which a flat list is divided; nodes after these have as many as the last.
-      Empty where no space is known.
+    edges: number of edges that enter each node of the space's cells; they divide a flat list into nodes. Further nodes have as many
+      as the last. Empty if no space is known.
     cells: cell type to (list of (operation, source), or list of such lists, one for every node; concatenated states).
     where: how an error names the input.
 
@@ -121,7 +121,7 @@ def from_lists(space: str, edges: Sequence[int], cells: Mapping[str, tuple[Any, 
 
 
 def _is_nested(listed: Any) -> bool:
-  """Returns whether a list is one of lists of pairs, and not of pairs."""
+  """Returns whether a list holds lists of pairs, and not pairs."""
   return isinstance(listed, list | tuple) and all(
     isinstance(node, list | tuple) and all(isinstance(edge, list | tuple) for edge in node) for node in listed
   )
@@ -143,13 +143,13 @@ def _divided(listed: list[Edge], edges: Sequence[int], where: str) -> list[list[
 def parse(value: str | Mapping[str, Any], space: str = "", edges: Sequence[int] = (), where: str = "genotype") -> Genotype:
   """Reads a genotype from JSON or from the published form `Genotype(normal=[...], normal_concat=..., ...)`.
 
-  The text is parsed and never run. The result is not yet checked against a space: `CellSpace.parse` reads what that says of nodes, and
-  `CellSpace.validate` checks.
+  The text is parsed and never executed. The result is not checked against a space; `CellSpace.validate` does that. `CellSpace.parse` passes
+  the `edges` of its space.
 
   Args:
-    value: the genotype as text, or as an object that was read from JSON; a result that holds one as its 'genotype' will do.
-    space: the name of the space, used where the value does not name one.
-    edges: how many edges enter each node, used where the published form has flat lists; see `from_lists`.
+    value: the genotype as text or as an object read from JSON. It may also be a result with the genotype in its field 'genotype'.
+    space: the name of the space, if the value does not name one.
+    edges: number of edges that enter each node, for the flat lists of the published form; see `from_lists`.
     where: how an error names the input, for instance the file it came from.
 
   Raises:
@@ -170,8 +170,8 @@ def parse(value: str | Mapping[str, Any], space: str = "", edges: Sequence[int] 
 
 
 _MAX_LENGTH = 100_000
-_MAX_DIGITS = 20  # of a number; longer ones do not print
-_MAX_STATES = 10_000  # in a `range`; nobody wants the memory of more
+_MAX_DIGITS = 20  # of an integer; Python does not print very long ones
+_MAX_STATES = 10_000  # in a `range`; more would only waste memory
 
 
 def _json_object(text: str, where: str) -> dict[str, Any]:
@@ -238,9 +238,9 @@ def _parse_published(text: str, space: str, edges: Sequence[int], where: str) ->
 
 
 def _published_fields(text: str) -> dict[str, list[Any]]:
-  """Returns keyword to the values it is given in the call of `Genotype`. Raises one of several built-in errors if it is not such a call."""
+  """Returns keyword to its values in the call of `Genotype`. Raises one of several built-in errors if the text is not such a call."""
   with warnings.catch_warnings():
-    warnings.simplefilter("ignore")  # a bad escape in a string is a warning of the parser
+    warnings.simplefilter("ignore")  # the parser warns of a bad escape in a string
     call = ast.parse(text, mode="eval").body
   if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
     raise ValueError
@@ -253,7 +253,7 @@ def _published_fields(text: str) -> dict[str, list[Any]]:
 
 
 def _literal(node: ast.AST) -> Any:
-  """Evaluates a literal, or a call of `range` with literal arguments; the published genotypes hold both."""
+  """Evaluates a literal or a call of `range` with literal arguments; published genotypes contain both."""
   for part in ast.walk(node):
     if isinstance(part, ast.Constant) and isinstance(part.value, int) and part.value >= 10**_MAX_DIGITS:
       raise ValueError

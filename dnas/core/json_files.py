@@ -1,4 +1,4 @@
-"""JSON objects in files, read with errors that a person can read."""
+"""Reading of JSON objects from files, with error messages for users."""
 
 import json
 import os
@@ -9,22 +9,22 @@ from typing import Any
 from dnas.core.errors import InputError, shown, unreadable
 
 Fields = Mapping[str, type | tuple[type, ...]]
-"""Name to type of the fields that an object must have."""
+"""Name to type of each field that an object must have."""
 
 NUMBER = (int, float)
-"""Type of a number."""
+"""The types of a number field."""
 
 
 def parse_object(text: str, where: str, mend: str) -> dict[str, Any]:
-  """Returns the JSON object in a text.
+  """Returns the JSON object that a text holds.
 
   Args:
     text: the text.
-    where: how an error names it, for instance by its file.
-    mend: what to do about it.
+    where: how an error names the text, for instance by its file.
+    mend: how the user can mend the text, for the message.
 
   Raises:
-    InputError: if it is not JSON, or no object.
+    InputError: if the text is not JSON, or not an object.
   """
   try:
     value = json.loads(text)
@@ -42,11 +42,11 @@ def read_object(path: pathlib.Path, mend: str, fields: Fields | None = None) -> 
 
   Args:
     path: the file.
-    mend: what to do where it was read and is wrong.
-    fields: what it must have.
+    mend: how the user can mend a file with wrong content, for the message.
+    fields: the fields that the object must have.
 
   Raises:
-    InputError: if the file cannot be read, which names the cause, or is not such an object.
+    InputError: if the file cannot be read (the message names the cause), or does not hold such an object.
   """
   value = parse_object(read_text(path, mend), str(path), mend)
   check_fields(value, fields or {}, path, mend)
@@ -63,10 +63,10 @@ def check_fields(value: Mapping[str, Any], fields: Fields, path: pathlib.Path, m
 
 
 def read_text(path: pathlib.Path, mend: str, errors: str = "strict") -> str:
-  """Returns the text of a file in UTF-8; `errors` says what becomes of bytes that are none, as in `bytes.decode`.
+  """Returns the text of a UTF-8 file. `errors` selects the treatment of invalid bytes, as in `bytes.decode`.
 
   Raises:
-    InputError: if it cannot be read, which names the cause, or is no text; `mend` says what to do about that.
+    InputError: if the file cannot be read (the message names the cause) or is not UTF-8; `mend` says how to mend the latter.
   """
   try:
     return path.read_text(encoding="utf-8", errors=errors)
@@ -82,15 +82,15 @@ _WRITE_ANEW = "delete it and give the same command again, which writes it anew"
 def read_result(
   folder: pathlib.Path, fields: Fields, and_then: Callable[[Mapping[str, Any]], Fields] = lambda result: {}
 ) -> dict[str, Any] | None:
-  """Returns what the run in a folder ended in, its result.json, or None if it has not ended.
+  """Returns the result of a finished run, from its result.json, or None if the file does not exist.
 
   Args:
     folder: the folder of the run, which may be missing.
-    fields: what its result must have.
-    and_then: what else a result with those must have.
+    fields: the fields that the result must have.
+    and_then: maps a result with those fields to further fields that it must have.
 
   Raises:
-    InputError: if the folder or the file cannot be read, or it is no such result.
+    InputError: if the folder or the file cannot be read, or the file does not hold such a result.
   """
   try:
     names = os.listdir(folder)

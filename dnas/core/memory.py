@@ -1,4 +1,4 @@
-"""How much memory a run needs, by its shapes, and how much there is: what cannot fit is refused before anything is built."""
+"""Estimates of the memory that a run needs, from its shapes. A run that cannot fit is refused before anything is built."""
 
 import contextlib
 import dataclasses
@@ -11,17 +11,17 @@ from dnas.core.errors import InputError
 
 _GB = 10**9
 _COPIES = 3
-"""Of the weights: themselves, their gradient, and the momentum or the mean of an optimizer."""
+"""Copies of the weights: the weights, their gradient, and the momentum or the mean of an optimizer."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Estimate:
-  """What a run needs at the least, in bytes. It is meant to tell what is a hundred times too large, and not to be exact.
+  """A lower estimate of a run's memory, in bytes. It detects runs that are a hundred times too large; it is not exact.
 
   Attributes:
-    weights: of the network.
-    activations: what a gradient holds, or an evaluation if that is more.
-    data: what lies on the device from beginning to end.
+    weights: size of the network's weights.
+    activations: size of the activations of a gradient, or of an evaluation if that is more.
+    data: size of the data that stays on the device for the whole run.
   """
 
   weights: int
@@ -30,17 +30,17 @@ class Estimate:
 
   @property
   def total(self) -> int:
-    """All together, with the gradient and the state of the optimizer."""
+    """The sum of all parts, with the gradient and the state of the optimizer."""
     return _COPIES * self.weights + self.activations + self.data
 
   def times(self, count: int) -> "Estimate":
-    """Returns the estimate of several networks at once, on the same data."""
+    """Returns the estimate of `count` networks that run at once on the same data."""
     return Estimate(count * self.weights, count * self.activations, self.data)
 
 
 def available() -> int:
-  """Returns how much memory a device has, in bytes: an accelerator its own, and a CPU that of the machine or of the container."""
-  with contextlib.suppress(Exception):  # not every device tells
+  """Returns the memory of a device in bytes: an accelerator's own memory; for a CPU that of the machine, or a lower container limit."""
+  with contextlib.suppress(Exception):  # not every device reports it
     limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
     if limit and jax.devices()[0].platform != "cpu":
       return int(limit)
@@ -52,12 +52,12 @@ def available() -> int:
 
 
 def check_fits(estimate: Estimate, mend: str, force: bool) -> None:
-  """Raises InputError, with the estimate and what there is, for what cannot fit, unless it is to be tried.
+  """Raises InputError, with the estimated and the available memory, if a run cannot fit and is not forced.
 
   Args:
-    estimate: of the run.
+    estimate: the estimate of the run.
     mend: which flags to lower.
-    force: whether to try it all the same.
+    force: whether to try the run in any case.
   """
   there = available()
   if estimate.total > there and not force:
@@ -67,5 +67,5 @@ def check_fits(estimate: Estimate, mend: str, force: bool) -> None:
 
 
 def shown_bytes(count: int) -> str:
-  """Returns a number of bytes for people: '1.5 GB'."""
+  """Returns a number of bytes as readable text: '1.5 GB'."""
   return f"{count // _GB:,} GB" if count >= 100 * _GB else f"{count / _GB:.2g} GB"

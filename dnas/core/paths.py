@@ -1,4 +1,4 @@
-"""Paths as a person gives them."""
+"""Paths that a user gives."""
 
 import pathlib
 
@@ -6,14 +6,14 @@ from dnas.core.errors import InputError, shown
 
 
 def expanded(flag: str, text: str) -> pathlib.Path:
-  """Returns a path in which '~' and '~USER' stand for a home.
+  """Returns a path with '~' or '~USER' at its start replaced by that home folder.
 
   Args:
-    flag: by which it was given, for the message: '--workdir'.
+    flag: the flag that gave the path, for the message: '--workdir'.
     text: the path.
 
   Raises:
-    InputError: if there is no such user, or no home.
+    InputError: if the user does not exist or has no home.
   """
   try:
     return pathlib.Path(text).expanduser()

@@ -1,16 +1,15 @@
-"""The folder in which JAX keeps compiled programs between runs: nobody else may write there, and it does not grow forever.
+"""The folder in which JAX keeps compiled programs between runs. Only this user may write to it, and its size is limited.
 
-Whoever may write to the folder decides what this user's runs compute. So it is judged as `sshd` judges `~/.ssh`.
+Anyone who can write to the folder controls what this user's runs compute. So its owner and modes are checked as `sshd` checks `~/.ssh`.
 
-JAX loads what it finds there, and never writes a program twice. So before it may look, every program is compared with its SHA-256 digest,
-and one that differs, has none, or is no file of this user's is deleted; it is then compiled anew.
+JAX loads any program that it finds there, and never writes a program twice. So before JAX may read the folder, every program is compared
+with its SHA-256 digest. A program is deleted, and later compiled anew, if it differs, has no digest, or is no file of this user.
 
-    digests.txt      a line for every program: digest and name; of several lines of a name the last one counts
-    .lock            held, shared, by every process that uses the folder
+    digests.txt      a line for every program: digest and name; the last line of a name counts
+    .lock            every process that uses the folder holds a shared lock on it
 
-A process writes the digest of a program that it has compiled within seconds, and all that are left when it ends. A program without a
-digest was being written when its process was killed, unless another process uses the folder at that moment: it may be of that one, and
-stays.
+A process writes the digest of a new program within seconds, and all missing digests when it ends. A program without a digest is left from
+a process that was killed while it wrote. But if another process uses the folder, it may be writing the program, so the program stays.
 """
 
 import atexit
@@ -40,10 +39,10 @@ _OF_JAX = re.compile(r".+-[0-9a-f]{64}-cache")
 _LINE = re.compile(r"^([0-9a-f]{64})  (.+)\n", re.MULTILINE)
 _DIGESTS = "digests.txt"
 _WRITTEN = "/jax/compilation_cache/cache_misses"
-"""What JAX calls the event that it is about to write a program."""
+"""JAX's name of the event that it is about to write a program."""
 
 _SETTLED = 1.0
-"""Seconds after which a program that was written is whole."""
+"""Seconds after the last write to a program's file after which the program counts as complete."""
 
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -51,18 +50,18 @@ _Signature = tuple[int, ...]
 
 
 def use(folder: str, limit: float) -> None:
-  """Makes JAX keep compiled programs in a folder. A missing one is made, for this user alone.
+  """Makes JAX keep compiled programs in a folder. A missing folder is made, for this user alone.
 
-  Where another user owns the folder or may write to it, nothing is kept, and a warning says so.
+  If another user owns the folder or may write to it, nothing is kept, and a warning says so.
 
   Args:
     folder: the folder; 'none' keeps nothing.
-    limit: of all programs, in bytes. The least recently used are deleted, now and when this process ends.
+    limit: size of all programs in bytes. The least recently used are deleted, now and when this process ends.
 
   Raises:
-    InputError: if no folder is named, or it cannot be made or written to.
+    InputError: if `folder` is empty, or the folder cannot be made or written to.
   """
-  compilation_cache.reset_cache()  # JAX does not look at its settings again before
+  compilation_cache.reset_cache()  # else JAX does not read its settings again
   jax.config.update("jax_compilation_cache_dir", None)
   path = None if folder == "none" else _checked(folder)
   if path is None or _users.setdefault(path, _User(path)) is not _used[0]:
@@ -73,17 +72,17 @@ def use(folder: str, limit: float) -> None:
   user.begin(limit)
   jax.config.update("jax_compilation_cache_dir", str(path))
   jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-  # JAX writes a program in place: while another run does so, it is read in part, and then compiled anew.
+  # JAX writes a program in place. A run that reads half a program, while another run writes it, compiles it anew.
   warnings.filterwarnings("ignore", message="Error reading persistent compilation cache entry")
 
 
 def folder() -> pathlib.Path | None:
-  """Returns the folder that `use` has chosen, if it has."""
+  """Returns the folder that `use` has chosen, or None."""
   return _used[0] and _used[0].path
 
 
 def trim(path: pathlib.Path, limit: float) -> None:
-  """Deletes programs in a folder, the least recently used first, until the others and their digests have at most `limit` bytes together."""
+  """Deletes programs in a folder, the least recently used first, until the rest and the file of digests take at most `limit` bytes."""
   found = []
   for file in filter(lambda file: _OF_JAX.fullmatch(file.name), path.glob("*-cache")):
     with contextlib.suppress(OSError):  # another process deletes too
@@ -102,15 +101,15 @@ def trim(path: pathlib.Path, limit: float) -> None:
 
 @dataclasses.dataclass
 class _User:
-  """What this process knows of a folder.
+  """This process's use of a folder.
 
   Attributes:
     path: the folder.
-    limit: of its programs, in bytes.
-    lock: the descriptor of the lock that this process holds; None where it does not use the folder, or the file system does not lock.
+    limit: size of its programs, in bytes.
+    lock: descriptor of the lock that this process holds; None if it does not use the folder, or the file system has no locks.
     known: name to signature of the programs that have a digest.
-    foreign: names of those without one that another process may be writing.
-    timer: what writes the digests of new programs, soon.
+    foreign: names of the programs without a digest that another process may be writing.
+    timer: writes the digests of new programs after a moment; None if it is not running.
   """
 
   path: pathlib.Path
@@ -122,7 +121,7 @@ class _User:
   busy: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 
   def begin(self, limit: float) -> None:
-    """Deletes what is not as it was written, and what is too much."""
+    """Takes the lock. Deletes programs that do not match their digests, and programs above the limit."""
     with self.busy:
       self.limit = limit
       if self.lock is not None:
@@ -134,7 +133,7 @@ class _User:
         fcntl.flock(self.lock, fcntl.LOCK_SH)
 
   def end(self) -> None:
-    """Writes the digests that are missing, and deletes what is too much."""
+    """Writes the missing digests, deletes programs above the limit, and gives the lock back."""
     with self.busy:
       if self.timer is not None:
         self.timer.cancel()
@@ -147,7 +146,7 @@ class _User:
         self.lock = None
 
   def soon(self) -> None:
-    """Has the digests of what is written now written in a moment."""
+    """Starts the timer that writes the digests of new programs, unless it runs."""
     with self.busy:
       if self.timer is None:
         self.timer = threading.Timer(2 * _SETTLED, self._in_time)
@@ -155,7 +154,7 @@ class _User:
         self.timer.start()
 
   def seal(self, older_than: float = 0.0) -> bool:
-    """Writes the digests of programs that were written since, at least so many seconds ago; returns whether those were all."""
+    """Writes the missing digests of programs that are older than so many seconds. Returns whether no younger program is left."""
     lines, whole = [], True
     for entry in self._programs():
       if entry.name in self.known or entry.name in self.foreign:
@@ -170,7 +169,7 @@ class _User:
       descriptor = os.open(self.path / _DIGESTS, _APPEND, 0o600)
       try:
         os.fchmod(descriptor, 0o600)
-        os.write(descriptor, "\n".join(["", *lines, ""]).encode())  # the last line before may be cut
+        os.write(descriptor, "\n".join(["", *lines, ""]).encode())  # the last line in the file may be incomplete
       finally:
         os.close(descriptor)
     return whole
@@ -186,7 +185,7 @@ class _User:
         self.soon()
 
   def _lock(self) -> bool:
-    """Returns whether no other process uses the folder; none begins to until the lock is shared again."""
+    """Returns whether no other process uses the folder. If so, none can begin to until this lock is shared again."""
     try:
       if self.lock is None:
         self.lock = os.open(self.path / ".lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
@@ -194,7 +193,7 @@ class _User:
       fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       return True
     except BlockingIOError:
-      fcntl.flock(self.lock, fcntl.LOCK_SH)  # a refused request may have taken it away
+      fcntl.flock(self.lock, fcntl.LOCK_SH)  # a refused request may have released the shared lock
     except OSError as e:
       if e.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
         raise
@@ -250,7 +249,7 @@ atexit.register(_end)
 
 
 def _text(path: pathlib.Path) -> str:
-  """Returns the text of a file, nothing where there is none. What is no file is deleted."""
+  """Returns the text of a file, or '' if it is missing. Deletes the path and returns '' if it is unreadable or no regular file."""
   try:
     with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), encoding="utf-8", errors="replace") as file:
       if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -265,17 +264,17 @@ def _text(path: pathlib.Path) -> str:
 
 
 def _digest(path: str, seal: bool = False) -> str | None:
-  """Returns the digest of a file of this user that no other may write to, or None for anything else.
+  """Returns the digest of a file that this user owns and no other user may write to, or None for anything else.
 
   Args:
-    path: of the file. When it was used is not changed.
-    seal: whether the right to write is taken from others.
+    path: path of the file. Its access time does not change, where the system allows that.
+    seal: whether to set the file's mode to 0600 first.
   """
   flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
   try:
     try:
       descriptor = os.open(path, flags | getattr(os, "O_NOATIME", 0))
-    except PermissionError:  # of another user, or the file system does not know it
+    except PermissionError:  # the file is another user's, or O_NOATIME is not supported
       descriptor = os.open(path, flags)
     with open(descriptor, "rb") as file:
       about = os.fstat(descriptor)
@@ -290,12 +289,12 @@ def _digest(path: str, seal: bool = False) -> str | None:
 
 
 def _signature(about: os.stat_result) -> _Signature:
-  """Returns what changes when a file does."""
+  """Returns inode, size and times of a file, which change when the file changes."""
   return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def _checked(folder: str) -> pathlib.Path | None:
-  """Returns the folder, made if need be, or None with a warning if it is not to be trusted. Raises InputError as `use` does."""
+  """Returns the folder, and makes it if missing. Warns and returns None if it is not safe. Raises InputError as `use` does."""
   if not folder.strip():
     raise InputError("--compilation_cache is empty; give a folder, or 'none'.")
   path = expanded("--compilation_cache", folder).absolute()
@@ -319,13 +318,13 @@ def _make(path: pathlib.Path) -> None:
     if not folder.exists():
       with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
-        folder.chmod(0o700)  # the umask may have taken some of it away
+        folder.chmod(0o700)  # the umask may have removed permissions
   if not path.is_dir():
     raise NotADirectoryError(20, os.strerror(20))
 
 
 def _distrusted(path: pathlib.Path) -> str:
-  """Returns why a folder is not to be trusted; nothing if it is."""
+  """Returns the reason why a folder is not safe, or '' if it is safe."""
   about = path.stat()
   if about.st_uid != os.geteuid():
     return f"it belongs to the user with number {about.st_uid}"

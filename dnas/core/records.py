@@ -1,4 +1,4 @@
-"""What searches and evaluators exchange."""
+"""Records that searches and evaluators exchange."""
 
 import dataclasses
 import math
@@ -19,7 +19,7 @@ class Progress:
   """One line of a search's history, for instance an epoch.
 
   Attributes:
-    epoch: how many epochs are complete.
+    epoch: number of complete epochs.
     metrics: scalars by name, such as 'valid/accuracy' (a fraction) or 'train/loss' (nats).
     genotype: the architecture that the search would return now.
   """
@@ -31,7 +31,7 @@ class Progress:
 
 @dataclasses.dataclass(frozen=True)
 class SearchResult:
-  """What a search ends in.
+  """The result of a search.
 
   Attributes:
     genotype: the architecture found.
@@ -46,12 +46,12 @@ class SearchResult:
 
 @dataclasses.dataclass(frozen=True)
 class Proposal:
-  """What a strategy asks to have evaluated.
+  """A strategy's request for an evaluation.
 
   Attributes:
     genotype: the architecture.
     budget: epochs of training; None stands for the evaluator's full training.
-    parent: the id (`core.trials.trial_id`) of the trial whose training is to be resumed; None trains from the start.
+    parent: the id (`core.trials.trial_id`) of the trial whose training is resumed; None trains from the start.
 
   Values of other types raise InputError.
   """
@@ -70,15 +70,15 @@ class Proposal:
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation:
-  """What an evaluator answers to a proposal.
+  """An evaluator's answer to a proposal.
 
   Attributes:
-    score: higher is better; computed from validation data only, in the unit of the evaluator (percent accuracy in a table of results,
-      a fraction where a network is trained). One that is not finite stands for a training that failed.
-    cost: seconds of accelerator time spent, or that the table says would have been spent; finite.
+    score: higher is better; computed from validation data only, in the evaluator's unit (percent accuracy in a table of results, a fraction
+      where a network is trained). A score that is not finite stands for a failed training.
+    cost: seconds of accelerator time, spent or read from the table; finite.
     metrics: scalars by name.
 
-  Numbers of any kind, arrays of shape [] too, are kept as floats. What is no number, and a cost below zero, raises InputError.
+  Numbers of any kind, including arrays of shape [], are converted to floats. Other values, and a cost below zero, raise InputError.
   """
 
   score: float
@@ -97,7 +97,7 @@ class Evaluation:
 
 
 def _number_of(value: Any) -> float | None:
-  """Returns a number, or an array of shape [], as a float; None for what is neither."""
+  """Returns a number or an array of shape [] as a float, and None for any other value."""
   if type(value) is float or isinstance(value, str | bytes | bool | np.bool_):
     return value if type(value) is float else None
   try:

@@ -1,4 +1,4 @@
-"""Registries: small units found by name, registered in the file that defines them."""
+"""Registries: units are registered in the file that defines them, and found by name."""
 
 import inspect
 import re
@@ -13,12 +13,12 @@ NAME_RULE = "write it with letters, digits, '_', '.', '+' and '-', at most 100, 
 
 
 def is_name(value: Any) -> bool:
-  """Returns whether a value is text that can name a unit: what stands in flags, lists with commas, and names of folders. See NAME_RULE."""
+  """Returns whether a value is text that can name a unit in flags, comma-separated lists and folder names. See NAME_RULE."""
   return isinstance(value, str) and len(value) <= 100 and re.fullmatch(r"\w[\w.+-]*", value) is not None
 
 
 class Registry(Generic[T]):
-  """Names of one kind of unit, in the order of registration.
+  """The units of one kind by name, in the order of registration.
 
   >>> OPERATIONS = Registry("operation")
   >>> @OPERATIONS.register("skip_connect")
@@ -26,7 +26,7 @@ class Registry(Generic[T]):
   """
 
   def __init__(self, kind: str, check: Callable[[str, T], None] = lambda name, unit: None):
-    """Makes a registry; `check` raises InputError for a unit that does not fit its name."""
+    """Makes an empty registry. `check(name, unit)` raises InputError for a unit that may not have this name."""
     self.kind, self._check = kind, check
     self._units: dict[str, T] = {}
 
@@ -34,7 +34,7 @@ class Registry(Generic[T]):
     """Returns a decorator that registers its argument.
 
     Raises:
-      InputError: for a name that is none (`is_name`), or if the unit does not fit it.
+      InputError: if the name is not valid (`is_name`), or `check` refuses the unit.
       ValueError: if the name is taken.
     """
     module = _caller()
@@ -52,7 +52,7 @@ class Registry(Generic[T]):
     return add
 
   def __getitem__(self, name: str) -> T:
-    """Returns the unit. Raises InputError, with the nearest known name, if there is none."""
+    """Returns the unit with a name. Raises InputError, with the nearest known name, if there is none."""
     if name not in self:
       raise unknown_name(self.kind, name, self._units)
     return self._units[name]
@@ -68,7 +68,7 @@ _MODULES: dict[str, None] = {}
 
 
 def foreign_modules() -> tuple[str, ...]:
-  """Returns the names of the modules of others that have registered units, in the order of their first unit: a run may depend on them."""
+  """Returns the modules outside this project that registered units, in order of their first unit. A run may depend on them."""
   return tuple(name for name in _MODULES if is_foreign(name))
 
 
@@ -78,7 +78,7 @@ def is_foreign(module: str) -> bool:
 
 
 def _caller() -> str:
-  """Returns the name of the module that calls the function which calls this one."""
+  """Returns the module name of the caller's caller."""
   frame = inspect.currentframe()
   for _ in range(2):
     frame = frame and frame.f_back

@@ -1,4 +1,4 @@
-"""Search spaces of cells, as values."""
+"""Search spaces of cells."""
 
 import collections
 import dataclasses
@@ -20,10 +20,10 @@ from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.core.registry import NAME_RULE, is_name
 
 NONE = "none"
-"""The operation 'no edge': in the spaces of DARTS it takes part in the softmax and is never chosen; others allow it."""
+"""The operation 'no edge'. In the DARTS spaces it takes part in the softmax but is never chosen; other spaces may allow it."""
 
 SKIPS = ("skip_connect", "identity")
-"""Operations without weights that hand a state on; a search that collapses fills its cells with them."""
+"""Operations without weights that return their input. A search that collapses fills its cells with them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,14 +34,14 @@ class CellSpace:
     name: the name that genotypes carry.
     cells: cell types, such as ('normal', 'reduce').
     operations: names of the candidate operations, in the published order; columns of the architecture parameters.
-    num_inputs: how many states a cell starts with.
-    num_nodes: how many intermediate nodes a cell has.
-    edges_per_node: how many edges enter each node of a discrete cell; a node with fewer earlier states reads them all.
+    num_inputs: number of input states of a cell.
+    num_nodes: number of intermediate nodes of a cell.
+    edges_per_node: number of edges that enter each node of a discrete cell; a node with fewer earlier states reads all of them.
     none_allowed: whether an edge of a discrete cell may be `none`.
-    num_outputs: how many of the nodes, the last ones, make the output of a cell; None stands for all.
-    pool_norm: whether a supernet normalizes what a pooling returns, to bring it to the scale of the other operations.
+    num_outputs: number of last nodes that form the output of a cell; None stands for all nodes.
+    pool_norm: whether a supernet normalizes the output of a pooling, to bring it to the scale of the other operations.
 
-  Fields that make no space raise InputError.
+  Invalid fields raise InputError.
   """
 
   name: str
@@ -67,8 +67,8 @@ class CellSpace:
       check(bool(fits), field, shown(values), "give a tuple of names, at least one")
       twice = sorted(value for value, count in collections.Counter(values).items() if count > 1)
       check(not twice, field, shown(values), f"'{(twice or [''])[0]}' is given twice; give it once")
-    for cell in self.cells:  # they are the keywords of a printed genotype, beside their 'concat'
-      plain = unicodedata.normalize("NFKC", cell) == cell  # Python reads another word as its normal form
+    for cell in self.cells:  # a printed genotype has the keywords CELL and CELL_concat
+      plain = unicodedata.normalize("NFKC", cell) == cell  # Python normalizes identifiers
       fits = plain and cell.isidentifier() and not keyword.iskeyword(cell) and not cell.endswith("concat")
       check(fits, "cells", shown(self.cells), f"name a cell by a word that does not end in 'concat', and not {shown(cell)}")
     check(all(map(is_name, self.operations)), "operations", shown(self.operations), NAME_RULE)
@@ -91,7 +91,7 @@ class CellSpace:
 
   @property
   def edges(self) -> tuple[tuple[int, int], ...]:
-    """All (source, target) pairs, target by target: rows of the architecture parameters."""
+    """All (source, target) pairs, ordered by target: the rows of the architecture parameters."""
     targets = range(self.num_inputs, self.num_inputs + self.num_nodes)
     return tuple((source, target) for target in targets for source in range(target))
 
@@ -108,16 +108,17 @@ class CellSpace:
 
   @functools.cached_property
   def wirings(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
-    """For every node of a cell, the sets of sources that it may read, each ascending, in lexicographic order."""
+    """For every node of a cell, the possible sets of its sources. Each set ascends; the sets are in lexicographic order."""
     states = range(self.num_inputs, self.num_inputs + self.num_nodes)
     return tuple(tuple(itertools.combinations(range(state), min(self.edges_per_node, state))) for state in states)
 
   @functools.cached_property
   def decisions(self) -> tuple[int, ...]:
-    """An architecture as a tuple of whole numbers: for each of them, how many values it has.
+    """The number of values of each decision, where an architecture is a tuple of integer decisions.
 
-    Cell by cell and node by node: which of the node's `wirings` it has (left out where there is only one), then, for each of its sources in
-    ascending order, which of the `choices` the edge applies. `decode` and `encode` translate; the product is the size of the space.
+    The decisions go cell by cell and node by node. A node's first decision is the index of its set of sources in `wirings`; it is left out
+    if there is only one set. Then comes, for each source in ascending order, the index of the edge's operation in `choices`. `decode` and
+    `encode` convert. The product of these numbers is the size of the space.
     """
     node_sizes = [((len(sets),) if len(sets) > 1 else ()) + (len(self.choices),) * len(sets[0]) for sets in self.wirings]
     return tuple(itertools.chain.from_iterable(node_sizes)) * len(self.cells)
@@ -127,10 +128,10 @@ class CellSpace:
     return len(self.edges), len(self.operations)
 
   def without(self, names: Sequence[str]) -> "CellSpace":
-    """Returns the space with fewer operations, under its own name: genotypes of it are genotypes of this one.
+    """Returns the space without some operations. It keeps its name, since its genotypes are also genotypes of this space.
 
     Raises:
-      InputError: for an operation that the space does not have, or if none other than `none` would be left.
+      InputError: if the space lacks one of the operations, or if no operation other than `none` would be left.
     """
     for name in names:
       if name not in self.operations:
@@ -141,10 +142,10 @@ class CellSpace:
     return dataclasses.replace(self, operations=left)
 
   def decode(self, decisions: Sequence[int]) -> Genotype:
-    """Returns the architecture of a value for each of the `decisions`. Raises InputError if one is missing or has no such value."""
+    """Returns the architecture with these values of `decisions`. Raises InputError if their number is wrong or one is out of range."""
     try:
       numbers = [operator.index(value) for value in decisions]
-    except TypeError:  # no sequence, or not of whole numbers
+    except TypeError:  # not a sequence of integers
       numbers = []
     if len(numbers) != len(self.decisions) or not all(0 <= value < size for value, size in zip(numbers, self.decisions, strict=True)):
       raise InputError(f"decisions {shown(decisions)} are no architecture of space '{self.name}'; it has {shown(self.decisions)}.")
@@ -159,11 +160,10 @@ class CellSpace:
     return Genotype(self.name, tuple(cells))
 
   def encode(self, genotype: Genotype) -> tuple[int, ...]:
-    """Returns the values of the `decisions` of an architecture; the inverse of `decode`, whatever the order of a node's edges.
+    """Returns the values of an architecture's `decisions`; the inverse of `decode`. The order of a node's edges does not matter.
 
     Raises:
-      InputError: if it is not an architecture that `decode` can return, for instance one with `none` where that is not allowed, or with
-        another output.
+      InputError: if `decode` cannot return the architecture, for instance because it has a forbidden `none` or another `concat`.
     """
     values = []
     try:
@@ -182,10 +182,10 @@ class CellSpace:
     return tuple(values)
 
   def parse(self, value: str | Mapping[str, Any], where: str = "genotype") -> Genotype:
-    """Reads a genotype of this space, in the forms of `core.genotype.parse` and that of `notation`; `validate` checks it.
+    """Reads a genotype of this space, in the forms of `core.genotype.parse` or the form of `notation`. `validate` checks it.
 
     Args:
-      value: text, or an object that was read from JSON; it may name another space.
+      value: text, or an object read from JSON; it may name another space.
       where: how an error names the input.
 
     Raises:
@@ -202,12 +202,12 @@ class CellSpace:
     return tuple(len(sets[0]) for sets in self.wirings)
 
   def notation(self, genotype: Genotype) -> str:
-    """Returns an architecture in one line as the literature on this space writes it; `parse` reads it back."""
+    """Returns an architecture as one line, in the notation of the literature on this space. `parse` reads it back."""
     return str(genotype)
 
   def sample(self, rng: np.random.Generator) -> Genotype:
-    """Draws an architecture: sources of a node without replacement, operations uniformly from the `choices`."""
-    if all(len(sets) == 1 for sets in self.wirings):  # only operations are to choose: one draw for all
+    """Draws an architecture: the sources of a node without replacement, its operations uniformly from `choices`."""
+    if all(len(sets) == 1 for sets in self.wirings):  # only operations vary: one draw for all
       return self.decode(rng.integers(len(self.choices), size=len(self.decisions)).tolist())
     cells = []
     for cell_type in self.cells:
@@ -219,10 +219,10 @@ class CellSpace:
     return Genotype(self.name, tuple(cells))
 
   def mutate(self, genotype: Genotype, rng: np.random.Generator) -> Genotype:
-    """Changes one edge, drawn uniformly: to one, drawn uniformly, of the edges that could stand in its place.
+    """Returns the genotype with one edge replaced. Draws the edge uniformly, then its replacement uniformly from all possible ones.
 
     Raises:
-      InputError: if no edge can be changed: the space has a single architecture.
+      InputError: if no edge can be changed, since the space has a single architecture.
     """
     several = len(self.choices) > 1
     places = [place for place in _places(genotype) if several or self._replacements(genotype, place)]
@@ -233,7 +233,7 @@ class CellSpace:
     return self._with_edge(genotype, place, replacements[rng.integers(len(replacements))])
 
   def neighbours(self, genotype: Genotype) -> tuple[Genotype, ...]:
-    """Returns the architectures that differ in the operation or the source of one edge, edge by edge."""
+    """Returns the architectures that differ from this one in the operation or the source of one edge, ordered by edge."""
     return tuple(self._with_edge(genotype, place, edge) for place in _places(genotype) for edge in self._replacements(genotype, place))
 
   def validate(self, genotype: Genotype, operations: tuple[str, ...] | None = None, where: str = "genotype") -> Genotype:
@@ -241,7 +241,7 @@ class CellSpace:
 
     Args:
       genotype: the architecture.
-      operations: names that an edge may use; the candidates of the space if not given.
+      operations: names that an edge may use; None stands for the operations of the space.
       where: how an error names the input.
 
     Raises:
@@ -278,7 +278,7 @@ class CellSpace:
         raise InputError(f"{where}: concat names node {state}; the nodes are {self.num_inputs} to {num_states - 1}.")
 
   def _replacements(self, genotype: Genotype, place: "_Place") -> list[Edge]:
-    """Returns the edges that could stand in the place of one: another operation, or another source that the node does not read yet."""
+    """Returns the possible replacements of an edge: with another operation, or with another source that the node does not read yet."""
     cell, node, number = place
     edges = genotype.cells[cell][1].nodes[node]
     operation, source = edges[number]
@@ -295,9 +295,9 @@ class CellSpace:
 
 
 _Place = tuple[int, int, int]
-"""Where an edge stands in a genotype: number of the cell, of the node, and of the edge in the node."""
+"""Position of an edge in a genotype: number of the cell, of the node, and of the edge in the node."""
 
-_MOST_STATES, _MOST_WIRINGS = 100, 1_000_000  # of a cell; they are listed
+_MOST_STATES, _MOST_WIRINGS = 100, 1_000_000  # of a cell; `edges` and `wirings` list them
 
 
 def _is_whole(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """Linear algebra on trees of arrays.
 
-Every function is compiled as one program, so that a step that the host puts together dispatches one call and not one per leaf; within
-a larger jit they are traced in place.
+Most functions are compiled as one program each, so a step that the host assembles dispatches one call, and not one call per leaf. Inside a
+larger jit they are traced in place.
 """
 
 import functools
@@ -27,7 +27,7 @@ def add_scaled(x: Tree, scale: jax.Array | float, y: Tree) -> Tree:
 
 @jax.jit
 def dot(x: Tree, y: Tree) -> jax.Array:
-  """Returns the inner product, a scalar."""
+  """Returns the inner product, a scalar. Raises ValueError if the tree structures differ."""
   if jax.tree.structure(x) != jax.tree.structure(y):
     raise ValueError(f"These trees have no inner product, as they differ: {jax.tree.structure(x)} and {jax.tree.structure(y)}.")
   return jnp.vdot(ravel(x), ravel(y))
@@ -63,12 +63,12 @@ def size(x: Tree) -> int:
 
 @jax.jit
 def ravel(x: Tree) -> jax.Array:
-  """Returns all leaves as one vector. Of hundreds of leaves it compiles in a tenth of the time that a loop over each would take."""
+  """Returns all leaves as one vector. For hundreds of leaves it compiles in a tenth of the time of a loop over the leaves."""
   return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(x)])
 
 
 def unravel(vector: jax.Array, like: Tree) -> Tree:
-  """Takes a vector apart into a tree of the shapes of another, as `ravel` put it together."""
+  """Splits a vector into a tree with the structure and shapes of `like`; the inverse of `ravel`."""
   leaves, structure = jax.tree.flatten(like)
   shapes = tuple(map(jnp.shape, leaves))
   if isinstance(vector, jax.core.Tracer) or jax.default_backend() != "cpu":
@@ -85,16 +85,16 @@ def _split(vector: jax.Array, shapes: tuple[tuple[int, ...], ...]) -> list[jax.A
 
 @functools.partial(jax.jit, static_argnums=2)
 def _cut(vector: jax.Array, starts: Sequence[jax.Array], shapes: tuple[tuple[int, ...], ...]) -> list[jax.Array]:
-  """Like `_split`. A CPU's compiler makes a loop per leaf; as it does not know where they begin, those of one size are equal to it."""
+  """Does what `_split` does. A CPU's compiler makes a loop per leaf; since the starts are arguments, leaves of one size get equal loops."""
   return [lax.dynamic_slice(vector, (start,), (math.prod(shape),)).reshape(shape) for start, shape in zip(starts, shapes, strict=True)]
 
 
 class Flattened(NamedTuple):
-  """An `optax.GradientTransformation` of trees that sees all leaves as one vector, in its state too.
+  """An `optax.GradientTransformation` of trees that treats all leaves as one vector, also in its state.
 
   Attributes:
-    init: parameters to the first state.
-    update: (updates, state, parameters) to updates and state.
+    init: parameters -> initial state.
+    update: (updates, state, parameters) -> (updates, state).
     inner: the transformation of the vector.
   """
 
@@ -104,7 +104,7 @@ class Flattened(NamedTuple):
 
 
 def flattened(inner: optax.GradientTransformation) -> Flattened:
-  """Returns a transformation that needs a few kernels, to compile and to launch, where every leaf would bring its own."""
+  """Returns `inner` applied to all leaves as one vector. So a few kernels are compiled and launched, not several per leaf."""
 
   def update(updates: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
     vector, state = inner.update(ravel(updates), state, ravel(params))

@@ -1,4 +1,4 @@
-"""Trials: the identity of a training, by which a later proposal resumes it."""
+"""Trials: ids of trainings. A later proposal resumes a training by its id."""
 
 import hashlib
 
@@ -8,8 +8,8 @@ from dnas.core.records import Proposal
 def trial_id(proposal: Proposal) -> str:
   """Returns the id of the training that a proposal asks for, 16 hexadecimal digits.
 
-  It is computed from the proposal alone, so that a strategy that is a pure function and an evaluator that keeps checkpoints agree on it
-  without a counter between them. Two proposals have one id exactly if they ask for the same architecture, budget and parent.
+  The id depends on the proposal alone. So a strategy that is a pure function and an evaluator that keeps checkpoints agree on it without
+  a shared counter. Two proposals have the same id exactly if they ask for the same architecture, budget and parent.
   """
   text = f"{proposal.genotype.to_json()} {proposal.budget} {proposal.parent}"
   return hashlib.sha256(text.encode()).hexdigest()[:16]
