@@ -7,31 +7,18 @@ Expected result: what drnas_cifar10_stage2 begins with.
 Expected time: the paper reports 0.6 GPU-days for two stages on a larger supernet.
 """
 
-from dnas.launchers.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
+import dataclasses
+
+from dnas.launchers.presets import darts_cifar10_first_order
 from dnas.search.gradient.methods import DrNas
 
+_BASE = darts_cifar10_first_order.CONFIG
+
 LAUNCHER = "search"
-CONFIG = ImageSearchConfig(
-  space="darts_conv",
+CONFIG = dataclasses.replace(
+  _BASE,
   method="drnas",
-  hypergradient="first_order",
-  seed=2,
   without="none",
   drnas=DrNas(partial_channels=4, softmax=True),
-  data=DataConfig(dataset="cifar10", train_portion=0.5, batch_size=64, crop_padding=4, flip=True, cutout_length=0),
-  supernet=SupernetConfig(channels=16, cells=8, stem_multiplier=3),
-  darts=DartsConfig(
-    epochs=25,
-    learning_rate=0.1,
-    final_learning_rate=0.0,
-    momentum=0.9,
-    weight_decay=3e-4,
-    gradient_clip=5.0,
-    arch_warmup_epochs=0,
-    arch_learning_rate=6e-4,
-    arch_beta1=0.5,
-    arch_beta2=0.999,
-    arch_weight_decay=1e-3,
-    arch_init_scale=1e-3,
-  ),
+  darts=dataclasses.replace(_BASE.darts, epochs=25, learning_rate=0.1, final_learning_rate=0.0, arch_learning_rate=6e-4),
 )

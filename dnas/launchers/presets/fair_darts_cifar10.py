@@ -7,30 +7,18 @@ Expected result: a genotype to retrain (darts_cifar10_retrain); the paper has 2.
 Expected time: not measured; the search of DARTS, first order.
 """
 
-from dnas.launchers.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
+import dataclasses
+
+from dnas.launchers.presets import darts_cifar10_first_order
 from dnas.search.gradient.methods import FairDarts
 
+_BASE = darts_cifar10_first_order.CONFIG
+
 LAUNCHER = "search"
-CONFIG = ImageSearchConfig(
-  space="darts_conv",
+CONFIG = dataclasses.replace(
+  _BASE,
   method="fair_darts",
-  hypergradient="first_order",
-  seed=2,
   fair_darts=FairDarts(zero_one=10.0),
-  data=DataConfig(dataset="cifar10", train_portion=0.5, batch_size=128, crop_padding=4, flip=True, cutout_length=0),
-  supernet=SupernetConfig(channels=16, cells=8, stem_multiplier=3),
-  darts=DartsConfig(
-    epochs=50,
-    learning_rate=0.025,
-    final_learning_rate=0.001,
-    momentum=0.9,
-    weight_decay=3e-4,
-    gradient_clip=5.0,
-    arch_warmup_epochs=0,
-    arch_learning_rate=0.005,
-    arch_beta1=0.9,
-    arch_beta2=0.999,
-    arch_weight_decay=1e-3,
-    arch_init_scale=1e-3,
-  ),
+  data=dataclasses.replace(_BASE.data, batch_size=128),
+  darts=dataclasses.replace(_BASE.darts, arch_learning_rate=0.005, arch_beta1=0.9),
 )

@@ -1,0 +1,22 @@
+"""Presets give the configurations that version 0.2.0 gave."""
+
+import json
+import pathlib
+
+import pytest
+
+from dnas.core import config as config_lib
+from dnas.launchers import _flags
+
+RECORDED = json.loads((pathlib.Path(__file__).parent / "earlier_versions" / "presets_0.2.0.json").read_text())
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_a_preset_has_the_values_of_before(name):
+  expected = dict(RECORDED[name])
+  launcher = expected.pop("launcher")
+  found = json.loads(json.dumps(config_lib.flatten(_flags.load_preset(name, launcher))))
+  assert {path: found[path] for path in expected} == expected
+  added = found.keys() - expected.keys()
+  defaults = json.loads(json.dumps(config_lib.defaults(_flags.load_preset(name, launcher))))
+  assert {path: found[path] for path in added} == {path: defaults[path] for path in added}, "a new setting has its default"
