@@ -29,5 +29,5 @@ def cutting() -> bool:
 
 
 def to_cut(function: Callable[..., Any]) -> Callable[..., Any]:
-  """Returns the function; while it is traced, `cutting` returns true."""
+  """Returns a wrapper of a function; while the wrapper is traced, `cutting` returns true."""
   return lambda *args: contextvars.copy_context().run(lambda: (_cutting.set(True), function(*args))[1])

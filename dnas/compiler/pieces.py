@@ -18,7 +18,7 @@ Variable, Equation = Any, Any
 
 
 class Piece(NamedTuple):
-  """Equations that are compiled together. `call` maps arrays to a list of arrays; pieces with equal keys have the same `call`."""
+  """Equations that are compiled together. `call` maps arrays to a list of arrays; pieces with equal keys compute the same function."""
 
   name: str
   key: Any

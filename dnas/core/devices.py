@@ -123,7 +123,7 @@ def use(count: int) -> None:
 def _give_threads() -> None:
   """Enlarges the thread pool if XLA_FLAGS divides a CPU into devices. It must run before JAX makes the devices.
 
-  The devices share one pool, by default of one thread per core. Devices that wait for each other in different sums could take all of it.
+  The devices share one pool, by default of one thread per core. Two devices that wait for each other, in different sums, can fill it.
   """
   divided = re.search(r"--xla_force_host_platform_device_count=(\d+)", os.environ.get("XLA_FLAGS", ""))
   if divided:
@@ -183,7 +183,7 @@ def spread_size(size: int) -> int:
 
 
 def spread(x: np.ndarray) -> np.ndarray | jax.Array:
-  """Divides an array (N,) that all processes have among them, so that each writes a part. Zeros may be added at its end."""
+  """Returns an array (N,), which every process has whole, divided among the processes; each can write its part. Zeros may pad its end."""
   if jax.process_count() == 1:
     return x
   padded = np.concatenate([x, np.zeros(spread_size(x.size) - x.size, x.dtype)])

@@ -100,8 +100,8 @@ def from_lists(space: str, edges: Sequence[int], cells: Mapping[str, tuple[Any, 
 
   Args:
     space: name of the space.
-    edges: number of edges that enter each node of the space's cells; they divide a flat list into nodes. Further nodes have as many
-      as the last. Empty if no space is known.
+    edges: for each node of the space's cells, the number of edges that enter it. A flat list is divided by these numbers; further nodes
+      take the last number. Empty if no space is known.
     cells: cell type to (list of (operation, source), or list of such lists, one for every node; concatenated states).
     where: how an error names the input.
 

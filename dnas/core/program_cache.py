@@ -121,7 +121,7 @@ class _User:
   busy: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 
   def begin(self, limit: float) -> None:
-    """Takes the lock. Deletes programs that do not match their digests, and programs above the limit."""
+    """Takes the lock. Deletes programs without a matching digest, and programs above the limit."""
     with self.busy:
       self.limit = limit
       if self.lock is not None:

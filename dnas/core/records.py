@@ -78,7 +78,7 @@ class Evaluation:
     cost: seconds of accelerator time, spent or read from the table; finite.
     metrics: scalars by name.
 
-  Numbers of any kind, including arrays of shape [], are converted to floats. Other values, and a cost below zero, raise InputError.
+  Numbers of any kind, including arrays of shape [], become floats. Other values, and a negative or infinite cost, raise InputError.
   """
 
   score: float
