@@ -1,4 +1,4 @@
-"""Data sets as values, the split of a search, and the one door to the test set."""
+"""Data sets as values, the split of a search, and `open_test`, the only access to the test set."""
 
 import abc
 import dataclasses
@@ -77,7 +77,7 @@ class Config:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Dataset(abc.ABC, Generic[T]):
-  """What every data set has: a name, and a test split, of type T, that comes from `open_test` alone.
+  """Base of all data sets: a name, and a test split of type T that only `open_test` returns.
 
   Attributes:
     name: the name under which it is registered.

@@ -1,7 +1,7 @@
 """Windows over a text that lives on the device: truncated backpropagation of varying length, and evaluation that counts every word once.
 
 A text is laid out in columns, each a stretch of consecutive words, read side by side as a batch; windows follow each other down the
-columns, so that the hidden states of one are where the next begins. Source: Merity, Keskar and Socher, "Regularizing and Optimizing LSTM
+columns, so the hidden states at the end of one window start the next. Source: Merity, Keskar and Socher, "Regularizing and Optimizing LSTM
 Language Models", ICLR 2018, section 4.1 (variable length).
 
 Windows are padded to few lengths, the buckets, each of which compiles once.
@@ -84,14 +84,14 @@ def window(text: Columns, start: jax.Array, length: jax.Array, first: jax.Array,
 
 
 def counted(text: Columns, start: jax.Array, length: int) -> jax.Array:
-  """Returns 1 for the targets of a window that belong to the text and 0 for what fills it up, float32 [length, B]."""
+  """Returns 1 for the targets of a window that belong to the text and 0 for the filling, float32 [length, B]."""
   rows = start + jnp.arange(length)[:, None]
   position = rows + text.rows * jnp.arange(text.tokens.shape[1])[None]
   return ((rows < text.rows) & (position < text.count)).astype(jnp.float32)
 
 
 class TrainingWindows:
-  """The windows of training: in every epoch others, drawn from the seed and the epoch's number alone.
+  """Training windows; every epoch draws new ones, from the seed and the epoch's number alone.
 
   A base length is that of the configuration, or half of it with a small probability; where a deviation is given, the length is normal
   around the base, at least 5 and at most the base length and four deviations.
@@ -141,7 +141,7 @@ class TrainingWindows:
   def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
     """Returns start and length of all windows of an epoch."""
     config, rng = self._config, keys.generator(self._seed, "windows", epoch)
-    size = self._columns.rows // min(SHORTEST, config.sequence_length // 2) + 1  # enough, were all of them as short as can be
+    size = self._columns.rows // min(SHORTEST, config.sequence_length // 2) + 1  # enough even if every window has the least length
     base = np.where(rng.random(size) < config.short_probability, config.sequence_length / 2, config.sequence_length)
     lengths = base.astype(np.int64)
     if config.length_deviation:
@@ -153,7 +153,7 @@ class TrainingWindows:
 
 
 class ValidationWindows:
-  """The windows on which a search trains its architecture: of one length, one after the other, from the top again after the last."""
+  """The windows on which a search trains its architecture: consecutive, of one length, and again from the first after the last."""
 
   def __init__(self, tokens: np.ndarray, config: Config):
     """Lays the text out on the device. Raises FieldError if a column is shorter than a window."""

@@ -1,4 +1,4 @@
-"""The forms in which people have the results of NAS-Bench-201: an npz of columns, a nats_bench API object, rows as CSV or JSON lines.
+"""File formats of the results of NAS-Bench-201: an npz of columns, a nats_bench API object, rows as CSV or JSON lines.
 
 The npz has one row per architecture, in any order; `write_npz` writes what `read_npz` reads:
 
@@ -39,14 +39,14 @@ _MOST_BYTES = 10**8
 
 
 def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
-  """Reads the table of one data set. Rows are known by their operations and not by their order.
+  """Reads the table of one data set. Rows are identified by their operations, not by their order.
 
   Args:
     path: the file.
     dataset: one of `DATASETS`.
 
   Raises:
-    InputError: if the file or the data set does not exist, or a column is missing or not what it should be.
+    InputError: if the file or the data set does not exist, or a column is missing or invalid.
   """
   name, prefix = f"{path} ({dataset})", _prefix(dataset)
   try:
@@ -123,7 +123,7 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
 
 
 class NatsBench(Protocol):
-  """What is used of the API object of the packages nats_bench (`create(path, 'tss')`) and nas_201_api (`NASBench201API(path)`)."""
+  """The methods that we use of the API object of the packages nats_bench (`create(path, 'tss')`) and nas_201_api (`NASBench201API(path)`)."""
 
   def __len__(self) -> int:
     """Returns the number of architectures."""
@@ -269,7 +269,7 @@ def _table_rows(path: pathlib.Path, file: TextIO) -> Iterator[dict[str, str]]:
 
 
 def _json_row(line: str) -> Any:
-  """Returns what a line of JSON holds, whose objects name every field once."""
+  """Returns the value of a line of JSON. Raises ValueError if an object repeats a field."""
 
   def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) < len(pairs):

@@ -82,7 +82,7 @@ class SharedWeightsTask:
     dataset: base.ImageDataset,
     seed: int,
   ):
-    """Builds the task; `seed` is of the initial weights, the order of the data and the paths."""
+    """Builds the task; `seed` determines the initial weights, the order of the data and the paths."""
     train, valid = base.search_split(dataset, data)
     self.space, self.config, self.epochs, self._seed = space, config, config.epochs, seed
     self._key = jax.random.key(seed)
@@ -127,7 +127,7 @@ class SharedWeightsTask:
     return jax.tree.map(lambda moved, kept: moved / (1 - kept**self.config.statistics_batches) if kept else moved, stats, self._momenta)
 
   def _started(self, value: float) -> Tree:
-    """Returns batch statistics that all have one value; random streams stay as they are."""
+    """Returns the initial batch statistics, all set to `value`; random streams keep their state."""
     return jax.tree.map(lambda leaf: jnp.full_like(leaf, value) if _is_statistic(leaf) else leaf, self.initial.stats)
 
   @functools.cached_property
@@ -184,13 +184,13 @@ class WeightSharing:
 
     Args:
       task: the supernet and its data.
-      weights: what its training ended in.
-      seconds: what that training cost; the first evaluation pays for it.
+      weights: the trained shared weights.
+      seconds: the cost of that training; it is added to the cost of the first evaluation.
     """
     self._task, self._weights, self._owed = task, weights, seconds
 
   def __call__(self, proposal: Proposal) -> Evaluation:
-    """Validates one path. A budget has no meaning here and is not looked at."""
+    """Validates one path. The budget is ignored."""
     began = time.monotonic()
     metrics = self._task.validate(self._weights, one_hot(self._task.space, proposal.genotype))
     cost, self._owed = time.monotonic() - began + self._owed, 0.0

@@ -68,7 +68,7 @@ def jacob_cov(network: functional.Network, variables: functional.Variables, imag
 
 @PROXIES.register("naswot")
 def naswot(network: functional.Network, variables: functional.Variables, images: jax.Array) -> float:
-  """Returns log |det K|, where K counts for two examples how many rectifiers are on for both or off for both."""
+  """Returns log |det K|, where K[i, j] is the number of rectifiers that are on for both examples i and j, or off for both."""
 
   def kernel(images: jax.Array) -> jax.Array:
     with recorded() as outputs:
@@ -96,7 +96,7 @@ class ZeroCost:
       data: for its batch size, and how examples are chosen: so many of the training set are the batch, without augmentation. By a
         contiguous division those are its first.
       dataset: the data set.
-      seed: of the initial weights.
+      seed: seed of the initial weights.
 
     Raises:
       FieldError: if the network has an auxiliary head, or the batch a single example.
@@ -111,7 +111,7 @@ class ZeroCost:
     self._images = augment.normalize(jnp.asarray(batch.images), dataset.mean, dataset.std)
 
   def __call__(self, proposal: Proposal) -> Evaluation:
-    """Scores a network at its initial weights. A budget has no meaning here and is not looked at."""
+    """Scores a network at its initial weights. The budget is ignored."""
     began = time.monotonic()
     shape, classes = self._dataset.train.images.shape[1:], self._dataset.num_classes
     rng = keys.generator(self._seed, "weights")

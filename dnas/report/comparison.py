@@ -1,7 +1,7 @@
 """A comparison of search methods, read back and reported: tables, anytime curves, distributions.
 
-A comparison's folder holds SPACE/EVALUATOR/METHOD/seed_0000/ with config.json, journal.jsonl and result.json. The report separates the mean
-of the searches from the best of them, and says what the best of k costs.
+A comparison's folder holds SPACE/EVALUATOR/METHOD/seed_0000/ with config.json, journal.jsonl and result.json. The report shows the mean
+of the searches and the expected best of k of them separately.
 """
 
 import dataclasses
@@ -36,12 +36,12 @@ class Search:
 
   Attributes:
     seed: its seed.
-    valid: validation score of what it found.
-    test: test accuracy of that, in percent.
+    valid: validation score of the architecture that it found.
+    test: test accuracy of that architecture, in percent.
     seconds: accelerator seconds that it spent.
-    incumbents: (seconds, validation score, test accuracy) each time that the best so far changed; nan for a test that was not done.
-    scores: validation score of every evaluation, in their order.
-    costs: accelerator seconds of every evaluation.
+    incumbents: (seconds, validation score, test accuracy) each time that the incumbent changed; test is nan if it was not measured.
+    scores: validation score of every evaluation, in order.
+    costs: accelerator seconds of every evaluation, in order.
   """
 
   seed: int
@@ -60,7 +60,7 @@ class Comparison:
   Attributes:
     space: the space.
     evaluator: the evaluator.
-    config: what all searches have in common, by flag.
+    config: flag to value, for the flags that all searches share.
     methods: method to its searches, by seed.
     incomplete: folders of searches that have not ended, or cannot be read.
   """
@@ -73,7 +73,7 @@ class Comparison:
 
 
 def load(root: pathlib.Path) -> list[Comparison]:
-  """Reads a comparison, one for every space and evaluator.
+  """Reads the searches in a folder, as one `Comparison` for every space and evaluator.
 
   Raises:
     InputError: if there is no such folder, no search in it has ended, or searches differ in their budget.
@@ -121,11 +121,11 @@ def _load_search(folder: pathlib.Path) -> Search:
 
 
 def result_table(comparison: Comparison, k: int = 4) -> Table:
-  """Returns the table of results: a row per method, best mean first, and below them the published figures, marked as such.
+  """Returns the table of results: a row per method, best mean test accuracy first, then rows marked as published.
 
   Args:
     comparison: the searches.
-    k: of how many searches the best is shown, chosen by validation; methods with fewer searches leave it out.
+    k: the table shows the expected best of k searches, selected by validation; a method with fewer searches shows none.
   """
   budget = float(comparison.config["seconds"])
   pool = comparison.methods.get(RANDOM, ())
@@ -154,7 +154,7 @@ def result_table(comparison: Comparison, k: int = 4) -> Table:
 
 
 def correlation(comparison: Comparison) -> tuple[np.ndarray, RankCorrelation]:
-  """Returns what a search sees and what it is worth, for every architecture that was an incumbent: [n, 2], and their rank correlation."""
+  """Returns (validation score, test accuracy) of every architecture that was an incumbent, [n, 2], and their rank correlation."""
   pairs = {row[1:] for searches in comparison.methods.values() for search in searches for row in search.incumbents}
   pairs = np.array(sorted(pair for pair in pairs if not math.isnan(pair[1])))
   return pairs, rank_correlation(pairs[:, 0], pairs[:, 1])
@@ -187,7 +187,7 @@ def anytime_figure(comparison: Comparison) -> Figure:
 
 
 def distribution_figure(comparison: Comparison) -> Figure:
-  """Plots the test accuracy of every search, a row per method, with the mean as a line: what a single search can come to."""
+  """Plots the test accuracy of every search, a row per method, with the mean as a line."""
   names = sorted(comparison.methods, key=lambda name: np.mean([search.test for search in comparison.methods[name]]))
   colors = dict(zip(comparison.methods, _colors(comparison), strict=True))
   figure = _figure(7.5, 1.1 + 0.5 * len(names))

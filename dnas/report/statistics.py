@@ -27,14 +27,14 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
 
 
 def best_of(chosen_by: Sequence[float], reported: Sequence[float], k: int) -> float:
-  """Returns what is expected of the best of k runs: of k of the n runs, all sets alike, that which is highest in `chosen_by`.
+  """Returns the expected reported value of the best of k runs, where the k runs are a uniform random subset of the n.
 
-  The run of rank i, counted from the lowest, is the best of k with probability C(i - 1, k - 1) / C(n, k), so nothing is drawn at random.
-  It costs k times what one run costs.
+  The run of rank i, counted from the lowest, is the best of k with probability C(i - 1, k - 1) / C(n, k). The result is exact: no subset
+  is sampled. The best of k costs as much as k runs.
 
   Args:
-    chosen_by: the scores by which the best is chosen, [n]; earlier runs rank lower among equals.
-    reported: what is reported of the chosen run, [n].
+    chosen_by: the scores that select the best run, [n]; among equal scores, the earlier run ranks lower.
+    reported: the values to report, [n]; the value of the selected run counts.
     k: how many runs, at most n.
   """
   reported = np.asarray(reported, float)[np.argsort(np.asarray(chosen_by, float), kind="stable")]
@@ -42,8 +42,8 @@ def best_of(chosen_by: Sequence[float], reported: Sequence[float], k: int) -> fl
 
 
 def _probabilities(n: int, k: int) -> np.ndarray:
-  """Returns for every rank, lowest first, the probability to be the best of k out of n."""
-  below = np.arange(n, dtype=float)  # how many rank lower
+  """Returns, for every rank from the lowest, the probability that it is the best of k runs out of n: [n]."""
+  below = np.arange(n, dtype=float)  # number of runs that rank lower
   possible = below >= k - 1
   below = np.where(possible, below, k - 1)
   logs = special.gammaln(below + 1) - special.gammaln(k) - special.gammaln(below - k + 2)
@@ -55,8 +55,8 @@ class Times(NamedTuple):
   """How many times random search a method is worth.
 
   Attributes:
-    ratio: the budget that random search needs to come as far, over the budget of the method.
-    reached: whether it does with the evaluations that there are; otherwise the ratio is a lower bound.
+    ratio: the budget that random search needs to reach the same score, divided by the budget of the method.
+    reached: whether random search reaches that score with the recorded evaluations; otherwise the ratio is a lower bound.
   """
 
   ratio: float
@@ -67,15 +67,15 @@ class Times(NamedTuple):
 
 
 def times_random_search(target: float, scores: Sequence[float], seconds_each: float, budget: float) -> Times:
-  """Returns how long random search takes until its best score is expected to be `target`.
+  """Returns the budget at which the expected best score of random search is `target`, relative to the budget of the method.
 
-  The expected best of m evaluations is that of m draws without replacement from all evaluations of random search that there are, pooled
-  over its runs (`best_of`); between whole numbers of evaluations it is a straight line.
+  The expected best of m evaluations is that of m draws without replacement from all evaluations of random search, pooled over its runs
+  (`best_of`). Between whole numbers of evaluations it is interpolated linearly.
 
   Args:
-    target: the mean score in which the method ended.
+    target: the mean final score of the method.
     scores: the scores of all evaluations of random search, [n].
-    seconds_each: what one of them costs.
+    seconds_each: seconds of one evaluation.
     budget: seconds of one search by the method.
   """
   scores = np.sort(np.asarray(scores, float))
