@@ -123,7 +123,7 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
 
 
 class NatsBench(Protocol):
-  """The methods that we use of the API object of the packages nats_bench (`create(path, 'tss')`) and nas_201_api (`NASBench201API(path)`)."""
+  """The methods used of the API object of the packages nats_bench (`create(path, 'tss')`) and nas_201_api (`NASBench201API(path)`)."""
 
   def __len__(self) -> int:
     """Returns the number of architectures."""
