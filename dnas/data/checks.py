@@ -33,7 +33,7 @@ def checked_labels(labels: Any) -> np.ndarray:
   """Returns labels as an array, int32 [N].
 
   Raises:
-    InputError: if they are not integers of at least 0, or not one-dimensional.
+    InputError: if they are not integers from 0 to 2**31 - 1, or not one-dimensional.
   """
   return _checked_numbers(labels, "labels", "of one-hot rows take labels.argmax(1)")
 
