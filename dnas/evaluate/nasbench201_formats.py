@@ -79,7 +79,7 @@ def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
 
 
 def _check_size(name: str, archive: zipfile.ZipFile, key: str) -> None:
-  """Raises InputError for an array that says that it is larger than any of NAS-Bench-201, before there is memory for it."""
+  """Raises InputError for an array whose header claims more than `_MOST_BYTES`, before it is loaded."""
   with archive.open(f"{key}.npy") as file:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
