@@ -267,7 +267,7 @@ def search_split(dataset: ImageDataset, data: Config) -> tuple[Split, Split]:
 
 
 def training_split(dataset: ImageDataset, data: Config) -> tuple[Split, Split | None]:
-  """Returns what `search_split` does, or with a `train_portion` of 1 the whole training set, and no validation set.
+  """Returns the parts of `search_split`; with a `train_portion` of 1, the whole training set and None.
 
   Raises:
     FieldError: as `search_split` does.
@@ -279,7 +279,7 @@ def training_split(dataset: ImageDataset, data: Config) -> tuple[Split, Split | 
 
 
 def class_weights(train: Split, num_classes: int, kind: str) -> tuple[float, ...] | None:
-  """Returns what an example of every class counts in a loss, or None where all count alike.
+  """Returns the loss weight of every class, [num_classes], or None if all examples have equal weight.
 
   Args:
     train: the training part.

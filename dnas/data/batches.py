@@ -1,4 +1,4 @@
-"""Batches out of whole data sets that live on the device as uint8.
+"""Batches of data sets that are stored whole on the device as uint8.
 
 Every batch has the same shape, so a step compiles once. All functions but `to_device` are pure and may be called inside `jax.jit`, with
 `index` traced. Pass a `DeviceSplit` into a jitted function as an argument; closed over, it would be compiled in as a constant.
@@ -47,7 +47,7 @@ def epoch_permutation(key: jax.Array, epoch: jax.Array | int, num_examples: int)
   """Returns the order in which an epoch visits the examples, int32 [num_examples].
 
   It depends on the key and the epoch alone, so a resumed run continues in the order of the unbroken one. It costs a sort: compute it
-  once an epoch, and not in every step.
+  once an epoch, not in every step.
 
   Args:
     key: typed random key of the data order.

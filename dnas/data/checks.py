@@ -1,4 +1,4 @@
-"""What images, labels and token ids are, checked once where a data set is made."""
+"""Checks of images, labels and token ids, made once when a data set is built."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def checked_labels(labels: Any) -> np.ndarray:
   """Returns labels as an array, int32 [N].
 
   Raises:
-    InputError: if they are no integers from 0, or of another shape.
+    InputError: if they are not integers from 0 to 2**31 - 1, or not one-dimensional.
   """
   return _checked_numbers(labels, "labels", "of one-hot rows take labels.argmax(1)")
 
@@ -44,7 +44,7 @@ def checked_ids(ids: Any, words: int, what: str) -> np.ndarray:
   Args:
     ids: the ids.
     words: how many words the vocabulary has.
-    what: what they are of, for the message, such as "test text of 'ptb'".
+    what: name of the text, for the message, such as "test text of 'ptb'".
 
   Raises:
     InputError: if they are no ids of that vocabulary, or of another shape, or fewer than two.
@@ -61,7 +61,7 @@ def checked_names(names: Any, what: str) -> tuple[str, ...]:
   """Returns names as a tuple of texts; whole numbers may be given.
 
   Raises:
-    InputError: if they are no sequence of such, or a name is empty.
+    InputError: if they are not a sequence of texts or whole numbers, or a name is empty.
   """
   try:
     names = tuple(names)

@@ -33,7 +33,7 @@ def from_config(config: Config) -> ImageDataset:
   """Returns the data set of a configuration, cut to some examples if it says so.
 
   Raises:
-    InputError: as `load` does, and for a number of examples that there are not.
+    InputError: as `load` does, and for more examples than the data set has.
   """
   return some_examples(load(config.dataset, config.data_dir), config)
 

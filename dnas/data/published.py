@@ -90,7 +90,7 @@ def damaged(path: pathlib.Path, reason: str, published: Published) -> InputError
 
 
 def read_bytes(path: pathlib.Path) -> bytes:
-  """Returns what a file holds. Raises InputError if it cannot be read, which says nothing of what it holds."""
+  """Returns the content of a file. Raises InputError if it cannot be read; its content may still be right."""
   try:
     return path.read_bytes()
   except (OSError, ValueError) as e:  # a path that no file can have is a ValueError

@@ -1,7 +1,7 @@
 """Texts as values: a vocabulary, and splits of token ids.
 
 A token is a word, or a character; every line of a text ends with the token END. The vocabulary comes from the training text alone, in the
-order of first appearance, as in the published code of language models. What it lacks becomes UNKNOWN.
+order of first appearance, as in the published code of language models. A token that it lacks becomes UNKNOWN.
 """
 
 import collections
@@ -186,7 +186,7 @@ def from_lines(name: str, level: str, read: Callable[[str], Iterable[str]], smal
   Args:
     name: the name under which it is registered.
     level: 'word' or 'character'.
-    read: 'train', 'valid' or 'test' to the lines of that split. 'test' is asked for by `open_test` alone.
+    read: 'train', 'valid' or 'test' to the lines of that split. Only `open_test` reads 'test'.
     smallest_count: tokens that occur less often in the training text become UNKNOWN.
 
   Raises:

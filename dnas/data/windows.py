@@ -33,7 +33,7 @@ class Window(NamedTuple):
 
   Attributes:
     tokens: words, int32 [T, B].
-    targets: the words that follow them, int32 [T, B].
+    targets: the next word of each token, int32 [T, B].
     length: how many time steps count, an int32 scalar, at most T.
     first: whether the window is the first of its columns, so that hidden states begin at zero; a bool scalar.
   """

@@ -79,7 +79,7 @@ def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
 
 
 def _check_size(name: str, archive: zipfile.ZipFile, key: str) -> None:
-  """Raises InputError for an array that says that it is larger than any of NAS-Bench-201, before there is memory for it."""
+  """Raises InputError for an array whose header claims more than `_MOST_BYTES`, before it is loaded."""
   with archive.open(f"{key}.npy") as file:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -123,7 +123,7 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
 
 
 class NatsBench(Protocol):
-  """The methods that we use of the API object of the packages nats_bench (`create(path, 'tss')`) and nas_201_api (`NASBench201API(path)`)."""
+  """The methods used of the API object of the packages nats_bench (`create(path, 'tss')`) and nas_201_api (`NASBench201API(path)`)."""
 
   def __len__(self) -> int:
     """Returns the number of architectures."""

@@ -1,7 +1,7 @@
-"""Evaluation by looking up: tables of the results of every architecture of NAS-Bench-201, and the evaluator that reads them.
+"""Tabular evaluation: result tables of every architecture of NAS-Bench-201, and the evaluator that reads them.
 
 A search that would take months of accelerators takes seconds: validation accuracy and training time of all 15,625 architectures are known,
-and time is counted and not spent. Source: Dong and Yang, "NAS-Bench-201", ICLR 2020; Dong et al., "NATS-Bench", TPAMI 2021.
+and time is counted, not spent. Source: Dong and Yang, "NAS-Bench-201", ICLR 2020; Dong et al., "NATS-Bench", TPAMI 2021.
 """
 
 import functools
@@ -17,9 +17,9 @@ from dnas.core.records import Evaluation, Proposal
 
 
 class Table:
-  """Results of every architecture of NAS-Bench-201 on one data set; a value that nothing changes.
+  """Results of every architecture of NAS-Bench-201 on one data set; immutable.
 
-  Test accuracy is in here, and `report_test` alone hands it out.
+  The table holds test accuracy too; only `report_test` returns it.
 
   Attributes:
     name: what the table is called in messages: its file and data set.
@@ -97,7 +97,7 @@ MOST_EPOCHS = 1_000_000
 
 
 def numbers_of(where: str, values: Any) -> np.ndarray:
-  """Returns a copy of a column as float64. Raises InputError, which begins with `where`, if it is none of numbers."""
+  """Returns a copy of a column as float64. Raises InputError, which begins with `where`, if it does not hold numbers."""
   try:
     array = np.asarray(values)
     if array.dtype.kind in "iuf":
@@ -137,7 +137,7 @@ class Tabular:
 def report_test(table: Table, genotype: Genotype, epochs: int = 200) -> float:
   """Returns the test accuracy of an architecture that a search ended in, in percent: for the report of a finished search alone.
 
-  This is the one door to a table's test accuracy. A program that chooses anything by it compares nothing honestly.
+  This is the only access to the test accuracy of a table. Never select an architecture or a setting by it.
 
   Raises:
     InputError: if the table has no test accuracy at so many epochs, or the architecture is not of its space.

@@ -21,13 +21,13 @@ from dnas.train import images
 
 
 class Training:
-  """Trains the network of a proposal, and keeps it (an `evaluate.base.Evaluator`): the score is validation accuracy, a fraction.
+  """Trains the network of a proposal, and keeps it (an `evaluate.base.Evaluator`); the score is validation accuracy, a fraction.
 
   A training that is asked for again, or longer, goes on from its last checkpoint, whichever trial asked for it: one architecture has one
   training. A loss that is not finite gives a score that is not a number.
 
   Attributes:
-    epochs: of a full training, which a proposal without budget gets.
+    epochs: epochs of a full training; a proposal without a budget gets a full training.
   """
 
   def __init__(
@@ -46,7 +46,7 @@ class Training:
       network: size of the network.
       data: batches and augmentation; its train_portion must leave a validation set.
       dataset: the data set.
-      seed: of every training.
+      seed: seed of every training.
       folder: where checkpoints are kept, a folder per architecture.
 
     Raises:
@@ -59,7 +59,7 @@ class Training:
   def __call__(self, proposal: Proposal) -> Evaluation:
     """Trains for the budget, and returns the validation accuracy after it. Raises InputError if the full training is shorter.
 
-    The cost is wall time in seconds: of the whole budget, or in a proposal with a parent, of what was added to it.
+    The cost is wall time in seconds: of the whole budget, or of the added epochs alone if the proposal has a parent.
     """
     epochs = proposal.budget or self.epochs
     if epochs > self.epochs:
@@ -79,5 +79,5 @@ class Training:
     return Evaluation(metrics["valid/accuracy"], max(record["seconds"] - before, 0.0), metrics)
 
   def folder_of(self, genotype: Genotype) -> pathlib.Path:
-    """Returns where the training of an architecture is kept."""
+    """Returns the checkpoint folder of an architecture."""
     return self._folder / hashlib.sha256(genotype.to_json().encode()).hexdigest()[:16]

@@ -1,7 +1,7 @@
 """Layered drawing of a directed graph: where boxes, labels and curved links go.
 
 Boxes stand in columns from left to right and every label has a place of its own in a column between two columns of boxes. A link that
-spans several columns gets an empty place in each of them, so it bows around whatever stands there. Nothing overlaps by construction:
+spans several columns gets an empty place in each of them, so it bows around the boxes and labels there. Nothing overlaps by construction:
 places in a column are kept apart, and a link bends between columns, or within one where there is room.
 
 Lengths are inches; x grows to the right and y grows downwards.

@@ -1,4 +1,4 @@
-"""Where the places of a layered drawing stand: in which order down each column, and at which height.
+"""Order and height of the places of a layered drawing, column by column.
 
 Crossings of links are made few by sorting every column by the mean position of its neighbours and by swapping (Sugiyama, Tagawa and Toda,
 1981), from several starts. Heights then solve a convex problem: links as straight as possible, the order kept, nothing too close.
@@ -25,7 +25,7 @@ class Graph:
     column: column of every place [places].
     heights: height of every place, in inches [places].
     segments: (left place, right place) of every segment [segments, 2].
-    weights: how much each segment wants to be straight [segments].
+    weights: weight of the straightness of each segment [segments].
   """
 
   column: np.ndarray
