@@ -241,8 +241,8 @@ def _rows(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     raise InputError(f"{path} is neither .csv nor .jsonl; name the file by its format.")
   try:
     with open(path, newline="", encoding="utf-8") as file:
-      source = _table_rows(path, file) if path.suffix == ".csv" else map(_json_row, file)
-      for number, row in enumerate(source, start=2 if path.suffix == ".csv" else 1):
+      source = _table_rows(path, file) if path.suffix == ".csv" else enumerate(map(_json_row, file), start=1)
+      for number, row in source:
         where = f"{path}, line {number}"
         for field in COLUMNS:
           if not isinstance(row, dict) or field not in row:
@@ -256,16 +256,17 @@ def _rows(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     raise InputError(f"{path} cannot be read ({shown(str(e))}); mend it there.") from None
 
 
-def _table_rows(path: pathlib.Path, file: TextIO) -> Iterator[dict[str, str]]:
-  """Yields the rows of a CSV file, each as long as its header."""
+def _table_rows(path: pathlib.Path, file: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
+  """Yields (line in the file, row) for every row of a CSV file; each row has the columns of the header."""
   lines = csv.reader(file, strict=True)
   names = next(lines, [])
   if len(set(names)) < len(names):
     raise InputError(f"{path}: its header {shown(names)} names a column twice; name each once.")
-  for number, cells in enumerate(filter(None, lines), start=2):
+  for cells in filter(None, lines):
     if len(cells) != len(names):
-      raise InputError(f"{path}, line {number}: it has {counted(len(cells), 'cell')} and the header {len(names)}; give both the same.")
-    yield dict(zip(names, cells, strict=True))
+      where = f"{path}, line {lines.line_num}"
+      raise InputError(f"{where}: it has {counted(len(cells), 'cell')} and the header {len(names)}; give both the same.")
+    yield lines.line_num, dict(zip(names, cells, strict=True))
 
 
 def _json_row(line: str) -> Any:

@@ -264,6 +264,8 @@ ROW = ",".join(map(str, LINES[0].values()))
   [
     ("a.csv", f"arch,epochs,valid,test,seconds,valid\n{ROW},7\n", "names a column twice; name each once."),
     ("a.csv", f"arch,epochs,valid,test,seconds\n{ROW},7\n", "line 2: it has 6 cells and the header 5; give both the same."),
+    ("a.csv", f"arch,epochs,valid,test,seconds\n\n{ROW},7\n", "line 3: it has 6 cells and the header 5; give both the same."),
+    ("a.csv", f"arch,epochs,valid,test,seconds\n\n{STRINGS[0]},12,5_0,50,1\n", "line 3: valid is '5_0'; it must be a number."),
     ("a.csv", f"arch,epochs,valid,test,seconds\n{STRINGS[0]},12,50\n", "line 2: it has 3 cells and the header 5"),
     ("a.csv", f"arch,epochs,valid,test,seconds\n{STRINGS[0]},12,5_0,50,1\n", "line 2: valid is '5_0'; it must be a number."),
     ("a.csv", f"arch,epochs,valid,test,seconds\n{STRINGS[0]},12,50,inf,1\n", "line 2: test is 'inf'; it must be a number."),
