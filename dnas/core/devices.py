@@ -100,6 +100,11 @@ def vote(flag: bool) -> bool | jax.Array:
   return _any(flags)
 
 
+def meet() -> None:
+  """Waits until every process has called this function."""
+  bool(vote(False))
+
+
 @jax.jit
 def _any(flags: jax.Array) -> jax.Array:
   return replicate(flags.any())

@@ -113,6 +113,7 @@ def open_folder(
     workdir = expanded("--workdir", options.workdir)
     own = workdir if devices.is_first() else stack.enter_context(tempfile.TemporaryDirectory())
     folder = stack.enter_context(RunFolder.open(own, launcher, config, defaults=defaults))
+    devices.meet()  # The others make checkpoints in the folder of the first, which must have found it to be of this run.
     folder.checkpoints = workdir.absolute() / "checkpoints"
     for name, text in parts.kept.items():
       folder.keep(name, text)

@@ -10,6 +10,8 @@ import time
 import pytest
 from tiny_runs import ENVIRONMENT, ROOT, cache_flag, history, launch, refusal, saved_steps
 
+from dnas.launchers import _flags, _run
+
 pytestmark = [pytest.mark.xdist_group("launchers_processes"), pytest.mark.usefixtures("quick_compilation")]
 FLAGS = ("--space=nasbench201", "--data.dataset=synthetic", "--data.batch_size=32", "--supernet.cells=3", "--supernet.channels=2")
 FLAGS = (*FLAGS, "--darts.epochs=3", "--darts.diagnose_every=0", "--save_every_steps=2")
@@ -114,3 +116,12 @@ def test_refusals(workdir, capsys):
   assert refusal(capsys, "search", workdir, *together, "--process_id=2").startswith("--process_id is 2; ")
   assert refusal(capsys, "search", workdir, *together, "--process_id=-1").startswith("--process_id is -1; ")
   assert refusal(capsys, "search", workdir, "--num_processes=0").startswith("--num_processes is 0; ")
+
+
+def test_no_process_goes_on_before_the_first_has_opened_the_folder(tmp_path, monkeypatch):
+  """One that made its checkpoints earlier would make the folder look like none of this run."""
+  met = []
+  monkeypatch.setattr(_run.devices, "meet", lambda: met.append(sorted(path.name for path in tmp_path.iterdir())))
+  parts = _run.SearchParts(workload=None, kept={})
+  with _run.open_folder(_flags.Options(workdir=str(tmp_path)), "search", {}, parts, {}):
+    assert len(met) == 1 and "config.json" in met[0] and "checkpoints" not in met[0]
