@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from dnas.cells import nasbench201
@@ -11,7 +11,7 @@ from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.config import check, check_name
-from dnas.core.errors import FieldError
+from dnas.core.errors import FieldError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
@@ -26,7 +26,7 @@ from dnas.evaluate.weight_sharing import SharedWeightsTask, WeightSharing
 from dnas.evaluate.zero_cost import PROXIES, ZeroCost
 from dnas.launchers import _flags, _run, train
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
-from dnas.search.gradient.methods import METHODS
+from dnas.search.blackbox.strategies import STRATEGIES
 
 DATASETS = tuple(nasbench201_formats.DATASETS)
 
@@ -45,6 +45,9 @@ class ComparisonSettings(Protocol):
   train_portion: float
   seconds: float
   method_names: tuple[str, ...]
+
+  def strategy(self, method: str) -> object:
+    """Returns the settings of a strategy."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,12 +108,30 @@ def check_settings(config: ComparisonSettings) -> None:
     report_test(table, table.genotypes[0], config.report_epochs)  # raises if it cannot be reported
     if tabular:
       Tabular(table, config.epochs)
-      longest = float(table.seconds(config.epochs).max())
-      mend = f"an evaluation of {config.epochs} epochs costs up to {longest:,.1f}, so give at least that"
-      check(config.seconds >= longest or all(name in METHODS for name in config.method_names), "seconds", config.seconds, mend)
+      _check_rungs(config, table.epochs, table.name)
+      for epochs in {min(rungs, default=config.epochs) for rungs in _rungs(config).values()}:
+        longest = float(table.seconds(epochs).max())
+        mend = f"an evaluation of {counted(epochs, 'epoch')} costs up to {longest:,.1f}, so give at least that"
+        check(config.seconds >= longest, "seconds", config.seconds, mend)
   else:
     mend = "without a table, test accuracy comes from a training by a preset of dnas train; name one"
     check(bool(config.training), "training", "''", mend)
+  if config.evaluator == "training":
+    full = _training_parts(config).train.epochs
+    _check_rungs(config, range(1, full + 1), f"--training={config.training}, with {counted(full, 'epoch')},")
+
+
+def _rungs(config: ComparisonSettings) -> dict[str, tuple[int, ...]]:
+  """Returns every strategy of a comparison with the epochs that it asks for; none where it asks for what the evaluator takes."""
+  settings = {name: config.strategy(name) for name in config.method_names if name in STRATEGIES}
+  return {name: one.rungs() if hasattr(one, "rungs") else () for name, one in settings.items()}
+
+
+def _check_rungs(config: ComparisonSettings, known: Collection[int], where: str) -> None:
+  for name, rungs in _rungs(config).items():
+    if unknown := [epochs for epochs in rungs if epochs not in known]:
+      mend = f"it asks for {counted(unknown[0], 'epoch')}, and {where} has no such training, so give others by the flags --{name}"
+      raise FieldError("methods", name, mend)
 
 
 def prepare(config: ComparisonSettings, options: _flags.Options, root: pathlib.Path, seeds: int) -> None:

@@ -213,6 +213,8 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   _flags.require_workdir(options)
   check_settings(config)
   root = expanded("--workdir", options.workdir).absolute()
+  if (root / "config.json").exists():
+    raise InputError(f"--workdir {root} holds 'config.json', so it is the folder of a run; give a new one, or that of a comparison.")
   options = dataclasses.replace(options, workdir=str(root))
   for method in config.method_names:
     if method in METHODS:

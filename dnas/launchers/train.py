@@ -32,12 +32,13 @@ from dnas.report.plots import save_pictures
 from dnas.run import loop
 
 
-def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
-  """Returns the genotype that --genotype names, checked against its space.
+def load_genotype(text: str, space_name: str = "darts_conv", flag: str = "genotype") -> Genotype:
+  """Returns the genotype that a flag names, checked against its space.
 
   Args:
     text: a published name, a folder, a file, random:SEED, or the genotype itself.
     space_name: the space to which names, seeds and files without a space refer; a file may be of another space for the same kind of data.
+    flag: the name of the flag.
 
   Raises:
     InputError: if there is none, or it is no network of its space.
@@ -47,31 +48,31 @@ def load_genotype(text: str, space_name: str = "darts_conv") -> Genotype:
   if text in known:
     return known[text]
   if text in others:
-    raise _of_the_other_half(f"--genotype={text} is", others[text], space_name)
+    raise _of_the_other_half(f"--{flag}={text} is", others[text], space_name)
   if text.lstrip().startswith(("{", "Genotype(", "|")):
-    return _checked(space.parse(text, "--genotype"), "--genotype", space_name)
+    return _checked(space.parse(text, f"--{flag}"), f"--{flag}", space_name)
   kind, _, seed = text.partition(":")
   if kind == "random":
     if not (seed.isdecimal() and len(seed) <= 20):
-      raise InputError(f"--genotype={text[:60]} has no seed; write random:0, random:1, ...")
+      raise InputError(f"--{flag}={text[:60]} has no seed; write random:0, random:1, ...")
     return space.sample(np.random.default_rng(int(seed)))
   try:
-    path = expanded("--genotype", text)
+    path = expanded(f"--{flag}", text)
     if path.is_dir():
       path = path / "genotype.json"
       if not path.exists():
         seeds = sorted(folder.name for folder in path.parent.glob("seed_*"))
         here = f", here that of a seed, such as {text.rstrip('/')}/{seeds[0]}" if seeds else ""
-        raise InputError(f"--genotype={text} holds no genotype.json; give the folder of a search that has come to its end{here}.")
+        raise InputError(f"--{flag}={text} holds no genotype.json; give the folder of a search that has come to its end{here}.")
     if not path.is_file():
       raise FileNotFoundError
     content = path.read_text(encoding="utf-8")
   except FileNotFoundError:
-    check_name("genotype", text, known, others="the folder of a search, a file with a genotype, or random:SEED")
+    check_name(flag, text, known, others="the folder of a search, a file with a genotype, or random:SEED")
   except UnicodeDecodeError:
-    raise InputError(f"--genotype={text} is no text; give a file with a genotype.") from None
+    raise InputError(f"--{flag}={text} is no text; give a file with a genotype.") from None
   except OSError as e:  # a name that is too long or forbidden
-    raise InputError(f"--genotype={shown(text)} cannot be read ({cause_of(e)}); give a published name, a folder or a file.") from None
+    raise InputError(f"--{flag}={shown(text)} cannot be read ({cause_of(e)}); give a published name, a folder or a file.") from None
   return _checked(space.parse(content, str(path)), str(path), space_name)
 
 

@@ -145,7 +145,7 @@ class Tuning:
       check(fits, "study.objectives", config.study.objectives, f"trainings on {'images' if image else 'text'} have no {name}")
     changes = {"test": False} | ({"data.train_portion": config.train_portion} if image else {})
     self.trial_training = config_lib.replace(config.training, changes)
-    self.genotype = train.load_genotype(config.training.genotype, config.training.space)
+    self.genotype = train.load_genotype(config.training.genotype, config.training.space, "training.genotype")
     architecture = SPACES[config.training.space] if config.joint else None
     text = config.search_space
     self.space = spaces.parse(text, self.trial_training, architecture)

@@ -225,7 +225,7 @@ class RetrainTask:
     options = {"drops": config.drop_path > 0, "auxiliary": network_config.auxiliary, "class_weights": weights}
     self._loss = functools.partial(training_loss, network=self.network, **options)
     self.gradient = Loss(self._loss, (0,)).gradient((0,))
-    self._step = assembled(functools.partial(train_step, gradient=self.gradient, config=config))
+    self._step = assembled(functools.partial(train_step, gradient=self.gradient, parts=_parts(config)))
 
     def predict(variables: functional.Variables, images: jax.Array) -> jax.Array:
       return functional.apply(self.network, variables, images, train=False)[0][0]
@@ -235,7 +235,7 @@ class RetrainTask:
   def init(self) -> TrainState:
     """See `loop.Task`."""
     weights = self._initial.weights
-    opt_state = _optimizer(self._config, self.rates(0)).init(weights)
+    opt_state = _optimizer(_parts(self._config), self.rates(0)).init(weights)
     return TrainState(weights, self._initial.stats, opt_state, jax.random.key_data(self._init_key))
 
   def end_of_epoch(self, epoch: int) -> int:
@@ -301,13 +301,31 @@ class Rates(NamedTuple):
   auxiliary_weight: jax.Array
 
 
-def _optimizer(config: Config, rates: Rates) -> tree.Flattened:
-  """Returns the optimizer for the rates. The configuration decides whether it has momentum and clipping."""
+class Parts(NamedTuple):
+  """The parts of the optimizer. They decide its compiled program; the values of the hyperparameters do not.
+
+  Attributes:
+    momentum: whether there is momentum.
+    gradient_clip: whether gradients are clipped.
+    nesterov: whether the momentum is Nesterov's.
+  """
+
+  momentum: bool
+  gradient_clip: bool
+  nesterov: bool
+
+
+def _parts(config: Config) -> Parts:
+  return Parts(config.momentum > 0, config.gradient_clip > 0, config.nesterov)
+
+
+def _optimizer(parts: Parts, rates: Rates) -> tree.Flattened:
+  """Returns the optimizer with these parts and rates."""
   return optimizers.sgd(
-    momentum=rates.momentum if config.momentum else 0.0,
+    momentum=rates.momentum if parts.momentum else 0.0,
     weight_decay=rates.weight_decay,
-    gradient_clip=rates.gradient_clip if config.gradient_clip else 0.0,
-    nesterov=config.nesterov,
+    gradient_clip=rates.gradient_clip if parts.gradient_clip else 0.0,
+    nesterov=parts.nesterov,
   )
 
 
@@ -350,7 +368,7 @@ def training_loss(
 
 
 def train_step(
-  state: TrainState, batch: tuple[jax.Array, jax.Array], key: jax.Array, rates: Rates, *, gradient: Compiled, config: Config
+  state: TrainState, batch: tuple[jax.Array, jax.Array], key: jax.Array, rates: Rates, *, gradient: Compiled, parts: Parts
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Takes one step of the optimizer.
 
@@ -360,19 +378,19 @@ def train_step(
     key: typed random key of the step.
     rates: hyperparameters of the step.
     gradient: gradient of `training_loss` with respect to the weights.
-    config: decides whether there are clipping, momentum and Nesterov momentum; their values come from `rates`.
+    parts: parts of the optimizer; the values of its hyperparameters come from `rates`.
 
   Returns:
     The new state, and loss (without the auxiliary loss) and accuracy on the batch.
   """
   (_, (stats, metrics)), (by_weights,) = gradient(state.weights, state.stats, batch, key, rates)
-  moved, opt_state = _moved(config, tree.ravel(by_weights), state.opt_state, tree.ravel(state.weights), rates)
+  moved, opt_state = _moved(parts, tree.ravel(by_weights), state.opt_state, tree.ravel(state.weights), rates)
   return TrainState(tree.unravel(moved, state.weights), stats, opt_state, state.key), metrics
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _moved(config: Config, gradient: jax.Array, opt_state: Tree, weights: jax.Array, rates: Rates) -> tuple[jax.Array, Tree]:
+def _moved(parts: Parts, gradient: jax.Array, opt_state: Tree, weights: jax.Array, rates: Rates) -> tuple[jax.Array, Tree]:
   """Returns the weights, flattened to a vector, and the optimizer state after a step."""
   opt_state = optimizers.with_learning_rate(opt_state, rates.learning_rate)
-  updates, opt_state = _optimizer(config, rates).inner.update(gradient, opt_state, weights)
+  updates, opt_state = _optimizer(parts, rates).inner.update(gradient, opt_state, weights)
   return devices.replicate((optax.apply_updates(weights, updates), opt_state))

@@ -72,7 +72,8 @@ class SearchSpace:
 
   def __post_init__(self):
     if not self.parameters and self.architecture is None:
-      raise InputError("the search space is empty, so there is nothing to tune; name a field, or search the architecture too (--joint).")
+      mend = "there is nothing to tune: name a field, or search the architecture too (--joint)"
+      raise FieldError("search_space", "empty", mend)
 
   def suggest(self, trial: optuna.Trial) -> Point:
     """Returns the point of a trial: asks it for the active fields and then for the architecture's decisions, in the order of the space."""

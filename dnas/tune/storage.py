@@ -223,6 +223,8 @@ def _head_of(path: pathlib.Path, name: str) -> bytes:
         return file.read(16)
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
       raise InputError(f"--storage={name} is in a folder that does not exist or cannot be written; {mend}.")
+  except InputError:
+    raise
   except (OSError, ValueError) as e:
     raise InputError(f"--storage={name} cannot be used ({cause_of(e)}); {mend}.") from None
   return b""

@@ -16,7 +16,7 @@ import sys
 import time
 import traceback
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
@@ -103,12 +103,12 @@ KINDS = {
 class Process:
   """A run in a process of its own; what it prints is in files beside its folder."""
 
-  def __init__(self, kind: str, workdir: pathlib.Path, cache: pathlib.Path):
-    """Starts it."""
+  def __init__(self, kind: str, workdir: pathlib.Path, cache: pathlib.Path, more: Sequence[str] = ()):
+    """Starts it; `more` are words of its command behind those of its kind."""
     self._log = workdir.with_suffix(".log")
     self.began, self.status = time.monotonic(), None
     self._log.parent.mkdir(parents=True, exist_ok=True)
-    argv = [kind, f"--workdir={workdir}", f"--compilation_cache={cache}", *(f"--{flag}" for flag in KINDS[kind].flags)]
+    argv = [kind, f"--workdir={workdir}", f"--compilation_cache={cache}", *(f"--{flag}" for flag in KINDS[kind].flags), *more]
     with warnings.catch_warnings():
       warnings.simplefilter("ignore")
       self.pid = _fork(lambda: LAUNCHERS[KINDS[kind].launcher].main(argv), self._log)

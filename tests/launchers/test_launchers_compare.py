@@ -168,11 +168,20 @@ def test_bad_input(tmp_path, capsys):
     (("--seconds=10", "--pool.workers=1"), "--seconds is 10.0; an evaluation of 12 epochs costs up to "),
     (("--reinforce.learning_rate=1", "--methods=random_search"), "--reinforce.learning_rate is 1.0; it does nothing with"),
     (("--methods=asha", "--asha.budgets=12,x"), "--asha.budgets"),
+    (("--methods=asha",), "--methods is asha; it asks for 1 epoch, and planted table (seed 0) has no such training, so give others by"),
+    (("--methods=asha", "--asha.budgets=200", "--seconds=300"), "--seconds is 300.0; an evaluation of 200 epochs costs up to "),
+    (
+      ("--methods=tpe,hyperband", "--evaluator=training", "--space=darts_conv", "--training=digits_demo_retrain"),
+      "--methods is hyperband; it asks for 27 epochs, and --training=digits_demo_retrain, with 10 epochs, has no such training",
+    ),
   ]
   for flags, sentence in cases:
     assert sentence in refusal(capsys, compare, "compare", where, *flags), flags
   assert not (tmp_path / "w").exists()
   assert refusal(capsys, compare, "compare").startswith("--workdir is empty")
+  (tmp_path / "run").mkdir()
+  (tmp_path / "run" / "config.json").write_text("{}")
+  assert "holds 'config.json', so it is the folder of a run" in refusal(capsys, compare, "compare", f"--workdir={tmp_path / 'run'}")
   assert "holds no comparison" in refusal(capsys, report, "report", f"--workdir={tmp_path}")
 
 

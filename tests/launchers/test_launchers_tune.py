@@ -166,14 +166,16 @@ def test_a_tuning_that_is_killed_goes_on(tuned, tmp_path):
 
 REFUSED = {
   ("--search_space=train.learning_rat = log(0.1, 1)",): "Did you mean 'train.learning_rate'?",
-  ("--search_space=",): "the search space is empty",
+  ("--search_space=",): "--search_space is empty; there is nothing to tune",
+  ("--training.genotype=DARTS_V3",): "--training.genotype is DARTS_V3; did you mean 'DARTS_V2'?",
+  ("--training.genotype=random:x",): "--training.genotype=random:x has no seed",
+  ("--storage=sqlite:////no/such/x.db",): "--storage=sqlite:////no/such/x.db is in a folder that does not exist or cannot be written; give",
   ("--storage=postgresql+psycopg://127.0.0.1:1/x",): "start the postgresql server",
   ("--study.objectives=perplexity", "--study.pruner=none"): "trainings on images have no perplexity",
   ("--pool.ray_address=127.0.0.1:1",): "it does nothing with --pool.executor=local",
   ("--train_portion=1",): "a trial is judged by the rest, so it must be below 1",
   ("--study.eta=4",): "it does nothing with --study.pruner=median, so leave it out, or choose successive_halving or hyperband",
   ("--study.trials=0",): "it must be above zero",
-  ("--training.genotype=DARTS_V3",): "did you mean 'DARTS_V2'?",
 }
 
 

@@ -89,7 +89,7 @@ REFUSED = {
   "train.drop_path = uniform(0, 0.1); train.drop_path = uniform(0, 0.2)": "it is named twice",
   "train.drop_path = uniform(0, 0.1) if train.schedule in (linear)": "is no choice that stands before it",
   "train.schedule = choice(linear, cosine); train.drop_path = uniform(0, 0.1) if train.schedule in (line)": "may be linear, cosine",
-  "  ;": "the search space is empty",
+  "  ;": "search_space is empty; there is nothing to tune",
 }
 
 

@@ -53,6 +53,10 @@ class Config:
       out.append(tuple((trials // self.eta**i, self.max_budget // self.eta ** (s - i)) for i in range(s + 1)))
     return tuple(out)
 
+  def rungs(self) -> tuple[int, ...]:
+    """Returns the epochs of all rungs, ascending."""
+    return tuple(sorted({epochs for bracket in self.brackets() for _, epochs in bracket}))
+
   def on(self, space: CellSpace) -> "Hyperband":
     """See `base.Settings`."""
     return self.around(rungs.named(self.strategy, space))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from dnas.core import durable
-from dnas.core.errors import InputError, shown
+from dnas.core.errors import FieldError, InputError, shown
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
@@ -34,8 +34,8 @@ def run(strategy: Strategy, evaluator: Evaluator, seed: int, seconds: float, jou
     journal: the entries that an earlier, interrupted run of the same study yielded.
 
   Raises:
-    InputError: if the budget is not above zero or is smaller than the cost of the first evaluation, an evaluation costs nothing, or the
-      journal is not of this strategy and seed.
+    FieldError: if the budget is smaller than the cost of the first evaluation.
+    InputError: if the budget is not above zero, an evaluation costs nothing, or the journal is not of this strategy and seed.
   """
   if not seconds > 0:
     raise InputError(f"the budget is {shown(seconds)} seconds; it must be above zero.")
@@ -48,7 +48,7 @@ def run(strategy: Strategy, evaluator: Evaluator, seed: int, seconds: float, jou
     spent += evaluation.cost
     if spent > seconds:
       if not count:
-        raise InputError(f"the budget is {seconds} seconds, and the first evaluation costs {evaluation.cost:.1f}; give at least that.")
+        raise FieldError("seconds", seconds, f"the first evaluation costs {evaluation.cost:,.1f}, so give more than that")
       return
     count += 1
     yield proposal, evaluation
