@@ -20,7 +20,6 @@ READERS = ("report", "tune")
 SEAM = "dnas/cells/functional.py"
 TEST_SET_ACCESS = "dnas/launchers/train.py"
 HALVES = {"gradient", "blackbox"}  # of the package search
-MOST_LINES, MOST_LINES_OF_A_TEST = 350, 400
 PEERS = ("dnas.launchers.peers.darts_torch",)  # scripts that another Python runs
 # Name to the one file that may use it, None for no file at all.
 HOMES = {f"flax.nnx.{name}": None for name in ("grad", "value_and_grad", "jit", "vmap", "pmap", "scan")}
@@ -157,12 +156,6 @@ def import_failures(root: pathlib.Path) -> dict[str, str]:
 def test_the_project_keeps_its_rules():
   assert len(sources(ROOT)) > 30
   assert violations(ROOT) == []
-
-
-def test_no_file_is_long():
-  lengths = {path.relative_to(ROOT): len(path.read_text().splitlines()) for top in ("dnas", "tests") for path in (ROOT / top).rglob("*.py")}
-  longest = {"dnas": MOST_LINES, "tests": MOST_LINES_OF_A_TEST}
-  assert {str(path): length for path, length in lengths.items() if length > longest[path.parts[0]]} == {}
 
 
 @pytest.mark.versions

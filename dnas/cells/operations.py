@@ -237,8 +237,8 @@ class OperationStack(nnx.Module):
     outputs = {name: operation(x, train) for name, operation in self.others.items()}
     for name, output in outputs.items():
       if output.shape[1:] != expected:
-        mend = f"at stride {self.stride} it must return {(1, *expected)}"
-        raise InputError(f"operation '{name}' maps {x.shape} to {(1, *output.shape[1:])}; {mend}.")
+        hint = f"at stride {self.stride} it must return {(1, *expected)}"
+        raise InputError(f"operation '{name}' maps {x.shape} to {(1, *output.shape[1:])}; {hint}.")
     if self.pools:
       pooled = keep(jnp.concatenate([OPERATIONS[name].pool(x, self.stride) for name in self.pools]))
       pooled = pooled if self.pool_norm is None else self.pool_norm(pooled, train)

@@ -203,10 +203,10 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
   return {path: (old.get(path), new.get(path)) for path in sorted({*old, *new}) if old.get(path) != new.get(path)}
 
 
-def check(condition: bool, field: str, value: Any, mend: str) -> None:
+def check(condition: bool, field: str, value: Any, hint: str) -> None:
   """Raises FieldError 'FIELD is VALUE; MEND.' unless the condition holds."""
   if not condition:
-    raise FieldError(field, value, mend)
+    raise FieldError(field, value, hint)
 
 
 def check_types(component: Any) -> None:
@@ -217,8 +217,8 @@ def check_types(component: Any) -> None:
   hints = typing.get_type_hints(type(component))
   for field in dataclasses.fields(component):
     if hints[field.name] in _MEMBERS:
-      value, (fits, mend) = getattr(component, field.name), _MEMBERS[hints[field.name]]
-      check(fits(value), field.name, value, f"it must be {mend}")
+      value, (fits, hint) = getattr(component, field.name), _MEMBERS[hints[field.name]]
+      check(fits(value), field.name, value, f"it must be {hint}")
 
 
 def _is_whole(value: Any) -> bool:

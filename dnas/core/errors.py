@@ -22,21 +22,21 @@ class FieldError(InputError):
   Attributes:
     field: dotted path of the field, which is also the name of its flag.
     value: the value as given.
-    mend: what to do about it.
+    hint: what to do about it.
   """
 
-  def __init__(self, field: str, value: object, mend: str):
-    super().__init__(field, value, mend)  # plain arguments, so that the error can be pickled
-    self.field, self.value, self.mend = field, value, mend
+  def __init__(self, field: str, value: object, hint: str):
+    super().__init__(field, value, hint)  # plain arguments, so that the error can be pickled
+    self.field, self.value, self.hint = field, value, hint
 
   def __str__(self) -> str:
     value = self.value if isinstance(self.value, str) else shown(self.value)
     plain = value and value.isprintable() and len(value) <= _LONGEST
-    return _printable(f"{self.field} is {value if plain else shown(value)}; {self.mend}.")
+    return _printable(f"{self.field} is {value if plain else shown(value)}; {self.hint}.")
 
   def within(self, component: str) -> "FieldError":
     """Returns the same error with the component's name put before the path of the field."""
-    return FieldError(f"{component}.{self.field}", self.value, self.mend)
+    return FieldError(f"{component}.{self.field}", self.value, self.hint)
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> InputError:

@@ -15,13 +15,13 @@ NUMBER = (int, float)
 """The types of a number field."""
 
 
-def parse_object(text: str, where: str, mend: str) -> dict[str, Any]:
+def parse_object(text: str, where: str, hint: str) -> dict[str, Any]:
   """Returns the JSON object that a text holds.
 
   Args:
     text: the text.
     where: how an error names the text, for instance by its file.
-    mend: how the user can mend the text, for the message.
+    hint: how the user can mend the text, for the message.
 
   Raises:
     InputError: if the text is not JSON, or not an object.
@@ -29,40 +29,40 @@ def parse_object(text: str, where: str, mend: str) -> dict[str, Any]:
   try:
     value = json.loads(text)
   except json.JSONDecodeError as e:
-    raise InputError(f"{where}: not valid JSON, {e.msg} at column {e.colno}; {mend}.") from None
+    raise InputError(f"{where}: not valid JSON, {e.msg} at column {e.colno}; {hint}.") from None
   except (ValueError, RecursionError):  # a number of thousands of digits; thousands of brackets
-    raise InputError(f"{where}: not valid JSON, a number is too long or brackets are nested too deeply; {mend}.") from None
+    raise InputError(f"{where}: not valid JSON, a number is too long or brackets are nested too deeply; {hint}.") from None
   if not isinstance(value, dict):
-    raise InputError(f"{where}: {shown(text[:40])} is not a JSON object; {mend}.")
+    raise InputError(f"{where}: {shown(text[:40])} is not a JSON object; {hint}.")
   return value
 
 
-def read_object(path: pathlib.Path, mend: str, fields: Fields | None = None) -> dict[str, Any]:
+def read_object(path: pathlib.Path, hint: str, fields: Fields | None = None) -> dict[str, Any]:
   """Returns the JSON object that a file holds.
 
   Args:
     path: the file.
-    mend: how the user can mend a file with wrong content, for the message.
+    hint: how the user can mend a file with wrong content, for the message.
     fields: the fields that the object must have.
 
   Raises:
     InputError: if the file cannot be read (the message names the cause), or does not hold such an object.
   """
-  value = parse_object(read_text(path, mend), str(path), mend)
-  check_fields(value, fields or {}, path, mend)
+  value = parse_object(read_text(path, hint), str(path), hint)
+  check_fields(value, fields or {}, path, hint)
   return value
 
 
-def check_fields(value: Mapping[str, Any], fields: Fields, path: pathlib.Path, mend: str) -> None:
+def check_fields(value: Mapping[str, Any], fields: Fields, path: pathlib.Path, hint: str) -> None:
   """Raises InputError unless the object in a file has the fields; see `read_object`."""
   for name, kind in fields.items():
     if name not in value:
-      raise InputError(f"{path}: field '{name}' is missing; {mend}.")
+      raise InputError(f"{path}: field '{name}' is missing; {hint}.")
     if not isinstance(value[name], kind) or isinstance(value[name], bool):
-      raise InputError(f"{path}: field '{name}' is {shown(value[name])}; {mend}.")
+      raise InputError(f"{path}: field '{name}' is {shown(value[name])}; {hint}.")
 
 
-def read_text(path: pathlib.Path, mend: str, errors: str = "strict") -> str:
+def read_text(path: pathlib.Path, hint: str, errors: str = "strict") -> str:
   """Returns the text of a UTF-8 file. `errors` selects the treatment of invalid bytes, as in `bytes.decode`.
 
   Raises:
@@ -73,7 +73,7 @@ def read_text(path: pathlib.Path, mend: str, errors: str = "strict") -> str:
   except OSError as e:
     raise unreadable(path, e) from None
   except UnicodeDecodeError as e:
-    raise InputError(f"{path} is not text in UTF-8 (byte {e.start + 1} is 0x{e.object[e.start]:02x}); {mend}.") from None
+    raise InputError(f"{path} is not text in UTF-8 (byte {e.start + 1} is 0x{e.object[e.start]:02x}); {hint}.") from None
 
 
 _WRITE_ANEW = "delete it and give the same command again, which writes it anew"

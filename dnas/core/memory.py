@@ -51,19 +51,19 @@ def available() -> int:
   return total
 
 
-def check_fits(estimate: Estimate, mend: str, force: bool) -> None:
+def check_fits(estimate: Estimate, hint: str, force: bool) -> None:
   """Raises InputError, with the estimated and the available memory, if a run cannot fit and is not forced.
 
   Args:
     estimate: the estimate of the run.
-    mend: which flags to lower.
+    hint: which flags to lower.
     force: whether to try the run in any case.
   """
   there = available()
   if estimate.total > there and not force:
     parts = f"weights {shown_bytes(estimate.weights)}, activations {shown_bytes(estimate.activations)}, data {shown_bytes(estimate.data)}"
     what = f"by its shapes the run needs {shown_bytes(estimate.total)} of memory or more ({parts}), and there are {shown_bytes(there)}"
-    raise InputError(f"{what}; {mend}, or give --force to try it.")
+    raise InputError(f"{what}; {hint}, or give --force to try it.")
 
 
 def shown_bytes(count: int) -> str:

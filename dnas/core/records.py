@@ -106,6 +106,6 @@ def _number_of(value: Any) -> float | None:
     return None
 
 
-def _check(condition: bool, field: str, value: Any, mend: str) -> None:
+def _check(condition: bool, field: str, value: Any, hint: str) -> None:
   if not condition:
-    raise InputError(f"{field} is {shown(value)}; {mend}.")
+    raise InputError(f"{field} is {shown(value)}; {hint}.")

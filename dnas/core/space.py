@@ -76,18 +76,18 @@ class CellSpace:
       value = getattr(self, field)
       check(_is_whole(value) and value >= 1, field, shown(value), "give a whole number, at least 1")
     states = self.num_inputs + self.num_nodes
-    mend = f"a cell of {shown(states)} states is too large; give it at most {_MOST_STATES}"
-    check(states <= _MOST_STATES, "num_nodes", self.num_nodes, mend)
+    hint = f"a cell of {shown(states)} states is too large; give it at most {_MOST_STATES}"
+    check(states <= _MOST_STATES, "num_nodes", self.num_nodes, hint)
     wirings = sum(math.comb(state, min(self.edges_per_node, state)) for state in range(self.num_inputs, states))
-    mend = f"the nodes have {wirings:,} sets of sources; give fewer edges or nodes"
-    check(wirings <= _MOST_WIRINGS, "edges_per_node", self.edges_per_node, mend)
+    hint = f"the nodes have {wirings:,} sets of sources; give fewer edges or nodes"
+    check(wirings <= _MOST_WIRINGS, "edges_per_node", self.edges_per_node, hint)
     for field in ("none_allowed", "pool_norm"):
       check(isinstance(getattr(self, field), bool), field, shown(getattr(self, field)), "give True or False")
     outputs = self.num_outputs
     fits = outputs is None or (_is_whole(outputs) and 1 <= outputs <= self.num_nodes)
     check(fits, "num_outputs", shown(outputs), f"give None for all nodes, or a whole number from 1 to {self.num_nodes}")
-    mend = "a discrete cell has no edge that is 'none'; give it another operation, or none_allowed=True"
-    check(bool(self.choices), "operations", shown(self.operations), mend)
+    hint = "a discrete cell has no edge that is 'none'; give it another operation, or none_allowed=True"
+    check(bool(self.choices), "operations", shown(self.operations), hint)
 
   @property
   def edges(self) -> tuple[tuple[int, int], ...]:

@@ -175,9 +175,9 @@ class ImageDataset(Dataset[Split]):
 
   def _check_labels(self, split: Split, which: str) -> None:
     wrong, last = np.flatnonzero(split.labels >= self.num_classes), self.num_classes - 1
-    mend = f"with {self.num_classes} classes they are 0 to {last}, so subtract the number of the first class, or correct num_classes"
+    hint = f"with {self.num_classes} classes they are 0 to {last}, so subtract the number of the first class, or correct num_classes"
     span = f"{split.labels.min()} to {split.labels.max()}"
-    self._check(not len(wrong), f"has labels from {span} in its {which} split, and {len(wrong)} of them are above {last}; {mend}")
+    self._check(not len(wrong), f"has labels from {span} in its {which} split, and {len(wrong)} of them are above {last}; {hint}")
 
   def _divisors(self) -> tuple[float, ...]:
     """Returns `std` with 1 for every channel that never varies, and says which."""
@@ -234,8 +234,8 @@ def some_examples(dataset: ImageDataset, data: Config) -> ImageDataset:
     FieldError: if there are fewer, or as `subset` does.
   """
   count = len(dataset.train)
-  mend = f"the training set of '{dataset.name}' has {count}, so give at most that, or 0 for all"
-  config.check(data.examples <= count, "data.examples", data.examples, mend)
+  hint = f"the training set of '{dataset.name}' has {count}, so give at most that, or 0 for all"
+  config.check(data.examples <= count, "data.examples", data.examples, hint)
   return dataclasses.replace(dataset, train=subset(dataset, data.examples, data)) if data.examples else dataset
 
 
@@ -257,8 +257,8 @@ def search_split(dataset: ImageDataset, data: Config) -> tuple[Split, Split]:
   """
   train, count = dataset.train, math.floor(data.train_portion * len(dataset.train))
   if not 0 < count < len(train):
-    mend = f"it leaves one part of the {len(train)} examples of '{dataset.name}' empty, so choose it between 0 and 1, such as 0.5"
-    raise FieldError("data.train_portion", data.train_portion, mend)
+    hint = f"it leaves one part of the {len(train)} examples of '{dataset.name}' empty, so choose it between 0 and 1, such as 0.5"
+    raise FieldError("data.train_portion", data.train_portion, hint)
   first = _division(dataset, count, data)
   parts = train.where(first), train.where(~first)
   for part, which in zip(parts, ("training", "validation"), strict=True):
@@ -296,8 +296,8 @@ def class_weights(train: Split, num_classes: int, kind: str) -> tuple[float, ...
 def _division(dataset: ImageDataset, count: int, data: Config) -> np.ndarray:
   name = _split_name(dataset, data)
   idle = name == "contiguous" and data.split_seed
-  mend = f"the division of '{dataset.name}' is contiguous, so leave it out, or give --data.split=shuffled or stratified"
-  config.check(not idle, "data.split_seed", data.split_seed, mend)
+  hint = f"the division of '{dataset.name}' is contiguous, so leave it out, or give --data.split=shuffled or stratified"
+  config.check(not idle, "data.split_seed", data.split_seed, hint)
   return SPLITS[name](dataset.train.labels, count, data.split_seed)
 
 
@@ -318,11 +318,11 @@ def _check_classes(dataset: ImageDataset, part: Split, which: str, data: Config)
     logging.warning("%s.", problem[0].upper() + problem[1:])
     return
   if not has:
-    mend = "give more --data.examples" if data.examples else "give examples of it, or leave it out of the class names"
-    raise FieldError("data.examples", data.examples, f"{problem}; {mend}")
+    hint = "give more --data.examples" if data.examples else "give examples of it, or leave it out of the class names"
+    raise FieldError("data.examples", data.examples, f"{problem}; {hint}")
   split = _split_name(dataset, data)
-  mend = "give more examples of it, or another --data.train_portion" if split == "stratified" else "give --data.split=stratified"
-  raise FieldError("data.split", split, f"{problem}; {mend}")
+  hint = "give more examples of it, or another --data.train_portion" if split == "stratified" else "give --data.split=stratified"
+  raise FieldError("data.split", split, f"{problem}; {hint}")
 
 
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -16,16 +16,16 @@ def checked_images(images: Any) -> np.ndarray:
   images = _array(images, "images")
   shape = list(images.shape)
   if images.dtype != np.uint8:
-    mend = "convert floats in [0, 1] by np.round(255 * images).astype(np.uint8), and integers from 0 to 255 by images.astype(np.uint8)"
-    raise InputError(f"images are {images.dtype} {shape}, and must be uint8 [N, H, W, C]; {mend}.")
+    hint = "convert floats in [0, 1] by np.round(255 * images).astype(np.uint8), and integers from 0 to 255 by images.astype(np.uint8)"
+    raise InputError(f"images are {images.dtype} {shape}, and must be uint8 [N, H, W, C]; {hint}.")
   if images.ndim != 4:
-    mend = "give grey ones a last axis, by images[..., None]" if images.ndim == 3 else "give a row, a column and a channel an axis each"
-    raise InputError(f"images have shape {shape}, and it must be [N, H, W, C]; {mend}.")
+    hint = "give grey ones a last axis, by images[..., None]" if images.ndim == 3 else "give a row, a column and a channel an axis each"
+    raise InputError(f"images have shape {shape}, and it must be [N, H, W, C]; {hint}.")
   if not images.size:
     raise InputError(f"images have shape {shape}, so there is none; give at least one, of at least one pixel.")
   if shape[1] <= 4 < shape[3]:
-    mend = "give [N, H, W, C], by images.transpose(0, 2, 3, 1)"
-    raise InputError(f"images have shape {shape}, which looks like channels before height and width; {mend}.")
+    hint = "give [N, H, W, C], by images.transpose(0, 2, 3, 1)"
+    raise InputError(f"images have shape {shape}, which looks like channels before height and width; {hint}.")
   return images
 
 

@@ -76,8 +76,8 @@ def locate(published: Published, data_dir: str) -> pathlib.Path:
   except OSError as e:
     raise FieldError("data.data_dir", data_dir, f"it cannot be read ({e.strerror}); mend that, or give another folder") from None
   if len(missing) == len(published.files):
-    mend = f"it holds no folder '{published.folder}', so give the one that does, or leave it empty to download the data set"
-    raise FieldError("data.data_dir", data_dir, mend)
+    hint = f"it holds no folder '{published.folder}', so give the one that does, or leave it empty to download the data set"
+    raise FieldError("data.data_dir", data_dir, hint)
   if missing:
     raise InputError(f"{folder / missing[0]} is missing; put it there, from {published.source(missing[0])}.")
   return folder
@@ -140,8 +140,8 @@ def _downloaded(published: Published) -> pathlib.Path:
       _unpack(path, folder, wanted) if is_archive else durable.write(folder / own_name, path.read_bytes(), shared=True)
     except Exception as e:  # tensorflow-datasets, requests, the archive readers and the file system fail in many ways, with one mend
       reason = " ".join(f"{type(e).__name__}: {e}".split())[:200]
-      mend = f"connect to the network, or give the folder '{published.folder}' by --data.data_dir"
-      raise InputError(f"Cannot download {download.url} into {cache} ({reason}); {mend}.") from e
+      hint = f"connect to the network, or give the folder '{published.folder}' by --data.data_dir"
+      raise InputError(f"Cannot download {download.url} into {cache} ({reason}); {hint}.") from e
   return folder
 
 

@@ -63,8 +63,8 @@ class Config:
     config.check_fraction(short_probability=self.short_probability)
     config.check_at_most(10**6, batch_size=self.batch_size, sequence_length=self.sequence_length, length_deviation=self.length_deviation)
     config.check_at_most(1000, buckets=self.buckets)
-    mend = "it must be zero or more, and finite"
-    config.check(0 <= self.length_deviation < math.inf, "length_deviation", self.length_deviation, mend)
+    hint = "it must be zero or more, and finite"
+    config.check(0 <= self.length_deviation < math.inf, "length_deviation", self.length_deviation, hint)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,8 +220,8 @@ def first_tokens(dataset: TextDataset, tokens: int) -> TextDataset:
     FieldError: if there are fewer.
   """
   train = dataset.train
-  mend = f"the training text of '{dataset.name}' has {len(train)}, so give at most that, or 0 for all"
-  config.check(tokens <= len(train), "data.tokens", tokens, mend)
+  hint = f"the training text of '{dataset.name}' has {len(train)}, so give at most that, or 0 for all"
+  config.check(tokens <= len(train), "data.tokens", tokens, hint)
   return dataclasses.replace(dataset, train=train[: tokens or None])
 
 

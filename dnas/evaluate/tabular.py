@@ -84,9 +84,9 @@ class Table:
       raise InputError(f"{self.name}: {column} has shape {values.shape}; give one number for each of {len(self.genotypes)} architectures.")
     wrong = ~((values >= 0) & (values <= 100)) if accuracy else ~((values > 0) & (values < np.inf))
     if wrong.any():
-      row, mend = int(wrong.argmax()), "a percentage from 0 to 100" if accuracy else "seconds above zero"
+      row, hint = int(wrong.argmax()), "a percentage from 0 to 100" if accuracy else "seconds above zero"
       text = nasbench201.to_string(self.genotypes[row])
-      raise InputError(f"{self.name}: {column} is {values[row]} in row {row} ({text}); it must be {mend}.")
+      raise InputError(f"{self.name}: {column} is {values[row]} in row {row} ({text}); it must be {hint}.")
     if accuracy and values.max() <= 1:
       raise InputError(f"{self.name}: {column} has no value above {values.max()}; give accuracies in percent, not as fractions.")
     values.setflags(write=False)

@@ -104,8 +104,8 @@ class ZeroCost:
     """
     if config.auxiliary:
       raise FieldError("network.auxiliary", True, "a zero-cost proxy scores the network without its auxiliary head; turn it off")
-    mend = "proxies compare the examples of a batch, so give two at least"
-    check(min(data.batch_size, len(dataset.train)) >= 2, "data.batch_size", data.batch_size, mend)
+    hint = "proxies compare the examples of a batch, so give two at least"
+    check(min(data.batch_size, len(dataset.train)) >= 2, "data.batch_size", data.batch_size, hint)
     self._proxy, self._config, self._dataset, self._seed = PROXIES[proxy], config, dataset, seed
     batch = base.subset(dataset, data.batch_size, data)
     self._images = augment.normalize(jnp.asarray(batch.images), dataset.mean, dataset.std)

@@ -52,7 +52,7 @@ class ComparisonSettings(Protocol):
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-  """An evaluator with the one door to the test set, for when a search has ended.
+  """An evaluator, and the only function of a comparison that reads the test set, once a search has ended.
 
   Attributes:
     space: the search space.
@@ -98,11 +98,11 @@ def check_settings(config: ComparisonSettings) -> None:
       check_name(field, name, names)
       check(isinstance(_flags.load_preset(name, launcher), of), field, name, "it is for text, and a comparison is of images")
   if config.evaluator == "weight_sharing":
-    mend = "weight sharing takes its supernet and its data from a preset of dnas search; name one"
-    check(bool(config.search), "search", "''", mend)
+    hint = "weight sharing takes its supernet and its data from a preset of dnas search; name one"
+    check(bool(config.search), "search", "''", hint)
   elif config.evaluator == "training" or config.evaluator in PROXIES:
-    mend = f"the evaluator {config.evaluator} takes its networks and data from a preset of dnas train; name one"
-    check(bool(config.training), "training", "''", mend)
+    hint = f"the evaluator {config.evaluator} takes its networks and data from a preset of dnas train; name one"
+    check(bool(config.training), "training", "''", hint)
   if _has_table(config):
     table = read_table(config.table, config.dataset)
     report_test(table, table.genotypes[0], config.report_epochs)  # raises if it cannot be reported
@@ -111,11 +111,11 @@ def check_settings(config: ComparisonSettings) -> None:
       _check_rungs(config, table.epochs, table.name)
       for epochs in {min(rungs, default=config.epochs) for rungs in _rungs(config).values()}:
         longest = float(table.seconds(epochs).max())
-        mend = f"an evaluation of {counted(epochs, 'epoch')} costs up to {longest:,.1f}, so give at least that"
-        check(config.seconds >= longest, "seconds", config.seconds, mend)
+        hint = f"an evaluation of {counted(epochs, 'epoch')} costs up to {longest:,.1f}, so give at least that"
+        check(config.seconds >= longest, "seconds", config.seconds, hint)
   else:
-    mend = "without a table, test accuracy comes from a training by a preset of dnas train; name one"
-    check(bool(config.training), "training", "''", mend)
+    hint = "without a table, test accuracy comes from a training by a preset of dnas train; name one"
+    check(bool(config.training), "training", "''", hint)
   if config.evaluator == "training":
     full = _training_parts(config).train.epochs
     _check_rungs(config, range(1, full + 1), f"--training={config.training}, with {counted(full, 'epoch')},")
@@ -130,8 +130,8 @@ def _rungs(config: ComparisonSettings) -> dict[str, tuple[int, ...]]:
 def _check_rungs(config: ComparisonSettings, known: Collection[int], where: str) -> None:
   for name, rungs in _rungs(config).items():
     if unknown := [epochs for epochs in rungs if epochs not in known]:
-      mend = f"it asks for {counted(unknown[0], 'epoch')}, and {where} has no such training, so give others by the flags --{name}"
-      raise FieldError("methods", name, mend)
+      hint = f"it asks for {counted(unknown[0], 'epoch')}, and {where} has no such training, so give others by the flags --{name}"
+      raise FieldError("methods", name, hint)
 
 
 def prepare(config: ComparisonSettings, options: _flags.Options, root: pathlib.Path, seeds: int) -> None:
@@ -143,8 +143,8 @@ def prepare(config: ComparisonSettings, options: _flags.Options, root: pathlib.P
 
 def search_config(config: ComparisonSettings, method: str, seed: int) -> ImageSearchConfig:
   """Returns the search of a differentiable method. Raises FieldError if no preset of it is named, or it is of another space."""
-  mend = f"{method} is differentiable, and takes its supernet, data and rates from a preset of dnas search; name one"
-  check(bool(config.search), "search", "''", mend)
+  hint = f"{method} is differentiable, and takes its supernet, data and rates from a preset of dnas search; name one"
+  check(bool(config.search), "search", "''", hint)
   preset = _flags.load_preset(config.search, "search")
   return config_lib.replace(preset, {"space": config.space, "method": method, "hypergradient": "", "seed": seed})
 

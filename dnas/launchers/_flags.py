@@ -76,8 +76,8 @@ class Options:
     config_lib.check_at_most(10**6, keep_checkpoints=self.keep_checkpoints)
     config_lib.check_at_most(10**4, num_processes=self.num_processes, devices=self.devices)
     given = bool(self.coordinator)
-    mend = "give --coordinator=host:port of the first of them" if not given else "it needs none with one process, so give --num_processes"
-    config_lib.check(given == (self.num_processes > 1), "num_processes", self.num_processes, mend)
+    hint = "give --coordinator=host:port of the first of them" if not given else "it needs none with one process, so give --num_processes"
+    config_lib.check(given == (self.num_processes > 1), "num_processes", self.num_processes, hint)
     fits = not given or re.fullmatch(r"\S+:\d+", self.coordinator)
     config_lib.check(fits, "coordinator", self.coordinator, "give host:port of the first process, such as 10.0.0.1:1234")
     if given:
@@ -131,8 +131,8 @@ class Launcher(Generic[C]):
     except MemoryError:
       return _complain("there is not enough memory; lower the batch size or the size of the network.", FAILED)
     except OSError as e:
-      mend = "make room or rights for it and give the command again"
-      return _complain(f"{e.filename or 'a file'} cannot be used ({cause_of(e)}); {mend}.", FAILED)
+      hint = "make room or rights for it and give the command again"
+      return _complain(f"{e.filename or 'a file'} cannot be used ({cause_of(e)}); {hint}.", FAILED)
     except (ValueError, RuntimeError) as e:
       if "RESOURCE_EXHAUSTED" in str(e):
         told = f"the memory of the device is exhausted ({first_line(e).rstrip('.')}); lower the batch size or the size of the network."
@@ -237,7 +237,7 @@ class _Parser(flags.ArgumentParser):
       if self._kind is float and not math.isfinite(value):
         raise ValueError
     except (KeyError, ValueError):
-      raise ValueError(_MENDS[self._kind]) from None
+      raise ValueError(_HINTS[self._kind]) from None
     return _fitting(value)
 
   def _list(self, argument: str) -> tuple[int, ...] | tuple[str, ...]:
@@ -258,7 +258,7 @@ def _fitting(value: Any) -> Any:
 _LISTS = {tuple[int, ...]: int, tuple[str, ...]: str.strip}
 
 _WORDS = {"true": True, "t": True, "1": True, "yes": True, "false": False, "f": False, "0": False, "no": False}
-_MENDS = {int: "give a whole number", float: "give a finite number", bool: "give true or false"}
+_HINTS = {int: "give a whole number", float: "give a finite number", bool: "give true or false"}
 
 
 def _ahead(argv: Sequence[str], *names: str) -> dict[str, Any]:

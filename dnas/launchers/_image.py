@@ -126,8 +126,8 @@ def _check_memory(
     padding=data.crop_padding,
     **shape,
   ).times(seeds)
-  mend = f"lower --data.batch_size, --data.eval_batch_size, --data.crop_padding, --{component}.channels or --{component}.cells"
-  memory.check_fits(dataclasses.replace(estimate, data=dataset.train.images.nbytes), mend, force)
+  hint = f"lower --data.batch_size, --data.eval_batch_size, --data.crop_padding, --{component}.channels or --{component}.cells"
+  memory.check_fits(dataclasses.replace(estimate, data=dataset.train.images.nbytes), hint, force)
 
 
 def _size(weights: Mapping[str, Any]) -> int:

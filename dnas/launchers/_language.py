@@ -64,8 +64,8 @@ def _check_memory(
     eval_length=data.sequence_length,
     eval_batch=min(data.eval_batch_size, len(dataset.valid)),
   ).times(seeds)
-  mend = f"lower --data.batch_size, --data.eval_batch_size, --data.sequence_length, --data.length_deviation or --{component}.units"
-  memory.check_fits(estimate, mend, force)
+  hint = f"lower --data.batch_size, --data.eval_batch_size, --data.sequence_length, --data.length_deviation or --{component}.units"
+  memory.check_fits(estimate, hint, force)
 
 
 def _kept(dataset: TextDataset) -> dict[str, str]:

@@ -209,8 +209,8 @@ class ImageTrainConfig(TrainConfig):
     _check_space(self.space, of_text=False)
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     measured = self.test or self.data.train_portion < 1
-    mend = "with all data trained on, nothing would be measured; give --data.train_portion below 1, or leave it out"
-    check(measured, "test", self.test, mend)
+    hint = "with all data trained on, nothing would be measured; give --data.train_portion below 1, or leave it out"
+    check(measured, "test", self.test, hint)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -115,8 +115,8 @@ class SpeedConfig:
     check(not (several and "retrain" in self.jobs), "seeds", ",".join(map(str, self.seeds)), "a retraining has one seed, so leave it out")
     if self.peer:
       fits = (self.jobs, self.space, self.precision) == ("search_first_order", "darts_conv", "float32") and not several
-      mend = "the peer is one search, so give --jobs=search_first_order, --space=darts_conv, --precision=float32 and one seed"
-      check(fits, "peer", self.peer, mend)
+      hint = "the peer is one search, so give --jobs=search_first_order, --space=darts_conv, --precision=float32 and one seed"
+      check(fits, "peer", self.peer, hint)
       process.check_python(self.peer)
 
 

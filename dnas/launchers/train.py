@@ -88,8 +88,8 @@ def _checked(found: Genotype, where: str, space_name: str) -> Genotype:
 
 
 def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputError:
-  mend = f"give --space={found.space} or a preset for {'text' if is_of_text(found.space) else 'images'}"
-  return InputError(f"{what} a cell of the space '{found.space}' and this training is of '{space_name}'; {mend}.")
+  hint = f"give --space={found.space} or a preset for {'text' if is_of_text(found.space) else 'images'}"
+  return InputError(f"{what} a cell of the space '{found.space}' and this training is of '{space_name}'; {hint}.")
 
 
 def parts_of(config: ImageTrainConfig | LanguageTrainConfig, force: bool) -> tuple[Genotype, _run.TrainParts]:

@@ -64,7 +64,7 @@ def load_run(folder: str | pathlib.Path) -> Run:
     raise InputError(f"run folder '{folder}' does not exist; give the folder that a search or a training wrote.")
   if not (folder / "config.json").is_file():
     raise InputError(f"run folder '{folder}' has no config.json; give the folder that a search or a training wrote.")
-  header = json_files.read_object(folder / "config.json", _MEND, {"launcher": str, "versions": dict, "config": dict})
+  header = json_files.read_object(folder / "config.json", _HINT, {"launcher": str, "versions": dict, "config": dict})
   metrics = _by_epoch(folder / "metrics.jsonl")
   for epoch, line in metrics.items():
     for name, value in line.items():
@@ -73,19 +73,19 @@ def load_run(folder: str | pathlib.Path) -> Run:
   genotypes = _genotypes(folder / "genotypes")
   final = folder / "genotype.json"
   last = genotypes[-1][1] if genotypes else None
-  genotype = parse(json_files.read_text(final, _MEND), where=str(final)) if final.is_file() else last
+  genotype = parse(json_files.read_text(final, _HINT), where=str(final)) if final.is_file() else last
   epochs, mixtures = _mixtures(folder / "architecture.jsonl")
   return Run(
     folder, header["launcher"], header["versions"], header["config"], tuple(metrics.values()), genotypes, genotype, epochs, mixtures
   )
 
 
-_MEND = "give the file that the launcher wrote"
+_HINT = "give the file that the launcher wrote"
 
 
 def _by_epoch(path: pathlib.Path) -> dict[int, dict[str, Any]]:
   """Reads a file of lines with an 'epoch', into rising order; nothing from a missing file."""
-  lines = json_files.read_text(path, _MEND).partition("\0")[0].split("\n") if path.is_file() else []  # zeros are left by a power cut
+  lines = json_files.read_text(path, _HINT).partition("\0")[0].split("\n") if path.is_file() else []  # zeros are left by a power cut
   out = {}
   for number, text in enumerate(lines, 1):
     if not text.strip():
@@ -108,7 +108,7 @@ def _genotypes(folder: pathlib.Path) -> tuple[tuple[int, Genotype], ...]:
   for path in folder.glob("epoch_*.json"):
     match = re.fullmatch(r"epoch_(\d+)", path.stem)
     if match:
-      out.append((int(match[1]), parse(json_files.read_text(path, _MEND), where=str(path))))
+      out.append((int(match[1]), parse(json_files.read_text(path, _HINT), where=str(path))))
   return tuple(sorted(out, key=lambda pair: pair[0]))
 
 

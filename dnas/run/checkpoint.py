@@ -288,8 +288,8 @@ def check_encodable(path: pathlib.Path) -> None:
   try:
     os.fspath(path).encode()
   except UnicodeEncodeError:
-    mend = "set a locale that can, such as LC_ALL=C.UTF-8, or give another --workdir"
-    raise InputError(f"the locale cannot read the name of the folder {os.fspath(path)!a}; {mend}.") from None
+    hint = "set a locale that can, such as LC_ALL=C.UTF-8, or give another --workdir"
+    raise InputError(f"the locale cannot read the name of the folder {os.fspath(path)!a}; {hint}.") from None
 
 
 def _check_readable(path: pathlib.Path) -> None:

@@ -209,12 +209,12 @@ def _check(
       )
     return None
   file, fields = path / "config.json", {"launcher": str, "created": str, "config": dict, "versions": dict}
-  mend = "bring back the file of this run, or give another --workdir"
-  old = json_files.read_object(file, mend, fields)
+  hint = "bring back the file of this run, or give another --workdir"
+  old = json_files.read_object(file, hint, fields)
   try:
     datetime.datetime.fromisoformat(old["created"])
   except ValueError:
-    raise InputError(f"{file}: field 'created' is {shown(old['created'])}; {mend}.") from None
+    raise InputError(f"{file}: field 'created' is {shown(old['created'])}; {hint}.") from None
   old_launcher, old_config = old["launcher"], old["config"]
   if old_launcher != launcher:
     raise InputError(f"--workdir {path} belongs to a run of '{old_launcher}', and this is '{launcher}'; give another --workdir.")
@@ -279,5 +279,5 @@ def _named(path: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except OSError as e:
-    mend = "make room or rights for it, or give another --workdir"
-    raise InputError(f"{e.filename or path} cannot be used ({cause_of(e)}); {mend}.") from None
+    hint = "make room or rights for it, or give another --workdir"
+    raise InputError(f"{e.filename or path} cannot be used ({cause_of(e)}); {hint}.") from None

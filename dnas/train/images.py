@@ -49,8 +49,8 @@ class Pipeline:
     Raises:
       FieldError: if a batch is larger than the split, or the devices cannot share it.
     """
-    mend = f"the split has {counted(len(split), 'example')}, so give at most that"
-    check(config.batch_size <= len(split), "data.batch_size", config.batch_size, mend)
+    hint = f"the split has {counted(len(split), 'example')}, so give at most that"
+    check(config.batch_size <= len(split), "data.batch_size", config.batch_size, hint)
     devices.check_batch("data.batch_size", config.batch_size)
     self.steps_per_epoch = batches.num_batches(len(split), config.batch_size)
     self._split, self._key, self._permutation = batches.to_device(split), key, (-1, None)

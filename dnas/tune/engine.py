@@ -233,8 +233,8 @@ class Driver:
       else:
         self._tell(assignment, done.value)
     except optuna.exceptions.UpdateFinishedTrialError:
-      mend = "let one process at a time run a study, and give the other another --study_name"
-      raise InputError(f"trial {number} of the study '{self.address.name}' was ended by another process; {mend}.") from None
+      hint = "let one process at a time run a study, and give the other another --study_name"
+      raise InputError(f"trial {number} of the study '{self.address.name}' was ended by another process; {hint}.") from None
     self.on_end(self.study.get_trials(deepcopy=False)[number])
 
   def _tell(self, assignment: Assignment, result: Result) -> None:

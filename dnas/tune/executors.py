@@ -159,8 +159,8 @@ def environments(workers: int, accelerators: float) -> list[dict[str, str]]:
   each = max(int(accelerators), 1)
   sharing = max(int(1 / accelerators + 1e-9), 1)  # workers on one device
   needed = -(-workers // sharing) * each
-  mend = f"the workers need {needed} and this machine has {len(devices)}; give fewer workers or a smaller fraction"
-  check(needed <= len(devices), "pool.accelerators", accelerators, mend)
+  hint = f"the workers need {needed} and this machine has {len(devices)}; give fewer workers or a smaller fraction"
+  check(needed <= len(devices), "pool.accelerators", accelerators, hint)
   out = []
   for worker in range(workers):
     first = worker // sharing * each
@@ -366,11 +366,11 @@ def _connect(ray: Any, address: str, workers: int) -> None:
       socket.create_connection((host, int(port)), timeout=5).close()
     except (OSError, ValueError) as e:  # an invalid host name is a ValueError
       cause = getattr(e, "strerror", None) or e
-      mend = f"nothing answers there ({cause}); start Ray there with 'ray start --head --port={port}', or give its address"
-      raise FieldError("pool.ray_address", address, mend) from None
+      hint = f"nothing answers there ({cause}); start Ray there with 'ray start --head --port={port}', or give its address"
+      raise FieldError("pool.ray_address", address, hint) from None
   options = {"address": address} if address else {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
   try:
     ray.init(**options, log_to_driver=False, configure_logging=True, logging_level="ERROR")
   except (ConnectionError, RuntimeError, TimeoutError) as e:
-    mend = f"the cluster cannot be used ({' '.join(str(e).split())[:300].rstrip('.')}); start one of this version of Ray"
-    raise FieldError("pool.ray_address", address or "''", mend) from None
+    hint = f"the cluster cannot be used ({' '.join(str(e).split())[:300].rstrip('.')}); start one of this version of Ray"
+    raise FieldError("pool.ray_address", address or "''", hint) from None

@@ -72,8 +72,8 @@ class SearchSpace:
 
   def __post_init__(self):
     if not self.parameters and self.architecture is None:
-      mend = "there is nothing to tune: name a field, or search the architecture too (--joint)"
-      raise FieldError("search_space", "empty", mend)
+      hint = "there is nothing to tune: name a field, or search the architecture too (--joint)"
+      raise FieldError("search_space", "empty", hint)
 
   def suggest(self, trial: optuna.Trial) -> Point:
     """Returns the point of a trial: asks it for the active fields and then for the architecture's decisions, in the order of the space."""
@@ -170,8 +170,8 @@ def _distribution(path: str, kind: str, arguments: str, of: Any) -> BaseDistribu
     raise FieldError("search_space", f"{path} = {kind}(...)", _FORM)
   number = _NUMBERS[kind]
   if of is not number:
-    mend = {float: "uniform, log or choice", int: "int, logint or choice"}.get(of, "choice")
-    raise FieldError("search_space", f"{path} = {kind}({arguments})", f"{path} is of type {getattr(of, '__name__', of)}, so write {mend}")
+    hint = {float: "uniform, log or choice", int: "int, logint or choice"}.get(of, "choice")
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", f"{path} is of type {getattr(of, '__name__', of)}, so write {hint}")
   most = 3 if kind == "int" else 2
   if not 2 <= len(words) <= most:
     raise FieldError("search_space", f"{path} = {kind}({arguments})", f"write {kind}(LOW, HIGH{', STEP' * (most == 3)})")
@@ -179,8 +179,8 @@ def _distribution(path: str, kind: str, arguments: str, of: Any) -> BaseDistribu
   if low > high:
     raise FieldError("search_space", f"{path} = {kind}({arguments})", f"its lower end {low} is above its upper end {high}; exchange them")
   if max(-low, high) > _LARGEST_WHOLE if number is int else math.isinf(high - low):
-    mend = f"a sampler cannot tell its values apart; give whole numbers up to {_LARGEST_WHOLE}, and ends whose difference is finite"
-    raise FieldError("search_space", f"{path} = {kind}({arguments})", mend)
+    hint = f"a sampler cannot tell its values apart; give whole numbers up to {_LARGEST_WHOLE}, and ends whose difference is finite"
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", hint)
   if kind in ("log", "logint") and low <= 0:
     raise FieldError("search_space", f"{path} = {kind}({arguments})", "a logarithmic range begins above zero")
   if step and (step[0] <= 0 or (high - low) % step[0]):
@@ -198,8 +198,8 @@ def _value(path: str, word: str, kind: Any) -> Any:
     if kind not in (bool, int, float, str) or (kind is float and not math.isfinite(value)):
       raise ValueError
   except (KeyError, ValueError, TypeError):
-    mend = f"{path} is of type {getattr(kind, '__name__', kind)}; give such a value"
-    raise FieldError("search_space", f"{path} = ... {word}", mend) from None
+    hint = f"{path} is of type {getattr(kind, '__name__', kind)}; give such a value"
+    raise FieldError("search_space", f"{path} = ... {word}", hint) from None
   return value
 
 
@@ -235,6 +235,6 @@ def _condition(path: str, on: str, words: str, earlier: Mapping[str, Parameter],
   choices = given.distribution.choices
   values = [_value(on, word.strip(), known[on]) for word in words.split(",") if word.strip()]
   if not values or not set(values) <= set(choices):
-    mend = f"{on} may be {', '.join(map(str, choices))}, so name some of those"
-    raise FieldError("search_space", f"{path} ... if {on} in ({words})", mend)
+    hint = f"{on} may be {', '.join(map(str, choices))}, so name some of those"
+    raise FieldError("search_space", f"{path} ... if {on} in ({words})", hint)
   return on, tuple(values)

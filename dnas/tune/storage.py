@@ -154,13 +154,13 @@ def _explained(parsed: sqlalchemy.URL, name: str) -> Iterator[None]:
   try:
     yield
   except (ImportError, sqlalchemy.exc.NoSuchModuleError) as e:
-    mend = "install it, for PostgreSQL: pip install 'psycopg[binary]'"
-    raise InputError(f"--storage={name} needs a driver that is not installed ({e}); {mend}.") from None
+    hint = "install it, for PostgreSQL: pip install 'psycopg[binary]'"
+    raise InputError(f"--storage={name} needs a driver that is not installed ({e}); {hint}.") from None
   except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ValueError) as e:
     cause = " ".join(str(getattr(e, "orig", None) or e.__cause__ or e).split())[:200].rstrip(".")
-    mend = f"start the {parsed.get_backend_name()} server, make the data base, give its password in {PASSWORD}, or give another"
-    mend = "give a folder that exists and can be written" if _is_local(parsed) else mend
-    raise InputError(f"--storage={name} does not answer ({cause}); {mend}.") from None
+    hint = f"start the {parsed.get_backend_name()} server, make the data base, give its password in {PASSWORD}, or give another"
+    hint = "give a folder that exists and can be written" if _is_local(parsed) else hint
+    raise InputError(f"--storage={name} does not answer ({cause}); {hint}.") from None
   except RuntimeError as e:  # tables of another version of Optuna
     raise InputError(f"--storage={name} cannot be used ({first_line(e).rstrip('.')}); give another.") from None
 
@@ -172,16 +172,16 @@ def _parsed(url: str) -> sqlalchemy.URL:
     form = "sqlite:////FOLDER/study.db, journal:////FOLDER/study.log or postgresql+psycopg://USER@HOST/DATABASE"
     raise InputError(f"--storage={name} is no address of a data base; write {form}.")
   if parsed.password is not None or any(_SECRET.match(f"{key}=") for key in parsed.query):
-    mend = f"leave it out, and give it in the environment variable {PASSWORD}, or for PostgreSQL in ~/.pgpass"
-    raise InputError(f"--storage={name} holds a password, which others could read in the list of processes; {mend}.")
+    hint = f"leave it out, and give it in the environment variable {PASSWORD}, or for PostgreSQL in ~/.pgpass"
+    raise InputError(f"--storage={name} holds a password, which others could read in the list of processes; {hint}.")
   if parsed.port is not None:
     check_port("storage", name, parsed.port)
   if _is_local(parsed):
     if parsed.database in (None, "", ":memory:"):
       raise InputError(f"--storage={name} is in the memory of one process, and workers have their own; give sqlite:////FOLDER/study.db.")
     if parsed.query and "uri" not in parsed.query:  # SQLAlchemy would cut it off, and open another file
-      mend = "write a path with '?' as sqlite:///file:/FOLDER/a%3Fb.db?uri=true"
-      raise InputError(f"--storage={name} has '?', behind which SQLite expects settings of its own; {mend}.")
+      hint = "write a path with '?' as sqlite:///file:/FOLDER/a%3Fb.db?uri=true"
+      raise InputError(f"--storage={name} has '?', behind which SQLite expects settings of its own; {hint}.")
   return parsed
 
 
@@ -214,19 +214,19 @@ def _check_sqlite(parsed: sqlalchemy.URL, name: str) -> None:
 
 def _head_of(path: pathlib.Path, name: str) -> bytes:
   """Returns the first 16 bytes of a file, or b"" if it does not exist. Raises InputError if it can be neither read nor created."""
-  mend = "give a file in a folder that exists and can be written"
+  hint = "give a file in a folder that exists and can be written"
   try:
     if path.exists() and not path.is_file():
-      raise InputError(f"--storage={name} is no file; {mend}.")
+      raise InputError(f"--storage={name} is no file; {hint}.")
     if path.exists():
       with open(path, "r+b") as file:
         return file.read(16)
     if not path.parent.is_dir() or not os.access(path.parent, os.W_OK | os.X_OK):
-      raise InputError(f"--storage={name} is in a folder that does not exist or cannot be written; {mend}.")
+      raise InputError(f"--storage={name} is in a folder that does not exist or cannot be written; {hint}.")
   except InputError:
     raise
   except (OSError, ValueError) as e:
-    raise InputError(f"--storage={name} cannot be used ({cause_of(e)}); {mend}.") from None
+    raise InputError(f"--storage={name} cannot be used ({cause_of(e)}); {hint}.") from None
   return b""
 
 
@@ -244,8 +244,8 @@ def _check_journal(path: pathlib.Path, url: str) -> None:
   with open(path, "rb") as file:
     for number, line in enumerate(file, 1):
       if line.endswith(b"\n") and not _is_entry(line):
-        mend = "restore it from a copy, or give another file"
-        raise InputError(f"--storage={url} is no journal of a study, or a damaged one, by its line {number}; {mend}.")
+        hint = "restore it from a copy, or give another file"
+        raise InputError(f"--storage={url} is no journal of a study, or a damaged one, by its line {number}; {hint}.")
     if number == 1 and not line.endswith(b"\n") and not line.startswith(b'{"op_code":'[: len(line)]):
       raise InputError(f"--storage={url} is a file of something else; give another.")
 

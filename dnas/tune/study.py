@@ -205,8 +205,8 @@ def check_owner(study: optuna.Study, owner: Owner) -> None:
   """Raises InputError if a study belongs to another run."""
   known = study.user_attrs.get("run")
   if owner.id and known is not None and known["id"] != owner.id:
-    mend = "go on there, or give another --study_name"
-    raise InputError(f"the study '{study.study_name}' belongs to another run, with trials in {known['trials']}; {mend}.")
+    hint = "go on there, or give another --study_name"
+    raise InputError(f"the study '{study.study_name}' belongs to another run, with trials in {known['trials']}; {hint}.")
 
 
 def _check(study: optuna.Study, address: Address, config: Config, space: SearchSpace, owner: Owner) -> None:
@@ -232,21 +232,21 @@ def _check_folders(address: Address, owner: Owner, numbers: list[int]) -> None:
   lost = sorted(path.name for path in owner.trials.glob("trial_*") if path.is_dir() and path.name not in known)
   if owner.id and lost:
     what = f"the study '{address.name}' in {shown_url(address.url)} has {counted(len(numbers), 'trial')}"
-    mend = "restore the study from a copy, or give another --workdir"
-    raise InputError(f"{what}, and not {lost[0]}, whose folder is in {owner.trials}; {mend}.")
+    hint = "restore the study from a copy, or give another --workdir"
+    raise InputError(f"{what}, and not {lost[0]}, whose folder is in {owner.trials}; {hint}.")
 
 
 def _of_another(address: Address, name: str, known: Any, value: Any) -> InputError:
   if name == "dnas":
-    mend = f"was begun with dnas {known} and this is dnas {value}; go on with that version, or give the study another name"
+    hint = f"was begun with dnas {known} and this is dnas {value}; go on with that version, or give the study another name"
   elif name == "space":
     theirs, ours = ([entry[0] for entry in entries[0]] + [str(entries[1] or "")] for entries in (known, value))
     differing = sorted({*theirs} ^ {*ours} - {""}) or ["the same fields, with other values"]
-    mend = f"is of another search space ({', '.join(filter(None, differing))[:200]}); give the study another name, or the same space"
+    hint = f"is of another search space ({', '.join(filter(None, differing))[:200]}); give the study another name, or the same space"
   else:
     changed = [field for field in value if known.get(field) != value[field]]
-    mend = f"was begun with another {', '.join(changed)}; give the study another name, or the same flags"
-  return InputError(f"the study '{address.name}' in {shown_url(address.url)} {mend}.")
+    hint = f"was begun with another {', '.join(changed)}; give the study another name, or the same flags"
+  return InputError(f"the study '{address.name}' in {shown_url(address.url)} {hint}.")
 
 
 def trial_id(study: optuna.Study, storage: BaseStorage, number: int) -> int:

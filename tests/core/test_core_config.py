@@ -121,7 +121,7 @@ def test_refused_values_carry_the_whole_path(path: str, value: object, message: 
     config.replace(Launch(), {path: value})
   assert str(error.value) == message and error.value.field == path
   for twin in (copy.copy(error.value), pickle.loads(pickle.dumps(error.value))):
-    assert str(twin) == message and twin.mend == error.value.mend
+    assert str(twin) == message and twin.hint == error.value.hint
 
 
 def test_a_value_of_several_lines_is_shown_in_one():
@@ -168,7 +168,7 @@ class Typed:
 
 
 @pytest.mark.parametrize(
-  ("field", "values", "mend"),
+  ("field", "values", "hint"),
   [
     ("flag", (1, "true", None), "true or false"),
     ("whole", (1.0, "1", True, None, 2**63, 10**400, -(2**63) - 1), "a whole number of 64 bits"),
@@ -178,9 +178,9 @@ class Typed:
     ("texts", (["a"], "a", (1,)), "a tuple of texts"),
   ],
 )
-def test_a_value_of_another_type_is_refused(field: str, values: tuple, mend: str):
+def test_a_value_of_another_type_is_refused(field: str, values: tuple, hint: str):
   for value in values:
-    with pytest.raises(FieldError, match=f"^{field} is .*; it must be {mend}\\.$"):
+    with pytest.raises(FieldError, match=f"^{field} is .*; it must be {hint}\\.$"):
       Typed(**{field: value})
 
 

@@ -1,4 +1,4 @@
-"""Configuration, the split of a search, the door to the test set, and a battery over every registered data set."""
+"""Configuration, the split of a search, reading the test set, and a battery over every registered data set."""
 
 import dataclasses
 import pathlib
@@ -37,7 +37,7 @@ def test_a_split_with_an_empty_part_is_refused(portion: float):
     base.search_split(_numbered(10), base.Config(train_portion=portion))
 
 
-def test_the_test_set_is_read_by_its_door_alone_and_logged(monkeypatch: pytest.MonkeyPatch):
+def test_the_test_set_is_read_by_one_function_alone_and_logged(monkeypatch: pytest.MonkeyPatch):
   reads, lines = [], []
   monkeypatch.setattr(base.logging, "info", lambda text, *values, **_: lines.append(text % values))
   split = _numbered(4).train

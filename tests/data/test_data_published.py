@@ -107,7 +107,7 @@ def test_loading_does_not_read_the_test_set(tmp_path: pathlib.Path):
   (tmp_path / "cifar-10-batches-py" / "test_batch").write_bytes(b"not a pickle")
   dataset = datasets.load("cifar10", str(tmp_path))
   with pytest.raises(InputError, match="test_batch is damaged"):
-    base.open_test(dataset, "a test of the door")
+    base.open_test(dataset, "a test of reading it")
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar100", "fashion_mnist"])

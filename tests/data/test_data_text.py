@@ -1,4 +1,4 @@
-"""Texts: vocabularies, tokens, the data sets with their published counts, the door to the test split, and bad files."""
+"""Texts: vocabularies, tokens, the data sets with their published counts, reading the test split, and bad files."""
 
 import hashlib
 import math
@@ -147,7 +147,7 @@ def test_rare_words_become_unknown_in_every_split(log: list[str]):
   ]
 
 
-def test_the_test_text_is_read_by_its_door_alone(log: list[str]):
+def test_the_test_text_is_read_by_one_function_alone(log: list[str]):
   asked = []
   dataset = text.from_lines("lines", "word", lambda split: asked.append(split) or LINES[split])
   text.first_tokens(dataset, 3)

@@ -1,4 +1,4 @@
-"""Tables of results: looking up, what is charged, the door to test accuracy, and tables that are refused."""
+"""Tables of results: looking up, what is charged, test accuracy, and tables that are refused."""
 
 import os
 import pathlib
@@ -52,7 +52,7 @@ def test_the_order_of_rows_and_of_a_nodes_edges_does_not_matter():
   assert shuffled.row(same) == shuffled.row(genotype) == int(np.flatnonzero(order == 4321)[0])
 
 
-def test_test_accuracy_has_one_door():
+def test_one_function_gives_test_accuracy():
   table = _table()
   genotype = all_genotypes()[5]
   assert report_test(table, genotype) == table._test[200][5]

@@ -30,12 +30,12 @@ import importlib.util, json, sys
 missing = [] if sys.version_info >= (3, 10) else ["Python 3.10 or newer"]
 print(json.dumps(missing + [name for name in ("numpy", "torch") if importlib.util.find_spec(name) is None]))
 """
-_MEND = "give a Python that has PyTorch and NumPy, such as --peer=python3.11 or the path of one"
+_HINT = "give a Python that has PyTorch and NumPy, such as --peer=python3.11 or the path of one"
 
 
 def check_python(python: str) -> None:
   """Raises FieldError if there is no such program, if it is no Python, or if it lacks what the peer needs."""
-  check(shutil.which(os.path.expanduser(python)) is not None, "peer", python, f"there is no such program, so {_MEND}")
+  check(shutil.which(os.path.expanduser(python)) is not None, "peer", python, f"there is no such program, so {_HINT}")
   said = b""
   try:
     run = subprocess.run([*_command(python), "-c", _NEEDS], stdin=subprocess.DEVNULL, capture_output=True, timeout=60)
@@ -43,8 +43,8 @@ def check_python(python: str) -> None:
     missing = json.loads(run.stdout)
   except (OSError, ValueError, subprocess.TimeoutExpired):
     missing = None
-  check(isinstance(missing, list), "peer", python, f"it is no Python that runs (the last it said: {_last_line(said)}), so {_MEND}")
-  check(not missing, "peer", python, f"it lacks {' and '.join(map(str, missing or ()))}, so {_MEND}")
+  check(isinstance(missing, list), "peer", python, f"it is no Python that runs (the last it said: {_last_line(said)}), so {_HINT}")
+  check(not missing, "peer", python, f"it lacks {' and '.join(map(str, missing or ()))}, so {_HINT}")
 
 
 def search_problem(space: CellSpace, weights: Any, channels: int, cells: int, batch: int, image_size: int) -> dict[str, np.ndarray]:

@@ -113,8 +113,8 @@ class ReinforceLstm:
     draws = generator(state.seed, asked).random(len(self.allowed)).astype(np.float32)
     decisions = np.asarray(draw(state.weights, self.allowed, draws))
     if (decisions < 0).any():
-      mend = "the controller did not stay finite with it; lower it, or reinforce_lstm.init_scale"
-      raise FieldError("reinforce_lstm.learning_rate", self.config.learning_rate, mend)
+      hint = "the controller did not stay finite with it; lower it, or reinforce_lstm.init_scale"
+      raise FieldError("reinforce_lstm.learning_rate", self.config.learning_rate, hint)
     return Proposal(self.space.decode(decisions.tolist())), dataclasses.replace(state, asked=asked)
 
   def tell(self, state: State, proposal: Proposal, evaluation: Evaluation) -> State:

@@ -114,13 +114,13 @@ def from_lines(text: str, space: CellSpace, where: str) -> list[Entry]:
       genotype, *asked = (fields[name] for name in ("genotype", "budget", "parent"))
       answered = [fields[name] for name in ("score", "cost", "metrics")]
     except (ValueError, KeyError, TypeError, RecursionError):
-      raise InputError(f"{here}: {shown(line)} is no entry of a journal; {_MEND}.") from None
+      raise InputError(f"{here}: {shown(line)} is no entry of a journal; {_HINT}.") from None
     genotype = space.validate(space.parse(genotype, here), where=here)
     try:
       out.append((Proposal(genotype, *asked), Evaluation(*answered)))
     except InputError as e:
-      raise InputError(f"{here}: {str(e).partition(';')[0]}, so it is no entry of a journal; {_MEND}.") from None
+      raise InputError(f"{here}: {str(e).partition(';')[0]}, so it is no entry of a journal; {_HINT}.") from None
   return out
 
 
-_MEND = "remove the file, and the study starts anew"
+_HINT = "remove the file, and the study starts anew"

@@ -84,8 +84,8 @@ class Config:
     arch = ("arch_learning_rate", "arch_weight_decay", "arch_init_scale")
     check_at_most(1e6, **{name: getattr(self, name) for name in arch})
     late = self.arch_warmup_epochs >= self.epochs
-    mend = f"the architecture is to move after them, so give less than darts.epochs, {self.epochs}"
-    check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, mend)
+    hint = f"the architecture is to move after them, so give less than darts.epochs, {self.epochs}"
+    check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, hint)
     check_fraction(momentum=self.momentum, arch_beta1=self.arch_beta1, arch_beta2=self.arch_beta2)
 
 
@@ -322,12 +322,12 @@ def _check_remedies(config: Config, remedy: Remedies, space: CellSpace) -> None:
   except InputError as e:
     raise FieldError("remedies.skip_cap", remedy.skip_cap, str(e).removesuffix(".")) from None
   if remedy.projection and not config.final_learning_rate:
-    mend = "the epochs between the decisions of a projection train with it, so give one above zero"
-    raise FieldError("darts.final_learning_rate", config.final_learning_rate, mend)
+    hint = "the epochs between the decisions of a projection train with it, so give one above zero"
+    raise FieldError("darts.final_learning_rate", config.final_learning_rate, hint)
   diagnoses = config.epochs // config.diagnose_every if config.diagnose_every else 0
   if remedy.stop_ratio and diagnoses < 2 * remedy.stop_window:
-    mend = f"it takes {2 * remedy.stop_window} diagnoses and the search has {diagnoses}: lower darts.diagnose_every or remedies.stop_window"
-    raise FieldError("remedies.stop_ratio", remedy.stop_ratio, mend)
+    hint = f"it takes {2 * remedy.stop_window} diagnoses and the search has {diagnoses}: lower darts.diagnose_every or remedies.stop_window"
+    raise FieldError("remedies.stop_ratio", remedy.stop_ratio, hint)
 
 
 @jax.jit
