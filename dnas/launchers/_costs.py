@@ -1,4 +1,4 @@
-"""What a compiled function costs, by XLA's own count."""
+"""The costs of compiled functions, by XLA's own count."""
 
 import math
 from typing import Any
@@ -9,7 +9,7 @@ from dnas.compiler.functions import Compiled, kind_of
 
 
 def costs(function: Compiled, *args: Any) -> dict[str, float]:
-  """Returns what a call of a function costs that was called with such arguments: 'flops', 'bytes accessed', and 'memory' in bytes.
+  """Returns the costs of one call with arguments of these types: 'flops', 'bytes accessed', and 'memory' in bytes.
 
   'memory' is the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the program that runs
   then has for itself.

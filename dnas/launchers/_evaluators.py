@@ -1,4 +1,4 @@
-"""The evaluators of a comparison, by name, and how each reports the test accuracy of what a search ended in."""
+"""The evaluators of a comparison by name. Each also reports the test accuracy of the genotype that a search found."""
 
 import dataclasses
 import functools
@@ -32,7 +32,7 @@ DATASETS = tuple(nasbench201_formats.DATASETS)
 
 
 class ComparisonSettings(Protocol):
-  """What an evaluator needs of a comparison; `dnas compare.CompareConfig` has it."""
+  """The settings of a comparison that its evaluator reads. `compare.CompareConfig` has them."""
 
   space: str
   evaluator: str
@@ -122,7 +122,7 @@ def check_settings(config: ComparisonSettings) -> None:
 
 
 def _rungs(config: ComparisonSettings) -> dict[str, tuple[int, ...]]:
-  """Returns every strategy of a comparison with the epochs that it asks for; none where it asks for what the evaluator takes."""
+  """Returns strategy name to the epochs of its rungs; no epochs for a strategy without rungs."""
   settings = {name: config.strategy(name) for name in config.method_names if name in STRATEGIES}
   return {name: one.rungs() if hasattr(one, "rungs") else () for name, one in settings.items()}
 
@@ -135,7 +135,7 @@ def _check_rungs(config: ComparisonSettings, known: Collection[int], where: str)
 
 
 def prepare(config: ComparisonSettings, options: _flags.Options, root: pathlib.Path, seeds: int) -> None:
-  """Trains what all methods share before any search begins: with weight sharing, one supernet per seed."""
+  """Trains the supernets that all methods share before any search begins: one for every seed, with weight sharing alone."""
   if config.evaluator == "weight_sharing":
     for seed in range(seeds):
       _shared_weights(config, options, root / config.space / config.evaluator / f"supernet_{seed:04d}", seed)

@@ -1,4 +1,4 @@
-"""What the launchers build for images."""
+"""Workloads and trainings on images, as the launchers build them."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -49,7 +49,7 @@ def search_parts(config: ImageSearchConfig, force: bool = False) -> SearchParts:
 
 
 def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
-  """Reads what a stage begins with from the folder of the search before it. Raises InputError if that cannot be."""
+  """Reads the beginning of a stage from the folder of the search before it. Raises InputError if the folder holds no such search."""
   run = load_run(expanded("--start_from", config.start_from))
   if not (run.folder / "genotype.json").exists() or "method" not in run.config:
     raise FieldError("start_from", config.start_from, "give the folder of a search on images that has come to its end")
@@ -75,7 +75,7 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
 
 
 def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | None:
-  """Returns the last state of a search; the checkpoint of one that ran beside others is above its folder."""
+  """Returns the last state of a search. Searches that ran side by side have one checkpoint, in the folder above theirs."""
   alone = config.num_seeds == 1
   whole = task if alone else SeedsTask([task] * config.num_seeds)
   with Checkpoints((run.folder if alone else run.folder.parent) / "checkpoints") as checkpoints:

@@ -1,4 +1,4 @@
-"""What the launchers build for text."""
+"""Workloads and trainings on text, as the launchers build them."""
 
 import math
 
@@ -73,7 +73,7 @@ def _kept(dataset: TextDataset) -> dict[str, str]:
 
 
 def _described(dataset: TextDataset, cut: int, kind: str, size: Config, weights: int) -> str:
-  """Returns a line on the text and the words that the vocabulary lacks, those of training if it is not cut, and one on the network."""
+  """Returns two lines for the person: one on the text and its unknown words, one on the network."""
   counts = {split: count for split, count in dataset.unknown.items() if split != "train" or not cut}
   unknown = ", ".join(f"{split} {count:,} ({100 * count / len(getattr(dataset, split)):.1f} %)" for split, count in counts.items())
   sizes = f"{len(dataset.train):,} {dataset.level}s to train on and {len(dataset.valid):,} to validate"

@@ -1,4 +1,4 @@
-"""What is printed and drawn for a person. Neither ends a run: a pipe may close, a disk fill, and a terminal lack a character."""
+"""Prints and pictures that never end a run, though a pipe closes, a disk is full, or a terminal lacks a character."""
 
 import contextlib
 import os
@@ -13,14 +13,14 @@ _PLAIN = str.maketrans({"±": "+-", "–": "-"})
 
 
 class Output:
-  """A stream in the place of another one. What that cannot show is written in ASCII, and what it cannot take is lost."""
+  """A stream in the place of another one. It writes in ASCII what the other cannot show, and drops what the other cannot take."""
 
   def __init__(self, stream: TextIO):
     """Stands in the place of `stream`."""
     self._stream = stream
 
   def write(self, text: str) -> int:
-    """Writes a text, if that can be."""
+    """Writes a text, if the stream takes it."""
     try:
       return self._stream.write(text)
     except UnicodeEncodeError:
@@ -30,7 +30,7 @@ class Output:
     return len(text)
 
   def flush(self) -> None:
-    """Writes what waits, if that can be."""
+    """Writes the text that waits, if the stream takes it."""
     try:
       self._stream.flush()
     except OSError:
@@ -40,7 +40,7 @@ class Output:
     return getattr(self._stream, name)
 
   def _lose(self) -> None:
-    """Sends what waits, and whatever comes, to nowhere."""
+    """Drops the text that waits and all that follows."""
     with contextlib.suppress(OSError, ValueError):
       nowhere = os.open(os.devnull, os.O_WRONLY)
       os.dup2(nowhere, self._stream.fileno())
@@ -80,7 +80,7 @@ def to_log(path: pathlib.Path) -> Iterator[None]:
 
 
 def drawn(draw: Callable[[], Any]) -> Any:
-  """Returns what a function returns that draws pictures of results; where it fails, a warning says why, and nothing is returned."""
+  """Returns the result of a function that draws pictures. If the function fails, a warning says why, and None is returned."""
   try:
     return draw()
   except Exception as e:  # whatever a library of drawing raises, the results are there

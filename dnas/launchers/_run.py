@@ -1,4 +1,4 @@
-"""What all launchers do around a task: folder, checkpoints, writers, display, signals."""
+"""The frame of every run of a launcher: folder, checkpoints, writers, display, signals."""
 
 import contextlib
 import ctypes
@@ -27,7 +27,7 @@ from dnas.search.gradient.workload import Workload
 
 @dataclasses.dataclass(frozen=True)
 class SearchParts:
-  """What a search is built of, for images or for text.
+  """The parts of a search on images or text.
 
   Attributes:
     workload: supernet and data.
@@ -46,7 +46,7 @@ class SearchParts:
 
 @dataclasses.dataclass(frozen=True)
 class TrainParts:
-  """What a training is built of, for images or for text.
+  """The parts of a training on images or text.
 
   Attributes:
     task: what to train.
@@ -69,7 +69,7 @@ _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of malloc.h
 
 
 def keep_freed_memory() -> None:
-  """Has the C library keep the memory that is freed, where it is glibc.
+  """Makes the C library keep freed memory, if it is glibc.
 
   On a CPU the programs of a step take and free gigabytes. Fresh pages from the kernel took a fifth of the time at batch 64. Threads share
   two arenas. With one, those that compile wait for each other: a first step of the published supernet came after 25 s and not 20 s (JAX
@@ -82,7 +82,7 @@ def keep_freed_memory() -> None:
 
 
 def prepare(options: Options) -> None:
-  """Sets up what compiles and computes, before anything does. Raises InputError for a folder, devices or processes that cannot be had."""
+  """Sets up memory, the folder of compiled programs, devices and processes. Raises InputError for one that cannot be used."""
   keep_freed_memory()
   program_cache.use(options.compilation_cache, 1e9 * options.compilation_cache_gb)
   if options.num_processes > 1:
@@ -96,7 +96,7 @@ def prepare(options: Options) -> None:
 def open_folder(
   options: Options, launcher: str, config: Mapping[str, Any], parts: SearchParts | TrainParts, defaults: Mapping[str, Any]
 ) -> Iterator[RunFolder]:
-  """Opens the run's folder; where several processes share it, those after the first have folders of their own, for a while.
+  """Opens the run's folder. If several processes share the run, all but the first get temporary folders.
 
   Args:
     options: of the launcher.
@@ -123,14 +123,14 @@ def open_folder(
 
 
 def length_of(task: loop.Task) -> str:
-  """Returns how long a task is, for the person: '50 epochs of 391 steps', or of about so many where they differ."""
+  """Returns the length of a task for the person: '50 epochs of 391 steps', with 'about' if epochs differ."""
   steps = task.end_of_epoch(task.epochs)
   about = "" if steps == task.epochs * task.end_of_epoch(1) else "about "
   return f"{counted(task.epochs, 'epoch')} of {about}{counted(round(steps / task.epochs), 'step')}"
 
 
 def writer_of(folder: RunFolder) -> Writer:
-  """Returns what shows the curves of a run, from its beginning; those of a run that has ended are there already."""
+  """Returns the writer of a run's curves. It writes all of them anew, and none for a run that has ended."""
   return NullWriter() if (folder.path / "result.json").exists() else TensorBoardWriter(folder.path / "tensorboard", purge_step=0)
 
 
@@ -140,7 +140,7 @@ def run(
   options: Options,
   early_stop: Callable[[list[loop.EpochRecord]], bool] = lambda history: False,
 ) -> loop.Position:
-  """Trains a task to its end, or to where it stops early, or goes on with it, and keeps everything in its folder.
+  """Trains a task to its end or early stop, or resumes it, and keeps everything in its folder.
 
   Raises:
     InputError, loop.NonFiniteLoss, loop.Stopped: as `loop.run` does.

@@ -1,4 +1,4 @@
-"""The folders of several searches at once: one for the run, and in it one per seed, which holds what a search alone would."""
+"""The folders of searches side by side: one for the run, and in it one for every seed, as a single search would write it."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""What a worker of a tuning does: a trial, which is a training by `dnas train` without a test, or the final trainings with one."""
+"""The jobs of a tuning's workers: a trial is a training by `dnas train` without a test; a final training is tested."""
 
 import dataclasses
 import json
@@ -21,7 +21,7 @@ TrainConfig = ImageTrainConfig | LanguageTrainConfig
 
 
 class Payload(NamedTuple):
-  """What all trials share.
+  """The settings that all trials share.
 
   Attributes:
     training: the configuration that the points change.
@@ -47,7 +47,7 @@ def config_of(training: TrainConfig, point: spaces.Point, folder: pathlib.Path) 
 
 
 def check_points(points: Sequence[spaces.Point], payload: Payload) -> str | None:
-  """Builds what the training of a point trains, and returns why the last of some points is refused, or None if one is not."""
+  """Builds the network of each point. Returns why the last point is refused, or None if any point is accepted."""
   _run.prepare(payload.options)
   refusal = None
   for point in points:
@@ -65,7 +65,7 @@ def check_points(points: Sequence[spaces.Point], payload: Payload) -> str | None
 
 
 def run_trial(assignment: Assignment, payload: Payload) -> Result:
-  """Trains a trial to its end, or to where the pruner ends it, or goes on with it.
+  """Trains a trial, or resumes it, until it ends or the pruner ends it.
 
   Raises:
     InputError: for values that do not fit, or a folder that cannot be used.

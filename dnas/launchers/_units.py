@@ -1,4 +1,4 @@
-"""Units of a user's own: modules that register operations, spaces, methods and others, which a run and those that follow it import.
+"""The modules of a user that register units, such as operations, spaces and methods. A run imports them, and so does every later command.
 
 A module that registers a unit is known to its registry. So a script that registers units and then calls a launcher needs to name nothing;
 what is printed to be run next names the script for it.
@@ -48,7 +48,7 @@ def refuse_while_importing() -> None:
 
 
 def to_import() -> tuple[str, ...]:
-  """Returns what another process imports to know all units that this one knows: absolute paths, or names of modules in packages."""
+  """Returns the modules that another process must import to know the same units: absolute paths, or names of modules in packages."""
   entries = []
   for name in foreign_modules():
     module = sys.modules.get("__main__" if name == "__mp_main__" else name)
@@ -89,7 +89,7 @@ def _load_file(path: pathlib.Path) -> None:
 
 @contextlib.contextmanager
 def _explained(entry: str, path: pathlib.Path | None) -> Iterator[None]:
-  """Turns whatever a module raises into one sentence that names the line."""
+  """Turns any exception of a module into one sentence that names the line."""
   _importing.append(entry)
   try:
     yield

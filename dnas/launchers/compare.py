@@ -44,7 +44,7 @@ from dnas.tune import executors
 @config_lib.mounts(STRATEGIES, EVALUATORS)
 @dataclasses.dataclass(frozen=True)
 class CompareConfig:
-  """What is compared, and the settings of every strategy that has some.
+  """The settings of a comparison, and those of every strategy and evaluator.
 
   Attributes:
     methods: names with commas between them, of strategies and of differentiable methods.
@@ -100,18 +100,18 @@ class CompareConfig:
     return config_lib.unit(self, STRATEGIES, method)
 
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
-    """Returns all that the result of one cell depends on, by flag."""
+    """Returns all settings on which the result of one cell depends, by flag."""
     common = {name: getattr(self, name) for name in _COMMON}
     parts = self._parts(method, seed)
     own = {name: part.recorded() if isinstance(part, SearchConfig) else config_lib.flatten(part) for name, part in parts.items()}
     return {"method": method, "seed": seed, **common, **_joined(own)}
 
   def defaults_of_cell(self, method: str, seed: int) -> dict[str, object]:
-    """Returns what the settings of a cell were before they existed."""
+    """Returns the values that the settings of a cell have in folders from before these settings existed."""
     return _joined({name: config_lib.defaults(part) for name, part in self._parts(method, seed).items()})
 
   def _parts(self, method: str, seed: int) -> dict[str, object]:
-    """Returns the settings of a cell, of its method and of its evaluator, if that has some."""
+    """Returns the settings of the method and of the evaluator of a cell."""
     parts = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
     if self.evaluator in config_lib.units(self, EVALUATORS):
       parts[self.evaluator] = getattr(self, self.evaluator)
@@ -134,7 +134,7 @@ def cell_folder(root: pathlib.Path, config: CompareConfig, method: str, seed: in
 
 
 def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: int) -> None:
-  """Runs one search to its end, or goes on with it, and writes its result.
+  """Runs one search to its end, or resumes it, and writes its result.
 
   Raises:
     InputError: if the folder holds another search, or the method or the evaluator refuse what they are given.
@@ -164,12 +164,12 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
 
 
 def read_result(folder: pathlib.Path) -> dict[str, object] | None:
-  """Returns what a search ended in, or None if it has not ended. Raises InputError if its result.json holds something else."""
+  """Returns the result of a search, or None if the search has not ended. Raises InputError if its result.json holds something else."""
   return json_files.read_result(folder, comparison.RESULT)
 
 
 def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
-  """Runs a strategy against the evaluator, or goes on with its journal, and returns that."""
+  """Runs a strategy against the evaluator, or resumes it from its journal. Returns the journal."""
   strategy, path = config.strategy(method).on(judge.space), folder / "journal.jsonl"
   # What is no UTF-8 in a line that was being written when the search was killed is left out with it, and elsewhere is no entry.
   text = json_files.read_text(path, "delete it, and the search starts anew", "backslashreplace") if path.exists() else ""
@@ -185,7 +185,7 @@ def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path,
 def _search_by_gradient(
   config: CompareConfig, options: _flags.Options, judge: Judge, folder: pathlib.Path, method: str, seed: int
 ) -> study.Entry:
-  """Runs a differentiable search, and returns what it found, its score by the evaluator, and what the search took."""
+  """Runs a differentiable search. Returns the genotype as a proposal, and its score with the cost of the search."""
   search.run(search_config(config, method, seed), dataclasses.replace(options, workdir=str(folder / "search"), preset=""), set())
   result = json_files.read_result(folder / "search", {"genotype": dict, "seconds": json_files.NUMBER})
   proposal = Proposal(judge.space.parse(result["genotype"]))
@@ -202,7 +202,7 @@ def run_cells(config: CompareConfig, options: _flags.Options, method: str, seeds
 
 
 def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None:
-  """Runs what is missing of a comparison."""
+  """Runs the searches of a comparison that are missing."""
   for path in sorted(given):
     component = path.partition(".")[0]
     if component in config_lib.units(config, STRATEGIES) and component not in config.method_names:

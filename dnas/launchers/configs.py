@@ -28,14 +28,14 @@ from dnas.train.language import Config as LanguageRetrainConfig
 
 
 def is_of_text(space: str) -> bool:
-  """Returns whether a registered space is one of recurrent cells; one of images has a class that stacks its cells."""
+  """Returns whether a registered space is one of recurrent cells. A space of images has a class that stacks its cells."""
   return space in SPACES and space not in STACKS and SPACES[space].cells == ("recurrent",)
 
 
 @config_lib.mounts(METHODS, HYPERGRADIENTS)
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-  """A differentiable search: what images and text have in common, and the settings of every method and hypergradient that has some.
+  """The settings of a differentiable search that images and text share, and those of every method and hypergradient.
 
   Attributes:
     space: name of the search space; it decides whether the data are images or text.
@@ -65,7 +65,7 @@ class SearchConfig:
       check_name("hypergradient", self.hypergradient, HYPERGRADIENTS)
 
   def searched_space(self) -> CellSpace:
-    """Returns the space with the operations that take part. Raises FieldError if one that is to be left out is not there."""
+    """Returns the space without the operations left out. Raises FieldError if the space has no such operation."""
     names = [name.strip() for name in self.without.split(",") if name.strip()]
     try:
       return SPACES[self.space].without(names)
@@ -96,7 +96,7 @@ class SearchConfig:
     return config_lib.unit(self, HYPERGRADIENTS, self.hypergradient_name)
 
   def idle(self, path: str) -> str:
-    """Returns why a setting does nothing here, and the mend, or nothing if it does something."""
+    """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     component, _, field = path.partition(".")
     if component in config_lib.units(self, HYPERGRADIENTS) and component != self.hypergradient_name:
       return f"it does nothing with --hypergradient={self.hypergradient_name}, so leave it out, or choose --hypergradient={component}"
@@ -177,7 +177,7 @@ class LanguageSearchConfig(SearchConfig):
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
-  """The training of one architecture: what images and text have in common.
+  """The settings of a training that images and text share.
 
   Attributes:
     space: name of the search space, to which random:SEED and DARTS_V2 refer; it decides whether the data are images or text.
