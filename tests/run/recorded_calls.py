@@ -191,16 +191,23 @@ class Disk:
 
 
 def _calls(log: str) -> list[tuple[str, list[str], int]]:
-  """Reads (name, arguments, result) of every call, in the order in which they ended; of a call that was interrupted both halves."""
+  """Reads (name, arguments, result) of every call, in the order in which they ended; of a call that was interrupted both halves.
+
+  A close counts from its beginning: from there on another thread may open the same descriptor, and be recorded first.
+  """
   out, begun = [], {}
   for line in log.splitlines():
     process, _, rest = line.partition(" ")
     rest = rest.strip()
     if rest.endswith("<unfinished ...>"):
       begun[process] = rest.removesuffix("<unfinished ...>").rstrip()
+      if closed := re.match(r"close\((\d+)", rest):
+        out.append(("close", [closed[1]], 0))
       continue
     if resumed := re.match(r"<\.\.\. \w+ resumed>", rest):
       rest = begun.pop(process) + rest[resumed.end() :]
+      if rest.startswith("close("):
+        continue
     match = re.match(r"(\w+)\((.*)\)\s+= (-?\d+)", rest, re.DOTALL)
     if match:
       name = "open_plain" if match[1] == "open" else match[1]

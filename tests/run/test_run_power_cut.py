@@ -60,3 +60,27 @@ def test_every_file_of_a_run_is_synced_in_the_end(recorded, tmp_path):
   missing = {name for name in whole if kept.get(name) != whole[name]}
   assert all(name == ".lock" or name.startswith("tensorboard/") for name in missing), missing
   assert {"config.json", "metrics.jsonl", "architecture.jsonl", "genotype.json", "result.json", "genotypes/epoch_0003.json"} <= kept.keys()
+
+
+def test_a_descriptor_is_free_once_its_close_has_begun(tmp_path):
+  """Another thread opened it before the close was over."""
+
+  def shown(path):
+    return '"' + "".join(f"\\x{byte:02x}" for byte in os.fsencode(path)) + '"'
+
+  one, two = shown(tmp_path / "run" / "one"), shown(tmp_path / "run" / "two")
+  calls = [
+    f"1 openat(AT_FDCWD, {one}, O_WRONLY|O_CREAT, 0666) = 5",
+    "1 close(5 <unfinished ...>",
+    f"2 openat(AT_FDCWD, {two}, O_WRONLY|O_CREAT, 0666) = 5",
+    "1 <... close resumed>) = 0",
+    f"2 write(5, {shown('kept')}, 4) = 4",
+    "2 fsync(5) = 0",
+    "2 close(5) = 0",
+  ]
+  (tmp_path / "calls").write_text("\n".join(calls) + "\n")
+  disk = recorded_calls.Disk(tmp_path / "calls", tmp_path / "run")
+  while disk.played < len(disk.changes):
+    disk.play()
+  disk.rebuild("names", tmp_path / "left")
+  assert files(tmp_path / "left") == {"one": b"", "two": b"kept"}
