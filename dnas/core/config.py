@@ -204,7 +204,7 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tup
 
 
 def check(condition: bool, field: str, value: Any, hint: str) -> None:
-  """Raises FieldError 'FIELD is VALUE; MEND.' unless the condition holds."""
+  """Raises FieldError 'FIELD is VALUE; HINT.' unless the condition holds."""
   if not condition:
     raise FieldError(field, value, hint)
 

@@ -1,6 +1,5 @@
 """The launchers as Python functions, for notebooks and scripts. Each function does what the command of the same name does."""
 
-import json
 import os
 import pathlib
 from collections.abc import Mapping
@@ -8,6 +7,7 @@ from typing import Any
 
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
+from dnas.core import json_files
 from dnas.core.errors import unknown_name
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
@@ -76,7 +76,7 @@ def run_training(
       raise unknown_name("space", genotype.space, SPACES)
     config = config_lib.replace(config, {"space": genotype.space, "genotype": SPACES[genotype.space].notation(genotype)})
   train.run(config, _options(workdir, options), set())
-  return _result(workdir)
+  return json_files.read_result(_expanded(workdir), {})
 
 
 def run_comparison(config: CompareConfig, workdir: Folder, **options: Any) -> list[comparison.Comparison]:
@@ -94,7 +94,7 @@ def run_comparison(config: CompareConfig, workdir: Folder, **options: Any) -> li
     InputError: for a configuration, an option or a folder that cannot be used.
   """
   compare.run(config, _options(workdir, options), set())
-  return comparison.load(expanded("workdir", os.fspath(workdir)))
+  return comparison.load(_expanded(workdir))
 
 
 def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **options: Any) -> dict[str, Any]:
@@ -112,13 +112,12 @@ def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **
     InputError: for a configuration, an option or a folder that cannot be used.
   """
   tune.run(config, _options(workdir, options), set())
-  return _result(workdir)
+  return json_files.read_result(_expanded(workdir), {})
 
 
 def _options(workdir: Folder, options: Mapping[str, Any]) -> _flags.Options:
   return config_lib.replace(_flags.Options(), {"workdir": os.fspath(workdir), **options})
 
 
-def _result(workdir: Folder) -> dict[str, Any]:
-  path = pathlib.Path(expanded("workdir", os.fspath(workdir))) / "result.json"
-  return json.loads(path.read_text(encoding="utf-8"))
+def _expanded(workdir: Folder) -> pathlib.Path:
+  return expanded("workdir", os.fspath(workdir))

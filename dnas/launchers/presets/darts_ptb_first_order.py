@@ -6,7 +6,7 @@ Expected result: a genotype that retrains (darts_ptb_retrain) to 57.6 test perpl
 Expected time: the paper reports 0.5 GPU-days for four searches on one GTX 1080 Ti, so about 3 hours for one.
 """
 
-from dnas.launchers.configs import DartsConfig, LanguageModelConfig, LanguageSearchConfig, TextConfig
+from dnas.launchers.configs import PTB_SEARCH, LanguageModelConfig, LanguageSearchConfig, TextConfig
 
 LAUNCHER = "search"
 CONFIG = LanguageSearchConfig(
@@ -27,17 +27,5 @@ CONFIG = LanguageSearchConfig(
     activation_penalty=0.0,
     temporal_penalty=1e-3,
   ),
-  darts=DartsConfig(
-    epochs=50,
-    learning_rate=20.0,
-    final_learning_rate=20.0,
-    momentum=0.0,
-    weight_decay=5e-7,
-    gradient_clip=0.25,
-    arch_learning_rate=3e-3,
-    arch_beta1=0.9,
-    arch_beta2=0.999,
-    arch_weight_decay=1e-3,
-    arch_init_scale=1e-3,
-  ),
+  darts=PTB_SEARCH,
 )
