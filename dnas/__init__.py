@@ -14,21 +14,21 @@ The public names, by theme; every other name is internal and may change:
     ImageSearchConfig, LanguageSearchConfig, ImageTrainConfig, LanguageTrainConfig, CompareConfig,
     ImageTuneConfig, LanguageTuneConfig, load_preset
   Runs, which resume:
-    run_search, run_training, run_comparison, run_tuning
+    run_search, run_training, run_comparison, run_tuning, Options, SearchResult, Comparison
   Drawing:
     draw_genotype
   Errors:
     InputError
 
   >>> found = dnas.run_search(dnas.load_preset("digits_demo"), "runs/first")
-  >>> dnas.draw_genotype(found.genotype)
+  >>> dnas.draw_genotype(found.genotype).savefig("cell.png")
   >>> dnas.run_training(dnas.load_preset("digits_demo_retrain"), "runs/first_retrained", found.genotype)["test/accuracy"]
 """
 
 import importlib
 from typing import Any
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"
 
 _MODULES = {
   "dnas.cells.registries": ("SPACES", "IMAGE_GENOTYPES", "LANGUAGE_GENOTYPES"),
@@ -45,8 +45,10 @@ _MODULES = {
   "dnas.launchers.configs": ("ImageSearchConfig", "LanguageSearchConfig", "ImageTrainConfig", "LanguageTrainConfig"),
   "dnas.launchers.compare": ("CompareConfig",),
   "dnas.launchers.tune": ("ImageTuneConfig", "LanguageTuneConfig"),
-  "dnas.launchers._python": ("load_preset", "run_search", "run_training", "run_comparison", "run_tuning"),
-  "dnas.report.draw": ("draw_genotype",),
+  "dnas.launchers._flags": ("Options",),
+  "dnas.launchers._python": ("load_preset", "run_search", "run_training", "run_comparison", "run_tuning", "draw_genotype"),
+  "dnas.core.records": ("SearchResult",),
+  "dnas.report.comparison": ("Comparison",),
   "dnas.core.errors": ("InputError",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

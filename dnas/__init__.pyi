@@ -4,10 +4,13 @@ from dnas.cells.registries import LANGUAGE_GENOTYPES as LANGUAGE_GENOTYPES
 from dnas.cells.registries import SPACES as SPACES
 from dnas.core.errors import InputError as InputError
 from dnas.core.genotype import Genotype as Genotype
+from dnas.core.records import SearchResult as SearchResult
 from dnas.core.space import CellSpace as CellSpace
 from dnas.data.datasets import DATASETS as DATASETS
 from dnas.data.datasets import TEXTS as TEXTS
 from dnas.launchers._evaluators import EVALUATORS as EVALUATORS
+from dnas.launchers._flags import Options as Options
+from dnas.launchers._python import draw_genotype as draw_genotype
 from dnas.launchers._python import load_preset as load_preset
 from dnas.launchers._python import run_comparison as run_comparison
 from dnas.launchers._python import run_search as run_search
@@ -21,7 +24,7 @@ from dnas.launchers.configs import LanguageTrainConfig as LanguageTrainConfig
 from dnas.launchers.tune import ImageTuneConfig as ImageTuneConfig
 from dnas.launchers.tune import LanguageTuneConfig as LanguageTuneConfig
 from dnas.nets.derived_image import DerivedImageNetwork as DerivedImageNetwork
-from dnas.report.draw import draw_genotype as draw_genotype
+from dnas.report.comparison import Comparison as Comparison
 from dnas.search.blackbox.strategies import STRATEGIES as STRATEGIES
 from dnas.search.gradient.methods import METHODS as METHODS
 from dnas.supernet.hypergradients import HYPERGRADIENTS as HYPERGRADIENTS

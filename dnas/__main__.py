@@ -1,9 +1,11 @@
 """The console script `dnas`, which is also `python -m dnas`: one subcommand for every launcher."""
 
 import importlib
+import pathlib
 import sys
 from collections.abc import Sequence
 
+from dnas import __version__
 from dnas.core.errors import InputError, unknown_name
 
 LAUNCHERS = {
@@ -25,8 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   """
   argv = sys.argv if argv is None else list(argv)
   if len(argv) < 2 or argv[1] in ("--help", "-help", "-h"):
-    print(_help())
+    print(_help("dnas" if pathlib.Path(argv[0]).stem == "dnas" else "python -m dnas"))
     return 0 if len(argv) > 1 else 2
+  if argv[1] == "--version":
+    print(f"dnas {__version__}")
+    return 0
   try:
     if argv[1] not in LAUNCHERS:
       raise unknown_name("launcher", argv[1], LAUNCHERS)
@@ -37,9 +42,10 @@ def main(argv: Sequence[str] | None = None) -> int:
   return launcher.main([f"{argv[0]} {argv[1]}", *argv[2:]])
 
 
-def _help() -> str:
-  lines = [f"  dnas {name:<10}{about}" for name, about in LAUNCHERS.items()]
-  return "\n".join(["Differentiable neural architecture search in JAX.", "", *lines, "", "Flags of a launcher: dnas search --help"])
+def _help(program: str) -> str:
+  lines = [f"  {program} {name:<10}{about}" for name, about in LAUNCHERS.items()]
+  hints = ["", f"Flags of a launcher: {program} search --help", f"Version: {program} --version"]
+  return "\n".join(["Differentiable neural architecture search in JAX.", "", *lines, *hints])
 
 
 if __name__ == "__main__":

@@ -63,6 +63,12 @@ class Registry(Generic[T]):
   def __iter__(self) -> Iterator[str]:
     return iter(self._units)
 
+  def __len__(self) -> int:
+    return len(self._units)
+
+  def __repr__(self) -> str:
+    return f"<registry of {len(self)} units of kind '{self.kind}': {', '.join(self)}>"
+
 
 _MODULES: dict[str, None] = {}
 

@@ -24,7 +24,7 @@ from dnas.evaluate.training import Training
 from dnas.evaluate.weight_sharing import Config as SharedConfig
 from dnas.evaluate.weight_sharing import SharedWeightsTask, WeightSharing
 from dnas.evaluate.zero_cost import PROXIES, ZeroCost
-from dnas.launchers import _flags, _run, train
+from dnas.launchers import _flags, _presets, _run, train
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
 from dnas.search.blackbox.strategies import STRATEGIES
 
@@ -93,10 +93,10 @@ def check_settings(config: ComparisonSettings) -> None:
     check(config.space == nasbench201.SPACE.name, "space", config.space, f"a table of results is of {nasbench201.SPACE.name}")
   for field, launcher, of in (("training", "train", ImageTrainConfig), ("search", "search", ImageSearchConfig)):
     name = getattr(config, field)
-    names = [known for known in _flags.preset_names() if _flags.preset_launcher(known) == launcher]
+    names = [known for known in _presets.names() if _presets.launcher_of(known) == launcher]
     if name:
       check_name(field, name, names)
-      check(isinstance(_flags.load_preset(name, launcher), of), field, name, "it is for text, and a comparison is of images")
+      check(isinstance(_presets.load(name, launcher), of), field, name, "it is for text, and a comparison is of images")
   if config.evaluator == "weight_sharing":
     hint = "weight sharing takes its supernet and its data from a preset of dnas search; name one"
     check(bool(config.search), "search", "''", hint)
@@ -145,7 +145,7 @@ def search_config(config: ComparisonSettings, method: str, seed: int) -> ImageSe
   """Returns the search of a differentiable method. Raises FieldError if no preset of it is named, or it is of another space."""
   hint = f"{method} is differentiable, and takes its supernet, data and rates from a preset of dnas search; name one"
   check(bool(config.search), "search", "''", hint)
-  preset = _flags.load_preset(config.search, "search")
+  preset = _presets.load(config.search, "search")
   return config_lib.replace(preset, {"space": config.space, "method": method, "hypergradient": "", "seed": seed})
 
 
@@ -180,14 +180,14 @@ def _reporter(
     durable.write(path, genotype.to_json())
     changes = {"space": config.space, "genotype": str(path), "seed": seed}
     own = dataclasses.replace(options, workdir=str(folder / "retrained"), preset="")
-    train.run(config_lib.replace(_flags.load_preset(config.training, "train"), changes), own, set())
+    train.run(config_lib.replace(_presets.load(config.training, "train"), changes), own, set())
     return 100 * train.read_result(folder / "retrained")["test/accuracy"]
 
   return retrain, False
 
 
 def _training_parts(config: ComparisonSettings) -> ImageTrainConfig:
-  preset = _flags.load_preset(config.training, "train")
+  preset = _presets.load(config.training, "train")
   return config_lib.replace(preset, {"space": config.space, "data.train_portion": config.train_portion})
 
 
@@ -212,7 +212,7 @@ def _weight_sharing(config: ComparisonSettings, options: _flags.Options, folder:
 
 
 def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> WeightSharing:
-  preset = _flags.load_preset(config.search, "search")
+  preset = _presets.load(config.search, "search")
   names = [field.name for field in dataclasses.fields(SharedConfig) if hasattr(preset.darts, field.name)]
   rates = SharedConfig(**{name: getattr(preset.darts, name) for name in names})
   task = SharedWeightsTask(rates, preset.supernet, preset.data, SPACES[config.space], datasets.from_config(preset.data), seed)

@@ -3,15 +3,10 @@
 import contextlib
 import dataclasses
 import difflib
-import importlib
 import math
-import pathlib
-import pkgutil
 import re
-import shlex
 import sys
-import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
@@ -20,7 +15,7 @@ from absl import flags
 from dnas.core import config as config_lib
 from dnas.core import devices
 from dnas.core.errors import FieldError, InputError, cause_of, first_line
-from dnas.launchers import _output, _units, presets
+from dnas.launchers import _help, _output, _presets, _units
 from dnas.run.loop import NonFiniteLoss, Stopped
 
 C = TypeVar("C")
@@ -171,7 +166,7 @@ class Launcher(Generic[C]):
         are no flags of another configuration.
     """
     preset, space = _ahead(argv, "preset", "space").values()
-    base = load_preset(preset, self.name) if preset else config_lib.with_units(self._by_space.get(space, self._default))
+    base = _presets.load(preset, self.name) if preset else config_lib.with_units(self._by_space.get(space, self._default))
     return config_lib.replace(base, {"space": space}) if space and self._by_space else base
 
   def _unknown_flag(self, name: str, base: C, known: Sequence[str]) -> str:
@@ -201,23 +196,11 @@ class Launcher(Generic[C]):
       InputError: for a preset or a space that cannot be.
     """
     base = self._base(argv)
-    names = [name for name in preset_names() if preset_launcher(name) == self.name]
-    about = re.sub(r"^  dnas (\w+)", lambda found: f"  {program(found[1])}", self._about.strip(), flags=re.MULTILINE)
-    lines = [about, "", "Presets (--preset=NAME):" if names else "Presets: none"]
-    lines += [f"  {name:<32}{_summary(_preset(name).__doc__)}" for name in names]
-    lines += _listed("Flags of every launcher", _told(Options()))
-    if base is not self._default:
-      return "\n".join(lines + _listed("Configuration, with the values of this preset or space", _told(base)))
-    configs = self._configs()
-    common = _common([_told(config) for config in configs])
-    lines += _listed("Configuration", common)
-    for index, config in enumerate(configs if self._by_space else ()):
-      alike = [other for other in configs[:index] if type(other) is type(config)][:1]
-      known = [flag for other in alike for flag in _told(other)]
-      title = f"With --space={config.space}, " + (f"as with --space={alike[0].space}, but" if alike else "or a preset of that kind")
-      lines += ["", f"---- {title} ----", *([] if alike else [_summary(type(config).__doc__)])]
-      lines += _listed("", [flag for flag in _told(config) if flag not in common and flag not in known])
-    return "\n".join(lines)
+    if base is self._default:
+      own = _help.by_space(self._configs())
+    else:
+      own = _help.listed("Configuration, with the values of this preset or space", _help.told(base))
+    return "\n".join([*_help.head(self._about, self.name), *_help.listed("Flags of every launcher", _help.told(Options())), *own])
 
 
 class _Parser(flags.ArgumentParser):
@@ -271,24 +254,11 @@ def _ahead(argv: Sequence[str], *names: str) -> dict[str, Any]:
   return {name: values[name].value for name in names}
 
 
-def command(launcher: str, values: Mapping[str, Any]) -> str:
-  """Returns the command of a launcher with flags, for a shell; with the modules that register units of others."""
-  imports = ",".join(_units.to_import())
-  words = [f"--{name}={_text_of(value)}" for name, value in {**values, **({"imports": imports} if imports else {})}.items()]
-  return " ".join([program(launcher), *map(shlex.quote, words)])
-
-
-def program(launcher: str) -> str:
-  """Returns the command that starts a launcher in the way in which this process was started."""
-  if pathlib.Path(sys.argv[0]).stem == "dnas":
-    return f"dnas {launcher}"
-  spec = getattr(sys.modules["__main__"], "__spec__", None)
-  in_checkout = spec is not None and spec.name.startswith("experiments.")
-  return f"python -m experiments.{launcher}" if in_checkout else f"python -m dnas {launcher}"
-
-
-def _text_of(value: Any) -> str:
-  return ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+def refuse_idle(config: Any, given: Collection[str]) -> None:
+  """Raises FieldError for a field that was given and has no effect, by `config.idle`."""
+  for path in sorted(given):
+    if reason := config.idle(path):
+      raise FieldError(path, config_lib.flatten(config)[path], reason)
 
 
 def require_one_process(options: Options) -> None:
@@ -300,73 +270,6 @@ def require_workdir(options: Options) -> None:
   """Raises InputError if no folder is given."""
   if not options.workdir.strip():
     raise InputError("--workdir is empty; give the folder of the run, for instance --workdir=runs/first.")
-
-
-def preset_names() -> list[str]:
-  """Returns the names of all presets."""
-  return sorted(module.name for module in pkgutil.iter_modules(presets.__path__))
-
-
-def preset_launcher(name: str) -> str:
-  """Returns the launcher that a preset is for."""
-  return _preset(name).LAUNCHER
-
-
-def load_preset(name: str, launcher: str) -> Any:
-  """Returns a preset's configuration.
-
-  Raises:
-    InputError: if there is none of that name, or it is for another launcher.
-  """
-  if name not in preset_names():
-    known = [known for known in preset_names() if preset_launcher(known) == launcher]
-    config_lib.check(bool(known), "preset", name, f"dnas {launcher} has none, so leave it out")
-    config_lib.check_name("preset", name, known)
-  preset = _preset(name)
-  if preset.LAUNCHER != launcher:
-    raise InputError(f"--preset={name} is for dnas {preset.LAUNCHER} and this is dnas {launcher}; run that one.")
-  return config_lib.with_units(preset.CONFIG)
-
-
-def _preset(name: str) -> Any:
-  return importlib.import_module(f"{presets.__name__}.{name}")
-
-
-def _summary(doc: str | None) -> str:
-  return (doc or "").strip().splitlines()[0]
-
-
-_Told = tuple[str, Any, str]
-"""Path, default and meaning of a field."""
-
-
-def _told(config: Any) -> list[_Told]:
-  texts = config_lib.help_texts(type(config))
-  return [(path, default, texts[path]) for path, _, default in config_lib.fields(config)]
-
-
-def _common(told: Sequence[Sequence[_Told]]) -> list[_Told]:
-  """Returns the fields of components that are the same in all configurations, and single fields of no component."""
-
-  def whole(flags: Sequence[_Told], flag: _Told) -> list[_Told]:
-    component = flag[0].rpartition(".")[0]
-    return [other for other in flags if component and other[0].startswith(f"{component}.")] or [other for other in flags if other == flag]
-
-  return [flag for flag in told[0] if all(whole(flags, flag) == whole(told[0], flag) for flags in told)]
-
-
-def _listed(title: str, told: Sequence[_Told]) -> list[str]:
-  """Returns the lines of the help on some fields: under the title those of no component, and under its name those of each component."""
-  lines: list[str] = []
-  last = None
-  for path, default, text in told:
-    component = path.rpartition(".")[0]
-    if component != last:
-      lines += ["", f"{component or title}:"] if component or title else [""]
-    last = component
-    lines.append(f"  --{path}={' '.join(default.split()) if isinstance(default, str) else default}")  # a preset's may have several lines
-    lines += textwrap.wrap(text, 96, initial_indent="      ", subsequent_indent="      ")
-  return lines
 
 
 def _unknown_flag(name: str, known: Sequence[str]) -> str:

@@ -2,21 +2,24 @@
 
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+
+from matplotlib.figure import Figure
 
 from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import json_files
-from dnas.core.errors import unknown_name
+from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.records import SearchResult
-from dnas.launchers import _flags, compare, search, train, tune
+from dnas.core.space import CellSpace
+from dnas.launchers import _flags, _presets, compare, search, train, tune
 from dnas.launchers.compare import CompareConfig
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
 from dnas.launchers.tune import ImageTuneConfig, LanguageTuneConfig
-from dnas.report import comparison
+from dnas.report import comparison, draw
 
 Folder = str | os.PathLike[str]
 
@@ -29,11 +32,14 @@ def load_preset(name: str, changes: Mapping[str, Any] | None = None) -> Any:
     changes: values of some fields by their dotted paths, such as {"darts.epochs": 4}; the same names as on the command line.
 
   Raises:
-    InputError: for an unknown name, with the nearest known one, or a field or value that the configuration refuses.
+    InputError: for an unknown name, with the nearest known one, or a field or value that the configuration refuses, or that has no effect.
   """
-  if name not in _flags.preset_names():
-    raise unknown_name("preset", name, _flags.preset_names())
-  return config_lib.replace(_flags.load_preset(name, _flags.preset_launcher(name)), dict(changes or {}))
+  if name not in _presets.names():
+    raise unknown_name("preset", name, _presets.names())
+  config = config_lib.replace(_presets.load(name, _presets.launcher_of(name)), dict(changes or {}))
+  if hasattr(config, "idle"):
+    _flags.refuse_idle(config, dict(changes or {}))
+  return config
 
 
 def run_search(config: ImageSearchConfig | LanguageSearchConfig, workdir: Folder, **options: Any) -> SearchResult | list[SearchResult]:
@@ -50,6 +56,7 @@ def run_search(config: ImageSearchConfig | LanguageSearchConfig, workdir: Folder
   Raises:
     InputError: for a configuration, an option or a folder that cannot be used.
   """
+  _check_kind(config, run_search)
   results = search.run(config, _options(workdir, options), set())
   return results if config.num_seeds > 1 else results[0]
 
@@ -71,10 +78,10 @@ def run_training(
   Raises:
     InputError: for a configuration, an option, a genotype or a folder that cannot be used.
   """
+  _check_kind(config, run_training)
   if genotype is not None:
-    if genotype.space not in SPACES:
-      raise unknown_name("space", genotype.space, SPACES)
-    config = config_lib.replace(config, {"space": genotype.space, "genotype": SPACES[genotype.space].notation(genotype)})
+    space = _space_of(genotype)
+    config = config_lib.replace(config, {"space": space.name, "genotype": space.notation(genotype)})
   train.run(config, _options(workdir, options), set())
   return json_files.read_result(_expanded(workdir), {})
 
@@ -93,12 +100,15 @@ def run_comparison(config: CompareConfig, workdir: Folder, **options: Any) -> li
   Raises:
     InputError: for a configuration, an option or a folder that cannot be used.
   """
+  _check_kind(config, run_comparison)
   compare.run(config, _options(workdir, options), set())
   return comparison.load(_expanded(workdir))
 
 
 def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **options: Any) -> dict[str, Any]:
   """Tunes the hyperparameters of a training, or resumes a tuning, as `dnas tune` does.
+
+  The trials run in processes of their own, which import the calling script. So a script calls this below `if __name__ == "__main__":`.
 
   Args:
     config: the tuning.
@@ -111,8 +121,49 @@ def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **
   Raises:
     InputError: for a configuration, an option or a folder that cannot be used.
   """
+  _check_kind(config, run_tuning)
   tune.run(config, _options(workdir, options), set())
   return json_files.read_result(_expanded(workdir), {})
+
+
+def draw_genotype(genotype: Genotype, title: str = "") -> Figure:
+  """Draws every cell of a genotype, one below the other, in one figure; a notebook shows the figure, and `savefig` writes it to a file.
+
+  Args:
+    genotype: an architecture of a registered space.
+    title: a line above the drawing.
+
+  Raises:
+    InputError: for an unknown space, or an edge that names a state that does not come before it.
+  """
+  return draw.draw_genotype(genotype, _space_of(genotype).num_inputs, title)
+
+
+def _space_of(genotype: Genotype) -> CellSpace:
+  if not isinstance(genotype, Genotype):
+    hint = "give for instance the genotype of a SearchResult, or dnas.SPACES[NAME].parse(TEXT)"
+    raise InputError(f"{shown(genotype)} is not a Genotype; {hint}.")
+  if genotype.space not in SPACES:
+    raise unknown_name("space", genotype.space, SPACES)
+  return SPACES[genotype.space]
+
+
+_KINDS = {
+  "run_search": (ImageSearchConfig, LanguageSearchConfig),
+  "run_training": (ImageTrainConfig, LanguageTrainConfig),
+  "run_comparison": (CompareConfig,),
+  "run_tuning": (ImageTuneConfig, LanguageTuneConfig),
+}
+
+
+def _check_kind(config: Any, function: Callable[..., Any]) -> None:
+  """Raises InputError for a configuration that another function takes, or none."""
+  name = function.__name__
+  if not isinstance(config, _KINDS[name]):
+    fitting = [other for other, kinds in _KINDS.items() if isinstance(config, kinds)]
+    known = " or ".join(kind.__name__ for kind in _KINDS[name])
+    hint = f"give it to {fitting[0]}" if fitting else f"give {known}, for instance by load_preset"
+    raise InputError(f"{name} does not take {shown(type(config).__name__)}; {hint}.")
 
 
 def _options(workdir: Folder, options: Mapping[str, Any]) -> _flags.Options:

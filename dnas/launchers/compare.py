@@ -30,7 +30,7 @@ from dnas.core.config import check_at_most, check_fraction, check_name, check_po
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
-from dnas.launchers import _flags, _run, _units, search
+from dnas.launchers import _commands, _flags, _run, _units, search
 from dnas.launchers._evaluators import DATASETS, EVALUATORS, Judge, check_settings, evaluator_names, make_judge, prepare, search_config
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison
@@ -238,7 +238,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
       executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
     _run_missing(config, options, missing, executor)
   print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.0f} accelerator seconds, in {options.workdir}")
-  print(f"report them: {_flags.command('report', {'workdir': options.workdir})}")
+  print(f"report them: {_commands.command('report', {'workdir': options.workdir})}")
 
 
 def _alone(config: CompareConfig, cells: list[tuple[str, int]]) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 from dnas.core.config import check, check_at_most, check_name, check_types
 from dnas.core.errors import InputError
 from dnas.core.paths import expanded
-from dnas.launchers import _flags, _units, search
+from dnas.launchers import _flags, _presets, _units, search
 from dnas.launchers.train import Outcome, outcome_of, read_result
 
 
@@ -36,7 +36,7 @@ class DemoConfig:
 
   def __post_init__(self):
     check_types(self)
-    pairs = [name for name in _flags.preset_names() if f"{name}_retrain" in _flags.preset_names()]
+    pairs = [name for name in _presets.names() if f"{name}_retrain" in _presets.names()]
     check_name("search", self.search, pairs)
     check_at_most(1000, random_cells=self.random_cells)
     check(self.random_cells >= 2, "random_cells", self.random_cells, "a spread needs at least 2")
@@ -47,7 +47,7 @@ def run(config: DemoConfig, options: _flags.Options, given: set[str]) -> None:
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   root = expanded("--workdir", options.workdir)
-  preset = _flags.load_preset(config.search, "search")
+  preset = _presets.load(config.search, "search")
   print(f"1. Search: the DARTS supernet on {preset.data.dataset}, {preset.hypergradient_name} ({config.search})\n", flush=True)
   search.run(preset, dataclasses.replace(options, preset=config.search, workdir=str(root / "search")), set())
   print(f"\n2. Retraining: the found and {config.random_cells} random cells, two at a time ({config.search}_retrain)\n", flush=True)

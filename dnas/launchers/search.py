@@ -14,10 +14,9 @@ import jax
 import numpy as np
 
 from dnas.core import config as config_lib
-from dnas.core.errors import FieldError
 from dnas.core.records import BY_CLASS, SearchResult
-from dnas.launchers import _flags, _image, _language, _output, _run, _seeds
-from dnas.launchers.configs import NASBENCH201_SEARCH, ImageSearchConfig, LanguageSearchConfig
+from dnas.launchers import _commands, _flags, _image, _language, _output, _presets, _run, _seeds, train
+from dnas.launchers.configs import NASBENCH201_SEARCH, ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
 from dnas.report.plots import save_pictures
 from dnas.run.loop import EpochRecord
 from dnas.run.run_folder import RunFolder
@@ -29,9 +28,7 @@ Config = ImageSearchConfig | LanguageSearchConfig
 
 def run(config: Config, options: _flags.Options, given: set[str]) -> list[SearchResult]:
   """Runs or resumes a search, prints and draws the genotype that it found, and returns the result of every seed."""
-  for path in sorted(given):
-    if reason := config.idle(path):
-      raise FieldError(path, config_lib.flatten(config)[path], reason)
+  _flags.refuse_idle(config, given)
   _flags.require_workdir(options)
   _run.prepare(options)
   parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config, options.force)
@@ -88,11 +85,26 @@ def _finish(
   print(f"\nfound: {notation}")
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
-  retraining = f"{options.preset}_retrain"
-  recipe = {"preset": retraining} if retraining in _flags.preset_names() else {"space": config.space}
-  retrain = recipe | {"genotype": f"{options.workdir.rstrip('/')}{place}", "workdir": "FOLDER"}
-  print(f"retrain it: {_flags.command('train', retrain)}")
+  print(f"retrain it: {_retraining(config, options.workdir.rstrip('/'), place)}")
   return result
+
+
+_SAME_DATA = ("dataset", "data_dir", "examples", "split", "split_seed", "class_weights", "level", "tokens")
+"""Fields of the data, of images or text, that a retraining takes from the search; the others belong to its recipe."""
+
+
+def _retraining(config: Config, workdir: str, place: str) -> str:
+  """Returns the command that retrains what was found, on the same data: by a preset for this data set, if possible for this space too."""
+  of_text = isinstance(config, LanguageSearchConfig)
+  presets = {name: _presets.load(name, "train") for name in _presets.names() if _presets.launcher_of(name) == "train"}
+  fitting = [name for name, one in presets.items() if type(one.data) is type(config.data) and one.data.dataset == config.data.dataset]
+  fitting.sort(key=lambda name: presets[name].space != config.space)
+  recipe = {"preset": fitting[0]} if fitting else {"space": config.space}
+  base = presets[fitting[0]] if fitting else train.BY_SPACE.get(config.space, LanguageTrainConfig() if of_text else ImageTrainConfig())
+  values = {name: getattr(config.data, name) for name in _SAME_DATA if hasattr(config.data, name)}
+  data = {f"data.{name}": value for name, value in values.items() if value != getattr(base.data, name)}
+  folders = {"genotype": workdir + place, "workdir": f"{workdir}{place.replace('/', '_')}_retrained"}
+  return _commands.command("train", recipe | data | folders)
 
 
 BY_SPACE = {"darts_recurrent": LanguageSearchConfig(), "nasbench201": NASBENCH201_SEARCH}

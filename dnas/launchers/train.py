@@ -26,7 +26,7 @@ from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.space import NONE
 from dnas.data import base
-from dnas.launchers import _flags, _image, _language, _output, _run
+from dnas.launchers import _commands, _flags, _image, _language, _output, _run
 from dnas.launchers.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
 from dnas.report.plots import save_pictures
 from dnas.run import loop
@@ -135,6 +135,13 @@ def run(
   print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}")
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
+
+
+def command_of(config: ImageTrainConfig | LanguageTrainConfig, workdir: str) -> str:
+  """Returns the command that runs a training in a folder."""
+  base = config_lib.flatten(BY_SPACE.get(config.space, type(config)()))
+  changed = {path: value for path, value in config_lib.flatten(config).items() if base[path] != value}
+  return _commands.command("train", {"space": config.space} | changed | {"workdir": workdir})
 
 
 def read_result(folder: pathlib.Path) -> dict[str, Any] | None:

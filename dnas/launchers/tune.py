@@ -31,12 +31,11 @@ from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.config import check, check_at_most, check_not_negative, check_positive, check_types
-from dnas.core.errors import FieldError, InputError, cause_of, counted
+from dnas.core.errors import InputError, cause_of, counted
 from dnas.core.paths import expanded
-from dnas.launchers import _flags, _output, _trial, _units, train
+from dnas.launchers import _flags, _output, _trial, _tuning_report, _units, train
 from dnas.launchers.configs import ImageTrainConfig, LanguageTrainConfig
 from dnas.report import palette
-from dnas.report.tables import Table
 from dnas.run.loop import Stopped
 from dnas.run.run_folder import RunFolder
 from dnas.run.stop import StopRequest
@@ -192,7 +191,7 @@ class Tuning:
         owner=owner,
         first=default,
         stopping=lambda: stop.requested,
-        on_end=lambda trial: print(trial_line(name, trial, settings), flush=True),
+        on_end=lambda trial: print(_tuning_report.trial_line(name, trial, settings), flush=True),
       ).run()
     return opened
 
@@ -228,56 +227,9 @@ def _id_of(root: pathlib.Path) -> str:
 _ID = "study.id"
 
 
-def trial_line(name: str, trial: FrozenTrial, settings: StudyConfig) -> str:
-  """Returns the line that a person sees of a trial that has ended."""
-  values, decisions = trial.user_attrs["point"]
-  told = "  ".join(f"{path.rpartition('.')[2]} {shown_value(value)}" for path, value in values.items())
-  told += f"  architecture {''.join(f'{value:x}' for value in decisions)}" if decisions else ""
-  origin = f", goes on with trial {trial.user_attrs['promotes']}" if "promotes" in trial.user_attrs else ""
-  if trial.state is TrialState.COMPLETE:
-    outcome = "  ".join(f"{objective} {value:.4g}" for objective, value in zip(settings.objective_names, trial.values, strict=True))
-  elif trial.state is TrialState.PRUNED:
-    last = f" at {trial.intermediate_values[trial.last_step]:.4g}" if trial.intermediate_values else ""
-    after = counted(trial.user_attrs.get("pruned_at", 0), "epoch")
-    outcome = "did not stay finite" if "diverged" in trial.user_attrs else f"pruned after {after}{last}"
-  else:
-    outcome = f"failed: {trial.user_attrs.get('error', '')}"
-  return f"{name} {trial.number:>3}  {outcome}  ({told}{origin})"
-
-
-def shown_value(value: Any) -> str:
-  """Returns the value of a field for people."""
-  return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def best_table(opened: optuna.Study, settings: StudyConfig, count: int = 10) -> Table:
-  """Returns the best trials, or the Pareto front, as a table."""
-  best = study.best_trials(opened)[:count]
-  paths = list(dict.fromkeys(path for trial in best for path in trial.user_attrs["point"][0]))
-  header = ("trial", *settings.objective_names, *paths, "epochs", "weights")
-  rows = []
-  for trial in best:
-    values = trial.user_attrs["point"][0]
-    told = [shown_value(values[path]) if path in values else "–" for path in paths]
-    weights = f"{trial.user_attrs['weights']:,}"
-    rows.append((str(trial.number), *(f"{value:.4f}" for value in trial.values), *told, str(trial.user_attrs["epochs"]), weights))
-  title = "the Pareto front" if len(settings.objective_names) > 1 else "the best trials"
-  return Table(f"{title} of {len(opened.trials)}, by validation", header, tuple(rows))
-
-
-def command_of(tuning: Tuning, trial: FrozenTrial) -> str:
-  """Returns the command that runs the training of a trial again, in a folder of its own."""
-  config = _trial.config_of(tuning.trial_training, engine.point_of(trial), tuning.root / "best")
-  default = LanguageTrainConfig() if isinstance(config, LanguageTrainConfig) else ImageTrainConfig()
-  changed = {path: value for path, value in config_lib.flatten(config).items() if config_lib.flatten(default)[path] != value}
-  return _flags.command("train", {"space": config.space} | changed | {"workdir": "FOLDER"})
-
-
 def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, given: set[str]) -> None:
   """Tunes or goes on, reports, retrains the best, and tests it."""
-  for path in sorted(given):
-    if reason := config.idle(path):
-      raise FieldError(path, config_lib.flatten(config)[path], reason)
+  _flags.refuse_idle(config, given)
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   tuning = Tuning(config, options)
@@ -306,20 +258,21 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
   best = study.best_trials(opened)
   if not best:
     raise InputError(f"no trial of the study '{config.study_name}' came to its end, so there is no best; give it more --study.trials.")
-  spent, table = study.epochs_of(opened), best_table(opened, settings)
+  spent, table = study.epochs_of(opened), _tuning_report.best_table(opened, settings)
   print(f"\n{table.to_markdown()}")
   first = opened.trials[0]
-  result: dict[str, Any] = {"best": _summary(best[0]), "trials": len(opened.trials), "epochs": spent}
+  result: dict[str, Any] = {"best": _tuning_report.summary(best[0]), "trials": len(opened.trials), "epochs": spent}
   if "fixed_params" in first.system_attrs:  # it was asked for and not sampled
-    result["default"] = _summary(first)
+    result["default"] = _tuning_report.summary(first)
     if first.state is TrialState.COMPLETE:
       print(f"the configuration itself (trial 0): {settings.objective_names[0]} {first.values[0]:.4f}; the best: {best[0].values[0]:.4f}")
   if config.baseline:
     result["baseline"] = _baseline(tuning, executor, stop, spent)
   durable.write(tuning.root / "best_trials.md", table.to_markdown())
-  durable.write(tuning.root / "trials.json", json.dumps([_summary(trial) for trial in opened.trials], indent=2) + "\n")
+  durable.write(tuning.root / "trials.json", json.dumps([_tuning_report.summary(trial) for trial in opened.trials], indent=2) + "\n")
   pictures = _output.drawn(lambda: plots.save_plots(opened, settings.objective_names, folder.pictures, palette.CURVES))
-  result["command"] = command_of(tuning, best[0])
+  again = _trial.config_of(tuning.trial_training, engine.point_of(best[0]), tuning.root / "best")
+  result["command"] = train.command_of(again, f"{tuning.root}_best")
   if config.seeds:
     result["test"] = _test(tuning, executor, best[0], stop)
   folder.write_result(result)
@@ -340,7 +293,7 @@ def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, e
   if best:
     told = ", ".join(f"{name} {value:.4f}" for name, value in zip(settings.objective_names, best[0].values, strict=True))
     print(f"random search found {told} in {counted(study.epochs_of(opened), 'epoch')}\n", flush=True)
-  return {"best": _summary(best[0]) if best else None, "trials": len(opened.trials), "epochs": study.epochs_of(opened)}
+  return {"best": _tuning_report.summary(best[0]) if best else None, "trials": len(opened.trials), "epochs": study.epochs_of(opened)}
 
 
 def _test(tuning: Tuning, executor: executors.Executor, best: FrozenTrial, stop: StopRequest) -> dict[str, Any]:
@@ -353,12 +306,6 @@ def _test(tuning: Tuning, executor: executors.Executor, best: FrozenTrial, stop:
   of = f"mean and standard deviation of {len(values)} trainings" if len(values) > 1 else "one training"
   print(f"{measure} {values.mean():.2f}{spread}{unit} ({of})\n", flush=True)
   return {"measure": measure, "unit": unit.strip(), "values": values.tolist(), "mean": float(values.mean())}
-
-
-def _summary(trial: FrozenTrial) -> dict[str, Any]:
-  kept = ("point", "epochs", "seconds", "folder", "weights", "promotes", "pruned_at", "diverged", "error")
-  notes = {name: trial.user_attrs[name] for name in kept if name in trial.user_attrs}
-  return {"number": trial.number, "state": trial.state.name.lower(), "values": trial.values, **notes}
 
 
 LAUNCHER = _flags.Launcher("tune", ImageTuneConfig(), run, __doc__)

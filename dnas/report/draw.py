@@ -63,7 +63,7 @@ def cell_title(cell_type: str) -> str:
   return {"reduce": "Reduction cell", "cell": "Cell"}.get(cell_type, f"{cell_type.capitalize()} cell")
 
 
-def draw_genotype(genotype: Genotype, num_inputs: int = 2, title: str = "") -> Figure:
+def draw_genotype(genotype: Genotype, num_inputs: int, title: str = "") -> Figure:
   """Draws every cell of a genotype, one below the other, in one figure.
 
   Args:
@@ -95,7 +95,7 @@ def draw_genotype(genotype: Genotype, num_inputs: int = 2, title: str = "") -> F
   return figure
 
 
-def save_drawing(genotype: Genotype, path: str | pathlib.Path, num_inputs: int = 2, title: str = "") -> list[pathlib.Path]:
+def save_drawing(genotype: Genotype, path: str | pathlib.Path, num_inputs: int, title: str = "") -> list[pathlib.Path]:
   """Draws a genotype into `path`.png and `path`.svg and returns the two; the folder is made if it is missing.
 
   Raises:

@@ -22,7 +22,7 @@ from dnas.cells.registries import IMAGE_GENOTYPES, LANGUAGE_GENOTYPES, SPACES
 from dnas.core import config as config_lib
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
-from dnas.launchers import _flags, compare, demo, report, search, train, tune
+from dnas.launchers import _commands, _flags, _presets, compare, demo, report, search, train, tune
 from dnas.launchers._flags import Options
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
@@ -48,7 +48,7 @@ UNITS = [registry[name] for registry in (METHODS, HYPERGRADIENTS, STRATEGIES) fo
 COMPONENTS |= {f"{unit.__module__}.{unit.__name__}": unit() for unit in UNITS}
 COMPONENTS["options"] = Options()
 REGISTRIES = (SPACES, METHODS, HYPERGRADIENTS, STRATEGIES, IMAGE_GENOTYPES, LANGUAGE_GENOTYPES)
-KNOWN = st.sampled_from(sorted({name for registry in REGISTRIES for name in registry} | {*_flags.preset_names(), "none", "word", "linear"}))
+KNOWN = st.sampled_from(sorted({name for registry in REGISTRIES for name in registry} | {*_presets.names(), "none", "word", "linear"}))
 
 OF_KIND: dict[Any, st.SearchStrategy[Any]] = {
   bool: st.booleans(),
@@ -158,12 +158,13 @@ def flags_of(draw: st.DrawFn, launcher: _flags.Launcher) -> list[str]:
   base = draw(st.sampled_from(launcher._configs()))
   fields = [*config_lib.fields(base), *config_lib.fields(Options())]
   out = [f"--space={base.space}"] if hasattr(base, "space") and draw(st.booleans()) else []
-  own = [name for name in _flags.preset_names() if _flags.preset_launcher(name) == launcher.name]
+  own = [name for name in _presets.names() if _presets.launcher_of(name) == launcher.name]
   if own and not draw(st.integers(0, 4)):
     out = [f"--preset={draw(st.sampled_from(own))}"]
   for _ in range(draw(st.integers(0, 4))):
     path, kind, default = draw(st.sampled_from(fields))
-    value = draw(OF_KIND[kind].map(_flags._text_of) | st.just(_flags._text_of(default)) | TEXT | edited(st.just(_flags._text_of(default))))
+    text = st.just(_commands.text_of(default))
+    value = draw(OF_KIND[kind].map(_commands.text_of) | text | TEXT | edited(text))
     form = draw(st.sampled_from(("--{}={}",) * 6 + ("-{}={}", "--no{}", "--no{}={}", "--{}", "{}={}", "{}", "--{} {}")))
     name = path if draw(st.integers(0, 5)) else draw(edited(st.just(path)) | TEXT)
     if name not in ("flagfile", "imports"):
@@ -190,7 +191,7 @@ def test_flags_are_a_configuration_or_refused(name: str, data: st.DataObject):
   check_config(config)
   check_uses(config)
   values = {path: value for path, value in config_lib.flatten(options).items() if path != "imports"} | config_lib.flatten(config)
-  again, same, _ = launcher.parse([name, *shlex.split(_flags.command(name, values))[4:]])
+  again, same, _ = launcher.parse([name, *shlex.split(_commands.command(name, values))[4:]])
   assert again == config and dataclasses.replace(same, imports=()) == dataclasses.replace(options, imports=())
 
 

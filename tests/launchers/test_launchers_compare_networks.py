@@ -12,7 +12,7 @@ from dnas.core import config as config_lib
 from dnas.evaluate import training, weight_sharing, zero_cost
 from dnas.evaluate.nasbench201_formats import write_npz
 from dnas.evaluate.synthetic_table import planted
-from dnas.launchers import _flags, compare, report
+from dnas.launchers import _presets, compare, report
 from dnas.report import comparison as comparisons
 from dnas.tune import executors
 
@@ -26,12 +26,12 @@ TINY = {
 
 @pytest.fixture(autouse=True)
 def shrunken(monkeypatch):
-  load = _flags.load_preset
+  load = _presets.load
 
   def tiny(name, launcher):
     return config_lib.replace(load(name, launcher), TINY.get(name, {}))
 
-  monkeypatch.setattr(_flags, "load_preset", tiny)
+  monkeypatch.setattr(_presets, "load", tiny)
   ticks = itertools.count(0, 100)
   for module in (weight_sharing, zero_cost):  # every evaluation takes 100 seconds
     monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: next(ticks)))

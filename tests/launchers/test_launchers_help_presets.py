@@ -14,7 +14,7 @@ from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
-from dnas.launchers import _flags, compare, configs, demo, report, search, train, tune
+from dnas.launchers import _flags, _presets, compare, configs, demo, report, search, train, tune
 from dnas.launchers._evaluators import DATASETS as TABLES
 from dnas.launchers._evaluators import EVALUATORS
 from dnas.launchers.train import Outcome
@@ -26,7 +26,7 @@ from dnas.train.optimizers import SCHEDULES
 from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS
 
 LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, demo, compare, report, tune)}
-PRESETS = {name: _flags._preset(name) for name in _flags.preset_names()}
+PRESETS = {name: _presets.module_of(name) for name in _presets.names()}
 
 TEXT = ("--space=darts_recurrent",)
 CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
@@ -194,7 +194,7 @@ def test_flags_of_all_kinds_reach_the_options():
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
   module = PRESETS[name]
-  assert module.LAUNCHER in LAUNCHERS and _flags.load_preset(name, module.LAUNCHER) is module.CONFIG
+  assert module.LAUNCHER in LAUNCHERS and _presets.load(name, module.LAUNCHER) is module.CONFIG
   said = dict(re.findall(r"^(Paper|Command|Expected result|Expected time): (.+)$", module.__doc__, re.MULTILINE))
   assert said.keys() == {"Paper", "Command", "Expected result", "Expected time"}
   words = shlex.split(said["Command"])

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 from dnas.core import config as config_lib
-from dnas.launchers import _flags
+from dnas.launchers import _presets
 
 RECORDED = json.loads((pathlib.Path(__file__).parent / "earlier_versions" / "presets_0.2.0.json").read_text())
 
@@ -15,8 +15,8 @@ RECORDED = json.loads((pathlib.Path(__file__).parent / "earlier_versions" / "pre
 def test_a_preset_has_the_values_of_before(name):
   expected = dict(RECORDED[name])
   launcher = expected.pop("launcher")
-  found = json.loads(json.dumps(config_lib.flatten(_flags.load_preset(name, launcher))))
+  found = json.loads(json.dumps(config_lib.flatten(_presets.load(name, launcher))))
   assert {path: found[path] for path in expected} == expected
   added = found.keys() - expected.keys()
-  defaults = json.loads(json.dumps(config_lib.defaults(_flags.load_preset(name, launcher))))
+  defaults = json.loads(json.dumps(config_lib.defaults(_presets.load(name, launcher))))
   assert {path: found[path] for path in added} == {path: defaults[path] for path in added}, "a new setting has its default"

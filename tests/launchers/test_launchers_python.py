@@ -1,6 +1,7 @@
 """The launchers as functions: they do what the commands do, resume, and return the result."""
 
 import jax
+import numpy as np
 import pytest
 
 import dnas
@@ -24,6 +25,7 @@ def test_a_search_its_drawing_and_its_retraining(tmp_path, options, capsys):
   assert dnas.run_search(config, tmp_path / "search", **options).genotype == found.genotype
   assert "resumed after step" in capsys.readouterr().out
   assert dnas.draw_genotype(found.genotype).axes
+  assert isinstance(found, dnas.SearchResult)
   training = dnas.load_preset("digits_demo_retrain", TRAIN)
   result = dnas.run_training(training, tmp_path / "train", found.genotype, **options)
   assert 0 <= result["test/accuracy"] <= 1 and result["weights"] > 0
@@ -34,7 +36,22 @@ def test_a_comparison(tmp_path, options):
   changes = {"methods": "random_search,local_search", "seeds": 2, "seconds": 2000.0, "pool.workers": 1}
   (compared,) = dnas.run_comparison(dnas.load_preset("synthetic_comparison", changes), str(tmp_path / "compared"), **options)
   assert {name: len(searches) for name, searches in compared.methods.items()} == {"random_search": 2, "local_search": 2}
-  assert not compared.incomplete
+  assert not compared.incomplete and isinstance(compared, dnas.Comparison)
+
+
+@pytest.mark.parametrize("name", dnas.SPACES)
+def test_a_genotype_is_drawn_with_the_inputs_of_its_space(name):
+  space = dnas.SPACES[name]
+  figure = dnas.draw_genotype(space.sample(np.random.default_rng(0)))
+  states = [text.get_text() for text in figure.axes[0].texts if text.get_label() == "state"]
+  assert len(states) == space.num_inputs + space.num_nodes + (3 if space.cells == ("recurrent",) else 1)
+
+
+def test_a_drawing_of_something_else_is_refused():
+  with pytest.raises(dnas.InputError, match="'DARTS_V2' is not a Genotype"):
+    dnas.draw_genotype("DARTS_V2")
+  with pytest.raises(dnas.InputError, match="unknown space 'mine'"):
+    dnas.draw_genotype(dnas.Genotype("mine", ()))
 
 
 def test_what_cannot_be_used_is_refused(tmp_path, options):
@@ -43,4 +60,11 @@ def test_what_cannot_be_used_is_refused(tmp_path, options):
     dnas.run_search(config, tmp_path / "search", save_every_step=3)
   with pytest.raises(dnas.InputError, match="--workdir is empty"):
     dnas.run_search(config, "", **options)
+  with pytest.raises(dnas.InputError, match="run_training does not take 'ImageSearchConfig'; give it to run_search"):
+    dnas.run_training(config, tmp_path / "search", **options)
+  for function, hint in ((dnas.run_search, "ImageSearchConfig or LanguageSearchConfig"), (dnas.run_comparison, "give CompareConfig")):
+    with pytest.raises(dnas.InputError, match=hint):
+      function("digits_demo", tmp_path / "search", **options)
+  with pytest.raises(dnas.InputError, match="gdas.start_temperature.*--method=darts"):
+    dnas.load_preset("digits_demo", {"gdas.start_temperature": 5.0})
   assert not (tmp_path / "search").exists()

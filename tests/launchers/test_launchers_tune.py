@@ -87,7 +87,7 @@ def test_the_best_is_trained_on_all_data_and_tested_with_every_seed(tuned):
 def test_the_printed_command_runs_the_best_trial_again(tuned):
   result = json.loads((tuned / "result.json").read_text())
   words = shlex.split(result["command"])
-  assert words[:4] == ["python", "-m", "dnas", "train"] and words[-1] == "--workdir=FOLDER"
+  assert words[1:4] == ["-m", "dnas", "train"] and words[-1] == f"--workdir={tuned}_best"
   config, _, _ = train.LAUNCHER.parse(words[3:-1])
   run = json.loads((pathlib.Path(result["best"]["folder"]) / "config.json").read_text())["config"]
   from dnas.core import config as config_lib

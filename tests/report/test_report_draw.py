@@ -88,7 +88,7 @@ def check_clean(figure):
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_cells_are_complete_and_clean(name):
   genotype = parse(PUBLISHED[name], "darts", [2])
-  figure = draw_genotype(genotype, title=name)
+  figure = draw_genotype(genotype, 2, title=name)
   check_content(genotype, figure)
   check_clean(figure)
   assert [axes.get_label() for axes in figure.axes] == ["normal", "reduce"]
@@ -108,7 +108,7 @@ def test_recurrent_cells_are_complete_and_clean(name):
 @pytest.mark.parametrize("seed", range(20))
 def test_random_cells_are_complete_and_clean(darts, seed):
   genotype = darts.sample(np.random.default_rng(seed))
-  figure = draw_genotype(genotype)
+  figure = draw_genotype(genotype, 2)
   check_content(genotype, figure)
   check_clean(figure)
 
@@ -135,7 +135,7 @@ def test_states_carry_the_numbers_of_the_papers():
 
 
 def test_arrows_run_from_left_to_right_and_take_the_colour_of_their_operation():
-  axes = draw_genotype(parse(PUBLISHED["NASNet"], "darts", [2])).axes[1]
+  axes = draw_genotype(parse(PUBLISHED["NASNet"], "darts", [2]), 2).axes[1]
   for arrow, label in zip(patches(axes, "edge"), texts(axes, "operation"), strict=True):
     assert arrow.get_path().vertices[0, 0] < label.get_position()[0]
     assert to_rgb(arrow.get_edgecolor()) == to_rgb(label.get_color()) == to_rgb(operation_color(label.get_text()))
@@ -155,4 +155,4 @@ def test_states_that_do_not_come_before_are_refused():
     draw_genotype(Genotype("s", (("recurrent", cell),)), num_inputs=1)
   cell = CellGenotype(((Edge("tanh", 0),),), (4,))
   with pytest.raises(InputError, match="cell 'normal' concatenates state 4; give states from 0 to 2."):
-    draw_genotype(Genotype("s", (("normal", cell),)))
+    draw_genotype(Genotype("s", (("normal", cell),)), 2)
