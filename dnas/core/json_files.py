@@ -103,3 +103,10 @@ def read_result(
   result = read_object(folder / "result.json", _WRITE_ANEW, fields)
   check_fields(result, and_then(result), folder / "result.json", _WRITE_ANEW)
   return result
+
+
+def present(result: dict[str, Any] | None, folder: pathlib.Path) -> dict[str, Any]:
+  """Returns the result of a run that has ended. Raises InputError if its result.json is gone."""
+  if result is None:
+    raise InputError(f"{folder}: result.json is missing, though the run has ended; {_WRITE_ANEW.partition('and ')[2]}.")
+  return result

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Collection
-from typing import Protocol
+from typing import Any, Protocol
 
 from dnas.cells import nasbench201
 from dnas.cells.registries import SPACES
@@ -34,19 +34,29 @@ DATASETS = tuple(nasbench201_formats.DATASETS)
 class ComparisonSettings(Protocol):
   """The settings of a comparison that its evaluator reads. `compare.CompareConfig` has them."""
 
-  space: str
-  evaluator: str
-  table: str
-  dataset: str
-  epochs: int
-  report_epochs: int
-  training: str
-  search: str
-  train_portion: float
-  seconds: float
-  method_names: tuple[str, ...]
-
-  def strategy(self, method: str) -> object:
+  @property
+  def space(self) -> str: ...
+  @property
+  def evaluator(self) -> str: ...
+  @property
+  def table(self) -> str: ...
+  @property
+  def dataset(self) -> str: ...
+  @property
+  def epochs(self) -> int: ...
+  @property
+  def report_epochs(self) -> int: ...
+  @property
+  def training(self) -> str: ...
+  @property
+  def search(self) -> str: ...
+  @property
+  def train_portion(self) -> float: ...
+  @property
+  def seconds(self) -> float: ...
+  @property
+  def method_names(self) -> tuple[str, ...]: ...
+  def strategy(self, method: str) -> Any:
     """Returns the settings of a strategy."""
 
 
@@ -181,7 +191,7 @@ def _reporter(
     changes = {"space": config.space, "genotype": str(path), "seed": seed}
     own = dataclasses.replace(options, workdir=str(folder / "retrained"), preset="")
     train.run(config_lib.replace(_presets.load(config.training, "train"), changes), own, set())
-    return 100 * train.read_result(folder / "retrained")["test/accuracy"]
+    return 100 * train.result_of(folder / "retrained")["test/accuracy"]
 
   return retrain, False
 
@@ -223,7 +233,7 @@ def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder:
     defaults |= config_lib.defaults(getattr(preset, component), f"{component}.")
   own = dataclasses.replace(options, workdir=str(folder))
   about = f"training of shared weights in the space {config.space}, seed {seed}: {_run.length_of(task)}"
-  with _run.open_folder(own, "weight_sharing", flat, _run.SearchParts(None, {}, about), defaults) as opened:
+  with _run.open_folder(own, "weight_sharing", flat, _run.Parts({}, about), defaults) as opened:
     position = _run.run(task, opened, own)
   return WeightSharing(task, position.state.weights, position.seconds)
 
@@ -231,7 +241,7 @@ def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder:
 MakeEvaluator = Callable[[ComparisonSettings, _flags.Options, pathlib.Path, int], base.Evaluator]
 """(comparison, options of the launcher, folder of the search, its seed) to the evaluator of a search."""
 
-EVALUATORS: Registry[MakeEvaluator | type[MakeEvaluator]] = Registry("evaluator")
+EVALUATORS: Registry[MakeEvaluator | type] = Registry("evaluator")
 """Name to a function that makes the evaluator of a search, or to a dataclass of settings that is one. Every zero-cost proxy is one too."""
 
 EVALUATORS.register("tabular")(_tabular)

@@ -73,7 +73,7 @@ class Options:
     given = bool(self.coordinator)
     hint = "give --coordinator=host:port of the first of them" if not given else "it needs none with one process, so give --num_processes"
     config_lib.check(given == (self.num_processes > 1), "num_processes", self.num_processes, hint)
-    fits = not given or re.fullmatch(r"\S+:\d+", self.coordinator)
+    fits = not given or re.fullmatch(r"\S+:\d+", self.coordinator) is not None
     config_lib.check(fits, "coordinator", self.coordinator, "give host:port of the first process, such as 10.0.0.1:1234")
     if given:
       config_lib.check_port("coordinator", self.coordinator, int(self.coordinator.rpartition(":")[2]))
@@ -88,7 +88,12 @@ class Launcher(Generic[C]):
   """A program with a configuration: parses flags, runs, turns errors into a sentence and an exit status."""
 
   def __init__(
-    self, name: str, default: C, run: Callable[[C, Options, set[str]], object], about: str, by_space: Mapping[str, C] = MappingProxyType({})
+    self,
+    name: str,
+    default: C,
+    run: Callable[[C, Options, set[str]], object],
+    about: str | None,
+    by_space: Mapping[str, C] = MappingProxyType({}),
   ):
     """Makes a launcher.
 
@@ -99,7 +104,7 @@ class Launcher(Generic[C]):
       about: the text above the list of flags.
       by_space: what stands in the place of `default` for some values of --space; the flags are then those of its fields.
     """
-    self.name, self._default, self._run, self._about, self._by_space = name, default, run, about, by_space
+    self.name, self._default, self._run, self._about, self._by_space = name, default, run, about or "", by_space
 
   def main(self, argv: Sequence[str]) -> int:
     """Parses `argv` (with the program's name first), runs, and returns the exit status."""
@@ -169,7 +174,7 @@ class Launcher(Generic[C]):
     base = _presets.load(preset, self.name) if preset else config_lib.with_units(self._by_space.get(space, self._default))
     return config_lib.replace(base, {"space": space}) if space and self._by_space else base
 
-  def _unknown_flag(self, name: str, base: C, known: Sequence[str]) -> str:
+  def _unknown_flag(self, name: str, base: Any, known: Sequence[str]) -> str:
     for config in self._configs() if self._by_space else ():
       if name in (path for path, _, _ in config_lib.fields(config)):
         return f"--{name} is not a flag with --space={base.space}; it is one with --space={config.space} or a preset of that kind."
@@ -184,7 +189,7 @@ class Launcher(Generic[C]):
       paths.append(path)
     return paths
 
-  def _configs(self) -> list[C]:
+  def _configs(self) -> list[Any]:
     return [config_lib.with_units(config) for config in (self._default, *self._by_space.values())]
 
   def help(self, argv: Sequence[str]) -> str:

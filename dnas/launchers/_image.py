@@ -44,8 +44,8 @@ def search_parts(config: ImageSearchConfig, force: bool = False) -> SearchParts:
   workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, edges)
   about = _described(dataset, workload.examples, "supernet", config.supernet, tree.size(workload.initial.weights))
   if not config.start_from:
-    return SearchParts(workload, {}, about)
-  return SearchParts(workload, {}, about, _start(config, workload), lambda other: _start(other, workload.reseeded(other.seed)))
+    return SearchParts({}, about, workload)
+  return SearchParts({}, about, workload, _start(config, workload), lambda other: _start(other, workload.reseeded(other.seed)))
 
 
 def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
@@ -53,15 +53,7 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
   run = load_run(expanded("--start_from", config.start_from))
   if not (run.folder / "genotype.json").exists() or "method" not in run.config:
     raise FieldError("start_from", config.start_from, "give the folder of a search on images that has come to its end")
-  try:
-    before = config_lib.replace(config, {"start_from": "", "keep_operations": 0})
-    written = config_lib.defaults(before) | run.config
-    before = config_lib.replace(before, {path: written[path] for path in config_lib.flatten(before) if path in written})
-    whole = before.recorded().keys() <= written.keys()
-  except InputError:
-    whole = False
-  if not whole:
-    raise FieldError("start_from", config.start_from, "it holds a search of another version of this program; begin anew") from None
+  before = _configuration_of(run, config)
   for field in ("space", "without", "supernet"):
     if getattr(before, field) != getattr(config, field):
       raise FieldError("start_from", config.start_from, f"its {field} is {getattr(before, field)}; give this search the same")
@@ -74,15 +66,27 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
   return start_from(workload.space, Variables(search.weights, search.stats), mixture, workload.initial, config.keep_operations)
 
 
+def _configuration_of(run: Run, config: ImageSearchConfig) -> ImageSearchConfig:
+  """Returns the configuration of the search before `config`. Raises FieldError if another version wrote it."""
+  try:
+    before = config_lib.replace(config, {"start_from": "", "keep_operations": 0})
+    written = {**config_lib.defaults(before), **run.config}
+    before = config_lib.replace(before, {path: written[path] for path in config_lib.flatten(before) if path in written})
+    if before.recorded().keys() <= written.keys():
+      return before
+  except InputError:
+    pass
+  raise FieldError("start_from", config.start_from, "it holds a search of another version of this program; begin anew")
+
+
 def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | None:
   """Returns the last state of a search. Searches that ran side by side have one checkpoint, in the folder above theirs."""
-  alone = config.num_seeds == 1
-  whole = task if alone else SeedsTask([task] * config.num_seeds)
-  with Checkpoints((run.folder if alone else run.folder.parent) / "checkpoints") as checkpoints:
-    found = checkpoints.restore(whole.init())
-  if found is None:
-    return None
-  return found.state if alone else whole.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
+  together = SeedsTask([task] * config.num_seeds) if config.num_seeds > 1 else None
+  with Checkpoints((run.folder.parent if together else run.folder) / "checkpoints") as checkpoints:
+    found = checkpoints.restore((together or task).init())
+  if found is None or together is None:
+    return found and found.state
+  return together.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
 
 
 def train_parts(config: ImageTrainConfig, genotype: Genotype, force: bool = False) -> TrainParts:
@@ -100,7 +104,7 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype, force: bool = Fals
     return {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
 
   about = _described(dataset, task.examples, "network", config.network, _size(task.init().weights))
-  return TrainParts(task, dataset, describe, test, {}, about)
+  return TrainParts({}, about, task, dataset, describe, test)
 
 
 def _check_memory(

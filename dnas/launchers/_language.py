@@ -28,7 +28,7 @@ def search_parts(config: LanguageSearchConfig, force: bool = False) -> SearchPar
   _check_memory(config.supernet, "supernet", config.data, dataset, space.num_nodes, len(space.operations), config.num_seeds, force)
   workload = LanguageWorkload(config.supernet, config.data, space, dataset, config.seed, config.shared_masks, edges)
   about = _described(dataset, config.data.tokens, "supernet", config.supernet, tree.size(workload.initial.weights))
-  return SearchParts(workload, _kept(dataset), about)
+  return SearchParts(_kept(dataset), about, workload)
 
 
 def train_parts(config: LanguageTrainConfig, genotype: Genotype, force: bool = False) -> TrainParts:
@@ -46,7 +46,7 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype, force: bool = F
     return {f"test/{name}": value for name, value in task.test(state, tokens).items()}
 
   about = _described(dataset, config.data.tokens, "network", config.network, tree.size(task.init().weights))
-  return TrainParts(task, dataset, describe, test, _kept(dataset), about)
+  return TrainParts(_kept(dataset), about, task, dataset, describe, test)
 
 
 def _check_memory(

@@ -83,7 +83,7 @@ def run_training(
     space = _space_of(genotype)
     config = config_lib.replace(config, {"space": space.name, "genotype": space.notation(genotype)})
   train.run(config, _options(workdir, options), set())
-  return json_files.read_result(_expanded(workdir), {})
+  return json_files.present(json_files.read_result(_expanded(workdir), {}), _expanded(workdir))
 
 
 def run_comparison(config: CompareConfig, workdir: Folder, **options: Any) -> list[comparison.Comparison]:
@@ -123,7 +123,7 @@ def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **
   """
   _check_kind(config, run_tuning)
   tune.run(config, _options(workdir, options), set())
-  return json_files.read_result(_expanded(workdir), {})
+  return json_files.present(json_files.read_result(_expanded(workdir), {}), _expanded(workdir))
 
 
 def draw_genotype(genotype: Genotype, title: str = "") -> Figure:

@@ -4,10 +4,11 @@ import contextlib
 import ctypes
 import dataclasses
 import os
+import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from dnas.core import devices, program_cache
 from dnas.core.errors import counted
@@ -26,26 +27,35 @@ from dnas.search.gradient.workload import Workload
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchParts:
+class Parts:
+  """The parts of every run.
+
+  Attributes:
+    kept: name to content of the files that the run depends on.
+    about: lines about data and network, for the person.
+  """
+
+  kept: Mapping[str, str]
+  about: str
+
+
+@dataclasses.dataclass(frozen=True)
+class SearchParts(Parts):
   """The parts of a search on images or text.
 
   Attributes:
     workload: supernet and data.
-    kept: name to content of the files that the run depends on.
-    about: lines about data and network, for the person.
     start: what the supernet begins with, where the search is a later stage.
     restart: configuration of another seed to what its supernet begins with, then.
   """
 
   workload: Workload
-  kept: Mapping[str, str]
-  about: str = ""
   start: Start | None = None
   restart: Callable[[Any], Start] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainParts:
+class TrainParts(Parts):
   """The parts of a training on images or text.
 
   Attributes:
@@ -53,16 +63,26 @@ class TrainParts:
     dataset: the data, for their test split.
     describe: final state to the numbers that the run ends in, its number of weights among them.
     test: (final state, test split) to further ones.
-    kept: name to content of the files that the run depends on.
-    about: lines about data and network, for the person.
   """
 
   task: loop.Task
   dataset: Dataset
   describe: Callable[[Any], dict[str, float]]
   test: Callable[[Any, Any], dict[str, float]]
-  kept: Mapping[str, str]
-  about: str = ""
+
+
+class Folder(Protocol):
+  """What a run needs of its folder. `RunFolder` is one, and so are the folders of several searches (`_seeds.SeedFolders`)."""
+
+  path: pathlib.Path
+  created: float
+  checkpoints: pathlib.Path
+
+  def sync(self, history: Sequence[loop.EpochRecord]) -> None:
+    """See `RunFolder.sync`."""
+
+  def append(self, record: loop.EpochRecord) -> None:
+    """See `RunFolder.append`."""
 
 
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of malloc.h
@@ -94,7 +114,7 @@ def prepare(options: Options) -> None:
 
 @contextlib.contextmanager
 def open_folder(
-  options: Options, launcher: str, config: Mapping[str, Any], parts: SearchParts | TrainParts, defaults: Mapping[str, Any]
+  options: Options, launcher: str, config: Mapping[str, Any], parts: Parts, defaults: Mapping[str, Any]
 ) -> Iterator[RunFolder]:
   """Opens the run's folder. If several processes share the run, all but the first get temporary folders.
 
@@ -129,14 +149,14 @@ def length_of(task: loop.Task) -> str:
   return f"{counted(task.epochs, 'epoch')} of {about}{counted(round(steps / task.epochs), 'step')}"
 
 
-def writer_of(folder: RunFolder) -> Writer:
+def writer_of(folder: Folder) -> Writer:
   """Returns the writer of a run's curves. It writes all of them anew, and none for a run that has ended."""
   return NullWriter() if (folder.path / "result.json").exists() else TensorBoardWriter(folder.path / "tensorboard", purge_step=0)
 
 
 def run(
   task: loop.Task,
-  folder: RunFolder,
+  folder: Folder,
   options: Options,
   early_stop: Callable[[list[loop.EpochRecord]], bool] = lambda history: False,
 ) -> loop.Position:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from dnas.core import config as config_lib
 from dnas.launchers import _run
@@ -32,7 +31,8 @@ class SeedFolders:
   def __init__(self, folder: RunFolder, folders: Sequence[RunFolder], writers: Sequence[Writer], task: SeedsTask):
     """Use `open`."""
     self.path, self.created, self.checkpoints, self.folders = folder.path, folder.created, folder.checkpoints, tuple(folders)
-    self._folder, self._writers, self._task, self._history = folder, writers, task, []
+    self._folder, self._writers, self._task = folder, writers, task
+    self._history: list[EpochRecord] = []
 
   @classmethod
   @contextlib.contextmanager
@@ -60,7 +60,7 @@ class SeedFolders:
       for record in records:
         writer.write(record["step"], record["metrics"], self.created + record["seconds"])
 
-  def append(self, record: Mapping[str, Any]) -> None:
+  def append(self, record: EpochRecord) -> None:
     """See `RunFolder.append`."""
     self._history.append(record)
     self._folder.append(record)

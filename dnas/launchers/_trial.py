@@ -89,12 +89,12 @@ def run_trial(assignment: Assignment, payload: Payload) -> Result:
   return _result(values, assignment, folder, reports, {"weights": result["weights"]})
 
 
-def run_final(config: TrainConfig, options: _flags.Options) -> dict[str, float]:
+def run_final(config: TrainConfig, options: _flags.Options) -> dict[str, Any]:
   """Trains on all data, tests once, and returns the result."""
   folder = pathlib.Path(options.workdir)
   durable.make_folder(folder)
   _train(config, options, folder, lambda history: False)
-  return train.read_result(folder)
+  return train.result_of(folder)
 
 
 def _train(

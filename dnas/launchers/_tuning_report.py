@@ -20,7 +20,7 @@ def trial_line(name: str, trial: FrozenTrial, settings: StudyConfig) -> str:
   if trial.state is TrialState.COMPLETE:
     outcome = "  ".join(f"{objective} {value:.4g}" for objective, value in zip(settings.objective_names, trial.values, strict=True))
   elif trial.state is TrialState.PRUNED:
-    last = f" at {trial.intermediate_values[trial.last_step]:.4g}" if trial.intermediate_values else ""
+    last = f" at {trial.intermediate_values[trial.last_step]:.4g}" if trial.last_step is not None else ""
     after = counted(trial.user_attrs.get("pruned_at", 0), "epoch")
     outcome = "did not stay finite" if "diverged" in trial.user_attrs else f"pruned after {after}{last}"
   else:

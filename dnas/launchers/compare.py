@@ -18,6 +18,7 @@ import json
 import os
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -95,9 +96,18 @@ class CompareConfig:
     """The methods, in the order in which they were named."""
     return tuple(name.strip() for name in self.methods.split(","))
 
-  def strategy(self, method: str) -> object:
+  def strategy(self, method: str) -> Any:
     """Returns the settings of a strategy."""
     return config_lib.unit(self, STRATEGIES, method)
+
+  def idle(self, path: str) -> str:
+    """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
+    component = path.partition(".")[0]
+    if component in config_lib.units(self, STRATEGIES) and component not in self.method_names:
+      return f"it does nothing with --methods={self.methods}, so leave it out"
+    if component in config_lib.units(self, EVALUATORS) and component != self.evaluator:
+      return f"it does nothing with --evaluator={self.evaluator}, so leave it out"
+    return ""
 
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns all settings on which the result of one cell depends, by flag."""
@@ -112,7 +122,7 @@ class CompareConfig:
 
   def _parts(self, method: str, seed: int) -> dict[str, object]:
     """Returns the settings of the method and of the evaluator of a cell."""
-    parts = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
+    parts: dict[str, Any] = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
     if self.evaluator in config_lib.units(self, EVALUATORS):
       parts[self.evaluator] = getattr(self, self.evaluator)
     return parts
@@ -163,7 +173,7 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
     folder.write_result({"method": method, "seed": seed, **architecture, **outcome})
 
 
-def read_result(folder: pathlib.Path) -> dict[str, object] | None:
+def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
   """Returns the result of a search, or None if the search has not ended. Raises InputError if its result.json holds something else."""
   return json_files.read_result(folder, comparison.RESULT)
 
@@ -187,7 +197,8 @@ def _search_by_gradient(
 ) -> study.Entry:
   """Runs a differentiable search. Returns the genotype as a proposal, and its score with the cost of the search."""
   search.run(search_config(config, method, seed), dataclasses.replace(options, workdir=str(folder / "search"), preset=""), set())
-  result = json_files.read_result(folder / "search", {"genotype": dict, "seconds": json_files.NUMBER})
+  fields = {"genotype": dict, "seconds": json_files.NUMBER}
+  result = json_files.present(json_files.read_result(folder / "search", fields), folder / "search")
   proposal = Proposal(judge.space.parse(result["genotype"]))
   evaluation = judge(proposal)
   return proposal, Evaluation(evaluation.score, result["seconds"], evaluation.metrics)
@@ -203,12 +214,7 @@ def run_cells(config: CompareConfig, options: _flags.Options, method: str, seeds
 
 def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None:
   """Runs the searches of a comparison that are missing."""
-  for path in sorted(given):
-    component = path.partition(".")[0]
-    if component in config_lib.units(config, STRATEGIES) and component not in config.method_names:
-      raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --methods={config.methods}, so leave it out")
-    if component in config_lib.units(config, EVALUATORS) and component != config.evaluator:
-      raise FieldError(path, config_lib.flatten(config)[path], f"it does nothing with --evaluator={config.evaluator}, so leave it out")
+  _flags.refuse_idle(config, given)
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   check_settings(config)

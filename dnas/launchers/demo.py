@@ -19,7 +19,7 @@ from dnas.core.config import check, check_at_most, check_name, check_types
 from dnas.core.errors import InputError
 from dnas.core.paths import expanded
 from dnas.launchers import _flags, _presets, _units, search
-from dnas.launchers.train import Outcome, outcome_of, read_result
+from dnas.launchers.train import Outcome, outcome_of, result_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ def retrain(preset: str, name: str, genotype: str, root: pathlib.Path, options: 
   done = subprocess.run(command, capture_output=True, text=True)
   if done.returncode:
     raise InputError(f"the training in {folder} left with status {done.returncode} ({done.stderr.strip()[-300:]}); mend that and go on.")
-  result = read_result(folder)
+  result = result_of(folder)
   outcome = outcome_of(result)
   figure = f"{outcome.measure} {outcome.value:.2f}{outcome.unit}"
   print(f"  {name:<10}train loss {result['train/loss']:.3f}  {figure}  {result['weights']:,} weights  {folder}", flush=True)

@@ -32,7 +32,10 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> list[Search
   _flags.refuse_idle(config, given)
   _flags.require_workdir(options)
   _run.prepare(options)
-  parts = (_language if isinstance(config, LanguageSearchConfig) else _image).search_parts(config, options.force)
+  if isinstance(config, LanguageSearchConfig):
+    parts = _language.search_parts(config, options.force)
+  else:
+    parts = _image.search_parts(config, options.force)
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
   with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config)) as folder:
@@ -50,13 +53,13 @@ def _run_seeds(
 ) -> list[SearchResult]:
   configs = _seeds.configs_of(config)
   others = [task.reseeded(one.seed, parts.restart and parts.restart(one)) for one in configs[1:]]
-  task = SeedsTask([task, *others])
-  with _seeds.SeedFolders.open(folder, configs, parts.kept, task) as folders:
-    position = _run.run(task, folders, options, task.stops)
+  together = SeedsTask([task, *others])
+  with _seeds.SeedFolders.open(folder, configs, parts.kept, together) as folders:
+    position = _run.run(together, folders, options, together.stops)
     results = []
-    for index, (alone, one) in enumerate(zip(task.tasks, configs, strict=True)):
+    for index, (alone, one) in enumerate(zip(together.tasks, configs, strict=True)):
       print(f"\nseed {one.seed}:")
-      history = task.history(index, position.history)
+      history = together.history(index, position.history)
       results.append(_finish(alone, history, folders.folders[index], one, options, f"/seed_{one.seed:04d}"))
     names = [name for name in results[0].metrics if name.startswith("valid/")]
     values = {name: [result.metrics[name] for result in results] for name in names}

@@ -69,6 +69,7 @@ def load_genotype(text: str, space_name: str = "darts_conv", flag: str = "genoty
     content = path.read_text(encoding="utf-8")
   except FileNotFoundError:
     check_name(flag, text, known, others="the folder of a search, a file with a genotype, or random:SEED")
+    raise
   except UnicodeDecodeError:
     raise InputError(f"--{flag}={text} is no text; give a file with a genotype.") from None
   except OSError as e:  # a name that is too long or forbidden
@@ -95,7 +96,9 @@ def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputErro
 def parts_of(config: ImageTrainConfig | LanguageTrainConfig, force: bool) -> tuple[Genotype, _run.TrainParts]:
   """Returns the architecture of a training, and what the training is built of. Raises InputError."""
   genotype = load_genotype(config.genotype, config.space)
-  return genotype, (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype, force)
+  if isinstance(config, LanguageTrainConfig):
+    return genotype, _language.train_parts(config, genotype, force)
+  return genotype, _image.train_parts(config, genotype, force)
 
 
 def run(
@@ -153,6 +156,11 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
     return {f"{split}/{measure}": json_files.NUMBER, f"{split}/loss": json_files.NUMBER}
 
   return json_files.read_result(folder, {"weights": int}, outcome)
+
+
+def result_of(folder: pathlib.Path) -> dict[str, Any]:
+  """Returns what a training that has ended has ended in. Raises InputError as `read_result` does, and if there is nothing."""
+  return json_files.present(read_result(folder), folder)
 
 
 class Outcome(NamedTuple):

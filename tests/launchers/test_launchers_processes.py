@@ -122,6 +122,6 @@ def test_no_process_goes_on_before_the_first_has_opened_the_folder(tmp_path, mon
   """One that made its checkpoints earlier would make the folder look like none of this run."""
   met = []
   monkeypatch.setattr(_run.devices, "meet", lambda: met.append(sorted(path.name for path in tmp_path.iterdir())))
-  parts = _run.SearchParts(workload=None, kept={})
+  parts = _run.Parts({}, "")
   with _run.open_folder(_flags.Options(workdir=str(tmp_path)), "search", {}, parts, {}):
     assert len(met) == 1 and "config.json" in met[0] and "checkpoints" not in met[0]
