@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dnas.cells.convolution import avg_pool, dense, depthwise, max_pool, pointwise, sum_positions
+from dnas.cells.convolution import dense, depthwise, pointwise, sum_positions
+from dnas.cells.pooling import avg_pool, max_pool
 
 FORMS = ("windows", "library")
 # Kernel, stride, dilation; and in turn the edges, whether they share the input, and a size.
