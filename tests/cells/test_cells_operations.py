@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import quick_jit
 from scipy.signal import correlate2d
 
 from dnas.cells import blocks, pooling
@@ -24,8 +25,6 @@ POOLS = ("max_pool_3x3", "avg_pool_3x3")
 NAMES = ("avg_pool_3x3", "sep_conv_3x3", "conv_7x1_1x7", "dil_conv_5x5", "skip_connect", "sep_conv_7x7", "none", "max_pool_3x3")
 NAMES += ("dil_conv_3x3", "sep_conv_5x5")
 ALONE = ("max_pool_3x3", "sep_conv_3x3", "dil_conv_3x3", "conv_7x1_1x7", "skip_connect")
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 run = quick_jit(apply, static_argnums=0, static_argnames="train")
 
 
