@@ -72,3 +72,9 @@ def quick_compilation():
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture
+def x64():
+  with jax.enable_x64(True):
+    yield

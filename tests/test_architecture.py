@@ -1,4 +1,4 @@
-"""Imports only go down: rules over the layers of the package, and the proof that a planted violation is seen."""
+"""Imports only go down, and files stay short: rules over the source files, and the proof that a planted violation is seen."""
 
 import ast
 import graphlib
@@ -16,6 +16,8 @@ LAYERS = [("core",), ("compiler", "run"), ("cells", "data"), ("supernet", "nets"
 LAYERS += [("report", "tune"), ("launchers",)]
 LAYER = {package: layer for layer, packages in enumerate(LAYERS) for package in packages}
 READERS = ("report", "tune")
+STARTERS = ("experiments", "benchmarks")  # thin modules that start the launchers
+MOST_LINES = {"dnas": 350, "experiments": 350, "benchmarks": 350, "tests": 400}
 
 SEAM = "dnas/cells/functional.py"
 TEST_SET_ACCESS = "dnas/launchers/train.py"
@@ -29,7 +31,7 @@ HOMES |= {"flax.nnx.split": SEAM, "flax.nnx.merge": SEAM}
 def sources(root: pathlib.Path) -> dict[str, pathlib.Path]:
   """Returns module name to file."""
   modules = {}
-  for top in ("dnas", "experiments"):
+  for top in ("dnas", *STARTERS):
     for path in sorted((root / top).rglob("*.py")):
       parts = path.relative_to(root).with_suffix("").parts
       modules[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
@@ -68,9 +70,9 @@ def used(tree: ast.Module, module: str, is_package: bool) -> Iterator[tuple[str,
 def wrong_import(module: str, origin: str) -> str | None:
   """Returns what is wrong with an import of `origin`, something of ours, by `module`."""
   (top, package, part), (target_top, target_package, target_part) = ((*name.split("."), "", "")[:3] for name in (module, origin))
-  if target_top == "experiments":
-    return "nothing imports experiments"
-  if top == "experiments":
+  if target_top in STARTERS:
+    return f"nothing imports {target_top}"
+  if top in STARTERS:
     return None
   if package == target_package:
     return "the halves of search do not import each other" if package == "search" and {part, target_part} == HALVES else None
@@ -102,7 +104,7 @@ def violations(root: pathlib.Path) -> list[str]:
       target = origin if origin in modules else origin.rpartition(".")[0]
       if target in modules and target != module:
         graph[module].add(target)
-      if origin.partition(".")[0] in ("dnas", "experiments"):
+      if origin.partition(".")[0] in ("dnas", *STARTERS):
         wrong = wrong_import(module, origin)
         out += [f"{file}:{line}: {wrong}: {origin}"] if wrong else []
       if module.startswith("dnas.core") and origin.partition(".")[0] == "flax":
@@ -122,7 +124,16 @@ def violations(root: pathlib.Path) -> list[str]:
     graphlib.TopologicalSorter(graph).prepare()
   except graphlib.CycleError as e:
     out.append(f"cycle: {' -> '.join(reversed(e.args[1]))}")
-  return out
+  return [*out, *too_long(root)]
+
+
+def too_long(root: pathlib.Path) -> Iterator[str]:
+  """Yields one line for every file that should be two."""
+  for top, most in MOST_LINES.items():
+    for path in sorted((root / top).rglob("*.py")):
+      count = len(path.read_text().splitlines())
+      if count > most:
+        yield f"{path.relative_to(root).as_posix()}: it has {count} lines, and a file of {top} has at most {most}"
 
 
 # Imports every module after forgetting all others of ours; what others brought stays loaded, which makes it quick.
@@ -130,7 +141,7 @@ IMPORT_ALONE = """
 import importlib, json, sys, traceback
 failures = {}
 for module in json.load(sys.stdin):
-  for name in [name for name in sys.modules if name.partition(".")[0] in ("dnas", "experiments")]:
+  for name in [name for name in sys.modules if name.partition(".")[0] in ("dnas", "experiments", "benchmarks")]:
     del sys.modules[name]
   try:
     importlib.import_module(module)
@@ -193,6 +204,7 @@ PLANTED = {
     "def late():\n  from dnas.train.loop import step": "it imports a higher layer: dnas.train.loop.step",
     "from ..train import loop": "it imports a higher layer: dnas.train.loop",
     "from experiments import search": "nothing imports experiments: experiments.search",
+    "import benchmarks.speed": "nothing imports benchmarks: benchmarks.speed",
     "from dnas.launchers import search": "it imports a higher layer: dnas.launchers.search",
     "from dnas.core.tree import space": "cycle: ",
     "def late():\n  import dnas.core.tree": "cycle: ",
@@ -251,6 +263,15 @@ def test_a_planted_violation_is_seen(file: str, line: str, tmp_path: pathlib.Pat
   expected = PLANTED[file][line]
   assert any(expected in text and (file in text or expected == "cycle: ") for text in found), found
   assert all(text.startswith((file, "cycle: ")) for text in found)
+
+
+@pytest.mark.parametrize("file", ["dnas/core/tree.py", "experiments/search.py", "benchmarks/speed.py", "tests/core/test_tree.py"])
+def test_a_file_that_is_too_long_is_seen(file: str, tmp_path: pathlib.Path):
+  top = file.partition("/")[0]
+  most = MOST_LINES[top]
+  assert violations(plant(tmp_path, CLEAN | {file: "\n" * (most - 1)})) == []
+  expected = f"{file}: it has {most + 1} lines, and a file of {top} has at most {most}"
+  assert violations(plant(tmp_path, {file: "\n" * most})) == [expected]
 
 
 def test_a_module_that_needs_another_one_first_is_seen(tmp_path: pathlib.Path):

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dnas.cells import convolution, functional
+from dnas.cells import convolution, functional, pooling
 from dnas.cells.blocks import BatchNorm, FactorizedReduce, pointwise, uniform
 from dnas.cells.rectifier import relu
 from dnas.cells.residuals import keep
@@ -70,8 +70,8 @@ class Stacked:
 
 OPERATIONS: Registry[Separable | Pool | Stacked | Build] = Registry("operation")
 
-OPERATIONS.register("max_pool_3x3")(Pool(convolution.max_pool))
-OPERATIONS.register("avg_pool_3x3")(Pool(convolution.avg_pool))
+OPERATIONS.register("max_pool_3x3")(Pool(pooling.max_pool))
+OPERATIONS.register("avg_pool_3x3")(Pool(pooling.avg_pool))
 OPERATIONS.register("sep_conv_3x3")(Separable(((3, 1), (3, 1))))
 OPERATIONS.register("sep_conv_5x5")(Separable(((5, 1), (5, 1))))
 OPERATIONS.register("sep_conv_7x7")(Separable(((7, 1), (7, 1))))

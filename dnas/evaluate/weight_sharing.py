@@ -27,7 +27,8 @@ from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
 from dnas.supernet.hypergradients import optimizer_step
 from dnas.train import optimizers
-from dnas.train.images import Pipeline, TrainState, make_evaluate
+from dnas.train.image_pipeline import Pipeline, make_evaluate
+from dnas.train.images import TrainState
 from dnas.train.metrics import correct, cross_entropy
 
 Tree = Any

@@ -17,7 +17,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from dnas.core.errors import InputError
 from dnas.tune import study as studies
-from dnas.tune.executors import Done, Executor
+from dnas.tune.executors import Executor
+from dnas.tune.jobs import Done
 from dnas.tune.space import Point, SearchSpace
 
 MAX_DEATHS = 5

@@ -4,7 +4,6 @@ A job is a module-level function with arguments that can be pickled. If a worker
 and starts a new worker for the next job.
 """
 
-import collections
 import contextlib
 import dataclasses
 import glob
@@ -13,36 +12,19 @@ import multiprocessing
 import os
 import pickle
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import connection
 from typing import Any, NamedTuple, Protocol, Self
 
-from dnas.core.config import check, check_at_most, check_name, check_not_negative, check_port, check_types
-from dnas.core.errors import FieldError, InputError
+from dnas.core.config import check, check_at_most, check_name, check_not_negative, check_types
+from dnas.core.errors import InputError
+from dnas.tune.jobs import Done, Queue, nothing
+from dnas.tune.ray_executor import Ray
 
 _GRACE = 60.0  # seconds that a worker has to save and exit after SIGTERM
-
-
 _LEAST_SHARE = 0.01  # smallest fraction of an accelerator; the memory fraction has three decimals
-
-
-class Done(NamedTuple):
-  """A job that has ended.
-
-  Attributes:
-    job: number of the job, from `submit`.
-    value: the function's return value.
-    error: the exception that the function raised, if it raised one.
-    died: whether the worker died during the job.
-  """
-
-  job: int
-  value: Any = None
-  error: Exception | None = None
-  died: bool = False
 
 
 class Executor(Protocol):
@@ -100,10 +82,6 @@ def run_all(executor: Executor, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tup
     yield None
 
 
-def _nothing() -> None:
-  """Does nothing; the default of `prepare`."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Config:
   """Where jobs run, such as the trials of a tuning. It changes no job's result, only the order in which jobs of several workers end.
@@ -132,7 +110,7 @@ class Config:
     idle = bool(self.ray_address) and self.executor != "ray"
     check(not idle, "ray_address", self.ray_address, "it does nothing with --pool.executor=local; leave it out, or give ray")
 
-  def open(self, prepare: Callable[[], None] = _nothing) -> Executor:
+  def open(self, prepare: Callable[[], None] = nothing) -> Executor:
     """Returns the executor.
 
     Args:
@@ -175,48 +153,10 @@ class _Worker(NamedTuple):
   pipe: connection.Connection
 
 
-class _Job(NamedTuple):
-  """A job as it is sent to a worker. `content` is the pickled function and arguments; it is unpickled after `prepare` has run."""
-
-  prepare: Callable[[], None]
-  content: bytes
-
-  def run(self) -> tuple[Any, Exception | None]:
-    """Runs the job and returns (return value, None), or (None, exception)."""
-    try:
-      self.prepare()
-      function, arguments = pickle.loads(self.content)
-      return function(*arguments), None
-    except Exception as e:
-      return None, e
-
-
-class _Queue:
-  """The queue of waiting jobs that both executors share; a context manager."""
-
-  def __init__(self, workers: int, prepare: Callable[[], None], dumps: Callable[[Any], bytes]):
-    self.workers, self._prepare, self._dumps = workers, prepare, dumps
-    self._waiting: collections.deque[tuple[int, _Job]] = collections.deque()
-    self._numbers = itertools.count()
-
-  def submit(self, function: Callable[..., Any], *arguments: Any) -> int:
-    """See `Executor`."""
-    number = next(self._numbers)
-    self._waiting.append((number, _Job(self._prepare, self._dumps((function, arguments)))))
-    self._serve()
-    return number
-
-  def __enter__(self) -> Self:
-    return self
-
-  def __exit__(self, *_: object) -> None:
-    self.close()
-
-
-class Local(_Queue):
+class Local(Queue):
   """Runs jobs in processes of this machine; see `Executor`. The processes exit when their parent dies, even if it was killed."""
 
-  def __init__(self, workers: int, variables: Sequence[Mapping[str, str]] = (), prepare: Callable[[], None] = _nothing):
+  def __init__(self, workers: int, variables: Sequence[Mapping[str, str]] = (), prepare: Callable[[], None] = nothing):
     super().__init__(workers, prepare, pickle.dumps)
     self._variables, self._context = list(variables) or [{}] * workers, multiprocessing.get_context("spawn")
     self._pool: dict[int, _Worker] = {}
@@ -301,76 +241,3 @@ def _leave_with(parent: int) -> None:
   while os.getppid() == parent:
     time.sleep(0.5)
   os._exit(1)
-
-
-class Ray(_Queue):
-  """Runs jobs as tasks of a Ray cluster; see `Executor`. A task on a node that was lost counts as one whose worker died."""
-
-  def __init__(self, workers: int, accelerators: float, address: str, prepare: Callable[[], None] = _nothing):
-    """Connects to Ray. Raises InputError if Ray is not installed, nothing answers at the address, or the cluster cannot be used."""
-    try:
-      import ray
-    except ImportError:
-      raise FieldError("pool.executor", "ray", "Ray is not installed; pip install 'ray[default]', or give local") from None
-    super().__init__(workers, prepare, ray.cloudpickle.dumps)
-    self._ray, self._owned = ray, not ray.is_initialized()
-    self._running: dict[Any, int] = {}
-    if self._owned:
-      _connect(ray, address, workers)
-    options = {"num_cpus": 1, "max_retries": 0, "max_calls": 0} | ({"num_gpus": accelerators} if accelerators else {})
-    self._call = ray.remote(**options)(_Job.run)
-
-  def wait(self, timeout: float) -> list[Done]:
-    """See `Executor`."""
-    if not self._running:
-      time.sleep(timeout)
-      return []
-    ready, _ = self._ray.wait(list(self._running), num_returns=1, timeout=timeout)
-    done = [self._collect(reference) for reference in ready]
-    self._serve()
-    return done
-
-  def close(self) -> None:
-    """See `Executor`."""
-    self._waiting.clear()
-    for reference in self._running:
-      with contextlib.suppress(Exception):
-        self._ray.cancel(reference, force=True)
-    self._running = {}
-    if self._owned:
-      self._ray.shutdown()
-
-  def _serve(self) -> None:
-    while self._waiting and len(self._running) < self.workers:
-      number, job = self._waiting.popleft()
-      self._running[self._call.remote(job)] = number
-
-  def _collect(self, reference: Any) -> Done:
-    number, errors = self._running.pop(reference), self._ray.exceptions
-    try:
-      value, error = self._ray.get(reference)
-    except (errors.WorkerCrashedError, errors.NodeDiedError, errors.RayTaskError, errors.ObjectLostError, errors.OwnerDiedError) as e:
-      if isinstance(e, errors.RayTaskError):
-        return Done(number, error=RuntimeError(str(e)))
-      return Done(number, died=True)
-    return Done(number, value, error)
-
-
-def _connect(ray: Any, address: str, workers: int) -> None:
-  host, _, port = address.removeprefix("ray://").partition(":")
-  if address and address != "auto":
-    if not (port.isdecimal() and len(port) <= 18):  # Python's int() refuses thousands of digits
-      raise FieldError("pool.ray_address", address, "write it as HOST:PORT, such as 10.0.0.1:6379")
-    check_port("pool.ray_address", address, int(port))
-    try:
-      socket.create_connection((host, int(port)), timeout=5).close()
-    except (OSError, ValueError) as e:  # an invalid host name is a ValueError
-      cause = getattr(e, "strerror", None) or e
-      hint = f"nothing answers there ({cause}); start Ray there with 'ray start --head --port={port}', or give its address"
-      raise FieldError("pool.ray_address", address, hint) from None
-  options = {"address": address} if address else {"num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
-  try:
-    ray.init(**options, log_to_driver=False, configure_logging=True, logging_level="ERROR")
-  except (ConnectionError, RuntimeError, TimeoutError) as e:
-    hint = f"the cluster cannot be used ({' '.join(str(e).split())[:300].rstrip('.')}); start one of this version of Ray"
-    raise FieldError("pool.ray_address", address or "''", hint) from None

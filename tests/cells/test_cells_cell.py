@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import quick_jit
 
 from dnas.cells import darts_conv, nasnet
 from dnas.cells.darts_conv import Cell
@@ -20,8 +21,6 @@ from dnas.core.space import CellSpace
 SPACE = CellSpace("stub", ("normal", "reduce"), ("double", "third", "minus"), num_nodes=3)
 FACTORS = {"double": 2.0, "third": 1 / 3, "minus": -1.0}
 B, H, W, C = 2, 4, 6, 2
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 run = quick_jit(apply, static_argnums=0, static_argnames="train")
 
 

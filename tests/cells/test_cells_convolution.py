@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import quick_jit
 
-from dnas.cells.convolution import avg_pool, dense, depthwise, max_pool, pointwise, sum_positions
+from dnas.cells.convolution import dense, depthwise, pointwise, sum_positions
+from dnas.cells.pooling import avg_pool, max_pool
 
 FORMS = ("windows", "library")
 # Kernel, stride, dilation; and in turn the edges, whether they share the input, and a size.
@@ -16,8 +18,6 @@ GRID = list(itertools.product((3, 5, 7), (1, 2), (1, 2)))
 STACKS = [(3, True, (5, 6)), (2, False, (6, 6)), (1, True, (6, 5)), (3, False, (5, 7)), (3, True, (4, 6))]
 CASES = [(*case, *STACKS[index % 5]) for index, case in enumerate(GRID)]
 SECOND_ORDER = [CASES[0], CASES[3], CASES[6]]
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def windows_of(x: np.ndarray, k: int, stride: int, dilation: int):

@@ -3,13 +3,13 @@
 Axes: T time, B batch, H units, V words.
 """
 
-import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import quick_jit
 
 from dnas.cells.darts_recurrent import SPACE
 from dnas.cells.functional import Variables, apply, split
@@ -25,8 +25,6 @@ RATES = ("dropout_words", "dropout_embedding", "dropout_inputs", "dropout_hidden
 NO_DROPOUT = dict.fromkeys(RATES, 0.0)
 HALF = dict.fromkeys(RATES, 0.5)
 CELL = LANGUAGE_GENOTYPES["DARTS_V2"]
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 run = quick_jit(apply, static_argnums=0)
 
 

@@ -11,9 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import quick_jit
 from scipy.signal import correlate2d
 
-from dnas.cells import blocks, convolution
+from dnas.cells import blocks, pooling
 from dnas.cells.functional import Variables, apply, split
 from dnas.cells.operations import OPERATIONS, OperationStack
 from dnas.core import tree
@@ -24,8 +25,6 @@ POOLS = ("max_pool_3x3", "avg_pool_3x3")
 NAMES = ("avg_pool_3x3", "sep_conv_3x3", "conv_7x1_1x7", "dil_conv_5x5", "skip_connect", "sep_conv_7x7", "none", "max_pool_3x3")
 NAMES += ("dil_conv_3x3", "sep_conv_5x5")
 ALONE = ("max_pool_3x3", "sep_conv_3x3", "dil_conv_3x3", "conv_7x1_1x7", "skip_connect")
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 run = quick_jit(apply, static_argnums=0, static_argnames="train")
 
 
@@ -317,7 +316,7 @@ def test_batch_norm_of_one_number_keeps_a_finite_variance():
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize(("pool", "kind"), [(convolution.max_pool, np.max), (convolution.avg_pool, np.mean)])
+@pytest.mark.parametrize(("pool", "kind"), [(pooling.max_pool, np.max), (pooling.avg_pool, np.mean)])
 def test_gradients_of_pools(pool: Any, kind: Any, stride: int):
   x = draw((1, 1, H, 4, 1), 4)
   g = draw((1, *pooled(x[0], stride, kind).shape), 5)
@@ -332,7 +331,7 @@ def test_gradients_of_pools(pool: Any, kind: Any, stride: int):
 
 def test_pools_ignore_what_is_outside_the_image():
   x = jnp.full((1, 1, 3, 3, 1), -7.0)
-  for pool in (convolution.max_pool, convolution.avg_pool):
+  for pool in (pooling.max_pool, pooling.avg_pool):
     np.testing.assert_allclose(quick_jit(pool, static_argnums=1)(x, 1), x, rtol=1e-6)
 
 

@@ -8,6 +8,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import quick_jit
 
 from dnas.cells import functional
 from dnas.cells.nasbench201 import from_string
@@ -23,7 +24,6 @@ from dnas.train.metrics import cross_entropy
 
 BATCH, CLASSES, WORDS, UNITS = 4, 3, 11, 8
 SMALL = dataclasses.replace(SPACES["darts_conv"], num_nodes=2)
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def of_module(module, *inputs, **kwargs):

@@ -4,7 +4,6 @@ Axes: T time, B batch, I input features, H units.
 """
 
 import dataclasses
-import functools
 
 import chex
 import jax
@@ -12,6 +11,7 @@ import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import quick_jit
 
 from dnas.cells.activations import ACTIVATIONS
 from dnas.cells.darts_recurrent import INIT_RANGE, SPACE, Masks, RecurrentCell, _fan_out
@@ -28,15 +28,7 @@ SMALL = dataclasses.replace(SPACE, num_nodes=3)  # for derivatives, whose compil
 WIRINGS = {"supernet": SPACE} | {name: LANGUAGE_GENOTYPES[name]["recurrent"] for name in LANGUAGE_GENOTYPES}
 
 every_wiring = pytest.mark.parametrize("wiring", WIRINGS.values(), ids=WIRINGS)
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 run = quick_jit(apply, static_argnums=0)
-
-
-@pytest.fixture
-def x64():
-  with jax.enable_x64(True):
-    yield
 
 
 def sigmoid(x):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import quick_jit
 
 import dnas.cells  # noqa: F401  (it registers the operations)
 from dnas.cells.functional import Network, Variables, apply, split
@@ -21,7 +22,6 @@ E, B, H, W, C = 2, 2, 5, 6, 3
 IMAGES = np.random.default_rng(0).normal(size=(2, B, H, W, C)).astype(np.float32)
 
 every_operation = pytest.mark.parametrize("name", list(OPERATIONS))
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 
 
 def build(name: str, stride: int, seed: int = 0) -> tuple[Network, Variables]:

@@ -23,6 +23,7 @@ from dnas.search.gradient.remedies import Remedies
 from dnas.supernet import image_supernet, relaxations
 from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.train import images, language
+from dnas.train.image_pipeline import Pipeline
 
 ROOT = dnas.__path__[0]
 DRAWS = ("bernoulli", "bits", "categorical", "choice", "dirichlet", "gamma", "gumbel", "normal", "permutation", "randint", "uniform")
@@ -82,7 +83,7 @@ class FakeWorkload:
     self.shared_masks = shared_masks
     dataset = datasets.from_config(DATA)
     order = keys.derive(jax.random.key(0), "order")
-    self._train, self._valid = (images.Pipeline(dataset.train, dataset, DATA, keys.derive(order, half)) for half in range(2))
+    self._train, self._valid = (Pipeline(dataset.train, dataset, DATA, keys.derive(order, half)) for half in range(2))
 
   def end_of_epoch(self, epoch):
     return 2 * epoch

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import bits
 
 from dnas.cells import functional
 from dnas.cells.nasbench201 import SPACE, from_string
@@ -35,10 +36,6 @@ NOTHING = from_string("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
 @pytest.fixture(scope="module")
 def dataset():
   return datasets.load("synthetic")
-
-
-def bits(tree):
-  return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
 
 
 # Training.

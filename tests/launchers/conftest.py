@@ -1,6 +1,15 @@
 """Fixtures of the tests of launchers."""
 
+import jax
 import pytest
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache_settings():
+  """Launchers set how long a compilation must take to be kept."""
+  before = jax.config.jax_persistent_cache_min_compile_time_secs
+  yield
+  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 """Mistakes of a person: one sentence that names the flag or file, the value and the mend; exit status 2; no traceback; nothing written."""
 
-import json
+import functools
 
 import pytest
-from tiny_runs import DATA, LAUNCHERS, SEARCH, TRAIN, launch, refusal, saved_steps
+from tiny_runs import DATA, LAUNCHERS, SEARCH, TRAIN, launch, refusal, saved_steps, with_nodes
 
 from dnas.cells.registries import IMAGE_GENOTYPES
 from dnas.core import memory
@@ -132,14 +132,7 @@ def test_flags_of_one_launcher(workdir, capsys, launcher, flags, sentence):
   assert refused(capsys, launcher, workdir, *flags).startswith(sentence)
 
 
-def cell(**changes):
-  """A genotype of the space, with some nodes of its normal cell replaced."""
-  value = json.loads(IMAGE_GENOTYPES["DARTS_V2"].to_json())
-  for index, node in changes.items():
-    value["cells"]["normal"]["nodes"][int(index[1:])] = node
-  return json.dumps(value)
-
-
+cell = functools.partial(with_nodes, IMAGE_GENOTYPES["DARTS_V2"], "normal")
 BAD_FILES = [
   ("", "'' is not a genotype; give JSON"),
   ("{", "not valid JSON at line 1, column 2"),

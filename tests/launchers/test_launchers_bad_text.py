@@ -1,9 +1,10 @@
 """Mistakes of a person with text: one sentence that names the flag or file, the value and the mend; exit 2; nothing written."""
 
+import functools
 import json
 
 import pytest
-from tiny_runs import TEXT_DATA, TEXT_SEARCH, TEXT_TRAIN, contents, launch, lines, refusal, saved_steps
+from tiny_runs import TEXT_DATA, TEXT_SEARCH, TEXT_TRAIN, contents, launch, lines, refusal, saved_steps, with_nodes
 
 from dnas.cells.registries import IMAGE_GENOTYPES, LANGUAGE_GENOTYPES
 from dnas.data import synthetic
@@ -121,14 +122,7 @@ def test_presets_of_the_other_half(workdir, capsys, launcher, flags, sentence):
   assert refusal(capsys, launcher, workdir, *flags).startswith(sentence)
 
 
-def cell(**changes):
-  """A genotype of the space, with some nodes replaced."""
-  value = json.loads(LANGUAGE_GENOTYPES["DARTS_V2"].to_json())
-  for index, node in changes.items():
-    value["cells"]["recurrent"]["nodes"][int(index[1:])] = node
-  return json.dumps(value)
-
-
+cell = functools.partial(with_nodes, LANGUAGE_GENOTYPES["DARTS_V2"], "recurrent")
 BAD_FILES = [
   (cell(n0=[["none", 0]]), "cell 'recurrent', node 1: unknown operation 'none'. Known: identity, relu, sigmoid, tanh."),
   (cell(n2=[["rellu", 0]]), "node 3: unknown operation 'rellu'. Did you mean 'relu'?"),

@@ -7,7 +7,6 @@ import re
 import shutil
 import struct
 
-import jax
 import numpy as np
 import pytest
 from tensorboardX.proto.event_pb2 import Event
@@ -26,14 +25,6 @@ from dnas.supernet.image_supernet import Config, ImageSupernet
 pytestmark = pytest.mark.xdist_group("launchers_search")  # the tests share the runs of the fixtures
 
 SPACE = SPACES["darts_conv"]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache_settings():
-  """Launchers set how long a compilation must take to be kept."""
-  before = jax.config.jax_persistent_cache_min_compile_time_secs
-  yield
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
 
 
 @pytest.fixture(scope="module")

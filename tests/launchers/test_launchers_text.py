@@ -3,7 +3,6 @@
 import json
 import math
 
-import jax
 import pytest
 from tiny_runs import TEXT_SEARCH, TEXT_TRAIN, contents, history, launch, lines, saved_steps
 
@@ -17,14 +16,6 @@ pytestmark = pytest.mark.xdist_group("launchers_text")  # the tests share the ru
 
 SPACE = SPACES["darts_recurrent"]
 UNITS = 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def cache_settings():
-  """Launchers set how long a compilation must take to be kept."""
-  before = jax.config.jax_persistent_cache_min_compile_time_secs
-  yield
-  jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
 
 
 @pytest.fixture(scope="module")

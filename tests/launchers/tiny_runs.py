@@ -8,6 +8,7 @@ import jax
 import pytest
 
 import dnas
+from dnas.core.genotype import Genotype
 from dnas.launchers import search, train
 from dnas.run.checkpoint import Checkpoints
 
@@ -43,6 +44,14 @@ def refusal(capsys: pytest.CaptureFixture[str], launcher: str, workdir: object, 
   assert (status, out) == (2, ""), (status, out, err)
   assert err.startswith("error: ") and err.count("\n") == 1 and err.endswith(".\n") and "Traceback" not in err, err
   return err.removeprefix("error: ").strip()
+
+
+def with_nodes(genotype: Genotype, cell: str, **changes: object) -> str:
+  """Returns a genotype as JSON, with some nodes of a cell replaced, such as n3=[["relu", 0]]."""
+  value = json.loads(genotype.to_json())
+  for node, edges in changes.items():
+    value["cells"][cell]["nodes"][int(node[1:])] = edges
+  return json.dumps(value)
 
 
 def lines(path: pathlib.Path) -> list[dict]:

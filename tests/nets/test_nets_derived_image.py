@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dnas.cells import convolution, functional
+from dnas.cells import functional, pooling
 from dnas.cells.image_stack import ImageStack
 from dnas.cells.registries import IMAGE_GENOTYPES
 from dnas.core import tree
@@ -153,7 +153,7 @@ def test_a_node_that_reads_a_state_twice_sums_both(drop_path):
   cell = cell_of([(AVG, 0), (AVG, 0)], [(MAX, 0), (SKIP, 0)], [(AVG, 0), (SKIP, 1)])
   x = states(0, 2, 4, 4, 3)
   received = DiscreteEdges(cell, 0, 3, 1, rng())(x, drop_path, True)
-  pooled, highest = convolution.avg_pool(x[None], 1)[0], convolution.max_pool(x[None], 1)[0]
+  pooled, highest = pooling.avg_pool(x[None], 1)[0], pooling.max_pool(x[None], 1)[0]
   for target, expected in {2: 2 * pooled, 3: highest + x, 4: pooled}.items():
     np.testing.assert_allclose(received[target], expected, rtol=1e-6, atol=1e-6)
   assert set(DiscreteEdges(cell, 1, 3, 1, rng())(x, drop_path, True)) == {4}

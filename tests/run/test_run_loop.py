@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from helpers import without_seconds
 from run_toy import Toy, bits
 
 from dnas.core.errors import InputError
@@ -28,10 +29,6 @@ class StopAt:
   @property
   def requested(self) -> bool:
     return self.position.step >= self.step
-
-
-def without_seconds(history):
-  return [{name: value for name, value in record.items() if name != "seconds"} for record in history]
 
 
 def finish(task, folder, stop_at=None, **kwargs):

@@ -16,6 +16,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from helpers import bits, flat
 
 from dnas.cells import functional
 from dnas.cells.blocks import BatchNorm
@@ -46,14 +47,6 @@ CLIP, DECAY, MOMENTUM, RATE, ADAPT = 0.5, 3e-4, 0.9, 0.025, 0.1
 def host(values):
   """Copies to NumPy: there, arithmetic on many shapes compiles nothing."""
   return jax.tree.map(np.asarray, values)
-
-
-def flat(values):
-  return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(values)])
-
-
-def bits(values):
-  return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(values)]
 
 
 def batch_of(seed):

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import bits, flat, quick_jit
 
 from dnas.cells import functional
 from dnas.cells.darts_recurrent import SPACE
@@ -54,22 +55,6 @@ SMALL = dataclasses.replace(SPACE, num_nodes=4)  # compilation is what takes tim
 SMOOTH = dataclasses.replace(SPACE, num_nodes=3, operations=(NONE, "tanh", "sigmoid", "identity"))
 KEY = jax.random.key(0)
 RATE, CLIP, DECAY = 20.0, 0.25, 5e-7
-
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
-@pytest.fixture
-def x64():
-  with jax.enable_x64(True):
-    yield
-
-
-def flat(values):
-  return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(values)])
-
-
-def bits(values):
-  return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(values)]
 
 
 def window_of(seed, length=T):

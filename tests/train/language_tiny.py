@@ -5,7 +5,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
-import numpy as np
+from helpers import quick_jit
 
 from dnas.cells.language_model import Config as NetworkConfig
 from dnas.core.genotype import CellGenotype, Edge, Genotype
@@ -23,19 +23,12 @@ def dataset(data=DATA):
   return datasets.text_from_config(data)
 
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
 @functools.cache
 def make_task(config=CONFIG, data=DATA, network=NETWORK):
   """A task whose step takes less time to compile than to run well."""
   task = language.RetrainTask(config, network, data, dataset(data), GENOTYPE, seed=32)
   task._step = quick_jit(functools.partial(language.train_step, network=task.network, optimizer=task._optimizer))
   return task
-
-
-def bits(state):
-  return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
 
 
 def spoiled(state):

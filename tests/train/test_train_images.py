@@ -16,6 +16,7 @@ from dnas.nets import derived_image
 from dnas.search.gradient import image_workload
 from dnas.supernet import image_supernet
 from dnas.train import images, metrics
+from dnas.train.image_pipeline import Pipeline, make_evaluate
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +32,7 @@ def linear(weights, x):
 def test_evaluation_counts_every_example_once(dataset, size):
   split = base.Split(dataset.train.images[:size], dataset.train.labels[:size])
   weights = np.random.default_rng(0).normal(size=(split.images[0].size, dataset.num_classes)).astype(np.float32) / 30
-  evaluate = images.make_evaluate(linear, dataset, base.Config(eval_batch_size=32))
+  evaluate = make_evaluate(linear, dataset, base.Config(eval_batch_size=32))
   found = evaluate(weights, batches.to_device(split))
   x = np.asarray(augment.normalize(jnp.asarray(split.images), dataset.mean, dataset.std)).reshape(size, -1)
   logits = x.astype(np.float64) @ weights
@@ -43,20 +44,20 @@ def test_evaluation_counts_every_example_once(dataset, size):
 def test_evaluation_does_not_depend_on_its_batch_size(dataset):
   split = batches.to_device(dataset.train)
   weights = np.random.default_rng(1).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32)
-  results = [images.make_evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (48, 512)]
+  results = [make_evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (48, 512)]
   assert results[0]["accuracy"] == results[1]["accuracy"] and results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-5)
 
 
 def test_an_evaluation_batch_is_no_larger_than_the_split(dataset):
   split = batches.to_device(dataset.train)
   weights = np.random.default_rng(1).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32)
-  whole, huge = (images.make_evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (512, 10**9))
+  whole, huge = (make_evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (512, 10**9))
   assert huge == whole
 
 
 def test_accuracy_by_class_is_that_of_every_class_alone_and_balanced_is_their_mean(dataset):
   weights = np.random.default_rng(2).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32) / 30
-  evaluate = images.make_evaluate(linear, dataset, base.Config(eval_batch_size=32))
+  evaluate = make_evaluate(linear, dataset, base.Config(eval_batch_size=32))
   few = dataset.train.where((dataset.train.labels != 3) & ((dataset.train.labels == 0) | (np.arange(512) < 80)))
   found = evaluate(weights, batches.to_device(few))
   alone = {}
@@ -79,8 +80,8 @@ def test_class_weights_weigh_the_evaluated_loss_and_no_accuracy(dataset):
   split, class_weights = dataset.train, (0.5, 2.0, 1.5, 0.0)
   weights = np.random.default_rng(3).normal(size=(split.images[0].size, dataset.num_classes)).astype(np.float32) / 30
   config = base.Config(eval_batch_size=48)
-  plain = images.make_evaluate(linear, dataset, config)
-  weighted = images.make_evaluate(linear, dataset, config, class_weights)(weights, batches.to_device(split))
+  plain = make_evaluate(linear, dataset, config)
+  weighted = make_evaluate(linear, dataset, config, class_weights)(weights, batches.to_device(split))
   parts = [plain(weights, batches.to_device(split.where(split.labels == label)))["loss"] for label in range(4)]
   assert weighted.pop("loss") == pytest.approx(np.dot(class_weights, parts) / 4, rel=1e-5)  # the classes are of one size
   assert weighted == {name: value for name, value in plain(weights, batches.to_device(split)).items() if name != "loss"}
@@ -120,7 +121,7 @@ def test_class_weights_are_in_every_loss(dataset, kind, monkeypatch):
 
 def test_pipeline_is_a_function_of_key_and_step(dataset):
   config = base.Config(batch_size=100)
-  first, again = (images.Pipeline(dataset.train, dataset, config, jax.random.key(3)) for _ in range(2))
+  first, again = (Pipeline(dataset.train, dataset, config, jax.random.key(3)) for _ in range(2))
   key = jax.random.key(7)
   for step in (7, 0, 6):  # not in order, across epochs: a resumed run begins anywhere
     for a, b in zip(first.shuffled(step, key), again.shuffled(step, key), strict=True):
@@ -131,7 +132,7 @@ def test_pipeline_is_a_function_of_key_and_step(dataset):
 
 def test_batches_of_an_epoch_visit_every_example(dataset):
   config = base.Config(batch_size=100, crop_padding=0, flip=False)
-  pipeline = images.Pipeline(dataset.train, dataset, config, jax.random.key(0))
+  pipeline = Pipeline(dataset.train, dataset, config, jax.random.key(0))
   seen = np.concatenate([pipeline.shuffled(step, jax.random.key(0))[0] for step in range(pipeline.steps_per_epoch)])
   whole = np.asarray(augment.normalize(jnp.asarray(dataset.train.images), dataset.mean, dataset.std))
   rows = {row.tobytes() for row in seen.reshape(len(seen), -1)}
@@ -140,7 +141,7 @@ def test_batches_of_an_epoch_visit_every_example(dataset):
 
 def test_batch_larger_than_the_split_is_refused(dataset):
   with pytest.raises(FieldError, match=r"^data\.batch_size is 513; the split has 512 examples, so give at most that\.$"):
-    images.Pipeline(dataset.train, dataset, base.Config(batch_size=513), jax.random.key(0))
+    Pipeline(dataset.train, dataset, base.Config(batch_size=513), jax.random.key(0))
 
 
 def test_metrics_by_hand():

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from language_tiny import CONFIG, DATA, GENOTYPE, NETWORK, bits, dataset, make_task, published_trigger, quick_jit, spoiled
+from helpers import bits, quick_jit
+from language_tiny import CONFIG, DATA, GENOTYPE, NETWORK, dataset, make_task, published_trigger, spoiled
 
 from dnas.cells import functional
 from dnas.core import tree

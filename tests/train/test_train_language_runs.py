@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from language_tiny import CONFIG, DATA, bits, dataset, make_task, published_trigger, spoiled
+from helpers import Killed, bits, without_seconds
+from language_tiny import CONFIG, DATA, dataset, make_task, published_trigger, spoiled
 
 from dnas.cells.language_model import Config as NetworkConfig
 from dnas.data import datasets, synthetic
@@ -25,10 +26,6 @@ RUN = dataclasses.replace(CONFIG, epochs=5, learning_rate=40.0)  # so high that 
 @pytest.fixture(scope="module")
 def task():
   return make_task(RUN)
-
-
-def without_seconds(history):
-  return [{**record, "seconds": 0} for record in history]
 
 
 def run_whole(task):
@@ -129,10 +126,6 @@ def test_averages_are_better_than_the_weights_that_they_are_of(task, unbroken):
 
 
 # Resumption.
-
-
-class Killed(Exception):
-  """A run that ends in the middle."""
 
 
 def run_killed(task, folder, moments, every=1):

@@ -9,6 +9,7 @@ import time
 
 from dnas.tune import engine, study
 from dnas.tune import space as spaces
+from dnas.tune.jobs import Done
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +21,24 @@ class Config:
 
 EPOCHS = 9
 SPACE = spaces.parse("learning_rate = log(0.001, 1); drop_path = uniform(0, 0.5)", Config())
+WHOLE = study.Config(trials=6, sampler="random")
+
+
+class InProcess:
+  """An executor that runs every job at once, here."""
+
+  workers = 1
+
+  def __init__(self):
+    self._done = []
+
+  def submit(self, function, *arguments):
+    self._done.append(Done(len(self._done), function(*arguments)))
+    self._last = len(self._done) - 1
+    return self._last
+
+  def wait(self, timeout):
+    return [self._done[self._last]]
 
 
 def curve(point, epoch):

@@ -15,7 +15,7 @@ from dnas.data import base, batches
 from dnas.search.gradient.workload import Mixture, Tree
 from dnas.supernet import image_supernet
 from dnas.supernet.edges import EdgeOptions
-from dnas.train.images import Pipeline, make_evaluate
+from dnas.train.image_pipeline import Pipeline, make_evaluate
 from dnas.train.metrics import correct, cross_entropy
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sequences import sequence
 
 from dnas.cells import darts_conv, nasbench201
 from dnas.core.errors import InputError
@@ -15,7 +16,7 @@ from dnas.core.space import CellSpace
 from dnas.evaluate import synthetic_table
 from dnas.evaluate.tabular import Tabular
 from dnas.search.blackbox import bayesian, random_search, study
-from dnas.search.blackbox.base import STRATEGIES, Strategy, replay
+from dnas.search.blackbox.base import STRATEGIES, replay
 
 SPACE = nasbench201.SPACE
 TORCH = importlib.util.find_spec("torch") is not None
@@ -28,21 +29,12 @@ def toy(proposal: Proposal) -> Evaluation:
   return Evaluation(float(sum(SPACE.encode(proposal.genotype))), 1.0, {})
 
 
-def sequence(strategy: Strategy, seed: int, count: int) -> tuple[list[study.Entry], bayesian.State]:
-  state, out = strategy.init(seed), []
-  for _ in range(count):
-    proposal, state = strategy.ask(state)
-    out.append((proposal, toy(proposal)))
-    state = strategy.tell(state, *out[-1])
-  return out, state
-
-
 @pytest.mark.parametrize("name", SETTINGS)
 def test_a_seed_has_one_sequence(name: str):
   count = COUNTS.get(name, 25)
-  first, state = sequence(SETTINGS[name].on(SPACE), 5, count)
-  assert (first, state) == sequence(SETTINGS[name].on(SPACE), 5, count)
-  assert first != sequence(SETTINGS[name].on(SPACE), 6, count)[0]
+  first, state = sequence(SETTINGS[name].on(SPACE), toy, 5, count)
+  assert (first, state) == sequence(SETTINGS[name].on(SPACE), toy, 5, count)
+  assert first != sequence(SETTINGS[name].on(SPACE), toy, 6, count)[0]
   assert replay(SETTINGS[name].on(SPACE), 5, first) == state
   assert len({proposal for proposal, _ in first}) > count / 2
 
@@ -71,7 +63,7 @@ def test_a_study_rebuilt_from_a_state_asks_the_same(name: str):
 
 def test_nothing_is_changed_in_place():
   strategy = SETTINGS["tpe"].on(SPACE)
-  _, state = sequence(strategy, 0, 20)
+  _, state = sequence(strategy, toy, 0, 20)
   first = strategy.ask(state)
   again = strategy.ask(state)
   assert first == again and len(state.trials) == 20
@@ -107,7 +99,7 @@ def test_spaces_with_choices_of_sources():
 
 
 def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]):
-  sequence(SETTINGS["tpe"].on(SPACE), 0, 15)
+  sequence(SETTINGS["tpe"].on(SPACE), toy, 0, 15)
   assert capfd.readouterr() == ("", "")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sequences import sequence
 
 from dnas.cells import nasbench201
 from dnas.core.errors import InputError
@@ -17,7 +18,7 @@ from dnas.core.trials import trial_id
 from dnas.evaluate import synthetic_table
 from dnas.evaluate.tabular import Tabular
 from dnas.search.blackbox import nao, nao_network, random_search, study
-from dnas.search.blackbox.base import STRATEGIES, Strategy, replay
+from dnas.search.blackbox.base import STRATEGIES, replay
 
 SPACE = nasbench201.SPACE
 TINY = nao.Config(population=12, seeds=6, children=5, hidden=16, training_steps=60, batch=16)
@@ -26,15 +27,6 @@ ALLOWED = np.ones((6, 5), bool)
 
 def toy(proposal: Proposal) -> Evaluation:
   return Evaluation(float(sum(value == 3 for value in SPACE.encode(proposal.genotype))), 1.0, {})
-
-
-def sequence(strategy: Strategy, seed: int, count: int) -> tuple[list[study.Entry], Any]:
-  state, out = strategy.init(seed), []
-  for _ in range(count):
-    proposal, state = strategy.ask(state)
-    out.append((proposal, toy(proposal)))
-    state = strategy.tell(state, *out[-1])
-  return out, state
 
 
 @pytest.fixture(scope="module")
@@ -98,24 +90,24 @@ def test_values_that_a_decision_does_not_have_are_never_decoded():
 
 
 def test_the_first_population_is_pinned_and_a_seed_has_one_sequence():
-  entries, state = sequence(TINY.on(SPACE), 3, 24)
+  entries, state = sequence(TINY.on(SPACE), toy, 3, 24)
   ids = "\n".join(trial_id(proposal) for proposal, _ in entries[: TINY.population])
   assert hashlib.sha256(ids.encode()).hexdigest()[:12] == "e07135991cc7"  # what networks propose depends on the last bits of the machine
-  again, state_again = sequence(TINY.on(SPACE), 3, 24)
+  again, state_again = sequence(TINY.on(SPACE), toy, 3, 24)
   assert entries == again and state == state_again and hash(state) == hash(state_again)
-  assert entries != sequence(TINY.on(SPACE), 4, 24)[0]
+  assert entries != sequence(TINY.on(SPACE), toy, 4, 24)[0]
   assert replay(TINY.on(SPACE), 3, entries) == state
 
 
 def test_states_are_values():
   strategy = TINY.on(SPACE)
-  _, state = sequence(strategy, 0, TINY.population)
+  _, state = sequence(strategy, toy, 0, TINY.population)
   first, second = strategy.ask(state), strategy.ask(state)
   assert first == second and state.queue == () and len(first[1].queue) == TINY.children - 1
 
 
 def test_architectures_are_asked_once():
-  entries, _ = sequence(TINY.on(SPACE), 1, 40)
+  entries, _ = sequence(TINY.on(SPACE), toy, 1, 40)
   assert len({proposal for proposal, _ in entries}) == 40
 
 
@@ -147,9 +139,9 @@ def test_rounds_do_not_wait_and_ignore_failed_trainings():
 
 def test_the_programs_are_compiled_once(compilations):
   strategy = TINY.on(SPACE)
-  sequence(strategy, 0, TINY.population + 1)
+  sequence(strategy, toy, 0, TINY.population + 1)
   with compilations() as compiled:
-    sequence(dataclasses.replace(TINY, learning_rate=1e-3, trade_off=0.5, step=0.2).on(SPACE), 1, TINY.population + 11)
+    sequence(dataclasses.replace(TINY, learning_rate=1e-3, trade_off=0.5, step=0.2).on(SPACE), toy, 1, TINY.population + 11)
   assert compiled == []
 
 

@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import functools
 import hashlib
 import itertools
 import math
@@ -13,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sequences import sequence
 
 from dnas.cells import darts_conv, nasbench201
 from dnas.core.errors import InputError
@@ -22,7 +24,7 @@ from dnas.core.trials import trial_id
 from dnas.evaluate import synthetic_table
 from dnas.evaluate.tabular import Tabular
 from dnas.search.blackbox import random_search, reinforce, reinforce_lstm, study
-from dnas.search.blackbox.base import STRATEGIES, Strategy, replay
+from dnas.search.blackbox.base import STRATEGIES, replay
 
 SMALL = CellSpace("small", ("c",), ("a", "b", "c"), num_inputs=1, num_nodes=3, edges_per_node=1)  # decisions (3, 2, 3, 3, 3)
 SINGLE = CellSpace("single", ("c",), ("o",), num_inputs=1, num_nodes=1, edges_per_node=1)
@@ -31,15 +33,6 @@ SETTINGS: dict[str, Any] = {"reinforce": reinforce.Config(), "reinforce_lstm": r
 
 def toy(space: CellSpace, proposal: Proposal) -> Evaluation:
   return Evaluation(50.0 + sum(space.encode(proposal.genotype)), 1.0, {})
-
-
-def sequence(strategy: Strategy, space: CellSpace, seed: int, count: int) -> tuple[list[study.Entry], Any]:
-  state, out = strategy.init(seed), []
-  for _ in range(count):
-    proposal, state = strategy.ask(state)
-    out.append((proposal, toy(space, proposal)))
-    state = strategy.tell(state, *out[-1])
-  return out, state
 
 
 PINNED = {  # on SMALL, on the space of DARTS
@@ -52,7 +45,7 @@ PINNED = {  # on SMALL, on the space of DARTS
 def test_the_sequence_of_a_seed_is_pinned(name: str):
   hashes = []
   for space in (SMALL, darts_conv.SPACE):
-    entries, _ = sequence(SETTINGS[name].on(space), space, 3, 40)
+    entries, _ = sequence(SETTINGS[name].on(space), functools.partial(toy, space), 3, 40)
     hashes.append(hashlib.sha256("\n".join(trial_id(proposal) for proposal, _ in entries).encode()).hexdigest()[:12])
   assert tuple(hashes) == PINNED[name]
 
@@ -158,10 +151,10 @@ def test_the_entropy_bonus_flattens_the_policy():
 
 def test_the_programs_are_compiled_once(compilations):
   strategy = reinforce_lstm.Config(hidden=16).on(SMALL)
-  sequence(strategy, SMALL, 0, 2)
+  sequence(strategy, functools.partial(toy, SMALL), 0, 2)
   other = reinforce_lstm.Config(hidden=16, learning_rate=0.1, entropy_weight=1.0, baseline_decay=0.5).on(SMALL)
   with compilations() as compiled:
-    sequence(strategy, SMALL, 1, 10), sequence(other, SMALL, 2, 10)
+    sequence(strategy, functools.partial(toy, SMALL), 1, 10), sequence(other, functools.partial(toy, SMALL), 2, 10)
   assert compiled == []
 
 

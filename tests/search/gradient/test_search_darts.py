@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from helpers import Killed, bits, quick_jit, without_seconds
 from methods_toy import ToyWorkload
 
 from dnas.cells import functional
@@ -43,9 +44,6 @@ def dataset():
   return dataclasses.replace(full, valid=full.valid[: BATCH * VALID_ROWS + 3])
 
 
-quick_jit = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-
-
 @functools.cache
 def make_task(hypergradient):
   workload = LanguageWorkload(NETWORK, DATA, SMALL, dataset(), seed=2)
@@ -66,10 +64,6 @@ def states(task):
     steps.append((state, after, metrics))
     state = after
   return steps
-
-
-def bits(values):
-  return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(values)]
 
 
 def test_epochs_are_those_of_the_windows(task):
@@ -222,14 +216,6 @@ def test_the_result_of_a_search_is_its_last_epoch(task, unbroken):
 
 
 # Resumption and compilation.
-
-
-class Killed(Exception):
-  """A run that ends in the middle."""
-
-
-def without_seconds(history):
-  return [{**record, "seconds": 0} for record in history]
 
 
 def test_a_second_order_search_resumes_in_the_middle_of_an_epoch_to_the_same_bits(tmp_path):

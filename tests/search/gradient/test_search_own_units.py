@@ -10,6 +10,7 @@ import numpy as np
 import own_units
 import pytest
 from flax import nnx
+from helpers import bits
 from own_units import ONE_INPUT, ONE_TYPE, PLAIN
 
 from dnas.cells import functional
@@ -41,10 +42,6 @@ DATA = base.Config("synthetic", batch_size=128, eval_batch_size=256)
 def units():
   with own_units.registered():
     yield
-
-
-def bits(tree):
-  return [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(tree)]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))

@@ -1,0 +1,120 @@
+"""Batches of images on the device, and evaluation over whole splits."""
+
+import copy
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dnas.compiler.functions import compiled
+from dnas.core import devices, keys
+from dnas.core.config import check
+from dnas.core.errors import counted
+from dnas.data import augment, base, batches
+from dnas.train.metrics import accuracies, correct, cross_entropy
+
+Tree = Any
+Predict = Callable[[Tree, jax.Array], jax.Array]
+"""Maps (variables of a network, images float32 [B, H, W, C]) to logits [B, classes]."""
+
+
+class Pipeline:
+  """Batches of one split, augmented on the device. A batch is taken from a shuffled epoch, or drawn independently.
+
+  Attributes:
+    steps_per_epoch: number of batches that visit every example.
+  """
+
+  def __init__(self, split: base.Split, dataset: base.ImageDataset, config: base.Config, key: jax.Array):
+    """Copies the split to the device.
+
+    Args:
+      split: the examples.
+      dataset: the data set that the split is from.
+      config: batch size and augmentation.
+      key: typed random key of the order.
+
+    Raises:
+      FieldError: if a batch is larger than the split, or the devices cannot share it.
+    """
+    hint = f"the split has {counted(len(split), 'example')}, so give at most that"
+    check(config.batch_size <= len(split), "data.batch_size", config.batch_size, hint)
+    devices.check_batch("data.batch_size", config.batch_size)
+    self.steps_per_epoch = batches.num_batches(len(split), config.batch_size)
+    self._split, self._key, self._permutation = batches.to_device(split), key, (-1, None)
+    options = dict(crop_padding=config.crop_padding, flip=config.flip, cutout_length=config.cutout_length)
+    prepare = functools.partial(augment.augment, mean=dataset.mean, std=dataset.std, **options)
+
+    @jax.jit
+    def shuffled(split: batches.DeviceSplit, permutation: jax.Array, index: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+      images, labels = devices.split(batches.shuffled_batch(split, permutation, index, config.batch_size))
+      return prepare(key, images), labels
+
+    @jax.jit
+    def drawn(split: batches.DeviceSplit, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+      key_draw, key_augment = keys.derive(key, "draw"), keys.derive(key, "augment")
+      images, labels = devices.split(batches.random_batch(split, key_draw, config.batch_size))
+      return prepare(key_augment, images), labels
+
+    self._shuffled, self._drawn = shuffled, drawn
+
+  def reordered(self, key: jax.Array) -> "Pipeline":
+    """Returns a pipeline with another order of the examples. Both share the split on the device."""
+    other = copy.copy(self)
+    other._key, other._permutation = key, (-1, None)
+    return other
+
+  def shuffled(self, step: int, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns a batch of the shuffled epoch: images float32 [B, H, W, C] and labels [B]. `step` counts all epochs; `key` augments."""
+    epoch, index = divmod(step, self.steps_per_epoch)
+    if self._permutation[0] != epoch:
+      self._permutation = epoch, devices.replicate(batches.epoch_permutation(self._key, epoch, len(self._split)))
+    return self._shuffled(self._split, self._permutation[1], np.int32(index), key)
+
+  def first(self, count: int) -> batches.DeviceSplit:
+    """Returns the first `count` examples of the split, or all if there are fewer."""
+    return batches.DeviceSplit(self._split.images[:count], self._split.labels[:count])
+
+  def drawn(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Returns a batch of distinct examples drawn uniformly, independently of earlier batches."""
+    return self._drawn(self._split, key)
+
+
+def make_evaluate(
+  predict: Predict, dataset: base.ImageDataset, config: base.Config, class_weights: tuple[float, ...] | None = None
+) -> Callable[[Tree, batches.DeviceSplit], dict[str, float]]:
+  """Returns a function that computes loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split.
+
+  Args:
+    predict: the network, in evaluation mode.
+    dataset: gives the normalization and the classes.
+    config: gives the evaluation batch size.
+    class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
+
+  Raises:
+    FieldError: if the devices cannot share an evaluation batch.
+  """
+
+  devices.check_batch("data.eval_batch_size", config.eval_batch_size)
+
+  def size_of(split: batches.DeviceSplit) -> int:
+    return min(config.eval_batch_size, devices.shareable(len(split)))
+
+  @compiled
+  def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
+    images, labels, weights = devices.split(batches.padded_batch(split, index, size_of(split)))
+    logits = predict(network, augment.normalize(images, dataset.mean, dataset.std))
+    loss = (cross_entropy(logits, labels, class_weights) * weights).sum()
+    counts = jnp.stack([correct(logits, labels) * weights, weights], 1)
+    return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), loss))
+
+  def evaluate(network: Tree, split: batches.DeviceSplit) -> dict[str, float]:
+    count = batches.num_batches(len(split), size_of(split))
+    *counts, loss = np.asarray(sum(sums(network, split, np.int32(index)) for index in range(count)))
+    right, seen = np.reshape(counts, (dataset.num_classes, 2)).T
+    return {"loss": float(loss / len(split)), **accuracies(right, seen, dataset.class_names)}
+
+  return evaluate
