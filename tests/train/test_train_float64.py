@@ -18,17 +18,11 @@ from dnas.supernet import image_supernet
 from dnas.supernet.hypergradients import FirstOrder
 from dnas.train import images
 
-pytestmark = [pytest.mark.xdist_group("float64"), pytest.mark.usefixtures("quick_compilation")]
+pytestmark = [pytest.mark.xdist_group("float64"), pytest.mark.usefixtures("quick_compilation", "x64")]
 DATA = base.Config("synthetic", examples=32, batch_size=8, crop_padding=1, flip=True, cutout_length=2)
 SPACE = dataclasses.replace(SPACES["darts_conv"], num_nodes=1)
 NODES = (((Edge("sep_conv_3x3", 0), Edge("dil_conv_3x3", 1)),), (2,))
 CELL = Genotype("darts_conv", tuple((cell, CellGenotype(*NODES)) for cell in SPACE.cells))
-
-
-@pytest.fixture(autouse=True)
-def x64():
-  with jax.enable_x64(True):
-    yield
 
 
 def run(task):
