@@ -4,13 +4,12 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Collection
-from typing import Protocol
 
 from dnas.cells import nasbench201
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.core import durable
-from dnas.core.config import check, check_name
+from dnas.core.config import check, check_name, named
 from dnas.core.errors import FieldError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
@@ -26,28 +25,53 @@ from dnas.evaluate.weight_sharing import SharedWeightsTask, WeightSharing
 from dnas.evaluate.zero_cost import PROXIES, ZeroCost
 from dnas.launchers import _flags, _run, train
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
+from dnas.search.blackbox.base import Settings
 from dnas.search.blackbox.strategies import STRATEGIES
+from dnas.search.gradient.methods import METHODS
 
 DATASETS = tuple(nasbench201_formats.DATASETS)
 
 
-class ComparisonSettings(Protocol):
-  """The settings of a comparison that its evaluator reads. `compare.CompareConfig` has them."""
+@dataclasses.dataclass(frozen=True)
+class ComparisonSettings:
+  """The settings of a comparison that its evaluator reads; the base of `compare.CompareConfig`.
 
-  space: str
-  evaluator: str
-  table: str
-  dataset: str
-  epochs: int
-  report_epochs: int
-  training: str
-  search: str
-  train_portion: float
-  seconds: float
-  method_names: tuple[str, ...]
+  Attributes:
+    methods: names with commas between them, of strategies and of differentiable methods.
+    space: name of the search space of images; a table of results is of nasbench201.
+    evaluator: what says how good an architecture is: tabular looks it up, training trains it, for the budget of a proposal, weight_sharing
+      takes the weights of a supernet, and the others, zero-cost proxies, do without training.
+    table: an npz of NAS-Bench-201, or 'synthetic' for a planted table, which measures nothing but the machinery.
+    dataset: of the table; the planted table has cifar10 alone.
+    epochs: epochs of the training in the table whose validation accuracy a search sees.
+    report_epochs: epochs of the training in the table whose test accuracy is reported.
+    training: preset of dnas train: networks, data and training of evaluators without a table, and of the reported test accuracy.
+    search: preset of dnas search: supernet, data and rates of differentiable methods and of weight sharing.
+    train_portion: fraction of the training data that trains an architecture that is evaluated; the rest is for validation.
+    seconds: budget of every search by a strategy, in accelerator seconds of the evaluations that it asks for; a differentiable method
+      takes the epochs of its preset, and what it took is reported.
+  """
 
-  def strategy(self, method: str) -> object:
+  methods: str = named("random_search,regularized_evolution,reinforce,tpe", lambda: [*STRATEGIES, *METHODS])
+  space: str = named(nasbench201.SPACE.name, lambda: STACKS)
+  evaluator: str = named("tabular", lambda: EVALUATORS)
+  table: str = "synthetic"
+  dataset: str = named("cifar10", lambda: DATASETS)
+  epochs: int = 12
+  report_epochs: int = 200
+  training: str = ""
+  search: str = ""
+  train_portion: float = 0.5
+  seconds: float = 20000.0
+
+  @property
+  def method_names(self) -> tuple[str, ...]:
+    """The methods, in the order in which they were named."""
+    return tuple(name.strip() for name in self.methods.split(","))
+
+  def strategy(self, method: str) -> Settings:
     """Returns the settings of a strategy."""
+    return config_lib.unit(self, STRATEGIES, method)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +148,7 @@ def check_settings(config: ComparisonSettings) -> None:
 def _rungs(config: ComparisonSettings) -> dict[str, tuple[int, ...]]:
   """Returns strategy name to the epochs of its rungs; no epochs for a strategy without rungs."""
   settings = {name: config.strategy(name) for name in config.method_names if name in STRATEGIES}
-  return {name: one.rungs() if hasattr(one, "rungs") else () for name, one in settings.items()}
+  return {name: getattr(one, "rungs", tuple)() for name, one in settings.items()}
 
 
 def _check_rungs(config: ComparisonSettings, known: Collection[int], where: str) -> None:
@@ -181,7 +205,9 @@ def _reporter(
     changes = {"space": config.space, "genotype": str(path), "seed": seed}
     own = dataclasses.replace(options, workdir=str(folder / "retrained"), preset="")
     train.run(config_lib.replace(_flags.load_preset(config.training, "train"), changes), own, set())
-    return 100 * train.read_result(folder / "retrained")["test/accuracy"]
+    result = train.read_result(folder / "retrained")
+    assert result is not None
+    return 100 * result["test/accuracy"]
 
   return retrain, False
 
@@ -223,7 +249,7 @@ def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder:
     defaults |= config_lib.defaults(getattr(preset, component), f"{component}.")
   own = dataclasses.replace(options, workdir=str(folder))
   about = f"training of shared weights in the space {config.space}, seed {seed}: {_run.length_of(task)}"
-  with _run.open_folder(own, "weight_sharing", flat, _run.SearchParts(None, {}, about), defaults) as opened:
+  with _run.open_folder(own, "weight_sharing", flat, _run.SearchParts(None, {}, about), defaults) as opened:  # pyright: ignore[reportArgumentType]
     position = _run.run(task, opened, own)
   return WeightSharing(task, position.state.weights, position.seconds)
 
@@ -231,7 +257,7 @@ def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder:
 MakeEvaluator = Callable[[ComparisonSettings, _flags.Options, pathlib.Path, int], base.Evaluator]
 """(comparison, options of the launcher, folder of the search, its seed) to the evaluator of a search."""
 
-EVALUATORS: Registry[MakeEvaluator | type[MakeEvaluator]] = Registry("evaluator")
+EVALUATORS: Registry[MakeEvaluator | type] = Registry("evaluator")
 """Name to a function that makes the evaluator of a search, or to a dataclass of settings that is one. Every zero-cost proxy is one too."""
 
 EVALUATORS.register("tabular")(_tabular)

@@ -55,7 +55,7 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
     raise FieldError("start_from", config.start_from, "give the folder of a search on images that has come to its end")
   try:
     before = config_lib.replace(config, {"start_from": "", "keep_operations": 0})
-    written = config_lib.defaults(before) | run.config
+    written = {**config_lib.defaults(before), **run.config}
     before = config_lib.replace(before, {path: written[path] for path in config_lib.flatten(before) if path in written})
     whole = before.recorded().keys() <= written.keys()
   except InputError:
@@ -82,7 +82,7 @@ def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | Non
     found = checkpoints.restore(whole.init())
   if found is None:
     return None
-  return found.state if alone else whole.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
+  return found.state if isinstance(whole, DartsTask) else whole.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
 
 
 def train_parts(config: ImageTrainConfig, genotype: Genotype, force: bool = False) -> TrainParts:

@@ -4,10 +4,11 @@ import contextlib
 import ctypes
 import dataclasses
 import os
+import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 from dnas.core import devices, program_cache
 from dnas.core.errors import counted
@@ -129,16 +130,30 @@ def length_of(task: loop.Task) -> str:
   return f"{counted(task.epochs, 'epoch')} of {about}{counted(round(steps / task.epochs), 'step')}"
 
 
-def writer_of(folder: RunFolder) -> Writer:
+class Folder(Protocol):
+  """What a run writes to: a `RunFolder`, or the folders of searches side by side (`_seeds.SeedFolders`)."""
+
+  path: pathlib.Path
+  created: float
+  checkpoints: pathlib.Path
+
+  def sync(self, history: Sequence[loop.HistoryRecord]) -> None:
+    """See `RunFolder.sync`."""
+
+  def append(self, record: loop.HistoryRecord) -> None:
+    """See `RunFolder.append`."""
+
+
+def writer_of(folder: Folder) -> Writer:
   """Returns the writer of a run's curves. It writes all of them anew, and none for a run that has ended."""
   return NullWriter() if (folder.path / "result.json").exists() else TensorBoardWriter(folder.path / "tensorboard", purge_step=0)
 
 
 def run(
   task: loop.Task,
-  folder: RunFolder,
+  folder: Folder,
   options: Options,
-  early_stop: Callable[[list[loop.EpochRecord]], bool] = lambda history: False,
+  early_stop: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False,
 ) -> loop.Position:
   """Trains a task to its end or early stop, or resumes it, and keeps everything in its folder.
 
@@ -161,7 +176,8 @@ def run(
     stop = stack.enter_context(StopRequest(display.say))
     on_step = display.step
     if options.profile_steps:
-      on_step = stack.enter_context(Profiler(folder.path / "profile", *options.profile_steps, on_step)).step
+      first, last = options.profile_steps
+      on_step = stack.enter_context(Profiler(folder.path / "profile", first, last, on_step)).step
     settings = {"save_every_steps": options.save_every_steps, "early_stop": early_stop}
     for record in loop.run(task, position, checkpoints, stop=stop, on_step=on_step, **settings):
       folder.append(record)

@@ -74,6 +74,7 @@ def retrain(preset: str, name: str, genotype: str, root: pathlib.Path, options: 
   if done.returncode:
     raise InputError(f"the training in {folder} left with status {done.returncode} ({done.stderr.strip()[-300:]}); mend that and go on.")
   result = read_result(folder)
+  assert result is not None
   outcome = outcome_of(result)
   figure = f"{outcome.measure} {outcome.value:.2f}{outcome.unit}"
   print(f"  {name:<10}train loss {result['train/loss']:.3f}  {figure}  {result['weights']:,} weights  {folder}", flush=True)

@@ -95,14 +95,16 @@ def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputErro
 def parts_of(config: ImageTrainConfig | LanguageTrainConfig, force: bool) -> tuple[Genotype, _run.TrainParts]:
   """Returns the architecture of a training, and what the training is built of. Raises InputError."""
   genotype = load_genotype(config.genotype, config.space)
-  return genotype, (_language if isinstance(config, LanguageTrainConfig) else _image).train_parts(config, genotype, force)
+  if isinstance(config, LanguageTrainConfig):
+    return genotype, _language.train_parts(config, genotype, force)
+  return genotype, _image.train_parts(config, genotype, force)
 
 
 def run(
   config: ImageTrainConfig | LanguageTrainConfig,
   options: _flags.Options,
   given: set[str],
-  early_stop: Callable[[list[loop.EpochRecord]], bool] = lambda history: False,
+  early_stop: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False,
   draws: bool = True,
 ) -> None:
   """Trains or resumes, tests once, and draws; a training that stops early has no result, and can be gone on with."""
