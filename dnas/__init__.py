@@ -52,7 +52,7 @@ _MODULES = {
   "dnas.core.errors": ("InputError",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
-__all__ = ["__version__", *_MODULE_OF]
+__all__ = ["__version__", *_MODULE_OF]  # pyright: ignore[reportUnsupportedDunderAll]  # a type checker reads `__init__.pyi`
 
 
 def __getattr__(name: str) -> Any:

@@ -48,7 +48,7 @@ class BatchNorm(nnx.Module):
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [E, B, H, W, C] to the same shape."""
-    scale, bias = (None, None) if self.scale is None else (self.scale[...], self.bias[...])
+    scale, bias = (None, None) if self.scale is None or self.bias is None else (self.scale[...], self.bias[...])
     running = self.mean[...], self.variance[...]
     if not train:
       return _normalize(x, *running, scale, bias)

@@ -43,6 +43,7 @@ class OutgoingEdges(Protocol):
     Returns:
       Target node to the sum of its edges from this state, [B, ceil(H / stride), ceil(W / stride), C].
     """
+    ...
 
 
 class EdgeFactory(Protocol):
@@ -50,6 +51,7 @@ class EdgeFactory(Protocol):
 
   def __call__(self, cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> OutgoingEdges:
     """Returns the module for state `source` of a cell of this type; stride is 2 for the inputs of a reduction cell."""
+    ...
 
 
 def _of_one(block: nnx.Module, x: jax.Array, train: bool) -> jax.Array:

@@ -47,8 +47,9 @@ class IncomingEdges(Protocol):
 
   def sources(self, node: int) -> tuple[int, ...]:
     """Returns the states that a node reads, one for every edge; `node` is the state number of the node."""
+    ...
 
-  def __call__(self, node: int, x: jax.Array, context: Any) -> tuple[jax.Array, jax.Array]:
+  def __call__(self, node: int, x: jax.Array, context: Any, /) -> tuple[jax.Array, jax.Array]:
     """Applies the activations of the edges into a node.
 
     Args:
@@ -59,6 +60,7 @@ class IncomingEdges(Protocol):
     Returns:
       sum over k of p_jk f_k(x_j), [E, B, H], and sum over k of p_jk, [E].
     """
+    ...
 
 
 class Masks(NamedTuple):
@@ -147,7 +149,7 @@ class RecurrentCell(nnx.Module):
       if self.norm:
         state = _normalized(state)
       copies.append(list(_fan_out(state, self._uses[node])))
-    return sum(copies[state].pop() for state in self.concat) / len(self.concat)
+    return sum(copies[state].pop() for state in self.concat) / len(self.concat)  # pyright: ignore[reportReturnType]  # not zero, as it is of arrays
 
   def _node(self, node: int, sources: jax.Array, weight: jax.Array, masks: Masks | None, context: Any) -> jax.Array:
     gate, x = jnp.split(product(_masked(sources, masks), weight, self.precision), 2, -1)

@@ -130,7 +130,8 @@ def _evaluated(
 ) -> tuple[Any, nnx.State]:
   module = nnx.merge(graphdef, weights, stats)
   output = function(module, *args, train=train)
-  return output, nnx.split(module, nnx.Param, ...)[2]
+  _, _, stats = nnx.split(module, nnx.Param, ...)
+  return output, stats
 
 
 _STATIC = (0, 1, 2)
@@ -189,7 +190,8 @@ class Repeated(nnx.Module):
       module = nnx.merge(graphdef, weights, jax.tree.map(jax.random.wrap_key_data, keys), stats)
       module.train() if train else module.eval()
       output = module(x, train=train) if self.takes_train else module(x)
-      return output, nnx.split(module, nnx.Param, nnx.RngKey, ...)[3]
+      _, _, _, stats = nnx.split(module, nnx.Param, nnx.RngKey, ...)
+      return output, stats
 
     output, stats = jax.vmap(call)(weights, keys, stats)
     if output.ndim != 6 or output.shape[1:3] != x.shape[:2]:

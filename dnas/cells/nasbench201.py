@@ -21,8 +21,9 @@ class NasBench201(CellSpace):
 
   def parse(self, value: str | Mapping[str, Any], where: str = "genotype") -> Genotype:
     """See `CellSpace`."""
-    own = isinstance(value, str) and value.lstrip().startswith("|")
-    return from_string(value, where) if own else super().parse(value, where)
+    if isinstance(value, str) and value.lstrip().startswith("|"):
+      return from_string(value, where)
+    return super().parse(value, where)
 
   def notation(self, genotype: Genotype) -> str:
     """See `CellSpace`. A cell that is not in the benchmark is written in the common form."""
@@ -87,7 +88,7 @@ def from_string(text: str, where: str = "architecture") -> Genotype:
     matches = [_EDGE.fullmatch(edge) for edge in part[1:-1].split("|")]
     if part[:1] != "|" or part[-1:] != "|" or None in matches:
       raise InputError(f"{where}: node {target} of {shown(text)} is {shown(part)}; write its edges as |op~0|op~1|.")
-    edges = tuple(Edge(match[1], int(match[2])) for match in matches)
+    edges = tuple(Edge(match[1], int(match[2])) for match in matches if match)
     for operation, _ in edges:
       if operation not in SPACE.operations:
         raise InputError(f"{where}, node {target}: {unknown_name('operation', operation, SPACE.operations)}")

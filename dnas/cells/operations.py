@@ -12,6 +12,7 @@ Axes: E edges, K operations, B batch, H height, W width, C channels.
 import dataclasses
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +25,8 @@ from dnas.cells.rectifier import relu
 from dnas.cells.residuals import keep
 from dnas.core.errors import InputError
 from dnas.core.registry import Registry
+
+Kind = TypeVar("Kind")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +192,12 @@ def _apart(joined: jax.Array, num: int) -> list[jax.Array]:
   return [part[:, 0] for part in jnp.split(joined.reshape(-1, num, *joined.shape[1:]), num, 1)]
 
 
+def _of(kind: type[Kind], names: Sequence[str]) -> dict[str, Kind]:
+  """Returns those of the named operations that are of one kind."""
+  specs: dict[str, Any] = {name: OPERATIONS[name] for name in names}
+  return {name: spec for name, spec in specs.items() if isinstance(spec, kind)}
+
+
 class OperationStack(nnx.Module):
   """Several operations, each on several edges that leave one state.
 
@@ -211,12 +220,13 @@ class OperationStack(nnx.Module):
     """
     specs = {name: OPERATIONS[name] for name in names}
     self.stride = stride
-    self.pools = tuple(name for name, spec in specs.items() if isinstance(spec, Pool))
+    self.pools = tuple(_of(Pool, names))
     self.pool_norm = BatchNorm(len(self.pools), channels, affine=False) if self.pools and pool_norm else None
-    self.separable = tuple(name for name, spec in specs.items() if isinstance(spec, Separable))
+    separable = _of(Separable, names)
+    self.separable = tuple(separable)
     layers = []
-    for depth in range(max((len(specs[name].layers) for name in self.separable), default=0)):
-      kernels = [specs[name].layers[depth] for name in self.separable if depth < len(specs[name].layers)]
+    for depth in range(max((len(spec.layers) for spec in separable.values()), default=0)):
+      kernels = [spec.layers[depth] for spec in separable.values() if depth < len(spec.layers)]
       layers.append(SeparableLayer(kernels, edges, channels, stride if depth == 0 else 1, affine, rng))
     self.layers = nnx.List(layers)
     others = {}
@@ -240,11 +250,11 @@ class OperationStack(nnx.Module):
         hint = f"at stride {self.stride} it must return {(1, *expected)}"
         raise InputError(f"operation '{name}' maps {x.shape} to {(1, *output.shape[1:])}; {hint}.")
     if self.pools:
-      pooled = keep(jnp.concatenate([OPERATIONS[name].pool(x, self.stride) for name in self.pools]))
+      pooled = keep(jnp.concatenate([spec.pool(x, self.stride) for spec in _of(Pool, self.pools).values()]))
       pooled = pooled if self.pool_norm is None else self.pool_norm(pooled, train)
       outputs.update(zip(self.pools, jnp.split(pooled, len(self.pools)), strict=True))
     hidden = dict.fromkeys(self.separable, x)
     for depth, layer in enumerate(self.layers):
-      names = [name for name in self.separable if depth < len(OPERATIONS[name].layers)]
+      names = [name for name, spec in _of(Separable, self.separable).items() if depth < len(spec.layers)]
       hidden.update(zip(names, layer([hidden[name] for name in names], train), strict=True))
     return outputs | hidden

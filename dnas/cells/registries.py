@@ -1,10 +1,13 @@
 """Registries of spaces, stacks and published genotypes. The file that defines one of them registers it."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import jax
+import numpy as np
 
 from dnas.core.errors import FieldError, InputError, shown
-from dnas.core.genotype import Genotype
+from dnas.core.genotype import CellGenotype, Genotype
 from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 
@@ -19,7 +22,31 @@ SPACES: Registry[CellSpace] = Registry("space", _check_space)
 
 
 class Stack(Protocol):
-  """The macro architecture of an image space. See `image_stack.ImageStack` for its constructor and call."""
+  """The macro architecture of an image space. See `image_stack.ImageStack` for its constructor and call.
+
+  Attributes:
+    num_inputs: number of cells before it that a cell reads.
+    widths: channels of the output of each cell.
+  """
+
+  num_inputs: int
+  widths: tuple[int, ...]
+
+  def __init__(
+    self,
+    wirings: Mapping[str, CellGenotype | CellSpace],
+    make_edges: Callable[[str, int, int, int, np.random.Generator], Any],
+    image_channels: int,
+    channels: int,
+    num_cells: int,
+    stem_multiplier: int,
+    affine: bool,
+    rng: np.random.Generator,
+  ): ...
+
+  def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
+    """See `image_stack.ImageStack`."""
+    ...
 
   @staticmethod
   def check_space(space: CellSpace) -> None:

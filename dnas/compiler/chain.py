@@ -35,7 +35,8 @@ class Program:
     self.function = part = traced.part(traced.inputs, traced.eqns, list(made.values()))
     program = lambda *args: part(*args)  # noqa: E731
     program.__name__ = name
-    self.jitted, self.compiled = jax.jit(program), None
+    self.jitted = jax.jit(program)
+    self.compiled: Any = None
 
   def prepare(self, pool: concurrent.futures.Executor) -> concurrent.futures.Future:
     """Compiles the program for the first device, unless that is done already. Returns a future."""

@@ -10,11 +10,14 @@ import numpy as np
 from dnas.compiler.marks import is_marked
 
 try:
-  from jax.extend import core as jex
+  from jax.extend import core
+
+  jex: Any = core
 except ImportError:  # a later version of JAX may lack it; then nothing can be cut
   jex = None
 
-Variable, Equation = Any, Any
+Variable = Any
+Equation = Any
 
 
 class Piece(NamedTuple):

@@ -4,6 +4,9 @@ Each component has one frozen dataclass. Its fields have defaults, and its `__po
 launcher's configuration is a frozen dataclass of such components. The path of a field in it looks like `darts.learning_rate`.
 """
 
+# A component can be any dataclass, so the types of its values are unknown.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import dataclasses
 import difflib
 import functools
@@ -56,7 +59,7 @@ def defaults(config: Any, prefix: str = "") -> dict[str, Any]:
 
   A run that was begun before a field existed is taken to have used the default of that field.
   """
-  out = {}
+  out: dict[str, Any] = {}
   for field in dataclasses.fields(config):
     value, path = getattr(config, field.name), prefix + field.name
     if dataclasses.is_dataclass(value):
@@ -66,14 +69,14 @@ def defaults(config: Any, prefix: str = "") -> dict[str, Any]:
   return out
 
 
-def mounts(*registries: Registry) -> Callable[[type[C]], type[C]]:
+def mounts(*registries: Registry[Any]) -> Callable[[type[C]], type[C]]:
   """Returns a class decorator that adds a component, under the unit's name, for every registered unit that is a dataclass with fields.
 
   `mounted` adds the units that are registered later.
   """
 
   def decorate(config_type: type[C]) -> type[C]:
-    config_type.registries = registries  # type: ignore[attr-defined]
+    setattr(config_type, "registries", registries)  # noqa: B010  # no type checker knows the attribute
     return mounted(config_type)
 
   return decorate
@@ -85,8 +88,8 @@ def mounted(config_type: type[C]) -> type[C]:
   Raises:
     InputError: if a unit's name is taken or cannot begin a flag, or a field of a unit has no default or a type that no flag can give.
   """
-  known = {field.name: field for field in dataclasses.fields(config_type)}  # type: ignore[arg-type]
-  missing = []
+  known = _fields_of(config_type)
+  missing: list[tuple[str, type]] = []
   for registry in getattr(config_type, "registries", ()):
     for name in registry:
       unit, where = registry[name], f"{registry.kind} '{name}'"
@@ -100,6 +103,10 @@ def mounted(config_type: type[C]) -> type[C]:
       elif known[name].default_factory is not unit:
         raise InputError(f"{where} has the name of another component of the configuration; register it under another name.")
   return _extended(config_type, tuple(missing)) if missing else config_type
+
+
+def _fields_of(config: Any) -> dict[str, dataclasses.Field[Any]]:
+  return {field.name: field for field in dataclasses.fields(config)}
 
 
 FLAG_TYPES = (bool, int, float, str, tuple[int, ...], tuple[str, ...])
@@ -140,25 +147,25 @@ def with_units(config: C) -> C:
   config_type = mounted(type(config))
   if config_type is type(config):
     return config
-  return config_type(**{field.name: getattr(config, field.name) for field in dataclasses.fields(config)})  # type: ignore[arg-type]
+  return config_type(**{name: getattr(config, name) for name in _fields_of(config)})
 
 
-def units(config: Any, registry: Registry) -> tuple[str, ...]:
+def units(config: Any, registry: Registry[Any]) -> tuple[str, ...]:
   """Returns the names of the units of a registry that are components of a configuration."""
   return tuple(name for name in registry if isinstance(registry[name], type) and isinstance(getattr(config, name, None), registry[name]))
 
 
-def unit(config: Any, registry: Registry, name: str) -> Any:
+def unit(config: Any, registry: Registry[Any], name: str) -> Any:
   """Returns a unit with its settings from the configuration, or with its defaults if it is no component there."""
   return getattr(config, name) if name in units(config, registry) else registry[name]()
 
 
 def help_texts(config_type: type, prefix: str = "") -> dict[str, str]:
   """Returns dotted path to help text: the field's entry in the 'Attributes' of its component's docstring, then the names that it takes."""
-  texts = {}
+  texts: dict[str, str] = {}
   for base in reversed(config_type.__mro__):  # an inherited field is described in the class that defines it
     texts |= _attribute_texts(base.__doc__ or "")
-  out = {}
+  out: dict[str, str] = {}
   hints = typing.get_type_hints(config_type)
   for field in dataclasses.fields(config_type):
     if dataclasses.is_dataclass(hints[field.name]):
@@ -182,8 +189,9 @@ def replace(config: C, values: Mapping[str, Any]) -> C:
   return _replace(config, values)
 
 
-def _replace(config: C, values: Mapping[str, Any]) -> C:
-  changed, nested = {}, {}
+def _replace(config: Any, values: Mapping[str, Any]) -> Any:
+  changed: dict[str, Any] = {}
+  nested: dict[str, dict[str, Any]] = {}
   for path, value in values.items():
     head, _, rest = path.partition(".")
     if rest:
@@ -258,7 +266,7 @@ def check_fraction(**values: float) -> None:
   """Raises FieldError for the first value that is outside [0, 1) or rounds to 1 in float32."""
   for field, value in values.items():
     check(0 <= value < 1, field, value, "it must be at least 0 and below 1")
-    check(np.float32(value) < 1, field, value, "in float32 that is 1, and it must be below 1; lower it")
+    check(bool(np.float32(value) < 1), field, value, "in float32 that is 1, and it must be below 1; lower it")
 
 
 _LARGEST = float(np.finfo(np.float32).max)
@@ -291,7 +299,8 @@ def check_name(field: str, name: str, known: Iterable[str], others: str = "") ->
 
 def _attribute_texts(doc: str) -> dict[str, str]:
   """Returns name to text from a docstring's 'Attributes:' section. A text goes on over lines that are indented deeper."""
-  texts, name, inside, indent = {}, None, False, 0
+  texts: dict[str, str] = {}
+  name, inside, indent = None, False, 0
   for line in doc.expandtabs().splitlines():
     stripped = line.strip()
     if stripped == "Attributes:":

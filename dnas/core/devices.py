@@ -9,6 +9,9 @@ devices once, before anything is compiled. With one device `split` and `replicat
 the same order. So a decision that depends on an outside event, such as a signal, is made by `vote`.
 """
 
+# JAX's own annotations are incomplete.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownLambdaType=false
+
 import atexit
 import os
 import re
@@ -17,6 +20,7 @@ import sys
 from typing import Any, NoReturn
 
 import jax
+import jax.core
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -27,7 +31,7 @@ Tree = Any
 
 _AXIS = "batch"
 _mesh: Mesh | None = None
-_last_words: subprocess.Popen | None = None
+_last_words: subprocess.Popen[bytes] | None = None
 
 _THREADS_PER_DEVICE = 8  # of a CPU
 _HEARTBEAT = 20
@@ -95,8 +99,8 @@ def vote(flag: bool) -> bool | jax.Array:
   """Returns whether any process sets the flag. With several processes it is a scalar on the device, which may not be ready yet."""
   if jax.process_count() == 1:
     return flag
-  sharding = NamedSharding(_mesh, PartitionSpec(_AXIS))
-  flags = jax.make_array_from_callback((_mesh.size,), sharding, lambda index: np.full(len(range(_mesh.size)[index[0]]), flag))
+  size, sharding = shared_by(), _sharding(PartitionSpec(_AXIS))
+  flags = jax.make_array_from_callback((size,), sharding, lambda index: np.full(size, flag)[index])
   return _any(flags)
 
 
@@ -164,14 +168,19 @@ def replicate(x: Tree) -> Tree:
 def _place(x: Tree, spec: PartitionSpec) -> Tree:
   if _mesh is None:
     return x
-  sharding = NamedSharding(_mesh, spec)
+  sharding = _sharding(spec)
   return jax.tree.map(lambda leaf: _place_array(leaf, sharding), x)
 
 
-def _place_array(x: Any, sharding: NamedSharding) -> jax.Array:
+def _sharding(spec: PartitionSpec) -> NamedSharding:
+  assert _mesh is not None  # `use` makes it for several devices, and so for several processes
+  return NamedSharding(_mesh, spec)
+
+
+def _place_array(x: Any, sharding: jax.sharding.Sharding) -> jax.Array:
   if isinstance(x, jax.core.Tracer):
     return jax.lax.with_sharding_constraint(x, sharding)
-  if sharding.is_fully_addressable or jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key):
+  if sharding.is_fully_addressable or jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
     return jax.device_put(x, sharding)
   on_host = np.asarray(x)
   return jax.make_array_from_callback(x.shape, sharding, lambda index: on_host[index])  # no comparison between the processes
@@ -184,7 +193,7 @@ def place(x: np.ndarray, like: jax.Array) -> jax.Array:
 
 def spread_size(size: int) -> int:
   """Returns the length of the array that `spread` returns for one of length `size`."""
-  return size if jax.process_count() == 1 else -(-size // _mesh.size) * _mesh.size
+  return size if jax.process_count() == 1 else shareable(size)
 
 
 def spread(x: np.ndarray) -> np.ndarray | jax.Array:
@@ -192,4 +201,4 @@ def spread(x: np.ndarray) -> np.ndarray | jax.Array:
   if jax.process_count() == 1:
     return x
   padded = np.concatenate([x, np.zeros(spread_size(x.size) - x.size, x.dtype)])
-  return jax.make_array_from_callback(padded.shape, NamedSharding(_mesh, PartitionSpec(_AXIS)), lambda index: padded[index])
+  return jax.make_array_from_callback(padded.shape, _sharding(PartitionSpec(_AXIS)), lambda index: padded[index])

@@ -14,7 +14,7 @@ import os
 import pathlib
 import time
 from collections.abc import Callable
-from typing import IO, Self
+from typing import IO, Any, Self
 
 _NO_SYNC = (errno.EINVAL, errno.ENOTSUP, errno.EBADF)
 """Errors of a file system that cannot sync folders."""
@@ -112,7 +112,7 @@ def make_folder(path: pathlib.Path) -> None:
     sync_folder(folder.parent)
 
 
-def sync(file: IO) -> None:
+def sync(file: IO[Any]) -> None:
   """Blocks until the content of an open file is on disk. Raises OSError."""
   file.flush()
   os.fsync(file.fileno())

@@ -1,5 +1,8 @@
 """The exceptions for a user's mistakes, and functions for their messages."""
 
+# What users give can have another type than the annotated one.
+# pyright: reportUnnecessaryIsInstance=false
+
 import difflib
 import reprlib
 from collections.abc import Iterable

@@ -4,6 +4,10 @@ A genotype lists the edges that enter each intermediate node of each cell. An ed
 numbered as in the published code: first the cell's inputs (0 and 1 in a convolutional cell), then its nodes.
 """
 
+# What JSON and users give has no type, and can have another type than the annotated one.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnnecessaryIsInstance=false
+
 import ast
 import collections
 import dataclasses
@@ -82,7 +86,7 @@ class Genotype:
     """
     sizes = {len(node) for _, cell in self.cells for node in cell.nodes}
     flat = sizes == {_PAPERS.get(tuple(name for name, _ in self.cells))}
-    fields = []
+    fields: list[str] = []
     for name, cell in self.cells:
       prefix = "" if len(self.cells) == 1 else f"{name}_"
       nodes = [[tuple(edge) for edge in node] for node in cell.nodes]
@@ -91,7 +95,7 @@ class Genotype:
     return f"Genotype({', '.join(fields)})"
 
 
-_PAPERS = {("normal", "reduce"): 2, ("recurrent",): 1}
+_PAPERS: Mapping[tuple[str, ...], int] = {("normal", "reduce"): 2, ("recurrent",): 1}
 """Cell types of the DARTS papers to the number of edges that enter each node."""
 
 
@@ -111,7 +115,7 @@ def from_lists(space: str, edges: Sequence[int], cells: Mapping[str, tuple[Any, 
   pairs = isinstance(cells, Mapping) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in cells.values())
   if not pairs or not all(isinstance(name, str) for name in cells):
     raise InputError(f"{where}: {shown(cells)} is no mapping of cell types to pairs (edges, concatenated states); give one.")
-  out = []
+  out: list[tuple[str, CellGenotype]] = []
   for name, (listed, concat) in cells.items():
     here = f"{where}, cell '{name}'"
     nodes = listed if _is_nested(listed) else _divided(_checked_edges(listed, here), edges, here)
@@ -128,7 +132,8 @@ def _is_nested(listed: Any) -> bool:
 
 
 def _divided(listed: list[Edge], edges: Sequence[int], where: str) -> list[list[Edge]]:
-  nodes, rest = [], listed
+  nodes: list[list[Edge]] = []
+  rest = listed
   for size in itertools.chain(edges, itertools.repeat(edges[-1])) if edges else ():
     if len(rest) < size:
       break
@@ -205,7 +210,7 @@ def _from_object(value: Mapping[str, Any], space: str, edges: Sequence[int], whe
     raise InputError(f"{where}: field 'space' is {shown(space)}; give the name of a space in quotes.")
   if not isinstance(cells, dict) or not cells:
     raise InputError(f"{where}: field 'cells' is missing or empty; it maps a cell type to its 'nodes' and 'concat'.")
-  out = []
+  out: list[tuple[str, CellGenotype]] = []
   for name, cell in cells.items():
     here = f"{where}, cell {shown(name)}"
     if not isinstance(cell, dict) or not isinstance(cell.get("nodes"), list):
@@ -244,7 +249,7 @@ def _published_fields(text: str) -> dict[str, list[Any]]:
     call = ast.parse(text, mode="eval").body
   if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name) or call.args:
     raise ValueError
-  fields = {}
+  fields: dict[str, list[Any]] = {}
   for keyword in call.keywords:
     if keyword.arg is None:
       raise ValueError
@@ -268,7 +273,7 @@ def _literal(node: ast.AST) -> Any:
 def _checked_edges(edges: Any, where: str) -> list[Edge]:
   if not isinstance(edges, list | tuple):
     raise InputError(f"{where}: {shown(edges)} is not a list of (operation, source) pairs; give one.")
-  out = []
+  out: list[Edge] = []
   for edge in edges:
     pair = isinstance(edge, list | tuple) and len(edge) == 2
     if not pair or not isinstance(edge[0], str) or not _is_number(edge[1]):

@@ -34,7 +34,7 @@ def parse_object(text: str, where: str, hint: str) -> dict[str, Any]:
     raise InputError(f"{where}: not valid JSON, a number is too long or brackets are nested too deeply; {hint}.") from None
   if not isinstance(value, dict):
     raise InputError(f"{where}: {shown(text[:40])} is not a JSON object; {hint}.")
-  return value
+  return value  # pyright: ignore[reportUnknownVariableType]  # the keys of JSON are text
 
 
 def read_object(path: pathlib.Path, hint: str, fields: Fields | None = None) -> dict[str, Any]:

@@ -5,6 +5,9 @@ path: the consumer's name, then the number of a step, an epoch or a cell. `jax.r
 equals the key derived with the number i.
 """
 
+# What users give can have another type than the annotated one.
+# pyright: reportUnnecessaryIsInstance=false
+
 import zlib
 
 import jax

@@ -1,5 +1,8 @@
 """Estimates of the memory that a run needs, from its shapes. A run that cannot fit is refused before anything is built."""
 
+# JAX's own annotations are incomplete.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+
 import contextlib
 import dataclasses
 import os

@@ -12,6 +12,9 @@ A process writes the digest of a new program within seconds, and all missing dig
 a process that was killed while it wrote. But if another process uses the folder, it may be writing the program, so the program stays.
 """
 
+# JAX's own annotations are incomplete.
+# pyright: reportUnknownMemberType=false
+
 import atexit
 import contextlib
 import dataclasses
@@ -83,7 +86,7 @@ def folder() -> pathlib.Path | None:
 
 def trim(path: pathlib.Path, limit: float) -> None:
   """Deletes programs in a folder, the least recently used first, until the rest and the file of digests take at most `limit` bytes."""
-  found = []
+  found: list[tuple[float, int, pathlib.Path]] = []
   for file in filter(lambda file: _OF_JAX.fullmatch(file.name), path.glob("*-cache")):
     with contextlib.suppress(OSError):  # another process deletes too
       about = file.stat()
@@ -115,8 +118,8 @@ class _User:
   path: pathlib.Path
   limit: float = 0.0
   lock: int | None = None
-  known: dict[str, _Signature] = dataclasses.field(default_factory=dict)
-  foreign: set[str] = dataclasses.field(default_factory=set)
+  known: dict[str, _Signature] = dataclasses.field(default_factory=dict[str, _Signature])
+  foreign: set[str] = dataclasses.field(default_factory=set[str])
   timer: threading.Timer | None = None
   busy: threading.RLock = dataclasses.field(default_factory=threading.RLock)
 
@@ -155,7 +158,8 @@ class _User:
 
   def seal(self, older_than: float = 0.0) -> bool:
     """Writes the missing digests of programs that are older than so many seconds. Returns whether no younger program is left."""
-    lines, whole = [], True
+    lines: list[str] = []
+    whole = True
     for entry in self._programs():
       if entry.name in self.known or entry.name in self.foreign:
         continue
@@ -193,6 +197,7 @@ class _User:
       fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
       return True
     except BlockingIOError:
+      assert self.lock is not None  # another process holds it
       fcntl.flock(self.lock, fcntl.LOCK_SH)  # a refused request may have released the shared lock
     except OSError as e:
       if e.errno not in (errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
@@ -201,7 +206,9 @@ class _User:
 
   def _verify(self, alone: bool) -> None:
     digests = {name: digest for digest, name in _LINE.findall(_text(self.path / _DIGESTS))}
-    known, kept, self.foreign = {}, {}, set()
+    self.foreign = set()
+    known: dict[str, _Signature] = {}
+    kept: dict[str, str] = {}
     for entry in self._programs():
       with contextlib.suppress(FileNotFoundError):  # another process deletes too
         name, signature = entry.name, _signature(entry.stat(follow_symlinks=False))

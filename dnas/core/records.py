@@ -1,5 +1,8 @@
 """Records that searches and evaluators exchange."""
 
+# What users give can have another type than the annotated one.
+# pyright: reportUnnecessaryIsInstance=false, reportUnknownArgumentType=false
+
 import dataclasses
 import math
 from collections.abc import Mapping

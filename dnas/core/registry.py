@@ -8,6 +8,7 @@ from typing import Any, Generic, TypeVar
 from dnas.core.errors import InputError, shown, unknown_name
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 NAME_RULE = "write it with letters, digits, '_', '.', '+' and '-', at most 100, and none of the last three first"
 
@@ -30,7 +31,7 @@ class Registry(Generic[T]):
     self.kind, self._check = kind, check
     self._units: dict[str, T] = {}
 
-  def register(self, name: str) -> Callable[[T], T]:
+  def register(self, name: str) -> Callable[[U], U]:
     """Returns a decorator that registers its argument.
 
     Raises:
@@ -41,7 +42,7 @@ class Registry(Generic[T]):
     if not is_name(name):
       raise InputError(f"{self.kind} {shown(name)} has no name for a flag; {NAME_RULE}.")
 
-    def add(unit: T) -> T:
+    def add(unit: Any) -> Any:
       if name in self._units:
         raise ValueError(f"{self.kind} '{name}' is registered twice")
       self._check(name, unit)

@@ -1,5 +1,8 @@
 """Search spaces of cells."""
 
+# What users give can have another type than the annotated one.
+# pyright: reportUnnecessaryIsInstance=false
+
 import collections
 import dataclasses
 import functools
@@ -120,7 +123,7 @@ class CellSpace:
     if there is only one set. Then comes, for each source in ascending order, the index of the edge's operation in `choices`. `decode` and
     `encode` convert. The product of these numbers is the size of the space.
     """
-    node_sizes = [((len(sets),) if len(sets) > 1 else ()) + (len(self.choices),) * len(sets[0]) for sets in self.wirings]
+    node_sizes = [(len(sets),) * (len(sets) > 1) + (len(self.choices),) * len(sets[0]) for sets in self.wirings]
     return tuple(itertools.chain.from_iterable(node_sizes)) * len(self.cells)
 
   def arch_shape(self) -> tuple[int, int]:
@@ -150,9 +153,9 @@ class CellSpace:
     if len(numbers) != len(self.decisions) or not all(0 <= value < size for value, size in zip(numbers, self.decisions, strict=True)):
       raise InputError(f"decisions {shown(decisions)} are no architecture of space '{self.name}'; it has {shown(self.decisions)}.")
     values = iter(numbers)
-    cells = []
+    cells: list[tuple[str, CellGenotype]] = []
     for cell_type in self.cells:
-      nodes = []
+      nodes: list[tuple[Edge, ...]] = []
       for sets in self.wirings:
         sources = sets[next(values) if len(sets) > 1 else 0]
         nodes.append(tuple(Edge(self.choices[next(values)], source) for source in sources))
@@ -165,7 +168,7 @@ class CellSpace:
     Raises:
       InputError: if `decode` cannot return the architecture, for instance because it has a forbidden `none` or another `concat`.
     """
-    values = []
+    values: list[int] = []
     try:
       if genotype.space != self.name:
         raise ValueError
@@ -209,9 +212,9 @@ class CellSpace:
     """Draws an architecture: the sources of a node without replacement, its operations uniformly from `choices`."""
     if all(len(sets) == 1 for sets in self.wirings):  # only operations vary: one draw for all
       return self.decode(rng.integers(len(self.choices), size=len(self.decisions)).tolist())
-    cells = []
+    cells: list[tuple[str, CellGenotype]] = []
     for cell_type in self.cells:
-      nodes = []
+      nodes: list[tuple[Edge, ...]] = []
       for node in range(self.num_nodes):
         sources = rng.choice(self.num_inputs + node, size=min(self.edges_per_node, self.num_inputs + node), replace=False)
         nodes.append(tuple(Edge(self.choices[rng.integers(len(self.choices))], int(source)) for source in sorted(sources)))

@@ -4,6 +4,10 @@ Most functions are compiled as one program each, so a step that the host assembl
 larger jit they are traced in place.
 """
 
+# The leaves of a tree have no type, and the annotations of JAX and optax are incomplete.
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# pyright: reportUnknownLambdaType=false, reportMissingTypeStubs=false
+
 import functools
 import itertools
 import math
@@ -11,12 +15,14 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
 
 Tree = Any
+Scalar = float | np.floating[Any] | jax.Array
 
 
 @jax.jit
@@ -103,11 +109,14 @@ class Flattened(NamedTuple):
   inner: optax.GradientTransformation
 
 
+Optimizer = optax.GradientTransformation | Flattened
+
+
 def flattened(inner: optax.GradientTransformation) -> Flattened:
   """Returns `inner` applied to all leaves as one vector. So a few kernels are compiled and launched, not several per leaf."""
 
   def update(updates: Tree, state: Any, params: Tree) -> tuple[Tree, Any]:
     vector, state = inner.update(ravel(updates), state, ravel(params))
-    return unravel(vector, updates), state
+    return unravel(vector, updates), state  # pyright: ignore[reportArgumentType]  # the update of a vector is one
 
   return Flattened(lambda params: inner.init(ravel(params)), update, inner)

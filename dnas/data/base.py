@@ -160,7 +160,8 @@ class ImageDataset(Dataset[Split]):
     for field in ("mean", "std"):
       given, values = getattr(self, field), fractions(getattr(self, field))
       self._check(values is not None, f"has {shown(given)} as {field}; give those of pixels scaled to [0, 1], as `channel_statistics` does")
-      self._check(len(values) == channels, f"has {len(values)} values in {field}; its images have {channels} channels, so give as many")
+      number = len(values or ())
+      self._check(number == channels, f"has {number} values in {field}; its images have {channels} channels, so give as many")
       object.__setattr__(self, field, values)
     self._check_labels(self.train, "training")
     object.__setattr__(self, "std", self._divisors())

@@ -7,6 +7,7 @@ mean and the standard deviation of CIFAR-10 are those of the published DARTS cod
 import io
 import pathlib
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def cifar100(data_dir: str) -> ImageDataset:
 
 
 def _load(
-  name: str, published: Published, data_dir: str, classes: list[str], labels_key: str, mean: tuple[float, ...], std: tuple[float, ...]
+  name: str, published: Published, data_dir: str, classes: Sequence[str], labels_key: str, mean: tuple[float, ...], std: tuple[float, ...]
 ) -> ImageDataset:
   folder = locate(published, data_dir)
 

@@ -30,6 +30,6 @@ def _read(part: slice) -> Split:
   """Reads a part of the set; its pixels are 0 to 16, and are scaled to 0 to 255."""
   from sklearn.datasets import load_digits  # here, because its import takes longer than that of JAX
 
-  bunch = load_digits()
-  images = np.round(bunch.images[part, :, :, None] * (255 / 16)).astype(np.uint8)
-  return Split(images, bunch.target[part].astype(np.int32))
+  pixels, labels = load_digits(return_X_y=True)
+  images = np.round(pixels.reshape(-1, 8, 8)[part, :, :, None] * (255 / 16)).astype(np.uint8)
+  return Split(images, labels[part].astype(np.int32))

@@ -151,7 +151,7 @@ def _fetch(download: Download, cache: pathlib.Path) -> pathlib.Path:
   from tensorflow_datasets.core.download.checksums import UrlInfo
 
   urllib.request.urlopen(download.url, timeout=PROBE_SECONDS).close()
-  info = UrlInfo(size=download.size, checksum=download.sha256, filename=None)
+  info = UrlInfo(size=download.size, checksum=download.sha256, filename=None)  # pyright: ignore[reportArgumentType]  # it takes an int
   manager = tfds.download.DownloadManager(download_dir=cache, url_infos={download.url: info}, force_checksums_validation=True)
   return pathlib.Path(manager.download(download.url))
 
@@ -167,5 +167,5 @@ def _unpack(path: pathlib.Path, folder: pathlib.Path, names: tuple[str, ...]) ->
   with tarfile.open(path) as archive:
     for member in archive:
       name = member.name.rpartition("/")[2]
-      if member.isfile() and name in names:
-        durable.write(folder / name, archive.extractfile(member).read(), shared=True)
+      if name in names and member.isfile() and (file := archive.extractfile(member)):
+        durable.write(folder / name, file.read(), shared=True)

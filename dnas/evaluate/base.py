@@ -17,3 +17,4 @@ class Evaluator(Protocol):
     Raises:
       InputError: if the evaluator has no such budget, or the architecture is not of its space.
     """
+    ...

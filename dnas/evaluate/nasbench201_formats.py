@@ -105,7 +105,7 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
   if not tables:
     raise InputError(f"{path}: there is no table to write; give one at least.")
   first = next(iter(tables.values()))
-  columns: dict[str, np.ndarray] = {
+  columns: dict[str, Any] = {
     "op_names": np.array(nasbench201.SPACE.operations),
     "ops": np.array([nasbench201.SPACE.encode(genotype) for genotype in first.genotypes], np.uint8),
   }
@@ -127,12 +127,15 @@ class NatsBench(Protocol):
 
   def __len__(self) -> int:
     """Returns the number of architectures."""
+    ...
 
   def __getitem__(self, index: int) -> str:
     """Returns the string of an architecture."""
+    ...
 
   def get_more_info(self, index: int, dataset: str, *, is_random: bool, **training: Any) -> Mapping[str, float]:
     """Returns accuracies in percent and times in seconds; `hp='12'` or, in older versions, `use_12epochs_result=True` says which."""
+    ...
 
 
 _API_NAMES = {  # where validation accuracy is, and where test accuracy is

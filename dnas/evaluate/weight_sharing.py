@@ -92,7 +92,7 @@ class SharedWeightsTask:
     channels = dataset.train.images.shape[-1]
     module = image_supernet.ImageSupernet(supernet, space, channels, dataset.num_classes, keys.generator(seed, "weights"))
     self.network, self.initial = functional.split(module)
-    rates = {"momentum": config.momentum, "weight_decay": config.weight_decay, "gradient_clip": config.gradient_clip}
+    rates: dict[str, Any] = {"momentum": config.momentum, "weight_decay": config.weight_decay, "gradient_clip": config.gradient_clip}
     self._optimizer = optimizers.sgd(**rates)
     self._gradient = Loss(self._loss, (0,)).gradient((0,))
     self._step, self._statistics = assembled(self._take_step), compiled(self._move_statistics)

@@ -4,13 +4,12 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Callable, Collection
-from typing import Any, Protocol
 
 from dnas.cells import nasbench201
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.core import durable
-from dnas.core.config import check, check_name
+from dnas.core.config import check, check_name, named
 from dnas.core.errors import FieldError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
@@ -26,38 +25,53 @@ from dnas.evaluate.weight_sharing import SharedWeightsTask, WeightSharing
 from dnas.evaluate.zero_cost import PROXIES, ZeroCost
 from dnas.launchers import _flags, _presets, _run, train
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
+from dnas.search.blackbox.base import Settings
 from dnas.search.blackbox.strategies import STRATEGIES
+from dnas.search.gradient.methods import METHODS
 
 DATASETS = tuple(nasbench201_formats.DATASETS)
 
 
-class ComparisonSettings(Protocol):
-  """The settings of a comparison that its evaluator reads. `compare.CompareConfig` has them."""
+@dataclasses.dataclass(frozen=True)
+class ComparisonSettings:
+  """The settings of a comparison that its evaluator reads; the base of `compare.CompareConfig`.
+
+  Attributes:
+    methods: names with commas between them, of strategies and of differentiable methods.
+    space: name of the search space of images; a table of results is of nasbench201.
+    evaluator: what says how good an architecture is: tabular looks it up, training trains it, for the budget of a proposal, weight_sharing
+      takes the weights of a supernet, and the others, zero-cost proxies, do without training.
+    table: an npz of NAS-Bench-201, or 'synthetic' for a planted table, which measures nothing but the machinery.
+    dataset: of the table; the planted table has cifar10 alone.
+    epochs: epochs of the training in the table whose validation accuracy a search sees.
+    report_epochs: epochs of the training in the table whose test accuracy is reported.
+    training: preset of dnas train: networks, data and training of evaluators without a table, and of the reported test accuracy.
+    search: preset of dnas search: supernet, data and rates of differentiable methods and of weight sharing.
+    train_portion: fraction of the training data that trains an architecture that is evaluated; the rest is for validation.
+    seconds: budget of every search by a strategy, in accelerator seconds of the evaluations that it asks for; a differentiable method
+      takes the epochs of its preset, and what it took is reported.
+  """
+
+  methods: str = named("random_search,regularized_evolution,reinforce,tpe", lambda: [*STRATEGIES, *METHODS])
+  space: str = named(nasbench201.SPACE.name, lambda: STACKS)
+  evaluator: str = named("tabular", lambda: EVALUATORS)
+  table: str = "synthetic"
+  dataset: str = named("cifar10", lambda: DATASETS)
+  epochs: int = 12
+  report_epochs: int = 200
+  training: str = ""
+  search: str = ""
+  train_portion: float = 0.5
+  seconds: float = 20000.0
 
   @property
-  def space(self) -> str: ...
-  @property
-  def evaluator(self) -> str: ...
-  @property
-  def table(self) -> str: ...
-  @property
-  def dataset(self) -> str: ...
-  @property
-  def epochs(self) -> int: ...
-  @property
-  def report_epochs(self) -> int: ...
-  @property
-  def training(self) -> str: ...
-  @property
-  def search(self) -> str: ...
-  @property
-  def train_portion(self) -> float: ...
-  @property
-  def seconds(self) -> float: ...
-  @property
-  def method_names(self) -> tuple[str, ...]: ...
-  def strategy(self, method: str) -> Any:
+  def method_names(self) -> tuple[str, ...]:
+    """The methods, in the order in which they were named."""
+    return tuple(name.strip() for name in self.methods.split(","))
+
+  def strategy(self, method: str) -> Settings:
     """Returns the settings of a strategy."""
+    return config_lib.unit(self, STRATEGIES, method)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,7 +148,7 @@ def check_settings(config: ComparisonSettings) -> None:
 def _rungs(config: ComparisonSettings) -> dict[str, tuple[int, ...]]:
   """Returns strategy name to the epochs of its rungs; no epochs for a strategy without rungs."""
   settings = {name: config.strategy(name) for name in config.method_names if name in STRATEGIES}
-  return {name: one.rungs() if hasattr(one, "rungs") else () for name, one in settings.items()}
+  return {name: getattr(one, "rungs", tuple)() for name, one in settings.items()}
 
 
 def _check_rungs(config: ComparisonSettings, known: Collection[int], where: str) -> None:

@@ -78,10 +78,10 @@ class Folder(Protocol):
   created: float
   checkpoints: pathlib.Path
 
-  def sync(self, history: Sequence[loop.EpochRecord]) -> None:
+  def sync(self, history: Sequence[loop.HistoryRecord]) -> None:
     """See `RunFolder.sync`."""
 
-  def append(self, record: loop.EpochRecord) -> None:
+  def append(self, record: loop.HistoryRecord) -> None:
     """See `RunFolder.append`."""
 
 
@@ -158,7 +158,7 @@ def run(
   task: loop.Task,
   folder: Folder,
   options: Options,
-  early_stop: Callable[[list[loop.EpochRecord]], bool] = lambda history: False,
+  early_stop: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False,
 ) -> loop.Position:
   """Trains a task to its end or early stop, or resumes it, and keeps everything in its folder.
 
@@ -181,7 +181,8 @@ def run(
     stop = stack.enter_context(StopRequest(display.say))
     on_step = display.step
     if options.profile_steps:
-      on_step = stack.enter_context(Profiler(folder.path / "profile", *options.profile_steps, on_step)).step
+      first, last = options.profile_steps
+      on_step = stack.enter_context(Profiler(folder.path / "profile", first, last, on_step)).step
     settings = {"save_every_steps": options.save_every_steps, "early_stop": early_stop}
     for record in loop.run(task, position, checkpoints, stop=stop, on_step=on_step, **settings):
       folder.append(record)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dnas.core import config as config_lib
 from dnas.launchers import _run
 from dnas.launchers.configs import ImageSearchConfig, LanguageSearchConfig
-from dnas.run.loop import EpochRecord
+from dnas.run.loop import HistoryRecord
 from dnas.run.run_folder import RunFolder
 from dnas.run.writers import Writer
 from dnas.search.gradient.seeds import SeedsTask
@@ -32,7 +32,7 @@ class SeedFolders:
     """Use `open`."""
     self.path, self.created, self.checkpoints, self.folders = folder.path, folder.created, folder.checkpoints, tuple(folders)
     self._folder, self._writers, self._task = folder, writers, task
-    self._history: list[EpochRecord] = []
+    self._history: list[HistoryRecord] = []
 
   @classmethod
   @contextlib.contextmanager
@@ -50,7 +50,7 @@ class SeedFolders:
         writers.append(stack.enter_context(contextlib.closing(_run.writer_of(folders[-1]))))
       yield cls(folder, folders, writers, task)
 
-  def sync(self, history: Sequence[EpochRecord]) -> None:
+  def sync(self, history: Sequence[HistoryRecord]) -> None:
     """See `RunFolder.sync`."""
     self._history = list(history)
     self._folder.sync(history)
@@ -60,7 +60,7 @@ class SeedFolders:
       for record in records:
         writer.write(record["step"], record["metrics"], self.created + record["seconds"])
 
-  def append(self, record: EpochRecord) -> None:
+  def append(self, record: HistoryRecord) -> None:
     """See `RunFolder.append`."""
     self._history.append(record)
     self._folder.append(record)

@@ -74,7 +74,7 @@ def run_trial(assignment: Assignment, payload: Payload) -> Result:
   objectives = assignment.config.objective_names
   config = config_of(payload.training, assignment.point, folder)
 
-  def ends(records: list[loop.EpochRecord]) -> bool:
+  def ends(records: list[loop.HistoryRecord]) -> bool:
     return reports.ends([record["metrics"][f"valid/{objectives[0]}"] for record in records])
 
   durable.make_folder(folder)
@@ -98,7 +98,7 @@ def run_final(config: TrainConfig, options: _flags.Options) -> dict[str, Any]:
 
 
 def _train(
-  config: TrainConfig, options: _flags.Options, folder: pathlib.Path, ends: Callable[[list[loop.EpochRecord]], bool]
+  config: TrainConfig, options: _flags.Options, folder: pathlib.Path, ends: Callable[[list[loop.HistoryRecord]], bool]
 ) -> None:
   finished = (folder / "result.json").exists()
   with _output.to_log(pathlib.Path(os.devnull) if finished else folder.with_suffix(".log")):

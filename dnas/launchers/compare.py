@@ -23,16 +23,25 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dnas.cells.nasbench201 import SPACE
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
-from dnas.core.config import check_at_most, check_fraction, check_name, check_positive, check_types, named
+from dnas.core.config import check_at_most, check_fraction, check_name, check_positive, check_types
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.launchers import _commands, _flags, _run, _units, search
-from dnas.launchers._evaluators import DATASETS, EVALUATORS, Judge, check_settings, evaluator_names, make_judge, prepare, search_config
+from dnas.launchers._evaluators import (
+  DATASETS,
+  EVALUATORS,
+  ComparisonSettings,
+  Judge,
+  check_settings,
+  evaluator_names,
+  make_judge,
+  prepare,
+  search_config,
+)
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison
 from dnas.run.run_folder import RunFolder
@@ -44,37 +53,13 @@ from dnas.tune import executors
 
 @config_lib.mounts(STRATEGIES, EVALUATORS)
 @dataclasses.dataclass(frozen=True)
-class CompareConfig:
+class CompareConfig(ComparisonSettings):
   """The settings of a comparison, and those of every strategy and evaluator.
 
   Attributes:
-    methods: names with commas between them, of strategies and of differentiable methods.
-    space: name of the search space of images; a table of results is of nasbench201.
-    evaluator: what says how good an architecture is: tabular looks it up, training trains it, for the budget of a proposal, weight_sharing
-      takes the weights of a supernet, and the others, zero-cost proxies, do without training.
-    table: an npz of NAS-Bench-201, or 'synthetic' for a planted table, which measures nothing but the machinery.
-    dataset: of the table; the planted table has cifar10 alone.
-    epochs: epochs of the training in the table whose validation accuracy a search sees.
-    report_epochs: epochs of the training in the table whose test accuracy is reported.
-    training: preset of dnas train: networks, data and training of evaluators without a table, and of the reported test accuracy.
-    search: preset of dnas search: supernet, data and rates of differentiable methods and of weight sharing.
-    train_portion: fraction of the training data that trains an architecture that is evaluated; the rest is for validation.
-    seconds: budget of every search by a strategy, in accelerator seconds of the evaluations that it asks for; a differentiable method
-      takes the epochs of its preset, and what it took is reported.
     seeds: searches per method, of seeds 0, 1, 2, ...
   """
 
-  methods: str = named("random_search,regularized_evolution,reinforce,tpe", lambda: [*STRATEGIES, *METHODS])
-  space: str = named(SPACE.name, lambda: STACKS)
-  evaluator: str = named("tabular", lambda: EVALUATORS)
-  table: str = "synthetic"
-  dataset: str = named("cifar10", lambda: DATASETS)
-  epochs: int = 12
-  report_epochs: int = 200
-  training: str = ""
-  search: str = ""
-  train_portion: float = 0.5
-  seconds: float = 20000.0
   seeds: int = 20
   pool: executors.Config = dataclasses.field(default_factory=lambda: executors.Config(workers=0))
 
@@ -90,15 +75,6 @@ class CompareConfig:
     check_at_most(10**5, seeds=self.seeds)
     check_fraction(train_portion=self.train_portion)
     check_positive(epochs=self.epochs, report_epochs=self.report_epochs, seconds=self.seconds, seeds=self.seeds)
-
-  @property
-  def method_names(self) -> tuple[str, ...]:
-    """The methods, in the order in which they were named."""
-    return tuple(name.strip() for name in self.methods.split(","))
-
-  def strategy(self, method: str) -> Any:
-    """Returns the settings of a strategy."""
-    return config_lib.unit(self, STRATEGIES, method)
 
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
@@ -122,7 +98,7 @@ class CompareConfig:
 
   def _parts(self, method: str, seed: int) -> dict[str, object]:
     """Returns the settings of the method and of the evaluator of a cell."""
-    parts: dict[str, Any] = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
+    parts: dict[str, object] = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
     if self.evaluator in config_lib.units(self, EVALUATORS):
       parts[self.evaluator] = getattr(self, self.evaluator)
     return parts

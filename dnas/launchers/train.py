@@ -105,7 +105,7 @@ def run(
   config: ImageTrainConfig | LanguageTrainConfig,
   options: _flags.Options,
   given: set[str],
-  early_stop: Callable[[list[loop.EpochRecord]], bool] = lambda history: False,
+  early_stop: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False,
   draws: bool = True,
 ) -> None:
   """Trains or resumes, tests once, and draws; a training that stops early has no result, and can be gone on with."""

@@ -107,13 +107,13 @@ def _load_group(root: pathlib.Path, space: str, evaluator: str, folders: list[pa
       changed = next(key for key in common if common[key] != config.get(key))
       raise InputError(f"{folder}: its {changed} is {common[changed]} and that of others {config.get(changed)}; compare at one budget.")
     methods.setdefault(folder.parts[-2], []).append(search)
-  if not methods:
+  if not methods or config is None:
     raise InputError(f"{root / space / evaluator}: no search has ended yet; run dnas compare to its end.")
   return Comparison(space, evaluator, config, {name: tuple(searches) for name, searches in methods.items()}, tuple(incomplete))
 
 
 def _load_search(folder: pathlib.Path) -> Search:
-  result = read_result(folder, RESULT)
+  result = read_result(folder, RESULT) or {}
   lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
   scores, costs = (np.array([line[name] for line in lines], float) for name in ("score", "cost"))
   incumbents = tuple((float(row[0]), float(row[1]), math.nan if row[2] is None else float(row[2])) for row in result["incumbents"])

@@ -5,9 +5,9 @@ Crossings of links are made few by sorting every column by the mean position of 
 """
 
 import dataclasses
-from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 PORT = 0.115
 """Inches between two links that touch the same side of a box."""
@@ -56,6 +56,7 @@ def best_order(graph: Graph) -> tuple[Order, np.ndarray]:
     quality = crossings, round(bend, 2), sum(a > b for column in order for i, a in enumerate(column) for b in column[i + 1 :])
     if best is None or quality < best[0]:
       best = quality, order, y
+  assert best is not None  # the first order is always kept
   return best[1:]
 
 
@@ -72,7 +73,7 @@ def port_offsets(graph: Graph, order: Order) -> np.ndarray:
   return offsets
 
 
-def spread(wanted: Sequence[float], distances: Sequence[float], weights: Sequence[float] | None = None) -> np.ndarray:
+def spread(wanted: ArrayLike, distances: ArrayLike, weights: ArrayLike | None = None) -> np.ndarray:
   """Returns the positions nearest to `wanted`, by weighted squares, of which each is at least its distance above the one before.
 
   It is isotonic regression by pooling of adjacent violators.
@@ -84,7 +85,7 @@ def spread(wanted: Sequence[float], distances: Sequence[float], weights: Sequenc
   """
   shift = np.concatenate([[0.0], np.cumsum(distances)])
   pools: list[list[float]] = []
-  for value, weight in zip(np.asarray(wanted) - shift, np.ones(len(shift)) if weights is None else weights, strict=True):
+  for value, weight in zip(np.asarray(wanted) - shift, np.ones(len(shift)) if weights is None else np.asarray(weights), strict=True):
     pools.append([value, weight, 1])
     while len(pools) > 1 and pools[-2][0] >= pools[-1][0]:
       value, weight, count = pools.pop()

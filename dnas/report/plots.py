@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
@@ -72,7 +73,7 @@ def mixture_heatmaps(run: Run, operations: Sequence[str], edges: Edges) -> Figur
   figure = _figure(2.5 * columns + 1.3, len(run.mixtures) * tall)
   lowest, highest = _weight_limits(run)
   bounds = _epoch_bounds(run.mixture_epochs)
-  for part, (cell, mixture) in zip(np.ravel(figure.subfigures(len(run.mixtures), 1)), run.mixtures.items(), strict=True):
+  for part, (cell, mixture) in zip(np.ravel(figure.subfigures(len(run.mixtures), 1, squeeze=False)), run.mixtures.items(), strict=True):
     part.suptitle(cell_title(cell), size=_TITLE, weight="bold", color=INK)
     grid = part.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
     for index, axes in enumerate(grid.flat):
@@ -115,7 +116,7 @@ def mixture_lines(run: Run, operations: Sequence[str], edges: Edges) -> Figure:
   figure = _figure(max(6.5, 1.75 * len(sources) + 0.9), len(run.mixtures) * (1.25 * len(targets) + 0.8) + 0.6)
   lines = operation_lines(operations)
   lowest, highest = _weight_limits(run)
-  for part, (cell, mixture) in zip(np.ravel(figure.subfigures(len(run.mixtures), 1)), run.mixtures.items(), strict=True):
+  for part, (cell, mixture) in zip(np.ravel(figure.subfigures(len(run.mixtures), 1, squeeze=False)), run.mixtures.items(), strict=True):
     part.suptitle(cell_title(cell), size=_TITLE, weight="bold", color=INK)
     grid = part.subplots(len(targets), len(sources), squeeze=False, sharex=True, sharey=True)
     panels = {(source, target): grid[targets.index(target), sources.index(source)] for source, target in edges}
@@ -169,9 +170,8 @@ def save_pictures(folder: str | pathlib.Path, space: CellSpace) -> list[pathlib.
 
 def _figure(width: float, height: float) -> Figure:
   """Returns an empty figure, inches, that places its axes itself and leaves them air."""
-  figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
-  figure.get_layout_engine().set(w_pad=0.07, h_pad=0.07, wspace=0.03)
-  return figure
+  layout = ConstrainedLayoutEngine(w_pad=0.07, h_pad=0.07, wspace=0.03)
+  return Figure(figsize=(width, height), layout=layout, facecolor="white")
 
 
 def _columns(operations: Sequence[str]) -> int:

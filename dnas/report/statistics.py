@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special, stats
 
 
@@ -16,7 +17,7 @@ class Interval(NamedTuple):
   high: float
 
 
-def interval(values: Sequence[float], level: float = 0.95) -> Interval:
+def interval(values: ArrayLike, level: float = 0.95) -> Interval:
   """Returns the mean of independent values, [n], and Student's interval for it; both ends are nan for a single value."""
   values = np.asarray(values, float)
   mean = float(values.mean())
@@ -26,7 +27,7 @@ def interval(values: Sequence[float], level: float = 0.95) -> Interval:
   return Interval(mean, mean - half, mean + half)
 
 
-def best_of(chosen_by: Sequence[float], reported: Sequence[float], k: int) -> float:
+def best_of(chosen_by: ArrayLike, reported: ArrayLike, k: int) -> float:
   """Returns the expected reported value of the best of k runs, where the k runs are a uniform random subset of the n.
 
   The run of rank i, counted from the lowest, is the best of k with probability C(i - 1, k - 1) / C(n, k). The result is exact: no subset
@@ -66,7 +67,7 @@ class Times(NamedTuple):
     return f"{self.ratio:.1f}" if self.reached else f"more than {self.ratio:.0f}"
 
 
-def times_random_search(target: float, scores: Sequence[float], seconds_each: float, budget: float) -> Times:
+def times_random_search(target: float, scores: ArrayLike, seconds_each: float, budget: float) -> Times:
   """Returns the budget at which the expected best score of random search is `target`, relative to the budget of the method.
 
   The expected best of m evaluations is that of m draws without replacement from all evaluations of random search, pooled over its runs
@@ -78,14 +79,14 @@ def times_random_search(target: float, scores: Sequence[float], seconds_each: fl
     seconds_each: seconds of one evaluation.
     budget: seconds of one search by the method.
   """
-  scores = np.sort(np.asarray(scores, float))
+  ranked = np.sort(np.asarray(scores, float))
 
   def expected(m: int) -> float:
-    return float(_probabilities(len(scores), m) @ scores)
+    return float(_probabilities(len(ranked), m) @ ranked)
 
-  if expected(len(scores)) < target:
-    return Times(len(scores) * seconds_each / budget, False)
-  low, high = 1, len(scores)
+  if expected(len(ranked)) < target:
+    return Times(len(ranked) * seconds_each / budget, False)
+  low, high = 1, len(ranked)
   if expected(1) >= target:
     return Times(seconds_each / budget, True)
   while high - low > 1:
@@ -117,9 +118,10 @@ class RankCorrelation(NamedTuple):
   spearman: float
 
 
-def rank_correlation(cheap: Sequence[float], full: Sequence[float]) -> RankCorrelation:
+def rank_correlation(cheap: ArrayLike, full: ArrayLike) -> RankCorrelation:
   """Returns the rank correlation of two evaluations of the same architectures, [n] each, with at least two of them."""
   cheap, full = np.asarray(cheap, float), np.asarray(full, float)
   if len(cheap) < 2 or np.ptp(cheap) == 0 or np.ptp(full) == 0:
     return RankCorrelation(math.nan, math.nan)
-  return RankCorrelation(float(stats.kendalltau(cheap, full).statistic), float(stats.spearmanr(cheap, full).statistic))
+  correlations = (stats.kendalltau(cheap, full), stats.spearmanr(cheap, full))
+  return RankCorrelation(*(float(one.statistic) for one in correlations))  # pyright: ignore[reportAttributeAccessIssue]  # scipy has no types

@@ -38,18 +38,26 @@ class EpochRecord(TypedDict):
     genotype: the architecture that the search would return now, as JSON.
     mixture: mixture weights of the architecture, as nested lists.
     seeds: the records of the single searches, where several run side by side; `metrics` are then their means.
-    epoch: number of complete epochs. The loop adds it.
-    step: number of complete steps. The loop adds it.
-    seconds: wall time of the run so far, over all resumes. The loop adds it.
   """
 
   metrics: dict[str, float]
   genotype: NotRequired[str]
   mixture: NotRequired[Any]
-  seeds: NotRequired[list["EpochRecord"]]
-  epoch: NotRequired[int]
-  step: NotRequired[int]
-  seconds: NotRequired[float]
+  seeds: NotRequired[list[dict[str, Any]]]
+
+
+class HistoryRecord(EpochRecord):
+  """The record of an epoch with what the loop adds.
+
+  Attributes:
+    epoch: number of complete epochs.
+    step: number of complete steps.
+    seconds: wall time of the run so far, over all resumes.
+  """
+
+  epoch: int
+  step: int
+  seconds: float
 
 
 class Task(Protocol):
@@ -111,7 +119,7 @@ class Position:
 
   state: State
   step: int = 0
-  history: list[EpochRecord] = dataclasses.field(default_factory=list)
+  history: list[HistoryRecord] = dataclasses.field(default_factory=list)
   seconds: float = 0.0
   sums: Mapping[str, jax.Array] | None = None
 
@@ -148,8 +156,8 @@ def run(
   save_every_steps: int = 0,
   stop: StopRequest | None = None,
   on_step: OnStep | None = None,
-  early_stop: Callable[[list[EpochRecord]], bool] = lambda history: False,
-) -> Iterator[EpochRecord]:
+  early_stop: Callable[[list[HistoryRecord]], bool] = lambda history: False,
+) -> Iterator[HistoryRecord]:
   """Trains from a position to the end, and yields each epoch's record after appending it to `position.history`.
 
   Args:
@@ -228,7 +236,7 @@ class _Loop:
     position = self.position
     self._read_last()
     steps = position.step - self.task.end_of_epoch(len(position.history))
-    means = {name: float(total) / steps for name, total in position.sums.items()}
+    means = {name: float(total) / steps for name, total in (position.sums or {}).items()}
     position.state, record = self.task.end_epoch(position.state, len(position.history) + 1, means)
     position.sums = None
     self._check_validation(record["metrics"])

@@ -72,7 +72,7 @@ class LossInputs(NamedTuple):
   """
 
   batch: Tree
-  progress: float | jax.Array = 1.0
+  progress: tree.Scalar = 1.0
   op_mask: OpMask | None = None
 
 
@@ -84,6 +84,7 @@ class LossFunction(Protocol):
 
     All randomness comes from `key`, that of the relaxation and of dropout masks included.
     """
+    ...
 
 
 class Evaluation(NamedTuple):
@@ -154,9 +155,9 @@ class BilevelProblem:
 
   programs: Programs
   method: Method
-  weight_optimizer: optax.GradientTransformation
+  weight_optimizer: tree.Optimizer
   weight_decay: float
-  unrolled_optimizer: optax.GradientTransformation | None = None
+  unrolled_optimizer: tree.Optimizer | None = None
   shared_masks: bool = True
 
   def step(
@@ -165,7 +166,7 @@ class BilevelProblem:
     train_batch: Tree,
     valid_batch: Tree,
     key: jax.Array,
-    progress: float | jax.Array = 1.0,
+    progress: tree.Scalar = 1.0,
     update_arch: bool = True,
     op_mask: OpMask | None = None,
   ) -> tuple[SearchState, dict[str, Any]]:
@@ -191,12 +192,12 @@ class BilevelProblem:
       estimate, metrics = self._hypergradient(state, train, valid, key)
       total = tree.add_scaled(estimate, 1.0, _penalty_gradient(self.method.relax, arch))
       arch, arch_state = optimizer_step(self.method.arch_optimizer, total, arch_state, arch)
-    near = self.method.perturbation(
-      arch,
-      keys.derive(key, "perturbation"),
-      progress,
-      lambda arch: self.programs.arch_gradient(state.weights, arch, state.stats, train, key).gradients[::2],
-    )
+
+    def gradient(arch: Arch) -> tuple[jax.Array, Arch]:
+      gradients = self.programs.arch_gradient(state.weights, arch, state.stats, train, key).gradients
+      return gradients.loss, gradients.arch
+
+    near = self.method.perturbation(arch, keys.derive(key, "perturbation"), progress, gradient)
     evaluation = self.programs.gradient(state.weights, near, state.stats, train, key)
     weights, weight_state = optimizer_step(self.weight_optimizer, evaluation.gradients.weights, state.weight_state, state.weights)
     metrics = {"loss": evaluation.gradients.loss, **evaluation.metrics, **metrics}

@@ -5,7 +5,7 @@ Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 2; partial channels
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -63,9 +63,9 @@ class MixedEdges(nnx.Module):
 
     The operation `none` is not computed: it would add zero, so it only takes its share of the weights.
     """
-    if not self.targets:
+    if self.operations is None:
       return {}
-    options = {"train": train, "rematerialize": self.rematerialize}
+    options: dict[str, Any] = {"train": train, "rematerialize": self.rematerialize}
     seen = x[..., : self.mixing.seen]
     pooled = {} if self.pools is None else functional.call_segment(self.pools, seen, **options)
     edges = functional.call_stack(self.operations, weights, x, pooled, function=self.mixing, **options)
@@ -115,17 +115,16 @@ class Mixing:
     Returns:
       The output of every edge, [B, ceil(H / stride), ceil(W / stride), C].
     """
-    outputs = operations(x[..., : self.seen], train) | pooled
+    outputs = {**operations(x[..., : self.seen], train), **pooled}
     mixture, ones = _with_ones(weights.operations) if self.options.ones_for_undrawn else (weights.operations, None)
-    total = sum(mixture[:, column, None, None, None, None] * outputs[name] for name, column in self.columns)
+    total: Any = sum(mixture[:, column, None, None, None, None] * outputs[name] for name, column in self.columns)
     total = (total if ones is None else total + ones[:, None, None, None, None]).astype(x.dtype)
-    groups = self.options.partial_channels
-    if groups > 1:
+    if weights.edges is not None:
       rest = x[..., self.seen :]
       rest = rest if self.stride == 1 else _max_pool_2x2(rest)
       passing = (weights.edges[:, None, None, None, None] * rest[None]).astype(x.dtype)
       total = jnp.concatenate([total, passing], -1)
-      total = total.reshape(*total.shape[:-1], groups, self.seen).swapaxes(-1, -2).reshape(total.shape)
+      total = total.reshape(*total.shape[:-1], self.options.partial_channels, self.seen).swapaxes(-1, -2).reshape(total.shape)
     return [edge[0] for edge in jnp.split(total, len(mixture))]
 
 
@@ -173,6 +172,6 @@ class MixedActivations:
     weights = mixture[first : first + node]
     columns = {name: column for column, name in enumerate(self.space.operations) if name != NONE}
     mixture, ones = _with_ones(weights) if self.options.ones_for_undrawn else (weights, None)
-    activated = sum(mixture[:, column, None, None] * ACTIVATIONS[name](x) for name, column in columns.items())
+    activated: Any = sum(mixture[:, column, None, None] * ACTIVATIONS[name](x) for name, column in columns.items())
     activated = activated if ones is None else activated + ones[:, None, None]
     return activated, weights[:, np.array(list(columns.values()))].sum(1)

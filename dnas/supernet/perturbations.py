@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from dnas.core import keys
+from dnas.core.tree import Scalar
 from dnas.supernet.relaxations import Arch
 
 ArchGradient = Callable[[Arch], tuple[jax.Array, Arch]]
@@ -21,15 +22,16 @@ ArchGradient = Callable[[Arch], tuple[jax.Array, Arch]]
 class Perturbation(Protocol):
   """The choice of a point near an architecture for the weight step; a frozen dataclass whose fields are its settings."""
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
+  def __call__(self, arch: Arch, key: jax.Array, progress: Scalar, gradient: ArchGradient) -> Arch:
     """Returns the parameters at which the weights are trained; `progress` is the completed fraction of the search."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Unperturbed:
   """No perturbation: the architecture itself."""
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
+  def __call__(self, arch: Arch, key: jax.Array, progress: Scalar, gradient: ArchGradient) -> Arch:
     """See `Perturbation`."""
     return arch
 
@@ -46,7 +48,7 @@ class UniformNoise:
   radius: float = 0.3
   start: float = 0.03
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
+  def __call__(self, arch: Arch, key: jax.Array, progress: Scalar, gradient: ArchGradient) -> Arch:
     """See `Perturbation`."""
     return _add_noise(arch, key, self.start + (self.radius - self.start) * progress)
 
@@ -68,7 +70,7 @@ class Adversarial:
   start: float = 0.03
   steps: int = 7
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: float, gradient: ArchGradient) -> Arch:
+  def __call__(self, arch: Arch, key: jax.Array, progress: Scalar, gradient: ArchGradient) -> Arch:
     """See `Perturbation`."""
     radius = self.start + (self.radius - self.start) * progress
     near = _add_noise(arch, key, radius)

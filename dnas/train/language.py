@@ -274,7 +274,7 @@ def train_step(
   learning_rate: jax.Array,
   *,
   network: functional.Network,
-  optimizer: optax.GradientTransformation,
+  optimizer: tree.Optimizer,
 ) -> tuple[TrainState, dict[str, jax.Array]]:
   """Takes one step of (averaged) stochastic gradient descent.
 

@@ -47,13 +47,13 @@ class GivenLearningRate(NamedTuple):
   learning_rate: jax.Array
 
 
-def with_learning_rate(opt_state: Any, learning_rate: float | jax.Array) -> Any:
+def with_learning_rate(opt_state: Any, learning_rate: tree.Scalar) -> Any:
   """Returns the state of `sgd` with the learning rate of the next step set."""
   return optax.tree.set(opt_state, learning_rate=jnp.asarray(learning_rate, float))
 
 
 def _scale_by_given_learning_rate() -> optax.GradientTransformation:
-  def update(updates: optax.Updates, state: GivenLearningRate, params: Any = None) -> tuple[optax.Updates, GivenLearningRate]:
+  def update(updates: optax.Updates, state: Any, params: Any = None) -> tuple[optax.Updates, Any]:
     return jax.tree.map(lambda u: -state.learning_rate.astype(u.dtype) * u, updates), state
 
   return optax.GradientTransformation(lambda params: GivenLearningRate(jnp.zeros((), float)), update)

@@ -8,7 +8,9 @@ import itertools
 import pathlib
 import warnings
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 import optuna
 from matplotlib import pyplot
 from matplotlib.axes import Axes
@@ -42,10 +44,10 @@ def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.P
   if not complete:
     return []
   main, parameters = (lambda trial: trial.values[0]), _parameters(study, complete)
-  target = {"target": main, "target_name": objectives[0]} if len(objectives) > 1 else {"target_name": objectives[0]}
+  target: dict[str, Any] = {"target": main, "target_name": objectives[0]} if len(objectives) > 1 else {"target_name": objectives[0]}
   trials = [trial for trial in study.get_trials(deepcopy=False) if trial.state.is_finished()]
   better = max if study.directions[0] is StudyDirection.MAXIMIZE else min
-  pictures: dict[str, Callable[[], Axes]] = {"history": lambda: _history(trials, better, objectives[0], colors)}
+  pictures: dict[str, Callable[[], Axes | np.ndarray]] = {"history": lambda: _history(trials, better, objectives[0], colors)}
   if any(trial.intermediate_values for trial in complete):
     pictures["epochs"] = lambda: _epochs([trial for trial in trials if trial.intermediate_values], better, objectives[0], colors)
   if len(parameters) > 1:
@@ -61,7 +63,7 @@ def save_plots(study: optuna.Study, objectives: Sequence[str], folder: pathlib.P
     warnings.simplefilter("ignore")  # Optuna's plots are experimental; an axis may have a single value
     for name, plot in pictures.items():
       axes = plot()
-      _restyle((axes if isinstance(axes, Axes) else axes.flat[0]).figure, colors)
+      _restyle(_figure_of(axes), colors)
       _save(axes, folder / name)
   return list(pictures)
 
@@ -71,9 +73,9 @@ def _history(trials: Sequence[FrozenTrial], better: Callable, objective: str, co
   axes = pyplot.figure().subplots()
   values = {trial.number: trial.values[0] for trial in trials if trial.state is TrialState.COMPLETE}
   pruned = {trial.number: trial.intermediate_values[max(trial.intermediate_values)] for trial in _pruned(trials)}
-  axes.scatter(values.keys(), values.values(), s=28, color=colors[0], label="complete", zorder=3)
+  axes.scatter(list(values), list(values.values()), s=28, color=colors[0], label="complete", zorder=3)
   if pruned:
-    axes.scatter(pruned.keys(), pruned.values(), s=28, color=colors[2], marker="x", label="pruned, as it was then")
+    axes.scatter(list(pruned), list(pruned.values()), s=28, color=colors[2], marker="x", label="pruned, as it was then")
   best = list(itertools.accumulate(values.values(), better))
   axes.step([*values, trials[-1].number], [*best, best[-1]], color=colors[1], where="post", label="the best so far")
   return _finished(axes, "trial", objective)
@@ -137,9 +139,16 @@ def _parameters(study: optuna.Study, complete: Sequence[optuna.trial.FrozenTrial
   return list(found)[:_MOST]
 
 
-def _save(axes: Axes, path: pathlib.Path) -> None:
-  """Writes the figure that the axes belong to. `axes` is an array where Optuna's plot has several."""
-  figure: Figure = (axes if isinstance(axes, Axes) else axes.flat[0]).figure
+def _figure_of(axes: Axes | np.ndarray) -> Figure:
+  """Returns the figure that the axes belong to. `axes` is an array where Optuna's plot has several."""
+  figure = (axes if isinstance(axes, Axes) else axes.flat[0]).figure
+  assert isinstance(figure, Figure)
+  return figure
+
+
+def _save(axes: Axes | np.ndarray, path: pathlib.Path) -> None:
+  """Writes the figure that the axes belong to."""
+  figure = _figure_of(axes)
   figure.set_size_inches((9, 6) if isinstance(axes, Axes) else (15, 13))
   for kind in ("png", "svg"):
     with pyplot.rc_context({"svg.hashsalt": "dnas"}):  # with a fixed salt and no date, the same study gives the same bytes

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from dnas.core import config as config_lib
 from dnas.core.errors import FieldError, InputError, shown, unknown_name
@@ -24,6 +24,7 @@ from dnas.core.genotype import Genotype
 from dnas.core.space import CellSpace
 
 C = TypeVar("C")
+Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 
 _ENTRY = re.compile(r"\s*([\w.]+)\s*=\s*(\w+)\s*\((.*?)\)\s*(?:if\s+([\w.]+)\s+in\s*\((.*?)\)\s*)?", re.DOTALL)
 _FORM = "write PATH = uniform(LOW, HIGH), log, int, logint or choice(A, B), with semicolons between entries"
@@ -42,7 +43,7 @@ class Parameter(NamedTuple):
   """
 
   path: str
-  distribution: BaseDistribution
+  distribution: Distribution
   condition: tuple[str, tuple[Any, ...]] | None = None
 
 
@@ -96,6 +97,7 @@ class SearchSpace:
           return None
         out[path] = flat[path]
     if self.architecture is not None:
+      assert genotype is not None
       try:
         decisions = self.architecture.encode(genotype)
       except InputError:
@@ -157,7 +159,7 @@ def apply(config: C, point: Point) -> C:
   return config_lib.replace(config, point.values)
 
 
-def _distribution(path: str, kind: str, arguments: str, of: Any) -> BaseDistribution:
+def _distribution(path: str, kind: str, arguments: str, of: Any) -> Distribution:
   words = [word.strip() for word in arguments.split(",") if word.strip()]
   if kind == "choice":
     if not words:
@@ -203,7 +205,7 @@ def _value(path: str, word: str, kind: Any) -> Any:
   return value
 
 
-def _tried(distribution: BaseDistribution) -> Sequence[Any]:
+def _tried(distribution: Distribution) -> Sequence[Any]:
   """Returns the values to check: all choices, or both ends of a range. An integer range adds low + step: some fields refuse odd numbers."""
   if isinstance(distribution, CategoricalDistribution):
     return distribution.choices
@@ -212,7 +214,7 @@ def _tried(distribution: BaseDistribution) -> Sequence[Any]:
   return distribution.low, distribution.high
 
 
-def _ask(trial: optuna.Trial, path: str, distribution: BaseDistribution) -> Any:
+def _ask(trial: optuna.Trial, path: str, distribution: Distribution) -> Any:
   match distribution:
     case CategoricalDistribution():
       return trial.suggest_categorical(path, distribution.choices)
@@ -222,7 +224,7 @@ def _ask(trial: optuna.Trial, path: str, distribution: BaseDistribution) -> Any:
       return trial.suggest_int(path, distribution.low, distribution.high, step=distribution.step, log=distribution.log)
 
 
-def _holds(distribution: BaseDistribution, value: Any) -> bool:
+def _holds(distribution: Distribution, value: Any) -> bool:
   if isinstance(distribution, CategoricalDistribution):
     return value in distribution.choices
   return distribution.low <= value <= distribution.high and (not distribution.step or not (value - distribution.low) % distribution.step)

@@ -24,6 +24,7 @@ from typing import Any
 
 import optuna
 import sqlalchemy
+import sqlalchemy.exc
 from absl import logging
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock

@@ -11,7 +11,7 @@ import json
 import pathlib
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -26,7 +26,9 @@ from dnas.core.errors import FieldError, InputError, counted
 from dnas.tune.space import SearchSpace
 from dnas.tune.storage import check_storage, file_url, is_empty, open_storage, shown_url, wait_for_storage
 
-DIRECTIONS = {
+Direction = Literal["minimize", "maximize"]
+
+DIRECTIONS: dict[str, Direction] = {
   "accuracy": "maximize",
   "balanced_accuracy": "maximize",
   "loss": "minimize",
@@ -92,7 +94,7 @@ class Config:
     return tuple(name.strip() for name in self.objectives.split(","))
 
   @property
-  def directions(self) -> list[str]:
+  def directions(self) -> list[Direction]:
     """Direction of every objective, 'maximize' or 'minimize'."""
     return [DIRECTIONS[name] for name in self.objective_names]
 

@@ -19,5 +19,5 @@ CONFIG = CompareConfig(
   train_portion=0.7,
   seconds=150.0,
   seeds=2,
-  asha=AshaConfig(min_budget=2, max_budget=10, eta=2),
+  asha=AshaConfig(min_budget=2, max_budget=10, eta=2),  # pyright: ignore[reportCallIssue]  # see `config.mounts`
 )

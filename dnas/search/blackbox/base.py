@@ -4,9 +4,10 @@ A strategy is three pure functions on an immutable state: `init`, `ask` and `tel
 program can drive it. `replay` restores its state from a journal of its proposals and their evaluations.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -32,19 +33,25 @@ class Strategy(Protocol):
 
   def init(self, seed: int) -> State:
     """Returns the initial state; `seed` is not negative."""
+    ...
 
   def ask(self, state: State) -> tuple[Proposal, State]:
     """Returns the next proposal to evaluate, and the next state."""
+    ...
 
   def tell(self, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
     """Returns the next state, which includes the evaluation of a proposal of this strategy."""
+    ...
 
 
 class Settings(Protocol):
   """The settings of a strategy: a frozen dataclass whose docstring has an 'Attributes' section."""
 
+  __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
+
   def on(self, space: CellSpace) -> Strategy:
     """Returns the strategy on a space. Raises InputError if it cannot search that space."""
+    ...
 
 
 STRATEGIES: Registry[type[Settings]] = Registry("strategy")

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from dnas.core.config import check_at_most, check_positive, check_types
 from dnas.core.errors import InputError
@@ -132,8 +133,9 @@ class Bayesian:
     if max(space.decisions, default=1) < 2:
       raise InputError(f"space '{space.name}' has a single architecture, so there is nothing to model; give it operations to choose from.")
     self._space, self._make_sampler, self._joint = space, make_sampler, joint
-    categorical = optuna.distributions.CategoricalDistribution
-    self._parameters = {f"{number:03d}": categorical(range(size)) for number, size in enumerate(space.decisions)}
+    self._parameters: dict[str, BaseDistribution] = {
+      f"{number:03d}": CategoricalDistribution(range(size)) for number, size in enumerate(space.decisions)
+    }
     self._studies = _Studies()
 
   def init(self, seed: int) -> State:

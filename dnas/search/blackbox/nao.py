@@ -127,7 +127,8 @@ class Nao:
     config, scores = self.config, dict(state.told)
     decisions, ranks = np.array(list(scores), np.int32), _ranks(np.array(list(scores.values())))
     drawn = rng.integers(len(decisions), size=(config.training_steps, config.batch))
-    weights = nao_network.initial(rng, *self.allowed.shape, config.hidden)
+    num_decisions, num_values = self.allowed.shape
+    weights = nao_network.initial(rng, num_decisions, num_values, config.hidden)
     rates = np.float32(config.trade_off), np.float32(config.learning_rate)
     weights, _ = nao_network.train(weights, self.allowed, decisions[drawn], ranks[drawn], *rates)
     best = np.argsort(-ranks, kind="stable")[np.arange(config.seeds) % min(config.seeds, len(ranks))]

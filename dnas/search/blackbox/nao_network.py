@@ -90,7 +90,7 @@ def train(
     weights, state = carry
     value, gradient = jax.value_and_grad(loss)(weights, allowed_DK, *batch, trade_off)
     updates, state = optimizer.update(gradient, state)
-    return (optax.apply_updates(weights, updates), state), value
+    return (optax.apply_updates(weights, updates), state), value  # pyright: ignore[reportReturnType]  # of the tree of `weights`
 
   (weights, _), losses = jax.lax.scan(step, (weights, optimizer.init(weights)), (decisions_NBD, scores_NB))
   return weights, losses

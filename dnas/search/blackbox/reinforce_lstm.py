@@ -29,6 +29,9 @@ Weights = dict[str, jax.Array]
 """Weights of the controller. `inputs` [D, K, H] embed the previous decision; `inputs[0, 0]` is the first input. `kernel` [2H, 4H] and
 `bias` [4H] are the LSTM. `heads` [D, H, K] and `offsets` [D, K] are the softmax layers."""
 
+Carry = tuple[jax.Array, jax.Array, jax.Array]
+"""Hidden state and memory, [H] each, and the next input, [H]."""
+
 
 @STRATEGIES.register("reinforce_lstm")
 @dataclasses.dataclass(frozen=True)
@@ -132,15 +135,13 @@ class ReinforceLstm:
     return State(state.seed, state.asked, told, baseline, weights, optimizer)
 
 
-def _start(weights: Weights) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _start(weights: Weights) -> Carry:
   """Returns the initial hidden state and memory, [H] each, and the first input, [H]."""
   zeros = jnp.zeros(weights["heads"].shape[1])
   return zeros, zeros, weights["inputs"][0, 0]
 
 
-def _step(
-  weights: Weights, carry: tuple[jax.Array, jax.Array, jax.Array], head: jax.Array, offset: jax.Array, allowed_K: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+def _step(weights: Weights, carry: Carry, head: jax.Array, offset: jax.Array, allowed_K: jax.Array) -> Carry:
   """Returns the next hidden state and memory, [H] each, and the log-probabilities of one decision, [K]."""
   hidden, memory, x = carry
   gates = jnp.concatenate([x, hidden]) @ weights["kernel"] + weights["bias"]
@@ -154,7 +155,7 @@ def _step(
 def draw(weights: Weights, allowed_DK: jax.Array, draws_D: jax.Array) -> jax.Array:
   """Draws decisions, [D], by inverse transform sampling from uniform numbers in [0, 1). A decision is -1 where probabilities are nan."""
 
-  def choose(carry: tuple[jax.Array, ...], xs: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, ...], jax.Array]:
+  def choose(carry: Carry, xs: tuple[jax.Array, ...]) -> tuple[Carry, jax.Array]:
     head, offset, allowed_K, number, uniform = xs
     hidden, memory, log_p = _step(weights, carry, head, offset, allowed_K)
     cumulative = jnp.cumsum(jnp.exp(log_p))
@@ -170,7 +171,7 @@ def draw(weights: Weights, allowed_DK: jax.Array, draws_D: jax.Array) -> jax.Arr
 def log_probabilities(weights: Weights, allowed_DK: jax.Array, decisions_D: jax.Array) -> jax.Array:
   """Returns the log-probabilities of all values of every decision, given the previous decisions, [D, K]."""
 
-  def follow(carry: tuple[jax.Array, ...], xs: tuple[jax.Array, ...]) -> tuple[tuple[jax.Array, ...], jax.Array]:
+  def follow(carry: Carry, xs: tuple[jax.Array, ...]) -> tuple[Carry, jax.Array]:
     head, offset, allowed_K, number, decision = xs
     hidden, memory, log_p = _step(weights, carry, head, offset, allowed_K)
     return (hidden, memory, _next_input(weights, number, decision)), log_p
@@ -198,4 +199,4 @@ def _update(
     return -advantage * taken - entropy_weight * entropy
 
   updates, optimizer = optax.adam(learning_rate).update(jax.grad(loss)(weights), optimizer)
-  return optax.apply_updates(weights, updates), optimizer
+  return optax.apply_updates(weights, updates), optimizer  # pyright: ignore[reportReturnType]  # of the tree of `weights`

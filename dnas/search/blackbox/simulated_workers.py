@@ -26,6 +26,7 @@ class Synchronous(Protocol):
 
   def waits(self, state: base.State) -> bool:
     """Returns whether the strategy needs another result before it can be asked."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,9 +119,11 @@ class _Clock:
 
   def __init__(self, strategy: Strategy, evaluate: Evaluator, num_workers: int):
     self._strategy, self._evaluate = strategy, evaluate
-    self._alive, self._running = set(range(num_workers)), {}  # worker to (number of the job, the job as it is if the worker lives)
+    self._alive = set(range(num_workers))
+    self._running: dict[int, tuple[int, Job]] = {}  # worker to (number of the job, the job as it is if the worker lives)
     self._idle, self._lost, self._jobs = [0.0] * num_workers, [], []
-    self._numbers, self._events = itertools.count(), []
+    self._numbers = itertools.count()
+    self._events: list[tuple[float, int, int, int]] = []  # (time, kind, number, worker)
 
   def run(self, state: base.State, seconds: float, deaths: Sequence[Death]) -> Simulation:
     for death in deaths:
@@ -150,6 +153,7 @@ class _Clock:
     elif self._running.get(worker, (None, None))[0] == number:  # else the worker died during this job
       _, job = self._running.pop(worker)
       self._jobs.append(job)
+      assert job.evaluation is not None
       return self._strategy.tell(state, job.proposal, job.evaluation)
     return state
 

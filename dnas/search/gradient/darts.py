@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from dnas.cells import functional
-from dnas.core import keys
+from dnas.core import keys, tree
 from dnas.core.config import check, check_at_most, check_fraction, check_not_negative, check_positive, check_types
 from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Progress, SearchResult
@@ -121,8 +121,8 @@ class StepInputs(NamedTuple):
   train_batch: Tree
   valid_batch: Tree
   key: jax.Array
-  learning_rate: jax.Array
-  progress: jax.Array
+  learning_rate: tree.Scalar
+  progress: tree.Scalar
 
 
 class DartsTask:
@@ -163,7 +163,7 @@ class DartsTask:
     self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
     self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
     _check_remedies(config, remedy, self.space)
-    rates = {"momentum": config.momentum, "weight_decay": config.weight_decay}
+    rates: dict[str, Any] = {"momentum": config.momentum, "weight_decay": config.weight_decay}
     weight_optimizer = unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=config.gradient_clip)
     clipped, through_clip = getattr(hypergradient, "clipped", True), getattr(hypergradient, "through_clip", True)
     if not (clipped and through_clip):
@@ -270,13 +270,13 @@ class DartsTask:
     """Returns the mixture that the supernet takes: masked, and with the weights of the edges."""
     return relaxations.with_edges(self.space, relaxations.restrict(mixture, op_mask), self.problem.method.relax.edges(arch), op_mask)
 
-  def stops(self, history: list[loop.EpochRecord]) -> bool:
+  def stops(self, history: list[loop.HistoryRecord]) -> bool:
     """Returns whether the search ends early after these epochs, because the dominant eigenvalue has grown (`remedies.stops`)."""
     values = np.array([record["metrics"]["eigenvalue"] for record in history if "eigenvalue" in record["metrics"]])
     diagnosed = bool(history) and "eigenvalue" in history[-1]["metrics"]
     return diagnosed and remedies.stops(values, self._remedies.stop_ratio, self._remedies.stop_window)
 
-  def result(self, history: list[loop.EpochRecord]) -> SearchResult:
+  def result(self, history: list[loop.HistoryRecord]) -> SearchResult:
     """Returns the result of a complete search: its last epoch, or if it stopped early, the epoch `stop_window` diagnoses before."""
     chosen = history[-1]
     if self.stops(history):
@@ -312,6 +312,7 @@ class DartsTask:
     self, weights: Tree, arch: relaxations.Arch, stats: Tree, inputs: bilevel.LossInputs, key: jax.Array
   ) -> tuple[jax.Array, tuple[Tree, Mapping[str, Any]]]:
     mixture = self.problem.method.relax(arch, keys.derive(key, "relaxation"), inputs.progress)
+    assert inputs.op_mask is not None
     mixture = self._weights(mixture, arch, inputs.op_mask)
     return self.workload.loss(weights, mixture, stats, inputs.batch, keys.derive(key, "network"))
 
@@ -336,7 +337,7 @@ def _keys_of_step(key: jax.Array) -> tuple[jax.Array, ...]:
   return tuple(keys.derive(key, name) for name in ("train_batch", "valid_batch", "masks"))
 
 
-def progress_of(record: loop.EpochRecord, space: CellSpace) -> Progress:
+def progress_of(record: loop.HistoryRecord, space: CellSpace) -> Progress:
   """Returns the record of an epoch as a `Progress`."""
-  genotype = space.parse(record["genotype"])
+  genotype = space.parse(record["genotype"])  # pyright: ignore[reportTypedDictNotRequiredAccess]  # a search has one
   return Progress(record["epoch"], record["metrics"], genotype)

@@ -88,9 +88,8 @@ class LanguageWorkload:
   def loss(self, weights: Tree, mixture: Mixture, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
     """See `Workload`."""
     window, hidden, penalized = batch
-    mixture = mixture[self.space.cells[0]]
     variables = functional.Variables(weights, stats)
-    loss, penalty, hidden = language_loss(self.network, variables, window, hidden, mixture, key)
+    loss, penalty, hidden = language_loss(self.network, variables, window, hidden, mixture[self.space.cells[0]], key)
     words = window.length.astype(jnp.float32)
     return loss + penalized * penalty, (stats, {"hidden": hidden, "nats": loss * words, "words": words})
 

@@ -59,7 +59,7 @@ class SeedsTask:
     """Returns the inputs of a step for all searches, with a leading axis of seeds."""
     given = [_take((state.key, state.carry), np.int32(index)) for index in range(len(self.tasks))]
     places, _ = self._places(step)
-    return _stack([task.inputs(*one, place) for task, one, place in zip(self.tasks, given, places, strict=True)])
+    return _stack([task.inputs(key, carry, place) for task, (key, carry), place in zip(self.tasks, given, places, strict=True)])
 
   def _places(self, step: int) -> tuple[list[int], np.ndarray]:
     """Returns the step number of each search, and whether the search takes this step, bool [seeds], or waits."""
@@ -80,20 +80,20 @@ class SeedsTask:
     metrics = {name: float(np.mean([record["metrics"][name] for record in records])) for name in records[0]["metrics"]}
     return _stack(states), {"metrics": metrics, "seeds": records}
 
-  def history(self, index: int, history: Sequence[loop.EpochRecord]) -> list[loop.EpochRecord]:
+  def history(self, index: int, history: Sequence[loop.HistoryRecord]) -> list[loop.HistoryRecord]:
     """Returns the records of one search, up to the epoch at which it stops early. 'seconds' is the time of all searches together."""
-    records = []
+    records: list[Any] = []
     for record in history:
-      records.append({"seconds": record["seconds"], **record["seeds"][index]})
+      records.append({"seconds": record["seconds"], **record["seeds"][index]})  # pyright: ignore[reportTypedDictNotRequiredAccess]
       if self.tasks[index].stops(records):
         break
     return records
 
-  def stops(self, history: list[loop.EpochRecord]) -> bool:
+  def stops(self, history: list[loop.HistoryRecord]) -> bool:
     """Returns whether all searches have stopped early."""
     return all(task.stops(self.history(index, history)) for index, task in enumerate(self.tasks))
 
-  def result(self, index: int, history: Sequence[loop.EpochRecord]) -> SearchResult:
+  def result(self, index: int, history: Sequence[loop.HistoryRecord]) -> SearchResult:
     """Returns the result of one search. Its cost is the time of all searches together."""
     return self.tasks[index].result(self.history(index, history))
 
