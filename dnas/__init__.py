@@ -14,7 +14,7 @@ The public names, by theme; every other name is internal and may change:
     ImageSearchConfig, LanguageSearchConfig, ImageTrainConfig, LanguageTrainConfig, CompareConfig,
     ImageTuneConfig, LanguageTuneConfig, load_preset
   Runs, which resume:
-    run_search, run_training, run_comparison, run_tuning, Options, SearchResult, Comparison
+    run_search, run_searches, run_training, run_comparison, run_tuning, Options, SearchResult, Comparison
   Drawing:
     draw_genotype
   Errors:
@@ -46,7 +46,7 @@ _MODULES = {
   "dnas.launchers.compare": ("CompareConfig",),
   "dnas.launchers.tune": ("ImageTuneConfig", "LanguageTuneConfig"),
   "dnas.launchers._flags": ("Options",),
-  "dnas.launchers._python": ("load_preset", "run_search", "run_training", "run_comparison", "run_tuning", "draw_genotype"),
+  "dnas.launchers._python": ("load_preset", "run_search", "run_searches", "run_training", "run_comparison", "run_tuning", "draw_genotype"),
   "dnas.core.records": ("SearchResult",),
   "dnas.report.comparison": ("Comparison",),
   "dnas.core.errors": ("InputError",),

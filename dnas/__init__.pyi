@@ -14,6 +14,7 @@ from dnas.launchers._python import draw_genotype as draw_genotype
 from dnas.launchers._python import load_preset as load_preset
 from dnas.launchers._python import run_comparison as run_comparison
 from dnas.launchers._python import run_search as run_search
+from dnas.launchers._python import run_searches as run_searches
 from dnas.launchers._python import run_training as run_training
 from dnas.launchers._python import run_tuning as run_tuning
 from dnas.launchers.compare import CompareConfig as CompareConfig

@@ -42,23 +42,27 @@ def load_preset(name: str, changes: Mapping[str, Any] | None = None) -> Any:
   return config
 
 
-def run_search(config: ImageSearchConfig | LanguageSearchConfig, workdir: Folder, **options: Any) -> SearchResult | list[SearchResult]:
-  """Runs a differentiable search, or resumes it, as `dnas search` does.
+def run_search(config: ImageSearchConfig | LanguageSearchConfig, workdir: Folder, **options: Any) -> SearchResult:
+  """Runs a differentiable search, or resumes it, as `dnas search` does. Several seeds at once are for `run_searches`.
 
   Args:
     config: the search.
     workdir: the folder of the run.
     **options: fields of `Options`, such as save_every_steps.
 
-  Returns:
-    The result of the search; one result for every seed if `config.num_seeds` is above 1.
-
   Raises:
     InputError: for a configuration, an option or a folder that cannot be used.
   """
   _check_kind(config, run_search)
-  results = search.run(config, _options(workdir, options), set())
-  return results if config.num_seeds > 1 else results[0]
+  if config.num_seeds > 1:
+    raise InputError(f"num_seeds is {config.num_seeds}, and run_search returns one result; give the configuration to run_searches.")
+  return run_searches(config, workdir, **options)[0]
+
+
+def run_searches(config: ImageSearchConfig | LanguageSearchConfig, workdir: Folder, **options: Any) -> list[SearchResult]:
+  """Runs the searches of `config.num_seeds` seeds at once, or resumes them; see `run_search`. Returns a result for every seed."""
+  _check_kind(config, run_search)
+  return search.run(config, _options(workdir, options), set())
 
 
 def run_training(

@@ -26,6 +26,7 @@ def test_a_search_its_drawing_and_its_retraining(tmp_path, options, capsys):
   assert "resumed after step" in capsys.readouterr().out
   assert dnas.draw_genotype(found.genotype).axes
   assert isinstance(found, dnas.SearchResult)
+  assert dnas.run_searches(config, tmp_path / "search", **options)[0].genotype == found.genotype
   training = dnas.load_preset("digits_demo_retrain", TRAIN)
   result = dnas.run_training(training, tmp_path / "train", found.genotype, **options)
   assert 0 <= result["test/accuracy"] <= 1 and result["weights"] > 0
@@ -65,6 +66,8 @@ def test_what_cannot_be_used_is_refused(tmp_path, options):
   for function, hint in ((dnas.run_search, "ImageSearchConfig or LanguageSearchConfig"), (dnas.run_comparison, "give CompareConfig")):
     with pytest.raises(dnas.InputError, match=hint):
       function("digits_demo", tmp_path / "search", **options)
+  with pytest.raises(dnas.InputError, match="num_seeds is 2.*run_searches"):
+    dnas.run_search(dnas.load_preset("digits_demo", SEARCH | {"num_seeds": 2}), tmp_path / "search", **options)
   with pytest.raises(dnas.InputError, match="gdas.start_temperature.*--method=darts"):
     dnas.load_preset("digits_demo", {"gdas.start_temperature": 5.0})
   assert not (tmp_path / "search").exists()
