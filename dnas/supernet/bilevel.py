@@ -18,9 +18,10 @@ import optax
 
 from dnas.compiler.functions import Compiled, Loss
 from dnas.core import devices, keys, tree
-from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem, optimizer_step
+from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem
 from dnas.supernet.perturbations import Perturbation, Unperturbed
 from dnas.supernet.relaxations import Arch, OpMask, Relaxation
+from dnas.supernet.weight_step import optimizer_step
 
 Tree = Any
 

@@ -18,7 +18,9 @@ from dnas.nets import derived_image
 from dnas.search.gradient.darts import Config, DartsTask
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.search.gradient.language_workload import LanguageWorkload
-from dnas.search.gradient.methods import METHODS, Gaea
+from dnas.search.gradient.methods import METHODS
+from dnas.search.gradient.methods.gaea import Gaea
+from dnas.search.gradient.methods.pc_darts import EdgeNormalized
 from dnas.search.gradient.remedies import Remedies
 from dnas.supernet import image_supernet, relaxations
 from dnas.supernet.hypergradients import HYPERGRADIENTS
@@ -145,7 +147,7 @@ def test_cells_operations_and_edges_of_one_evaluation(name, drawn):
 
 
 def test_initial_edge_weights_are_not_those_of_the_operations():
-  arch = relaxations.EdgeNormalized(relaxations.Relaxation(), SPACE).init(SPACE, jax.random.key(0), 1.0)
+  arch = EdgeNormalized(relaxations.Relaxation(), SPACE).init(SPACE, jax.random.key(0), 1.0)
   for cell, edges in itertools.product(SPACE.cells, SPACE.cells):
     assert not set(np.ravel(arch[cell]).tolist()) & set(np.ravel(arch[f"{edges} edges"]).tolist())
 

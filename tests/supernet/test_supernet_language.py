@@ -35,16 +35,13 @@ from dnas.supernet import bilevel, relaxations
 from dnas.supernet.bilevel import LossInputs
 from dnas.supernet.discretize import discretize, one_hot
 from dnas.supernet.edges import MixedActivations
-from dnas.supernet.hypergradients import (
-  HYPERGRADIENTS,
-  FiniteDifference,
-  FirstOrder,
-  ImplicitConjugateGradient,
-  ImplicitNeumann,
-  Unrolled,
-  optimizer_step,
-)
+from dnas.supernet.hypergradients import HYPERGRADIENTS
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder
+from dnas.supernet.hypergradients.implicit import ImplicitConjugateGradient, ImplicitNeumann
+from dnas.supernet.hypergradients.unrolled import Unrolled
 from dnas.supernet.language_supernet import language_supernet
+from dnas.supernet.weight_step import optimizer_step
 from dnas.train import optimizers
 from dnas.train.language import language_loss
 

@@ -10,7 +10,7 @@ Expected time: the paper reports 1 GPU-day for four searches on one GTX 1080 Ti,
 import dataclasses
 
 from dnas.launchers.presets import darts_ptb_first_order
-from dnas.supernet.hypergradients import FiniteDifference
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
 
 LAUNCHER = "search"
 CONFIG = dataclasses.replace(
