@@ -1,4 +1,4 @@
-"""Image classification: batches on the device, evaluation over whole splits, and the retraining of one architecture."""
+"""Image classification: batches on the device, metrics over whole splits, and the retraining of one architecture."""
 
 import copy
 import dataclasses
@@ -98,13 +98,13 @@ def make_evaluate(
   """Returns a function that computes loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split.
 
   Args:
-    predict: the network, in evaluation mode.
+    predict: the network, in inference mode.
     dataset: gives the normalization and the classes.
-    config: gives the evaluation batch size.
+    config: gives the batch size of validation and test.
     class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
 
   Raises:
-    FieldError: if the devices cannot share an evaluation batch.
+    FieldError: if the devices cannot share a batch of validation.
   """
 
   devices.check_batch("data.eval_batch_size", config.eval_batch_size)
@@ -271,7 +271,7 @@ class RetrainTask:
     return self._evaluate(functional.Variables(state.weights, state.stats), split)
 
   def latency(self, state: TrainState) -> float:
-    """Returns the evaluation time in milliseconds per batch: the median of five runs on the validation set, or else a training batch."""
+    """Returns the inference time in milliseconds per batch: the median of five runs on the validation set, or else a training batch."""
     split = self._pipeline.first(self._eval_batch_size) if self._valid is None else self._valid
     seconds = []
     for _ in range(6):

@@ -65,7 +65,7 @@ def drawn(monkeypatch):
 
 
 def assert_own_keys(moments):
-  """`moments` are the draws before the first step, in each step, and after: within one, evaluations draw the same masks once more."""
+  """`moments` are the draws before the first step, in each step, and after: within one, passes draw the same masks once more."""
   consumers = collections.defaultdict(set)
   for moment, draws in enumerate(moments):
     for place, key in draws:
@@ -128,7 +128,7 @@ def test_a_search_on_images(name, drawn):
   assert_own_keys([*moments, drawn.take()])
 
 
-def test_masks_that_are_not_shared_differ_from_evaluation_to_evaluation(drawn):
+def test_masks_that_are_not_shared_differ_from_pass_to_pass(drawn):
   task = DartsTask(Config(epochs=2), FakeWorkload(False), HYPERGRADIENTS["finite_difference"](), jax.random.key(0))
   task.step(task.init(), 0)
   masks = [key for place, key in drawn.take() if place.startswith("loss")]
@@ -136,7 +136,7 @@ def test_masks_that_are_not_shared_differ_from_evaluation_to_evaluation(drawn):
 
 
 @pytest.mark.parametrize("name", list(SEARCHES))
-def test_cells_operations_and_edges_of_one_evaluation(name, drawn):
+def test_cells_operations_and_edges_of_one_pass(name, drawn):
   method, remedy = SEARCHES[name]
   relaxation = remedy.relaxation(method.relaxation(SPACE), SPACE)
   arch = relaxation.init(SPACE, jax.random.key(0), 1.0)

@@ -287,7 +287,7 @@ def test_hidden_states_are_those_of_the_weight_step(smooth, hypergradient):
   assert outputs["valid_hidden"].shape == (B, H) and bits(outputs["valid_hidden"]) != bits(outputs["hidden"])
 
 
-# Which masks: all randomness of an evaluation comes from its key, so the keys tell.
+# Which masks: all randomness of a pass comes from its key, so the keys tell.
 
 
 def step(rig, hypergradient, programs, key, **fields):
@@ -331,7 +331,7 @@ def test_masks_are_shared_over_the_terms_of_a_hypergradient(smooth, hypergradien
   assert len(set(keys)) == len(keys) == evaluations + 1 and keys[-1] == key_data
 
 
-def test_an_evaluation_follows_from_its_key(smooth):
+def test_a_pass_follows_from_its_key(smooth):
   """The same key, the same masks at other weights: the units that reach the decoder are the same."""
 
   @quick_jit

@@ -4,7 +4,7 @@ The bilevel problem (Liu, Simonyan and Yang, "DARTS", ICLR 2019, equations 3 and
 where w*(a) minimizes L_train(w, a). The estimators differ in their approximation of dw*/da.
 
 An estimator is a frozen dataclass, called as `hypergradient(problem, weights, arch, opt_state)`. It sees the losses only through the
-functions of `Problem`, which evaluate whole networks and which the caller compiles once. The estimator itself does linear algebra only. It
+functions of `Problem`, which run whole networks and which the caller compiles once. The estimator itself does linear algebra only. It
 returns a gradient and changes nothing. "Step" means the actual step of the weight optimizer, with momentum, decay and clipping, unless a
 setting says otherwise.
 """
@@ -31,7 +31,7 @@ class Gradients(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Problem:
-  """A bilevel problem on one training batch and one validation batch, with the same random masks in every evaluation.
+  """A bilevel problem on one training batch and one validation batch, with the same random masks in every pass.
 
   Attributes:
     train: maps (weights, arch) to the gradients of L_train.
@@ -62,7 +62,7 @@ class Problem:
 
 
 class Estimate(NamedTuple):
-  """A hypergradient, and the validation loss at the weights where it was evaluated."""
+  """A hypergradient, and the validation loss at the weights where it was computed."""
 
   arch: Tree
   valid_loss: jax.Array

@@ -13,7 +13,7 @@ from dnas.supernet.weight_step import optimizer_step, pull_back_step
 @HYPERGRADIENTS.register("finite_difference")
 @dataclasses.dataclass(frozen=True)
 class FiniteDifference:
-  """One step of the weight optimizer, with the mixed second derivative by a central difference. Four evaluations.
+  """One step of the weight optimizer, with the mixed second derivative by a central difference. Four gradients.
 
   Attributes:
     radius: length of the perturbation of the weights, 0.01 in DARTS (its footnote 2).

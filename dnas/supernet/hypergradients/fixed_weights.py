@@ -8,7 +8,7 @@ from dnas.supernet.hypergradients.base import HYPERGRADIENTS, Estimate, Problem,
 @HYPERGRADIENTS.register("single_level")
 @dataclasses.dataclass(frozen=True)
 class SingleLevel:
-  """The gradient of the training loss. The search is then a single-level problem and sees no validation batch. One evaluation.
+  """The gradient of the training loss. The search is then a single-level problem and sees no validation batch. One gradient.
 
   Source: Xie et al., "SNAS", ICLR 2019, section 2.2.
   """
@@ -22,7 +22,7 @@ class SingleLevel:
 @HYPERGRADIENTS.register("first_order")
 @dataclasses.dataclass(frozen=True)
 class FirstOrder:
-  """The gradient of the validation loss at fixed weights. One evaluation."""
+  """The gradient of the validation loss at fixed weights. One gradient."""
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
     """See `Hypergradient`."""
