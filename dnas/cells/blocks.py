@@ -37,7 +37,7 @@ class BatchNorm(nnx.Module):
   """Batch normalization over (B, H, W), separately for every edge and channel (Ioffe and Szegedy, 2015).
 
   In training it normalizes with the batch statistics and updates the running statistics. The running variance uses the unbiased estimate,
-  as in PyTorch. In evaluation it normalizes with the running statistics.
+  as in PyTorch. In inference it normalizes with the running statistics.
   """
 
   def __init__(self, edges: int, channels: int, affine: bool):

@@ -92,7 +92,7 @@ class RecurrentCell(nnx.Module):
       concat: the states whose mean is the output.
       features_in: I, features of the input.
       units: H, features of every state.
-      norm: whether every state is normalized over its batch, without scale and bias, in training and evaluation, as in a search. The paper
+      norm: whether every state is normalized over its batch, without scale and bias, in training and inference, as in a search. The paper
         says that its search uses batch statistics throughout. The published code evaluates with running statistics that all states and
         time steps share, and that fit none of them.
       rng: source of the initial weights.

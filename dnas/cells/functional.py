@@ -143,7 +143,7 @@ def _checkpointed(**options: Any) -> Callable[..., Any]:
 
 _PLAIN = marks.segment(_evaluated, _STATIC)
 _KEEPS_NOTHING = _checkpointed()
-# An evaluation and its gradient are separate programs here, so a compiler has no common subexpressions to find in them.
+# A loss and its gradient are separate programs here, so a compiler has no common subexpressions to find in them.
 _KEEPS_RESIDUALS = _checkpointed(policy=POLICY, prevent_cse=False)
 
 
@@ -172,7 +172,7 @@ class Repeated(nnx.Module):
   """A stack of modules of equal structure on one input. Every array begins with an axis for the modules.
 
   So a module can be written without a stack axis. Its batch statistics and random streams (`nnx.BatchNorm`, `nnx.Dropout`) are part of
-  `Variables.stats`. `nnx`'s `train()` and `eval()` switch it between training and evaluation. If its call has an argument `train`, that is
+  `Variables.stats`. `nnx`'s `train()` and `eval()` switch it between training and inference. If its call has an argument `train`, that is
   passed too.
   """
 

@@ -43,7 +43,7 @@ def image_network(
     operations: operations of an edge.
     keeps_edges: whether a gradient stores the outputs of the operations.
     batch: examples in a batch of a gradient.
-    eval_batch: examples in a batch of an evaluation.
+    eval_batch: examples in a batch of a validation.
     padding: pixels added on every side of the images of a batch.
   """
   height, width, image_channels = image_shape
@@ -73,8 +73,8 @@ def language_model(
     activations: number of activations that an edge mixes; 1 in a derived network.
     length: time steps of the longest window of a gradient.
     batch: columns in a gradient.
-    eval_length: time steps of a window of an evaluation.
-    eval_batch: columns in an evaluation.
+    eval_length: time steps of a window of a validation.
+    eval_batch: columns in a validation.
   """
   weights = vocabulary * (units + 1) + 2 * units**2 * (2 + nodes)
   kept = 2 * vocabulary + units * (2 + nodes * activations)

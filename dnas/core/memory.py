@@ -23,7 +23,7 @@ class Estimate:
 
   Attributes:
     weights: size of the network's weights.
-    activations: size of the activations of a gradient, or of an evaluation if that is more.
+    activations: size of the activations of a gradient, or of an inference if that is more.
     data: size of the data that stays on the device for the whole run.
   """
 

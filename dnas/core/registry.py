@@ -1,8 +1,10 @@
 """Registries: units are registered in the file that defines them, and found by name."""
 
+import importlib
 import inspect
+import pkgutil
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from dnas.core.errors import InputError, shown, unknown_name
@@ -69,6 +71,18 @@ class Registry(Generic[T]):
 
   def __repr__(self) -> str:
     return f"<registry of {len(self)} units of kind '{self.kind}': {', '.join(self)}>"
+
+
+def import_modules(package: str, first: Sequence[str] = ()) -> None:
+  """Imports every module of a package, so that a file in it is all that a new unit needs.
+
+  Args:
+    package: the name of the package.
+    first: modules to import before the others, in this order; their units are listed first.
+  """
+  modules = [module.name for module in pkgutil.iter_modules(importlib.import_module(package).__path__)]
+  for module in dict.fromkeys([*first, *modules]):
+    importlib.import_module(f"{package}.{module}")
 
 
 _MODULES: dict[str, None] = {}

@@ -49,7 +49,7 @@ def augment(
 
 @functools.partial(jax.jit, static_argnames=("mean", "std"))
 def normalize(images_BHWC: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
-  """Returns (images / 255 - mean) / std as float32; evaluation applies nothing else.
+  """Returns (images / 255 - mean) / std as float32; validation and test apply nothing else.
 
   Args:
     images_BHWC: uint8.

@@ -43,7 +43,7 @@ class Config:
       training part, with a mean of 1 over that part. A class that has no example there has weight 0. All losses that are reported are
       weighted so, those of validation and test too; no accuracy is.
     batch_size: examples in a training batch.
-    eval_batch_size: examples in an evaluation batch, or all that there are; it changes speed and memory, never a result.
+    eval_batch_size: examples in a batch of validation or test, or all that there are; it changes speed and memory, never a result.
     crop_padding: pixels of black border added before the random crop; 0 does not crop. CIFAR recipes take 4.
     flip: whether every other image, at random, is mirrored left to right. CIFAR recipes do so; digits are another thing mirrored.
     cutout_length: side in pixels of the square that cutout erases, an even number; 0 does not erase.

@@ -108,7 +108,7 @@ def random_batch(split: DeviceSplit, key: jax.Array, batch_size: int) -> tuple[j
 
 
 def padded_batch(split: DeviceSplit, index: jax.Array | int, batch_size: int) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Returns one evaluation batch, in the order of the split.
+  """Returns one batch of validation or test, in the order of the split.
 
   Over the `num_batches` batches every example has weight 1 exactly once; the last batch is filled up with the first examples, of weight 0.
   A mean over the split is the sum of weighted values over the sum of weights.

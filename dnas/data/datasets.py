@@ -1,18 +1,14 @@
 """All registered data sets: every module of this package is imported here, so a new data set is one new file."""
 
-import importlib
-import pkgutil
-
-import dnas.data
 from dnas.core.paths import expanded
+from dnas.core.registry import import_modules
 from dnas.data import text
 from dnas.data.base import DATASETS as DATASETS
 from dnas.data.base import Config, ImageDataset, some_examples
 from dnas.data.text import TEXTS as TEXTS
 from dnas.data.text import TextDataset, first_tokens
 
-for _module in pkgutil.iter_modules(dnas.data.__path__):
-  importlib.import_module(f"{dnas.data.__name__}.{_module.name}")
+import_modules("dnas.data")
 
 
 def load(name: str, data_dir: str = "") -> ImageDataset:

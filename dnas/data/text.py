@@ -35,7 +35,7 @@ class Config:
     tokens: how many tokens of the training text to use, from its start, for a trial run; 0 uses all. The vocabulary stays that of the
       whole training text.
     batch_size: sequences in a training batch, the columns into which the text is divided.
-    eval_batch_size: columns in an evaluation. A column starts without context, so this changes the perplexity a little, as in published
+    eval_batch_size: columns in validation. A column starts without context, so this changes the perplexity a little, as in published
       results.
     sequence_length: base length in tokens of truncated backpropagation through time.
     short_probability: probability that the base length of a sequence is halved.

@@ -1,4 +1,4 @@
-"""Windows over a text that lives on the device: truncated backpropagation of varying length, and evaluation that counts every word once.
+"""Windows over a text that lives on the device: truncated backpropagation of varying length, and validation that counts every word once.
 
 A text is laid out in columns, each a stretch of consecutive words, read side by side as a batch; windows follow each other down the
 columns, so the hidden states at the end of one window start the next. Source: Merity, Keskar and Socher, "Regularizing and Optimizing LSTM

@@ -25,7 +25,7 @@ from dnas.run import loop
 from dnas.run.loop import EpochRecord, step_key
 from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
-from dnas.supernet.hypergradients import optimizer_step
+from dnas.supernet.weight_step import optimizer_step
 from dnas.train import optimizers
 from dnas.train.image_pipeline import Pipeline, make_evaluate
 from dnas.train.images import TrainState

@@ -38,7 +38,7 @@ def parameters(network: functional.Network, variables: functional.Variables, ima
 def synflow(network: functional.Network, variables: functional.Variables, images: jax.Array) -> float:
   """Returns the logarithm of the synaptic flow: the sum of w dR/dw, R the sum of the logits of ones through |w|, without normalization.
 
-  Running statistics of a new network are 0 and 1, so in evaluation mode its normalizations do nothing.
+  Running statistics of a new network are 0 and 1, so in inference mode its normalizations do nothing.
   """
   weights = jax.tree.map(jnp.abs, variables.weights)
 

@@ -25,7 +25,10 @@ from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.search.gradient.seeds import SeedsTask
 from dnas.supernet.bilevel import LossInputs
-from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Hypergradient, Unrolled
+from dnas.supernet.hypergradients import Hypergradient
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder
+from dnas.supernet.hypergradients.unrolled import Unrolled
 from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.train import images
 

@@ -155,7 +155,7 @@ class LanguageSearchConfig(SearchConfig):
   """A differentiable search on text; the defaults are the published Penn Treebank recipe, on a small text in batches of 64.
 
   Attributes:
-    shared_masks: whether every evaluation in a step sees the same dropout masks; false draws them anew for every evaluation of the
+    shared_masks: whether every pass in a step sees the same dropout masks; false draws them anew for every pass of the
       hypergradient, as the published code does, which drowns the second-order part in noise.
   """
 

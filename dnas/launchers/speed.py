@@ -9,7 +9,7 @@ Every job is measured at every combination of cells, channels, batch, seeds and 
 end of its first step with an empty compilation cache, 'warm' the same with the programs in the cache. The jobs of one size take their
 steps in turn, and what is given is the median after warm-up; 'to first' is the median over rounds of a job's step, divided by that of the
 first job. 'Input' is the share of a step that its batches take, augmentation included, 'dispatch' the time after which the host is free
-again. Arithmetic and bytes are those of a step's evaluations of the network, by XLA's own count; where the peaks of the device are known
+again. Arithmetic and bytes are those of a step's passes through the network, by XLA's own count; where the peaks of the device are known
 or given, 'roofline' is the time that they would take at best, divided by the step. The images are random. The table also goes to
 WORKDIR/speed.json.
 

@@ -106,7 +106,7 @@ class DerivedImageNetwork(nnx.Module):
       drop_path: dropping of edges in training; None drops none.
 
     Returns:
-      Logits [B, classes], and the logits of the auxiliary head: None in evaluation or without the head.
+      Logits [B, classes], and the logits of the auxiliary head: None in inference or without the head.
     """
 
     def contexts(index: int, cell_type: str) -> list[DropPath | None]:

@@ -18,9 +18,10 @@ import optax
 
 from dnas.compiler.functions import Compiled, Loss
 from dnas.core import devices, keys, tree
-from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem, optimizer_step
+from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem
 from dnas.supernet.perturbations import Perturbation, Unperturbed
 from dnas.supernet.relaxations import Arch, OpMask, Relaxation
+from dnas.supernet.weight_step import optimizer_step
 
 Tree = Any
 
@@ -87,8 +88,8 @@ class LossFunction(Protocol):
     ...
 
 
-class Evaluation(NamedTuple):
-  """A loss with its gradients, the batch statistics after the evaluation, and the metrics of the loss function."""
+class Pass(NamedTuple):
+  """What a pass through the network gives: a loss with its gradients, the new batch statistics, and the metrics of the loss function."""
 
   gradients: Gradients
   stats: Tree
@@ -100,13 +101,13 @@ class Programs:
   """The network-sized functions of a step, each compiled once; from `compiled`.
 
   Attributes:
-    gradient: (weights, arch, stats, inputs, key) to an `Evaluation`.
+    gradient: (weights, arch, stats, inputs, key) to a `Pass`.
     arch_gradient: the same with None for the gradient in the weights; half the work in a convolutional supernet.
     hvp: (weights, arch, stats, inputs, key, direction) to the derivative of both gradients along a direction in the weights.
   """
 
-  gradient: Callable[..., Evaluation]
-  arch_gradient: Callable[..., Evaluation]
+  gradient: Callable[..., Pass]
+  arch_gradient: Callable[..., Pass]
   hvp: Callable[..., tuple[Tree, Tree]]
 
 
@@ -133,10 +134,10 @@ class Gradient:
 
   program: Compiled
 
-  def __call__(self, weights: Tree, arch: Arch, stats: Tree, inputs: LossInputs, key: jax.Array) -> Evaluation:
-    """Returns the evaluation; a gradient that the program does not compute is None."""
+  def __call__(self, weights: Tree, arch: Arch, stats: Tree, inputs: LossInputs, key: jax.Array) -> Pass:
+    """Returns what the pass gives; a gradient that the program does not compute is None."""
     (loss, (stats, metrics)), (*in_weights, in_arch) = self.program(weights, arch, stats, inputs, key)
-    return Evaluation(Gradients(loss, in_weights[0] if in_weights else None, in_arch), stats, metrics)
+    return Pass(Gradients(loss, in_weights[0] if in_weights else None, in_arch), stats, metrics)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +150,7 @@ class BilevelProblem:
     weight_optimizer: the optimizer of the weights.
     weight_decay: the coefficient of the L2 penalty in that optimizer.
     unrolled_optimizer: the optimizer that the hypergradient differentiates, with the state of the other; `weight_optimizer` if None.
-    shared_masks: whether every evaluation in a step sees the same random masks. Otherwise each evaluation of the hypergradient draws its
+    shared_masks: whether every pass in a step sees the same random masks. Otherwise each pass of the hypergradient draws its
       own, as in the published code for recurrent cells; a finite difference then divides the difference of the masks by its radius.
   """
 
@@ -183,7 +184,7 @@ class BilevelProblem:
 
     Returns:
       The new state, and metrics on the device: loss and metrics of the weight step, and, beginning with 'valid_', those of the last
-      evaluation of the validation batch in the architecture step, if there is one. Evaluations for the hypergradient and for the
+      pass over the validation batch in the architecture step, if there is one. Passes for the hypergradient and for the
       perturbation change neither weights nor batch statistics.
     """
     train, valid = (LossInputs(batch, progress, op_mask) for batch in (train_batch, valid_batch))
@@ -198,24 +199,24 @@ class BilevelProblem:
       return gradients.loss, gradients.arch
 
     near = self.method.perturbation(arch, keys.derive(key, "perturbation"), progress, gradient)
-    evaluation = self.programs.gradient(state.weights, near, state.stats, train, key)
-    weights, weight_state = optimizer_step(self.weight_optimizer, evaluation.gradients.weights, state.weight_state, state.weights)
-    metrics = {"loss": evaluation.gradients.loss, **evaluation.metrics, **metrics}
-    return SearchState(weights, evaluation.stats, arch, weight_state, arch_state), metrics
+    last = self.programs.gradient(state.weights, near, state.stats, train, key)
+    weights, weight_state = optimizer_step(self.weight_optimizer, last.gradients.weights, state.weight_state, state.weights)
+    metrics = {"loss": last.gradients.loss, **last.metrics, **metrics}
+    return SearchState(weights, last.stats, arch, weight_state, arch_state), metrics
 
   def _hypergradient(self, state: SearchState, train: LossInputs, valid: LossInputs, key: jax.Array) -> tuple[Arch, dict[str, Any]]:
-    """Returns the hypergradient, and the metrics of its last evaluation of the validation batch."""
-    masks, valid_evaluations = itertools.count(), []
+    """Returns the hypergradient, and the metrics of its last pass over the validation batch."""
+    masks, valid_passes = itertools.count(), []
 
-    def key_of_evaluation() -> jax.Array:
+    def key_of_pass() -> jax.Array:
       return key if self.shared_masks else keys.derive(key, "evaluation", next(masks))
 
     def on_train(program: Any, weights: Tree, arch: Arch) -> Gradients:
-      return program(weights, arch, state.stats, train, key_of_evaluation()).gradients
+      return program(weights, arch, state.stats, train, key_of_pass()).gradients
 
     def on_valid(program: Any, weights: Tree, arch: Arch) -> Gradients:
-      valid_evaluations.append(program(weights, arch, state.stats, valid, key_of_evaluation()))
-      return valid_evaluations[-1].gradients
+      valid_passes.append(program(weights, arch, state.stats, valid, key_of_pass()))
+      return valid_passes[-1].gradients
 
     programs = self.programs
     problem = Problem(
@@ -223,13 +224,13 @@ class BilevelProblem:
       valid=functools.partial(on_valid, programs.gradient),
       train_arch=functools.partial(on_train, programs.arch_gradient),
       valid_arch=functools.partial(on_valid, programs.arch_gradient),
-      train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, train, key_of_evaluation(), direction),
+      train_hvp=lambda weights, arch, direction: programs.hvp(weights, arch, state.stats, train, key_of_pass(), direction),
       optimizer=self.unrolled_optimizer or self.weight_optimizer,
       weight_decay=self.weight_decay,
     )
     estimate = self.method.hypergradient(problem, state.weights, state.arch, state.weight_state)
-    metrics = {"valid_loss": estimate.valid_loss} if valid_evaluations else {}
-    metrics |= {f"valid_{name}": value for evaluation in valid_evaluations[-1:] for name, value in evaluation.metrics.items()}
+    metrics = {"valid_loss": estimate.valid_loss} if valid_passes else {}
+    metrics |= {f"valid_{name}": value for one in valid_passes[-1:] for name, value in one.metrics.items()}
     return estimate.arch, metrics
 
 

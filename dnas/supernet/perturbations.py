@@ -55,10 +55,10 @@ class UniformNoise:
 
 @dataclasses.dataclass(frozen=True)
 class Adversarial:
-  """The worst architecture in a cube, SDARTS-ADV (equation 5), by projected gradient ascent, one gradient evaluation per step.
+  """The worst architecture in a cube, SDARTS-ADV (equation 5), by projected gradient ascent, one gradient per step.
 
   If the ascent ends at a lower loss than that of the architecture itself, the architecture itself is returned. This comparison takes two
-  more evaluations.
+  more gradients.
 
   Attributes:
     radius: half the edge length of the cube at the end of the search.

@@ -89,13 +89,13 @@ def make_evaluate(
   """Returns a function that computes loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split.
 
   Args:
-    predict: the network, in evaluation mode.
+    predict: the network, in inference mode.
     dataset: gives the normalization and the classes.
-    config: gives the evaluation batch size.
+    config: gives the batch size of validation and test.
     class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
 
   Raises:
-    FieldError: if the devices cannot share an evaluation batch.
+    FieldError: if the devices cannot share a batch of validation.
   """
 
   devices.check_batch("data.eval_batch_size", config.eval_batch_size)

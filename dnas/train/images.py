@@ -168,7 +168,7 @@ class RetrainTask:
     return self._evaluate(functional.Variables(state.weights, state.stats), split)
 
   def latency(self, state: TrainState) -> float:
-    """Returns the evaluation time in milliseconds per batch: the median of five runs on the validation set, or else a training batch."""
+    """Returns the inference time in milliseconds per batch: the median of five runs on the validation set, or else a training batch."""
     split = self._pipeline.first(self._eval_batch_size) if self._valid is None else self._valid
     seconds = []
     for _ in range(6):

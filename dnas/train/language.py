@@ -68,7 +68,7 @@ class Evaluate:
   """Computes loss and perplexity over a whole text. Every word but the first is predicted once; the loss is the mean over these words."""
 
   def __init__(self, predict: Predict, units: int, config: text.Config):
-    """Makes an evaluation. `predict` is the network in evaluation mode, `units` the size of its hidden state."""
+    """Prepares the programs. `predict` is the network in inference mode, `units` the size of its hidden state."""
     self._units, self._length = units, config.sequence_length
 
     @jax.jit

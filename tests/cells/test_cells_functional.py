@@ -118,7 +118,7 @@ def test_a_stack_edge_by_edge_is_the_stack_and_all_heights_share_their_programs(
     assert (len(many), len(few)) == (3, 2) and len({*many, *few}) == 1  # each edge
 
 
-def test_statistics_stay_in_evaluation():
+def test_statistics_stay_in_inference():
   network, variables = functional.split(Chain(segments=True))
   _, stats = functional.apply(network, variables, jnp.ones((1, IMAGE, IMAGE, CHANNELS)), train=False)
   jax.tree.map(np.testing.assert_array_equal, stats, variables.stats)

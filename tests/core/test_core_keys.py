@@ -18,7 +18,9 @@ from dnas.nets import derived_image
 from dnas.search.gradient.darts import Config, DartsTask
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.search.gradient.language_workload import LanguageWorkload
-from dnas.search.gradient.methods import METHODS, Gaea
+from dnas.search.gradient.methods import METHODS
+from dnas.search.gradient.methods.gaea import Gaea
+from dnas.search.gradient.methods.pc_darts import EdgeNormalized
 from dnas.search.gradient.remedies import Remedies
 from dnas.supernet import image_supernet, relaxations
 from dnas.supernet.hypergradients import HYPERGRADIENTS
@@ -64,7 +66,7 @@ def drawn(monkeypatch):
 
 
 def assert_own_keys(moments):
-  """`moments` are the draws before the first step, in each step, and after: within one, evaluations draw the same masks once more."""
+  """`moments` are the draws before the first step, in each step, and after: within one, passes draw the same masks once more."""
   consumers = collections.defaultdict(set)
   for moment, draws in enumerate(moments):
     for place, key in draws:
@@ -127,7 +129,7 @@ def test_a_search_on_images(name, drawn):
   assert_own_keys([*moments, drawn.take()])
 
 
-def test_masks_that_are_not_shared_differ_from_evaluation_to_evaluation(drawn):
+def test_masks_that_are_not_shared_differ_from_pass_to_pass(drawn):
   task = DartsTask(Config(epochs=2), FakeWorkload(False), HYPERGRADIENTS["finite_difference"](), jax.random.key(0))
   task.step(task.init(), 0)
   masks = [key for place, key in drawn.take() if place.startswith("loss")]
@@ -135,7 +137,7 @@ def test_masks_that_are_not_shared_differ_from_evaluation_to_evaluation(drawn):
 
 
 @pytest.mark.parametrize("name", list(SEARCHES))
-def test_cells_operations_and_edges_of_one_evaluation(name, drawn):
+def test_cells_operations_and_edges_of_one_pass(name, drawn):
   method, remedy = SEARCHES[name]
   relaxation = remedy.relaxation(method.relaxation(SPACE), SPACE)
   arch = relaxation.init(SPACE, jax.random.key(0), 1.0)
@@ -146,7 +148,7 @@ def test_cells_operations_and_edges_of_one_evaluation(name, drawn):
 
 
 def test_initial_edge_weights_are_not_those_of_the_operations():
-  arch = relaxations.EdgeNormalized(relaxations.Relaxation(), SPACE).init(SPACE, jax.random.key(0), 1.0)
+  arch = EdgeNormalized(relaxations.Relaxation(), SPACE).init(SPACE, jax.random.key(0), 1.0)
   for cell, edges in itertools.product(SPACE.cells, SPACE.cells):
     assert not set(np.ravel(arch[cell]).tolist()) & set(np.ravel(arch[f"{edges} edges"]).tolist())
 

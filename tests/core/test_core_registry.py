@@ -1,4 +1,8 @@
-"""Registries keep order, refuse a name that is taken, and suggest the nearest name for one that is not."""
+"""Registries keep order, refuse a name that is taken, and suggest the nearest name for one that is not; packages fill them."""
+
+import importlib
+import pathlib
+import sys
 
 import pytest
 
@@ -46,3 +50,20 @@ def test_an_unknown_name_gets_the_nearest(colours: Registry[int]):
 def test_strange_names_give_one_short_line(name: object):
   message = str(unknown_name("colour", name, ["red"]))
   assert message.isprintable() and len(message) < 200
+
+
+def test_a_file_in_a_package_is_imported_and_those_of_first_come_first(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch):
+  package = tmp_path / "shades"
+  package.mkdir()
+  (package / "__init__.py").write_text(
+    "from dnas.core.registry import import_modules\nfrom shades.base import SHADES\nimport_modules(__name__, first=('red',))"
+  )
+  (package / "base.py").write_text("from dnas.core.registry import Registry\nSHADES = Registry('shade')")
+  for name in ("red", "amber"):
+    (package / f"{name}.py").write_text(f"from shades.base import SHADES\nSHADES.register('{name}')(0)")
+  monkeypatch.syspath_prepend(tmp_path)
+  try:
+    assert list(importlib.import_module("shades").SHADES) == ["red", "amber"]
+  finally:
+    for name in [name for name in sys.modules if name.partition(".")[0] == "shades"]:
+      del sys.modules[name]

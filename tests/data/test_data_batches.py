@@ -1,4 +1,4 @@
-"""Batches: what an epoch and an evaluation visit."""
+"""Batches: what an epoch and a validation visit."""
 
 import collections
 
@@ -85,7 +85,7 @@ def test_random_batches_are_uniform_over_all_subsets():
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(20, 8), (16, 8), (3, 8)])
-def test_an_evaluation_counts_every_example_once(count: int, batch_size: int):
+def test_a_validation_counts_every_example_once(count: int, batch_size: int):
   split = _split(count)
   chex.clear_trace_counter()
   step = jax.jit(chex.assert_max_traces(lambda split, index: batches.padded_batch(split, index, batch_size), n=1))

@@ -37,13 +37,17 @@ from dnas.search.blackbox import (
   simulated_workers,
   study,
 )
-from dnas.search.gradient import methods
 from dnas.search.gradient.darts import Config as DartsConfig
 from dnas.search.gradient.darts import DartsTask
+from dnas.search.gradient.methods import METHODS
+from dnas.search.gradient.methods.drnas import Dirichlet
+from dnas.search.gradient.methods.gdas import Gdas
+from dnas.search.gradient.methods.pc_darts import PCDarts
+from dnas.search.gradient.methods.snas import Snas
 from dnas.search.gradient.remedies import Remedies
 from dnas.supernet.discretize import discretize
-from dnas.supernet.hypergradients import FiniteDifference, ImplicitConjugateGradient, ImplicitNeumann
-from dnas.supernet.relaxations import Dirichlet
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
+from dnas.supernet.hypergradients.implicit import ImplicitConjugateGradient, ImplicitNeumann
 from dnas.train import optimizers
 
 SPACE = CellSpace("small", ("c",), ("none", "a", "b"), num_inputs=1, num_nodes=2, none_allowed=True)
@@ -123,13 +127,13 @@ def test_a_cap_that_no_cell_can_keep_to_ends():
 
 SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
   "true": (lambda: DartsConfig(epochs=True), "epochs is True; it must be a whole number"),
-  "text": (lambda: methods.Snas(start_temperature="1"), "start_temperature is 1; it must be a finite number"),
+  "text": (lambda: Snas(start_temperature="1"), "start_temperature is 1; it must be a finite number"),
   "a half": (lambda: asha.Config(eta=2.5), "eta is 2.5; it must be a whole number"),
   "nan": (lambda: Remedies(perturbation_radius=math.nan), "perturbation_radius is nan; it must be a finite number"),
   "beyond float32": (lambda: DartsConfig(weight_decay=1e39), r"weight_decay is 1e\+39; it must be at most 3.40282e\+38"),
   "one in float32": (lambda: Remedies(skip_dropout=1 - 2**-30), "in float32 that is 1, and it must be below 1; lower it"),
-  "a cold softmax": (lambda: methods.Gdas(end_temperature=1e-40), "end_temperature is 1e-40; it must be at least 1e-06 and at most"),
-  "a hot softmax": (lambda: methods.Gdas(start_temperature=1e30), r"start_temperature is 1e\+30; it must be at least 1e-06 and at most"),
+  "a cold softmax": (lambda: Gdas(end_temperature=1e-40), "end_temperature is 1e-40; it must be at least 1e-06 and at most"),
+  "a hot softmax": (lambda: Gdas(start_temperature=1e30), r"start_temperature is 1e\+30; it must be at least 1e-06 and at most"),
   "a wide cube": (lambda: Remedies(perturbation_radius=1e30), r"perturbation_radius is 1e\+30; it must be at most 1e\+06"),
   "a difference of rounding": (lambda: FiniteDifference(radius=1e-9), "radius is 1e-09; it must be at least 1e-06, below which"),
   "a long solve": (lambda: ImplicitConjugateGradient(damping=1e37), r"damping is 1e\+37; it must be at most 1e\+06"),
@@ -359,6 +363,6 @@ def test_a_flag_of_5000_letters_in_a_file_of_flags(tmp_path, capsys):
 @pytest.mark.parametrize("name", ["pc-darts", "class", "idle", "recorded"])
 def test_a_unit_with_settings_has_a_name_for_its_flags(name: str, monkeypatch):
   """The first two were a TypeError of dataclasses; the last two stood in the place of a method of the configuration."""
-  monkeypatch.setattr(methods.METHODS, "_units", {**methods.METHODS._units, name: methods.PCDarts})
+  monkeypatch.setattr(METHODS, "_units", {**METHODS._units, name: PCDarts})
   with pytest.raises(InputError, match=re.escape(f"method '{name}' has a name that its flags cannot begin with; use another")):
     config_lib.with_units(ImageSearchConfig())

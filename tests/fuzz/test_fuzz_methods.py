@@ -25,8 +25,14 @@ from dnas.core.space import NONE, CellSpace
 from dnas.search.gradient import remedies, stages
 from dnas.search.gradient.darts import Config as DartsConfig
 from dnas.search.gradient.methods import METHODS
+from dnas.search.gradient.methods.drnas import Dirichlet
+from dnas.search.gradient.methods.fair_darts import Sigmoid
+from dnas.search.gradient.methods.gaea import Simplex
+from dnas.search.gradient.methods.gdas import GumbelOneHot
+from dnas.search.gradient.methods.pc_darts import EdgeNormalized
+from dnas.search.gradient.methods.snas import Concrete
 from dnas.search.gradient.projection import decide
-from dnas.search.gradient.remedies import Remedies
+from dnas.search.gradient.remedies import Remedies, SkipDropout
 from dnas.supernet import relaxations
 from dnas.supernet.discretize import discretize
 from dnas.supernet.hypergradients import HYPERGRADIENTS, Gradients, Problem
@@ -81,7 +87,7 @@ def test_weights_of_a_method_are_shares_and_its_step_is_finite(
   optimizer = method.arch_optimizer(rates, SPACE)
   state = optimizer.init(arch)
   base = method.relaxation(SPACE)
-  simplex = isinstance(getattr(base, "operations", base), relaxations.Simplex)
+  simplex = isinstance(getattr(base, "operations", base), Simplex)
   for _ in range(2):
     check_weights(relax, arch, key, np.float32(progress), remedy.skip_dropout)
     gradient = {name: jnp.asarray(data.draw(arrays(value.shape, 1e4))) for name, value in sorted(arch.items())}
@@ -107,7 +113,7 @@ def check_weights(relax: relaxations.Relaxation, arch: Any, key: jax.Array, prog
   inner = getattr(relax, "inner", relax)
   for cell in SPACE.cells:
     assert drawn[cell].shape == SPACE.arch_shape() and (np.asarray(drawn[cell]) > -1e-5).all() and (np.asarray(mean[cell]) >= 0).all()
-    if not isinstance(inner, relaxations.Sigmoid):
+    if not isinstance(inner, Sigmoid):
       np.testing.assert_allclose(mean[cell].sum(-1), edges[cell], rtol=1e-4, atol=1e-6)
       if not dropout:
         np.testing.assert_allclose(drawn[cell].sum(-1), edges[cell], rtol=1e-4, atol=1e-5)
@@ -116,12 +122,12 @@ def check_weights(relax: relaxations.Relaxation, arch: Any, key: jax.Array, prog
 
 RELAXATIONS = {
   "softmax": relaxations.Relaxation(),
-  "one-hot": relaxations.GumbelOneHot(),
-  "concrete": relaxations.Concrete(),
-  "dirichlet": relaxations.Dirichlet(),
-  "sigmoid": relaxations.Sigmoid(SPACE),
-  "edges": relaxations.EdgeNormalized(relaxations.Relaxation(), SPACE),
-  "skips": relaxations.SkipDropout(relaxations.Relaxation(), SPACE, 0.5),
+  "one-hot": GumbelOneHot(),
+  "concrete": Concrete(),
+  "dirichlet": Dirichlet(),
+  "sigmoid": Sigmoid(SPACE),
+  "edges": EdgeNormalized(relaxations.Relaxation(), SPACE),
+  "skips": SkipDropout(relaxations.Relaxation(), SPACE, 0.5),
 }
 
 

@@ -18,7 +18,8 @@ from dnas.launchers._evaluators import EVALUATORS
 from dnas.search.blackbox.base import STRATEGIES
 from dnas.search.blackbox.random_search import Config as RandomSearch
 from dnas.search.gradient.methods import METHODS, DifferentiableMethod
-from dnas.supernet.hypergradients import HYPERGRADIENTS, FirstOrder
+from dnas.supernet.hypergradients import HYPERGRADIENTS
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder
 from dnas.supernet.relaxations import Relaxation
 from dnas.train import optimizers
 

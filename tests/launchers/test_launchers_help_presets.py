@@ -323,7 +323,7 @@ SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius"
 UNCLIPPED, CLIPPED = {"finite_difference.clipped": False}, {"finite_difference.clipped": True}
 OTHERS = r"(pc_darts|gdas|drnas|gaea|snas|fair_darts)\."
 NO_RESULT = {"data.eval_batch_size", "data.buckets"}
-"""These change no result: evaluation batches of images, and the padded lengths of windows of text."""
+"""These change no result: the batches of validation, and the padded lengths of windows of text."""
 
 
 @pytest.mark.parametrize(

@@ -17,18 +17,13 @@ from dnas.core import tree
 from dnas.core.errors import FieldError
 from dnas.supernet import bilevel
 from dnas.supernet.bilevel import LossInputs
-from dnas.supernet.hypergradients import (
-  HYPERGRADIENTS,
-  FiniteDifference,
-  FirstOrder,
-  Gradients,
-  ImplicitConjugateGradient,
-  ImplicitNeumann,
-  SingleLevel,
-  Unrolled,
-  optimizer_step,
-)
+from dnas.supernet.hypergradients import HYPERGRADIENTS, Gradients
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder, SingleLevel
+from dnas.supernet.hypergradients.implicit import ImplicitConjugateGradient, ImplicitNeumann
+from dnas.supernet.hypergradients.unrolled import Unrolled
 from dnas.supernet.relaxations import Relaxation
+from dnas.supernet.weight_step import optimizer_step
 from dnas.train import optimizers
 
 # A small smooth network, trained as the published recipe trains a supernet.

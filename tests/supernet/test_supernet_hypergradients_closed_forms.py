@@ -11,15 +11,12 @@ from helpers import flat
 from hypergradient_problems import KEY, at_rate, problem_of
 
 from dnas.supernet import bilevel
-from dnas.supernet.hypergradients import (
-  FiniteDifference,
-  FirstOrder,
-  ImplicitConjugateGradient,
-  ImplicitNeumann,
-  Unrolled,
-  optimizer_step,
-)
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder
+from dnas.supernet.hypergradients.implicit import ImplicitConjugateGradient, ImplicitNeumann
+from dnas.supernet.hypergradients.unrolled import Unrolled
 from dnas.supernet.relaxations import Relaxation
+from dnas.supernet.weight_step import optimizer_step
 from dnas.train import optimizers
 
 # The toy of the DARTS paper, figure 2: L_val = a w - 2 a + 1, L_train = w^2 - 2 a w + a^2. The minimum of L_val(w*(a), a) is at (1, 1).

@@ -31,8 +31,11 @@ from dnas.supernet import bilevel, relaxations
 from dnas.supernet.bilevel import LossInputs
 from dnas.supernet.discretize import one_hot
 from dnas.supernet.edges import outgoing_rows
-from dnas.supernet.hypergradients import FiniteDifference, FirstOrder, Unrolled, optimizer_step
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder
+from dnas.supernet.hypergradients.unrolled import Unrolled
 from dnas.supernet.image_supernet import Config, ImageSupernet
+from dnas.supernet.weight_step import optimizer_step
 from dnas.train import optimizers
 from dnas.train.metrics import correct, cross_entropy
 

@@ -36,16 +36,13 @@ from dnas.supernet import bilevel, relaxations
 from dnas.supernet.bilevel import LossInputs
 from dnas.supernet.discretize import discretize, one_hot
 from dnas.supernet.edges import MixedActivations
-from dnas.supernet.hypergradients import (
-  HYPERGRADIENTS,
-  FiniteDifference,
-  FirstOrder,
-  ImplicitConjugateGradient,
-  ImplicitNeumann,
-  Unrolled,
-  optimizer_step,
-)
+from dnas.supernet.hypergradients import HYPERGRADIENTS
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder
+from dnas.supernet.hypergradients.implicit import ImplicitConjugateGradient, ImplicitNeumann
+from dnas.supernet.hypergradients.unrolled import Unrolled
 from dnas.supernet.language_supernet import language_supernet
+from dnas.supernet.weight_step import optimizer_step
 from dnas.train import optimizers
 from dnas.train.language import language_loss
 
@@ -275,7 +272,7 @@ def test_hidden_states_are_those_of_the_weight_step(smooth, hypergradient):
   assert outputs["valid_hidden"].shape == (B, H) and bits(outputs["valid_hidden"]) != bits(outputs["hidden"])
 
 
-# Which masks: all randomness of an evaluation comes from its key, so the keys tell.
+# Which masks: all randomness of a pass comes from its key, so the keys tell.
 
 
 def step(rig, hypergradient, programs, key, **fields):
@@ -319,7 +316,7 @@ def test_masks_are_shared_over_the_terms_of_a_hypergradient(smooth, hypergradien
   assert len(set(keys)) == len(keys) == evaluations + 1 and keys[-1] == key_data
 
 
-def test_an_evaluation_follows_from_its_key(smooth):
+def test_a_pass_follows_from_its_key(smooth):
   """The same key, the same masks at other weights: the units that reach the decoder are the same."""
 
   @quick_jit

@@ -15,7 +15,7 @@ from dnas.run import loop
 from dnas.search.gradient.darts import Config, DartsTask
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.supernet import image_supernet
-from dnas.supernet.hypergradients import FirstOrder
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder
 from dnas.train import images
 
 pytestmark = [pytest.mark.xdist_group("float64"), pytest.mark.usefixtures("quick_compilation", "x64")]

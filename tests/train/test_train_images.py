@@ -1,4 +1,4 @@
-"""Batches and evaluation of image tasks, with a linear network that compiles at once."""
+"""Batches and validation of image tasks, with a linear network that compiles at once."""
 
 import dataclasses
 
@@ -29,7 +29,7 @@ def linear(weights, x):
 
 
 @pytest.mark.parametrize("size", [1, 100, 128, 129])
-def test_evaluation_counts_every_example_once(dataset, size):
+def test_validation_counts_every_example_once(dataset, size):
   split = base.Split(dataset.train.images[:size], dataset.train.labels[:size])
   weights = np.random.default_rng(0).normal(size=(split.images[0].size, dataset.num_classes)).astype(np.float32) / 30
   evaluate = make_evaluate(linear, dataset, base.Config(eval_batch_size=32))
@@ -41,14 +41,14 @@ def test_evaluation_counts_every_example_once(dataset, size):
   assert found["accuracy"] == pytest.approx((logits.argmax(1) == split.labels).mean(), rel=1e-6)
 
 
-def test_evaluation_does_not_depend_on_its_batch_size(dataset):
+def test_validation_does_not_depend_on_its_batch_size(dataset):
   split = batches.to_device(dataset.train)
   weights = np.random.default_rng(1).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32)
   results = [make_evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (48, 512)]
   assert results[0]["accuracy"] == results[1]["accuracy"] and results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-5)
 
 
-def test_an_evaluation_batch_is_no_larger_than_the_split(dataset):
+def test_a_validation_batch_is_no_larger_than_the_split(dataset):
   split = batches.to_device(dataset.train)
   weights = np.random.default_rng(1).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32)
   whole, huge = (make_evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (512, 10**9))

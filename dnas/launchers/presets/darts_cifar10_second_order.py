@@ -9,7 +9,7 @@ Expected time: the paper reports 4 GPU-days for four searches on one GTX 1080 Ti
 import dataclasses
 
 from dnas.launchers.presets import darts_cifar10_first_order
-from dnas.supernet.hypergradients import FiniteDifference
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
 
 LAUNCHER = "search"
 CONFIG = dataclasses.replace(

@@ -10,7 +10,7 @@ Expected time: the paper reports 0.6 GPU-days for two stages on a larger superne
 import dataclasses
 
 from dnas.launchers.presets import darts_cifar10_first_order
-from dnas.search.gradient.methods import DrNas
+from dnas.search.gradient.methods.drnas import DrNas
 
 _BASE = darts_cifar10_first_order.CONFIG
 

@@ -9,7 +9,7 @@ Expected time: the paper reports 0.6 GPU-days for two stages on a larger superne
 import dataclasses
 
 from dnas.launchers.presets import drnas_cifar10
-from dnas.search.gradient.methods import DrNas
+from dnas.search.gradient.methods.drnas import DrNas
 
 LAUNCHER = "search"
 CONFIG = dataclasses.replace(

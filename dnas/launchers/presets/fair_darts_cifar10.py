@@ -10,7 +10,7 @@ Expected time: not measured; the search of DARTS, first order.
 import dataclasses
 
 from dnas.launchers.presets import darts_cifar10_first_order
-from dnas.search.gradient.methods import FairDarts
+from dnas.search.gradient.methods.fair_darts import FairDarts
 
 _BASE = darts_cifar10_first_order.CONFIG
 

@@ -9,7 +9,7 @@ Expected time: the paper reports 0.1 GPU-days.
 import dataclasses
 
 from dnas.launchers.presets import darts_cifar10_first_order
-from dnas.search.gradient.methods import Gaea
+from dnas.search.gradient.methods.gaea import Gaea
 
 _BASE = darts_cifar10_first_order.CONFIG
 

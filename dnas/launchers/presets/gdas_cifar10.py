@@ -9,7 +9,7 @@ Expected time: 0.3 GPU-days as the DARTS-PT paper quotes it; here all operations
 import dataclasses
 
 from dnas.launchers.presets import darts_cifar10_first_order
-from dnas.search.gradient.methods import Gdas
+from dnas.search.gradient.methods.gdas import Gdas
 
 _BASE = darts_cifar10_first_order.CONFIG
 

@@ -9,7 +9,7 @@ Expected time: the paper reports 0.1 GPU-days.
 import dataclasses
 
 from dnas.launchers.presets import darts_cifar10_first_order
-from dnas.search.gradient.methods import PCDarts
+from dnas.search.gradient.methods.pc_darts import PCDarts
 
 _BASE = darts_cifar10_first_order.CONFIG
 

@@ -9,7 +9,7 @@ Expected time: the paper reports 1.5 GPU-days.
 import dataclasses
 
 from dnas.launchers.presets import darts_cifar10_first_order
-from dnas.search.gradient.methods import Snas
+from dnas.search.gradient.methods.snas import Snas
 
 _BASE = darts_cifar10_first_order.CONFIG
 

@@ -20,7 +20,8 @@ from dnas.core.space import CellSpace
 from dnas.run import loop
 from dnas.run.loop import step_key
 from dnas.search.gradient import diagnostics, remedies
-from dnas.search.gradient.methods import Darts, DifferentiableMethod
+from dnas.search.gradient.methods import DifferentiableMethod
+from dnas.search.gradient.methods.darts import Darts
 from dnas.search.gradient.projection import decide
 from dnas.search.gradient.remedies import Remedies
 from dnas.search.gradient.stages import Start

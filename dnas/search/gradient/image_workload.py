@@ -44,7 +44,7 @@ class ImageWorkload:
 
     Args:
       config: size of the supernet.
-      data_config: batches and augmentation; training steps augment both halves, as published, and evaluation augments neither.
+      data_config: batches and augmentation; training steps augment both halves, as published, and validation augments neither.
       space: the search space.
       dataset: the data set.
       seed: seed of the initial weights and the order of the data.

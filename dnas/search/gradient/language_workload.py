@@ -103,7 +103,7 @@ class LanguageWorkload:
     return perplexity_of(means["nats"] / means["words"])
 
   def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
-    """Returns loss (nats per word) and perplexity. States are always normalized over the evaluation's columns, which are the batch."""
+    """Returns loss (nats per word) and perplexity. States are always normalized over the validation's columns, which are the batch."""
     return self._evaluate((variables, mixture), self._valid_text)
 
   def _predict(self, network: tuple[functional.Variables, Mixture], tokens: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:

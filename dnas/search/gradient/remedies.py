@@ -1,14 +1,17 @@
 """Remedies against the collapse of a differentiable search. They can be combined with every method and with each other."""
 
 import dataclasses
+from collections.abc import Mapping
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dnas.core import keys
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
-from dnas.core.space import CellSpace
+from dnas.core.space import SKIPS, CellSpace
 from dnas.supernet.perturbations import Adversarial, Perturbation, UniformNoise, Unperturbed
-from dnas.supernet.relaxations import Relaxation, SkipDropout
+from dnas.supernet.relaxations import Arch, Mixture, Relaxation
 
 PERTURBATIONS = ("none", "uniform", "adversarial")
 
@@ -70,6 +73,49 @@ class Remedies:
   def cap(self) -> int | None:
     """The largest number of skip connections in a cell; None for no cap."""
     return None if self.skip_cap < 0 else self.skip_cap
+
+
+@dataclasses.dataclass(frozen=True)
+class SkipDropout(Relaxation):
+  """Wraps a relaxation: drops the skip connection of an edge at random in a step, less often as the search goes on.
+
+  Source: Chen et al., "Progressive Differentiable Architecture Search" (P-DARTS), ICCV 2019, section 3.3. The paper drops elements of the
+  output of a skip connection. Here the whole skip connection is dropped for one step. Kept ones are scaled by 1 / (1 - probability).
+
+  Attributes:
+    inner: the wrapped relaxation.
+    space: the space.
+    rate: the probability of dropping at the start of the search; it falls linearly to zero.
+  """
+
+  inner: Relaxation
+  space: CellSpace
+  rate: float
+
+  def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
+    """See `Relaxation`."""
+    return self.inner.init(space, key, scale)
+
+  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+    """See `Relaxation`."""
+    keep = 1 - self.rate * (1 - progress)
+    mixture = self.inner(arch, keys.derive(key, "inner"), progress)
+    is_skip = np.array([name in SKIPS for name in self.space.operations])
+    key, shape = keys.derive(key, "skip_dropout"), (len(self.space.edges), 1)
+    factors = {cell: jax.random.bernoulli(keys.derive(key, cell), keep, shape) / keep for cell in mixture}
+    return {cell: jnp.where(is_skip[None], factors[cell] * weights, weights) for cell, weights in mixture.items()}
+
+  def mean(self, arch: Arch) -> Mixture:
+    """See `Relaxation`."""
+    return self.inner.mean(arch)
+
+  def edges(self, arch: Arch) -> Mapping[str, jax.Array]:
+    """See `Relaxation`."""
+    return self.inner.edges(arch)
+
+  def penalty(self, arch: Arch) -> jax.Array:
+    """See `Relaxation`."""
+    return self.inner.penalty(arch)
 
 
 IDLE = {

@@ -1,4 +1,4 @@
-"""The interface of workloads. A workload gives a differentiable search its supernet, its data, and their evaluation."""
+"""The interface of workloads. A workload gives a differentiable search its supernet, its data, and its validation."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -20,7 +20,7 @@ class Workload(Protocol):
     space: the search space.
     initial: the supernet's initial weights and batch statistics.
     carry: initial value of further state that passes from step to step: a tree of arrays, such as hidden states; () for none.
-    shared_masks: whether all evaluations of a step use the same random masks.
+    shared_masks: whether all passes of a step use the same random masks.
   """
 
   space: CellSpace
@@ -61,7 +61,7 @@ class Workload(Protocol):
     ...
 
   def evaluate(self, variables: Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
-    """Return loss (nats) and other metrics over the whole validation split, in evaluation mode; you may block.
+    """Return loss (nats) and other metrics over the whole validation split, in inference mode; you may block.
 
     If `batch_statistics`, normalize with the statistics of the batch, for a mixture that the running statistics do not fit.
     """

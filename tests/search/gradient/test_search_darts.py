@@ -26,7 +26,8 @@ from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.search.gradient.remedies import Remedies
 from dnas.supernet import image_supernet, relaxations
-from dnas.supernet.hypergradients import FiniteDifference, FirstOrder
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder
 from dnas.train import optimizers
 
 pytestmark = [pytest.mark.xdist_group("search_darts"), pytest.mark.usefixtures("quick_compilation")]  # they share compiled programs

@@ -29,7 +29,7 @@ from dnas.search.gradient.darts import Config, DartsTask
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
-from dnas.supernet.hypergradients import FiniteDifference
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
 from dnas.train import images
 
 pytestmark = [pytest.mark.xdist_group("search_own_units"), pytest.mark.usefixtures("quick_compilation", "units")]

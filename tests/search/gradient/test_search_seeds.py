@@ -20,7 +20,8 @@ from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.search.gradient.remedies import Remedies
 from dnas.search.gradient.seeds import SeedsTask
 from dnas.supernet import image_supernet
-from dnas.supernet.hypergradients import FiniteDifference, FirstOrder
+from dnas.supernet.hypergradients.finite_difference import FiniteDifference
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder
 
 pytestmark = [pytest.mark.xdist_group("search_seeds"), pytest.mark.usefixtures("quick_compilation")]  # they share compiled programs
 DATA = text.Config("synthetic_text", tokens=400, batch_size=8, sequence_length=6, length_deviation=1.0, buckets=1)
