@@ -32,8 +32,10 @@ try-newest:
 	.venv-newest/bin/python -m pip freeze --exclude-editable > .venv-newest/installed.txt
 	$(MAKE) test VENV=.venv-newest CONSTRAINTS=/dev/null
 
+# Nothing is looked up on the network: pyright and node come with their packages.
 lint: $(READY)-dev
 	$(BIN)/ruff check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
 $(READY): pyproject.toml requirements.txt $(wildcard $(CONSTRAINTS))
 	@$(PYTHON) -c "import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit('dnas needs Python 3.11 to 3.13, and this is $(VERSION); give for example PYTHON=python3.13')"

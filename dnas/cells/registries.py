@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from dnas.core.errors import FieldError, InputError, shown
-from dnas.core.genotype import CellGenotype, Genotype
+from dnas.core.genotype import Genotype
 from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 
@@ -32,17 +32,7 @@ class Stack(Protocol):
   num_inputs: int
   widths: tuple[int, ...]
 
-  def __init__(
-    self,
-    wirings: Mapping[str, CellGenotype | CellSpace],
-    make_edges: Callable[[str, int, int, int, np.random.Generator], Any],
-    image_channels: int,
-    channels: int,
-    num_cells: int,
-    stem_multiplier: int,
-    affine: bool,
-    rng: np.random.Generator,
-  ): ...
+  def __init__(self, wirings: Mapping[str, Any], make_edges: Callable[..., Any], *sizes: int, affine: bool, rng: np.random.Generator): ...
 
   def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
     """See `image_stack.ImageStack`."""

@@ -54,11 +54,11 @@ class Compiled:
     leaves = jax.tree.leaves(args)
     if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
       return self._traced(*args)
-    if jax.config.jax_disable_jit:
+    if _setting("jax_disable_jit"):
       return self.whole(*args)
     devices = set().union(*(leaf.sharding.device_set for leaf in leaves if isinstance(leaf, jax.Array)))
-    devices |= {jax.config.jax_default_device} - {None}
-    looks = jax.config.jax_debug_nans or jax.config.jax_debug_infs  # `jax.jit` looks for NaN and infinity, a compiled program does not
+    devices |= {_setting("jax_default_device")} - {None}
+    looks = _setting("jax_debug_nans") or _setting("jax_debug_infs")  # `jax.jit` looks for NaN and infinity, a compiled program does not
     kind = *kind_of(*args), devices <= set(jax.local_devices()[:1]) and not looks
     if kind not in self.chains:
       return self._first(kind, args, leaves, waits=len(devices) > 1)
@@ -92,6 +92,11 @@ class Compiled:
 
 
 _problems: list[str] = []
+
+
+def _setting(name: str) -> Any:
+  """Returns a setting of JAX. JAX 0.10 declares them to no type checker."""
+  return getattr(jax.config, name)
 
 
 def _warn_once(problem: Exception) -> None:
