@@ -196,7 +196,7 @@ def _taps(kernel: jax.Array) -> dict[tuple[int, int], jax.Array]:
   """Returns {(row, column): tap of the kernel, [E, C]}."""
   edges, k, _, channels = kernel.shape
   flat = kernel.reshape(edges, k * k * channels)
-  places = itertools.product(range(k), repeat=2)
+  places = itertools.product(range(k), range(k))
   return {place: lax.slice_in_dim(flat, t * channels, (t + 1) * channels, axis=1) for t, place in enumerate(places)}
 
 

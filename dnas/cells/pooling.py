@@ -39,7 +39,7 @@ def _max_pool_forward(x: jax.Array, stride: int, sizes: tuple[int, int]) -> tupl
 def _max_pool_backward(stride: int, sizes: tuple[int, int], places: list[jax.Array], g: jax.Array) -> tuple[jax.Array]:
   for axis, size, place in zip(_ROWS_AND_COLUMNS[::-1], sizes[::-1], places[::-1], strict=True):
     windows = zip((2, 1, 0), _windows_of(place, axis, stride, size), _windows_of(g, axis, stride, size), strict=True)
-    g = sum(jnp.where(place == own, share, 0) for own, place, share in windows)
+    g = sum(jnp.where(place == own, share, 0) for own, place, share in windows)  # pyright: ignore[reportAssignmentType]
   return (g,)
 
 
@@ -59,14 +59,14 @@ def _avg_pool(x: jax.Array, stride: int, sizes: tuple[int, int]) -> jax.Array:
 @functools.partial(jax.jit, static_argnums=(1, 2))
 def _avg_pool_forward(x: jax.Array, stride: int, sizes: tuple[int, int]) -> tuple[jax.Array, None]:
   for axis, size in zip(_ROWS_AND_COLUMNS, sizes, strict=True):
-    x = sum(_neighbours(x, axis, stride, 0.0)) * _shares(x, axis, stride, size)
+    x = sum(_neighbours(x, axis, stride, 0.0)) * _shares(x, axis, stride, size)  # pyright: ignore[reportAssignmentType]
   return x, None
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _avg_pool_backward(stride: int, sizes: tuple[int, int], _: None, g: jax.Array) -> tuple[jax.Array]:
   for axis, size in zip(_ROWS_AND_COLUMNS, sizes, strict=True):
-    g = sum(_windows_of(g * _shares(g, axis, stride, size), axis, stride, size))
+    g = sum(_windows_of(g * _shares(g, axis, stride, size), axis, stride, size))  # pyright: ignore[reportAssignmentType]
   return (g,)
 
 
@@ -76,7 +76,7 @@ _avg_pool.defvjp(_avg_pool_forward, _avg_pool_backward)
 def _shares(like: jax.Array, axis: int, stride: int, size: int) -> np.ndarray:
   """Returns 1 / (number of neighbours inside the image) for every stride-th of `size` positions of an axis."""
   inside = np.pad(np.ones(size), 1)
-  count = sum(inside[shift : shift + size : stride] for shift in range(3))
+  count = np.sum([inside[shift : shift + size : stride] for shift in range(3)], 0)
   return (1 / count).astype(like.dtype).reshape([-1 if other == axis else 1 for other in range(like.ndim)])
 
 

@@ -43,6 +43,8 @@ class CellSpace:
     none_allowed: whether an edge of a discrete cell may be `none`.
     num_outputs: number of last nodes that form the output of a cell; None stands for all nodes.
     pool_norm: whether a supernet normalizes the output of a pooling, to bring it to the scale of the other operations.
+    edge_choices: for every cell type, in the order of `cells`, and every edge, in the order of `edges`, the operations of that edge. All
+      edges have equally many. None gives every edge all operations.
 
   Invalid fields raise InputError.
   """
@@ -56,6 +58,7 @@ class CellSpace:
   none_allowed: bool = False
   num_outputs: int | None = None
   pool_norm: bool = True
+  edge_choices: tuple[tuple[tuple[str, ...], ...], ...] | None = None
 
   def __post_init__(self):
     try:
@@ -91,6 +94,12 @@ class CellSpace:
     check(fits, "num_outputs", shown(outputs), f"give None for all nodes, or a whole number from 1 to {self.num_nodes}")
     hint = "a discrete cell has no edge that is 'none'; give it another operation, or none_allowed=True"
     check(bool(self.choices), "operations", shown(self.operations), hint)
+    lengths = [len(edges) for edges in self.edge_choices or ()]
+    hint = f"give a tuple for each of {len(self.cells)} cells, with one for each of {len(self.edges)} edges"
+    check(not lengths or lengths == [len(self.edges)] * len(self.cells), "edge_choices", lengths, hint)
+    for choices in itertools.chain.from_iterable(self.edge_choices or ()):
+      fits = 0 < len(set(choices)) == len(choices) == self.num_choices and set(choices) <= set(self.choices)
+      check(fits, "edge_choices", shown(choices), f"give every edge equally many different ones of {', '.join(self.choices)}")
 
   @property
   def edges(self) -> tuple[tuple[int, int], ...]:
@@ -106,8 +115,19 @@ class CellSpace:
 
   @functools.cached_property
   def choices(self) -> tuple[str, ...]:
-    """The operations that an edge of a discrete cell may have, in the order of `operations`."""
+    """The operations that edges of a discrete cell may have, in the order of `operations`. `choices_of` has those of one edge."""
     return tuple(name for name in self.operations if name != NONE or self.none_allowed)
+
+  def choices_of(self, cell_type: str, edge: tuple[int, int]) -> tuple[str, ...]:
+    """Returns the operations that one edge, (source, target), of a discrete cell may have."""
+    if self.edge_choices is None:
+      return self.choices
+    return self.edge_choices[self.cells.index(cell_type)][self.edges.index(edge)]
+
+  @property
+  def num_choices(self) -> int:
+    """The number of operations that every edge of a discrete cell may have."""
+    return len(self.choices) if self.edge_choices is None else len(self.edge_choices[0][0])
 
   @functools.cached_property
   def wirings(self) -> tuple[tuple[tuple[int, ...], ...], ...]:
@@ -120,10 +140,10 @@ class CellSpace:
     """The number of values of each decision, where an architecture is a tuple of integer decisions.
 
     The decisions go cell by cell and node by node. A node's first decision is the index of its set of sources in `wirings`; it is left out
-    if there is only one set. Then comes, for each source in ascending order, the index of the edge's operation in `choices`. `decode` and
-    `encode` convert. The product of these numbers is the size of the space.
+    if there is only one set. Then comes, for each source in ascending order, the index of the edge's operation in `choices_of`. `decode`
+    and `encode` convert. The product of these numbers is the size of the space.
     """
-    node_sizes = [(len(sets),) * (len(sets) > 1) + (len(self.choices),) * len(sets[0]) for sets in self.wirings]
+    node_sizes = [(len(sets),) * (len(sets) > 1) + (self.num_choices,) * len(sets[0]) for sets in self.wirings]
     return tuple(itertools.chain.from_iterable(node_sizes)) * len(self.cells)
 
   def arch_shape(self) -> tuple[int, int]:
@@ -142,7 +162,8 @@ class CellSpace:
     left = tuple(name for name in self.operations if name not in names)
     if not set(left) - {NONE}:
       raise InputError(f"space '{self.name}' has no operations but {', '.join(names)}, so leave one of them in.")
-    return dataclasses.replace(self, operations=left)
+    kept = self.edge_choices and tuple(tuple(tuple(n for n in one if n in left) for one in edges) for edges in self.edge_choices)
+    return dataclasses.replace(self, operations=left, edge_choices=kept)
 
   def decode(self, decisions: Sequence[int]) -> Genotype:
     """Returns the architecture with these values of `decisions`. Raises InputError if their number is wrong or one is out of range."""
@@ -156,9 +177,9 @@ class CellSpace:
     cells: list[tuple[str, CellGenotype]] = []
     for cell_type in self.cells:
       nodes: list[tuple[Edge, ...]] = []
-      for sets in self.wirings:
+      for target, sets in enumerate(self.wirings, self.num_inputs):
         sources = sets[next(values) if len(sets) > 1 else 0]
-        nodes.append(tuple(Edge(self.choices[next(values)], source) for source in sources))
+        nodes.append(tuple(Edge(self.choices_of(cell_type, (source, target))[next(values)], source) for source in sources))
       cells.append((cell_type, CellGenotype(tuple(nodes), self.concat)))
     return Genotype(self.name, tuple(cells))
 
@@ -175,11 +196,11 @@ class CellSpace:
       for cell_type, (name, cell) in zip(self.cells, genotype.cells, strict=True):
         if name != cell_type or cell.concat != self.concat:
           raise ValueError
-        for sets, node in zip(self.wirings, cell.nodes, strict=True):
+        for target, (sets, node) in enumerate(zip(self.wirings, cell.nodes, strict=True), self.num_inputs):
           edges = sorted(node, key=_source)
           wiring = sets.index(tuple(edge.source for edge in edges))
           values += [wiring] if len(sets) > 1 else []
-          values += [self.choices.index(edge.operation) for edge in edges]
+          values += [self.choices_of(cell_type, (edge.source, target)).index(edge.operation) for edge in edges]
     except ValueError:
       raise InputError(f"{shown(str(genotype))} is no architecture of space '{self.name}'; give one of its own.") from None
     return tuple(values)
@@ -209,15 +230,16 @@ class CellSpace:
     return str(genotype)
 
   def sample(self, rng: np.random.Generator) -> Genotype:
-    """Draws an architecture: the sources of a node without replacement, its operations uniformly from `choices`."""
+    """Draws an architecture: the sources of a node without replacement, its operations uniformly from `choices_of`."""
     if all(len(sets) == 1 for sets in self.wirings):  # only operations vary: one draw for all
-      return self.decode(rng.integers(len(self.choices), size=len(self.decisions)).tolist())
+      return self.decode(rng.integers(self.num_choices, size=len(self.decisions)).tolist())
     cells: list[tuple[str, CellGenotype]] = []
     for cell_type in self.cells:
       nodes: list[tuple[Edge, ...]] = []
       for node in range(self.num_nodes):
         sources = rng.choice(self.num_inputs + node, size=min(self.edges_per_node, self.num_inputs + node), replace=False)
-        nodes.append(tuple(Edge(self.choices[rng.integers(len(self.choices))], int(source)) for source in sorted(sources)))
+        ends = [(int(source), self.num_inputs + node) for source in sorted(sources)]
+        nodes.append(tuple(Edge(self.choices_of(cell_type, end)[rng.integers(self.num_choices)], end[0]) for end in ends))
       cells.append((cell_type, CellGenotype(tuple(nodes), self.concat)))
     return Genotype(self.name, tuple(cells))
 
@@ -227,7 +249,7 @@ class CellSpace:
     Raises:
       InputError: if no edge can be changed, since the space has a single architecture.
     """
-    several = len(self.choices) > 1
+    several = self.num_choices > 1
     places = [place for place in _places(genotype) if several or self._replacements(genotype, place)]
     if not places:
       raise InputError(f"space '{self.name}' has a single architecture, so there is no other; give it operations to choose from.")
@@ -258,10 +280,10 @@ class CellSpace:
     for name in self.cells:
       if names.count(name) != 1:
         raise InputError(f"{where}: cell '{name}' of space '{self.name}' is given {names.count(name)} times; give it once.")
-      self._validate_cell(genotype[name], operations or self.operations, f"{where}, cell '{name}'")
+      self._validate_cell(name, genotype[name], operations, f"{where}, cell '{name}'")
     return genotype
 
-  def _validate_cell(self, cell: CellGenotype, operations: tuple[str, ...], where: str) -> None:
+  def _validate_cell(self, cell_type: str, cell: CellGenotype, operations: tuple[str, ...] | None, where: str) -> None:
     num_states = self.num_inputs + len(cell.nodes)
     if not cell.nodes or not cell.concat:
       raise InputError(f"{where}: it has no {'output' if cell.nodes else 'nodes'}; give it at least one.")
@@ -270,8 +292,11 @@ class CellSpace:
       if not node:
         raise InputError(f"{where}: node {target} has no input; give it at least one edge.")
       for operation, source in node:
-        if operation not in operations:
-          raise InputError(f"{where}, node {target}: {unknown_name('operation', operation, operations)}")
+        known = operations or self.operations
+        if operations is None and self.edge_choices and (source, target) in self.edges:
+          known = self.choices_of(cell_type, (source, target))
+        if operation not in known:
+          raise InputError(f"{where}, node {target}: {unknown_name('operation', operation, known)}")
         if not 0 <= source < num_states:
           raise InputError(f"{where}: node {target} has an edge from node {source}, which does not exist; sources are 0 to {target - 1}.")
         if source >= target:
@@ -281,13 +306,20 @@ class CellSpace:
         raise InputError(f"{where}: concat names node {state}; the nodes are {self.num_inputs} to {num_states - 1}.")
 
   def _replacements(self, genotype: Genotype, place: "_Place") -> list[Edge]:
-    """Returns the possible replacements of an edge: with another operation, or with another source that the node does not read yet."""
+    """Returns the possible replacements of an edge: another operation, or another source that the node does not read yet.
+
+    An edge from another source keeps its operation if it may have it there; else it takes any that it may have.
+    """
     cell, node, number = place
     edges = genotype.cells[cell][1].nodes[node]
     operation, source = edges[number]
-    taken = [edge.source for edge in edges]
-    out = [Edge(name, source) for name in self.choices if name != operation]
-    return out + [Edge(operation, other) for other in range(self.num_inputs + node) if other not in taken]
+    cell_type, target, taken = genotype.cells[cell][0], self.num_inputs + node, [edge.source for edge in edges]
+    out = [Edge(name, source) for name in self.choices_of(cell_type, (source, target)) if name != operation]
+    for other in range(target):
+      if other not in taken:
+        choices = self.choices_of(cell_type, (other, target))
+        out += [Edge(name, other) for name in ([operation] if operation in choices else choices)]
+    return out
 
   def _with_edge(self, genotype: Genotype, place: "_Place", edge: Edge) -> Genotype:
     cell, node, number = place

@@ -19,7 +19,7 @@ from dnas.core.records import BY_CLASS, SearchResult
 from dnas.launchers import _commands, _flags, _image, _language, _output, _presets, _run, _seeds, train
 from dnas.launchers.configs import NASBENCH201_SEARCH, ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
 from dnas.report.plots import save_pictures
-from dnas.run.loop import EpochRecord
+from dnas.run.loop import HistoryRecord
 from dnas.run.run_folder import RunFolder
 from dnas.search.gradient import darts, diagnostics
 from dnas.search.gradient.seeds import SeedsTask
@@ -73,7 +73,7 @@ def _run_seeds(
 
 
 def _finish(
-  task: darts.DartsTask, history: list[EpochRecord], folder: RunFolder, config: Config, options: _flags.Options, place: str = ""
+  task: darts.DartsTask, history: list[HistoryRecord], folder: RunFolder, config: Config, options: _flags.Options, place: str = ""
 ) -> SearchResult:
   """Writes, draws and prints what a search ended in; `place` is its folder within the run's."""
   result = task.result(history)

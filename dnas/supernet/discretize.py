@@ -14,7 +14,7 @@ from dnas.core.space import NONE, SKIPS, CellSpace
 
 
 def discretize(space: CellSpace, mixture: Mapping[str, np.ndarray], skip_cap: int | None = None) -> Genotype:
-  """Keeps the strongest edges of every node, and on each edge the strongest operation of a discrete cell (`CellSpace.choices`).
+  """Keeps the strongest edges of every node, and on each edge the strongest operation that it may have (`CellSpace.choices_of`).
 
   Args:
     space: the space.
@@ -33,14 +33,18 @@ def discretize(space: CellSpace, mixture: Mapping[str, np.ndarray], skip_cap: in
   for cell in space.cells:
     if not np.isfinite(mixture[cell]).all():
       raise InputError(f"cell '{cell}': not all weights of its operations are finite, so none is the strongest; lower the learning rates.")
-  return Genotype(space.name, tuple((cell, _capped_cell(space, mixture[cell], skip_cap)) for cell in space.cells))
+  return Genotype(space.name, tuple((cell, _capped_cell(space, cell, mixture[cell], skip_cap)) for cell in space.cells))
 
 
 def check_cap(space: CellSpace, skip_cap: int | None) -> None:
-  """Raises InputError if no cell can satisfy the cap on skip connections, since the space has no other operations."""
-  edges = sum(len(sets[0]) for sets in space.wirings)
-  if skip_cap is not None and set(space.choices) <= set(SKIPS) and edges > skip_cap:
-    raise InputError(f"all {edges} edges of a cell are skip connections, and {skip_cap} may be; give another operation, or no cap.")
+  """Raises InputError if a cell may not satisfy the cap on skip connections, since so many edges have no other operations."""
+  kept = sum(len(sets[0]) for sets in space.wirings)
+  if skip_cap is None:
+    return
+  for cell in space.cells:
+    edges = min(kept, sum(set(space.choices_of(cell, edge)) <= set(SKIPS) for edge in space.edges))
+    if edges > skip_cap:
+      raise InputError(f"{edges} edges of a cell can only be skip connections, and {skip_cap} may be; give another operation, or no cap.")
 
 
 def skips_of(cell: CellGenotype) -> int:
@@ -48,25 +52,28 @@ def skips_of(cell: CellGenotype) -> int:
   return sum(edge.operation in SKIPS for node in cell.nodes for edge in node)
 
 
-def _capped_cell(space: CellSpace, weights: np.ndarray, skip_cap: int | None) -> CellGenotype:
-  cell = _discretize_cell(space, weights)
+def _capped_cell(space: CellSpace, cell_type: str, weights: np.ndarray, skip_cap: int | None) -> CellGenotype:
+  cell = _discretize_cell(space, cell_type, weights)
   while skip_cap is not None and skips_of(cell) > skip_cap:
     ends = [(edge, target) for target, node in enumerate(cell.nodes, start=space.num_inputs) for edge in node]
     places = [(space.edges.index((e.source, t)), space.operations.index(e.operation)) for e, t in ends if e.operation in SKIPS]
     weights = weights.copy()
     weights[min(places, key=lambda place: weights[place])] = -np.inf
-    cell = _discretize_cell(space, weights)
+    cell = _discretize_cell(space, cell_type, weights)
   return cell
 
 
-def _discretize_cell(space: CellSpace, weights: np.ndarray) -> CellGenotype:
-  columns = [space.operations.index(name) for name in space.choices]
+def _discretize_cell(space: CellSpace, cell_type: str, weights: np.ndarray) -> CellGenotype:
   nodes = []
   for target in range(space.num_inputs, space.num_inputs + space.num_nodes):
-    rows = [(source, weights[row, columns]) for row, (source, end) in enumerate(space.edges) if end == target]
-    strongest = sorted(rows, key=lambda edge: -edge[1].max())[: space.edges_per_node]
-    strongest = sorted(strongest, key=lambda edge: edge[0]) if space.none_allowed else strongest
-    nodes.append(tuple(Edge(space.choices[int(choices.argmax())], source) for source, choices in strongest))
+    edges = []
+    for row, edge in enumerate(space.edges):
+      if edge[1] == target:
+        choices = space.choices_of(cell_type, edge)
+        strengths = weights[row, [space.operations.index(name) for name in choices]]
+        edges.append((float(strengths.max()), Edge(choices[int(strengths.argmax())], edge[0])))
+    strongest = [edge for _, edge in sorted(edges, key=lambda edge: -edge[0])[: space.edges_per_node]]
+    nodes.append(tuple(sorted(strongest, key=lambda edge: edge.source) if space.none_allowed else strongest))
   return CellGenotype(tuple(nodes), space.concat)
 
 

@@ -13,14 +13,15 @@ import numpy as np
 
 from dnas.core import keys
 from dnas.core.space import NONE, CellSpace
+from dnas.core.tree import Scalar
 
 Arch = Mapping[str, jax.Array]
 """Cell type to its architecture parameters, float32 [edges, operations]; a method with edge weights adds 'CELL edges', float32 [edges]."""
 
-Mixture = Mapping[str, jax.Array]
+Mixture = Mapping[str, jax.Array | np.ndarray]
 """Cell type to the weights of its mixed operations, [edges, operations]; for a supernet also 'CELL edges' to the edge weights, [edges]."""
 
-OpMask = Mapping[str, jax.Array]
+OpMask = Mapping[str, jax.Array | np.ndarray]
 """Cell type to a mask, float32 [edges, operations]: 1 where an operation still takes part in the search, 0 where it is ruled out."""
 
 EDGES = " edges"
@@ -38,7 +39,7 @@ class Relaxation:
     """Draws initial parameters from scale * N(0, 1); the scale of DARTS is 0.001."""
     return {cell: scale * jax.random.normal(keys.derive(key, cell), space.arch_shape()) for cell in space.cells}
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+  def __call__(self, arch: Arch, key: jax.Array, progress: Scalar) -> Mixture:
     """Maps parameters to the weights of one step.
 
     Args:
@@ -73,15 +74,18 @@ def restrict(mixture: Mixture, op_mask: OpMask) -> Mixture:
   return out
 
 
-def with_edges(space: CellSpace, mixture: Mixture, edges: Mapping[str, jax.Array], op_mask: OpMask) -> Mixture:
+def with_edges(space: CellSpace, mixture: Mixture, edges: Mixture, op_mask: OpMask) -> Mixture:
   """Returns the mixture with edge weights added under 'CELL edges'; they are zero where at most `none` is still allowed."""
   columns = np.array([name != NONE for name in space.operations], np.float32)
   return {**mixture, **{cell + EDGES: weights * ((op_mask[cell] * columns[None]).sum(-1) > 0) for cell, weights in edges.items()}}
 
 
 def everything(space: CellSpace) -> OpMask:
-  """Returns a mask that rules out no operation."""
-  return {cell: np.ones(space.arch_shape(), np.float32) for cell in space.cells}
+  """Returns a mask that rules out no operation but those that `CellSpace.edge_choices` denies an edge."""
+  if space.edge_choices is None:
+    return {cell: np.ones(space.arch_shape(), np.float32) for cell in space.cells}
+  masks = [[[name in choices for name in space.operations] for choices in edges] for edges in space.edge_choices]
+  return dict(zip(space.cells, np.array(masks, np.float32), strict=True))
 
 
 def to_numpy(mixture: Mixture) -> dict[str, np.ndarray]:
@@ -89,6 +93,6 @@ def to_numpy(mixture: Mixture) -> dict[str, np.ndarray]:
   return {cell: np.asarray(weights) for cell, weights in mixture.items()}
 
 
-def gumbel_softmax(arch: Arch, key: jax.Array, temperature: jax.Array) -> Mixture:
+def gumbel_softmax(arch: Arch, key: jax.Array, temperature: Scalar) -> Mixture:
   """Returns the softmax of (parameters + Gumbel noise) / temperature."""
   return {cell: jax.nn.softmax((p + jax.random.gumbel(keys.derive(key, cell), p.shape)) / temperature, -1) for cell, p in arch.items()}

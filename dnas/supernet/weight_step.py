@@ -13,7 +13,7 @@ from dnas.core import tree
 Tree = Any
 
 
-def optimizer_step(optimizer: optax.GradientTransformation, gradient: Tree, opt_state: Tree, parameters: Tree) -> tuple[Tree, Tree]:
+def optimizer_step(optimizer: tree.Optimizer, gradient: Tree, opt_state: Tree, parameters: Tree) -> tuple[Tree, Tree]:
   """Returns the parameters and the optimizer state after one step."""
   inner, to, back = _seen_by(optimizer)
   after, opt_state = _step(inner, to(gradient), opt_state, to(parameters))
@@ -21,7 +21,7 @@ def optimizer_step(optimizer: optax.GradientTransformation, gradient: Tree, opt_
 
 
 def pull_back_step(
-  optimizer: optax.GradientTransformation, gradient: Tree, opt_state: Tree, weights: Tree, bar_weights: Tree, bar_state: Tree
+  optimizer: tree.Optimizer, gradient: Tree, opt_state: Tree, weights: Tree, bar_weights: Tree, bar_state: Tree
 ) -> tuple[Tree, Tree, Tree]:
   """Applies the transposed derivative of one optimizer step.
 
@@ -39,7 +39,7 @@ def pull_back_step(
   return back(bars[0], gradient), back(bars[1], weights), bars[2]
 
 
-def _seen_by(optimizer: optax.GradientTransformation) -> tuple[optax.GradientTransformation, Callable[..., Any], Callable[..., Any]]:
+def _seen_by(optimizer: tree.Optimizer) -> tuple[optax.GradientTransformation, Callable[..., Any], Callable[..., Any]]:
   """Returns the inner optimizer, the map of a tree to its input, and the inverse (input, like). The maps are separate programs."""
   if isinstance(optimizer, tree.Flattened):
     return optimizer.inner, tree.ravel, tree.unravel

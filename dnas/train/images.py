@@ -157,7 +157,7 @@ class RetrainTask:
     config = self._config
     drop_path = config.drop_path * epoch / self.epochs
     numbers = config.momentum, config.weight_decay, config.gradient_clip, config.auxiliary_weight
-    return Rates(*map(np.float32, (self._learning_rate(epoch), drop_path, *numbers)))
+    return Rates(*map(np.float32, (self._learning_rate(epoch), drop_path, *numbers)))  # pyright: ignore[reportArgumentType]
 
   def _learning_rate(self, epoch: int) -> float:
     rates = self._config.learning_rate, self._config.final_learning_rate

@@ -164,7 +164,7 @@ class Local(Queue):
 
   def wait(self, timeout: float) -> list[Done]:
     """See `Executor`."""
-    by_pipe = {self._pool[worker].pipe: worker for worker in self._running}
+    by_pipe: dict[Any, int] = {self._pool[worker].pipe: worker for worker in self._running}
     ready = connection.wait(list(by_pipe), timeout) if by_pipe else time.sleep(timeout) or []
     done = [self._collect(by_pipe[pipe]) for pipe in ready]
     self._serve()

@@ -1,5 +1,6 @@
 """Jobs, the queue where they wait for a worker, and how they end; see `executors`."""
 
+import abc
 import collections
 import itertools
 import pickle
@@ -43,7 +44,7 @@ class Job(NamedTuple):
       return None, e
 
 
-class Queue:
+class Queue(abc.ABC):
   """The queue of waiting jobs that both executors share; a context manager."""
 
   def __init__(self, workers: int, prepare: Callable[[], None], dumps: Callable[[Any], bytes]):
@@ -57,6 +58,14 @@ class Queue:
     self._waiting.append((number, Job(self._prepare, self._dumps((function, arguments)))))
     self._serve()
     return number
+
+  @abc.abstractmethod
+  def _serve(self) -> None:
+    """Gives waiting jobs to free workers."""
+
+  @abc.abstractmethod
+  def close(self) -> None:
+    """See `executors.Executor`."""
 
   def __enter__(self) -> Self:
     return self

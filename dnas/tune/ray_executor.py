@@ -21,12 +21,12 @@ class Ray(Queue):
       import ray
     except ImportError:
       raise FieldError("pool.executor", "ray", "Ray is not installed; pip install 'ray[default]', or give local") from None
-    super().__init__(workers, prepare, ray.cloudpickle.dumps)
+    super().__init__(workers, prepare, ray.cloudpickle.dumps)  # pyright: ignore[reportAttributeAccessIssue]
     self._ray, self._owned = ray, not ray.is_initialized()
     self._running: dict[Any, int] = {}
     if self._owned:
       _connect(ray, address, workers)
-    options = {"num_cpus": 1, "max_retries": 0, "max_calls": 0} | ({"num_gpus": accelerators} if accelerators else {})
+    options: dict[str, Any] = {"num_cpus": 1, "max_retries": 0, "max_calls": 0} | ({"num_gpus": accelerators} if accelerators else {})
     self._call = ray.remote(**options)(Job.run)
 
   def wait(self, timeout: float) -> list[Done]:

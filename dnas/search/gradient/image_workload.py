@@ -12,9 +12,10 @@ from dnas.cells import functional
 from dnas.core import keys
 from dnas.core.space import CellSpace
 from dnas.data import base, batches
-from dnas.search.gradient.workload import Mixture, Tree
+from dnas.search.gradient.workload import Tree
 from dnas.supernet import image_supernet
 from dnas.supernet.edges import EdgeOptions
+from dnas.supernet.relaxations import Mixture
 from dnas.train.image_pipeline import Pipeline, make_evaluate
 from dnas.train.metrics import correct, cross_entropy
 

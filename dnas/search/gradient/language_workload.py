@@ -13,9 +13,10 @@ from dnas.core import keys
 from dnas.core.config import check
 from dnas.core.space import CellSpace
 from dnas.data import text, windows
-from dnas.search.gradient.workload import Mixture, Tree
+from dnas.search.gradient.workload import Tree
 from dnas.supernet.edges import EdgeOptions
 from dnas.supernet.language_supernet import language_supernet
+from dnas.supernet.relaxations import Mixture
 from dnas.train.language import Evaluate, language_loss, perplexity_of
 
 

@@ -27,12 +27,12 @@ def decide(decision: Decision, space: CellSpace, op_mask: Masks, loss: Callable[
 
   Returns:
     The masks after the decision. The cost of an operation or an edge is the loss without it. An operation decision keeps, on its edge, the
-    allowed operation of `space.choices` with the highest cost. A node decision keeps the `space.edges_per_node` edges with the highest
+    allowed operation of `space.choices_of` with the highest cost. A node decision keeps the `space.edges_per_node` edges with the highest
     costs, and no operation on the other edges.
   """
   (row, *_) = decision.rows
   if decision.operation:
-    columns = [space.operations.index(name) for name in space.choices]
+    columns = [space.operations.index(name) for name in space.choices_of(decision.cell, space.edges[row])]
     columns = [column for column in columns if op_mask[decision.cell][row, column]]
     costs = [loss(_without(op_mask, decision.cell, row, column)) for column in columns] if len(columns) > 1 else [0.0]
     chosen = np.zeros(len(space.operations), np.float32)

@@ -10,6 +10,7 @@ import numpy as np
 from dnas.core import keys
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
 from dnas.core.space import SKIPS, CellSpace
+from dnas.core.tree import Scalar
 from dnas.supernet.perturbations import Adversarial, Perturbation, UniformNoise, Unperturbed
 from dnas.supernet.relaxations import Arch, Mixture, Relaxation
 
@@ -96,7 +97,7 @@ class SkipDropout(Relaxation):
     """See `Relaxation`."""
     return self.inner.init(space, key, scale)
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+  def __call__(self, arch: Arch, key: jax.Array, progress: Scalar) -> Mixture:
     """See `Relaxation`."""
     keep = 1 - self.rate * (1 - progress)
     mixture = self.inner(arch, keys.derive(key, "inner"), progress)

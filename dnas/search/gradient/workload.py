@@ -7,10 +7,9 @@ import jax
 
 from dnas.cells.functional import Variables
 from dnas.core.space import CellSpace
+from dnas.supernet.relaxations import Mixture
 
 Tree = Any
-Mixture = Mapping[str, jax.Array]
-"""Maps a cell type to the weights of its mixed operations, [edges, operations], and 'CELL edges' to its edge weights, [edges]."""
 
 
 class Workload(Protocol):

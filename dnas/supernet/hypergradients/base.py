@@ -14,8 +14,8 @@ from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import optax
 
+from dnas.core import tree
 from dnas.core.registry import Registry
 
 Tree = Any
@@ -47,7 +47,7 @@ class Problem:
   train: Callable[[Tree, Tree], Gradients]
   valid: Callable[[Tree, Tree], Gradients]
   train_hvp: Callable[[Tree, Tree, Tree], tuple[Tree, Tree]]
-  optimizer: optax.GradientTransformation
+  optimizer: tree.Optimizer
   weight_decay: float = 0.0
   train_arch: Callable[[Tree, Tree], Gradients] | None = None
   valid_arch: Callable[[Tree, Tree], Gradients] | None = None
@@ -73,6 +73,7 @@ class Hypergradient(Protocol):
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
     """Returns the derivative of the validation loss in `arch`, and the loss. It must be a pure function of its arguments."""
+    ...
 
 
 HYPERGRADIENTS: Registry[type] = Registry("hypergradient")

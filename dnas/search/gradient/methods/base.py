@@ -20,10 +20,25 @@ from dnas.train import optimizers
 class ArchRates(Protocol):
   """The rates of the architecture optimizer; `search.gradient.darts.Config` has them."""
 
-  arch_learning_rate: float
-  arch_beta1: float
-  arch_beta2: float
-  arch_weight_decay: float
+  @property
+  def arch_learning_rate(self) -> float:
+    """The learning rate."""
+    ...
+
+  @property
+  def arch_beta1(self) -> float:
+    """Adam's decay of the first moment."""
+    ...
+
+  @property
+  def arch_beta2(self) -> float:
+    """Adam's decay of the second moment."""
+    ...
+
+  @property
+  def arch_weight_decay(self) -> float:
+    """The coefficient of the L2 penalty."""
+    ...
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from dnas.core import keys
 from dnas.core.config import check_positive, check_types
 from dnas.core.space import CellSpace
+from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod
 from dnas.supernet.relaxations import Arch, Mixture, Relaxation
 
@@ -25,7 +26,7 @@ class Dirichlet(Relaxation):
 
   softmax: bool = False
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+  def __call__(self, arch: Arch, key: jax.Array, progress: Scalar) -> Mixture:
     """See `Relaxation`."""
     return {cell: jax.random.dirichlet(keys.derive(key, cell), _concentration(p)) for cell, p in arch.items()}
 

@@ -30,7 +30,7 @@ class Simplex(Relaxation):
   def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
     """Returns the softmax of scale * N(0, 1)."""
     scale = 0.0 if self.uniform_start else scale
-    return Relaxation().mean(super().init(space, key, scale))
+    return {cell: jax.nn.softmax(noise, -1) for cell, noise in super().init(space, key, scale).items()}
 
   def mean(self, arch: Arch) -> Mixture:
     """Returns the parameters."""
@@ -71,10 +71,10 @@ def exponentiated_gradient(learning_rate: float, space: CellSpace, smallest: flo
     after = normalized(logits)
     return (normalized(jnp.log(jnp.maximum(after, smallest))) if smallest else after) - point
 
-  def update(gradients: Arch, arch: Arch | None) -> Arch:
+  def update(gradients: Arch, arch: Arch) -> Arch:
     return {name: step(name, gradient, arch[name]) for name, gradient in gradients.items()}
 
-  return optax.stateless(update)
+  return optax.stateless(update)  # pyright: ignore[reportArgumentType]
 
 
 @METHODS.register("gaea")

@@ -6,6 +6,7 @@ import jax
 
 from dnas.core.config import check_types
 from dnas.core.space import CellSpace
+from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod, check_temperatures
 from dnas.supernet.edges import EdgeOptions
 from dnas.supernet.relaxations import Arch, Mixture, Relaxation, gumbel_softmax
@@ -25,7 +26,7 @@ class GumbelOneHot(Relaxation):
   start: float = 10.0
   end: float = 0.1
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+  def __call__(self, arch: Arch, key: jax.Array, progress: Scalar) -> Mixture:
     """See `Relaxation`."""
     temperature = self.start + (self.end - self.start) * progress
     soft = gumbel_softmax(arch, key, temperature)

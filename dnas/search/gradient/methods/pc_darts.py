@@ -10,6 +10,7 @@ import numpy as np
 from dnas.core import keys
 from dnas.core.config import check_positive, check_types
 from dnas.core.space import CellSpace
+from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod
 from dnas.supernet.relaxations import EDGES, Arch, Mixture, Relaxation
 
@@ -35,7 +36,7 @@ class EdgeNormalized(Relaxation):
       arch[cell + EDGES] = scale * jax.random.normal(keys.derive(key, "edges", cell), (len(space.edges),))
     return arch
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+  def __call__(self, arch: Arch, key: jax.Array, progress: Scalar) -> Mixture:
     """See `Relaxation`."""
     return self._times_edges(self.operations(self._of_operations(arch), key, progress), arch)
 

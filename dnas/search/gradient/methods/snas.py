@@ -7,6 +7,7 @@ import jax
 
 from dnas.core.config import check_types
 from dnas.core.space import CellSpace
+from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod, check_temperatures
 from dnas.supernet.relaxations import Arch, Mixture, Relaxation, gumbel_softmax
 
@@ -25,7 +26,7 @@ class Concrete(Relaxation):
   start: float = 1.0
   end: float = 0.03
 
-  def __call__(self, arch: Arch, key: jax.Array, progress: jax.Array) -> Mixture:
+  def __call__(self, arch: Arch, key: jax.Array, progress: Scalar) -> Mixture:
     """See `Relaxation`."""
     return gumbel_softmax(arch, key, self.start * (self.end / self.start) ** progress)
 
