@@ -1,13 +1,5 @@
-"""Operations, cells and the spaces that they span."""
+"""Operations, cells and the spaces that they span. Importing the package registers them."""
 
-# Importing these modules registers their spaces, operations and genotypes.
-from dnas.cells import (  # noqa: F401
-  darts_conv,
-  darts_recurrent,
-  image_stack,
-  nasbench201_stack,
-  nasnet,
-  operations,
-  published,
-  published_recurrent,
-)
+from dnas.core.registry import import_modules
+
+import_modules(__name__)

@@ -3,6 +3,7 @@
 Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, sections 3.1.1 and 3.2, after Zoph et al., 2018.
 """
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -14,9 +15,30 @@ from dnas.cells import darts_conv, nasnet
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import Cell, EdgeFactory
 from dnas.cells.registries import STACKS
-from dnas.core.config import check
+from dnas.core.config import check, check_at_most, check_positive, check_types
 from dnas.core.genotype import CellGenotype
 from dnas.core.space import CellSpace
+
+
+@dataclasses.dataclass(frozen=True)
+class Size:
+  """The size of a stack. The configurations of supernets and derived networks inherit it.
+
+  Attributes:
+    channels: channels of a state before the first reduction cell.
+    cells: number of cells.
+    stem_multiplier: channels of the stem, as a multiple of channels.
+  """
+
+  channels: int
+  cells: int
+  stem_multiplier: int = 3
+
+  def __post_init__(self):
+    check_types(self)
+    check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
+    check_at_most(10**6, channels=self.channels)
+    check_at_most(1000, cells=self.cells, stem_multiplier=self.stem_multiplier)
 
 
 def reduction_indices(num_cells: int) -> tuple[int, int]:
@@ -46,10 +68,8 @@ class ImageStack(nnx.Module):
     self,
     wirings: Mapping[str, CellGenotype | CellSpace],
     make_edges: EdgeFactory,
+    size: Size,
     image_channels: int,
-    channels: int,
-    num_cells: int,
-    stem_multiplier: int,
     affine: bool,
     rng: np.random.Generator,
   ):
@@ -58,20 +78,18 @@ class ImageStack(nnx.Module):
     Args:
       wirings: cell type to a discrete cell, or to the space of all cells.
       make_edges: the factory of the edges.
+      size: channels and number of cells.
       image_channels: channels of the images.
-      channels: channels of a state before the first reduction.
-      num_cells: number of cells, L.
-      stem_multiplier: channels of the stem, as a multiple of `channels`.
       affine: whether batch normalizations in the cells train a scale and a bias.
       rng: source of the initial weights.
     """
-    stem_channels = stem_multiplier * channels
+    channels, stem_channels = size.channels, size.stem_multiplier * size.channels
     self.stem = Conv(image_channels, stem_channels, (3, 3), rng, padding=1)
     self.stem_norm = BatchNorm(1, stem_channels, affine=True)
     cells, widths, self.cell_types, input_reduced = [], [stem_channels, stem_channels], [], False
     usual = next((cell_type for cell_type in wirings if cell_type != "reduce"), "reduce")
-    for index in range(num_cells):
-      reduction = index in reduction_indices(num_cells)
+    for index in range(size.cells):
+      reduction = index in reduction_indices(size.cells)
       channels *= 2 if reduction else 1
       cell_type = "reduce" if reduction and "reduce" in wirings else usual
       inputs = widths[-2], widths[-1]

@@ -13,6 +13,7 @@ from flax import nnx
 
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import EdgeFactory
+from dnas.cells.image_stack import Size
 from dnas.cells.nasbench201 import SPACE
 from dnas.cells.rectifier import relu
 from dnas.cells.registries import STACKS
@@ -80,21 +81,20 @@ class ResidualStack(nnx.Module):
     self,
     wirings: Mapping[str, CellGenotype | CellSpace],
     make_edges: EdgeFactory,
+    size: Size,
     image_channels: int,
-    channels: int,
-    num_cells: int,
-    stem_multiplier: int,
     affine: bool,
     rng: np.random.Generator,
   ):
     """Builds the stack. The arguments are those of `image_stack.ImageStack`; `affine` is ignored, since `make_edges` decides it.
 
     Raises:
-      FieldError: if `num_cells` is not a multiple of three, or `stem_multiplier` is not 1.
+      FieldError: if the number of cells is not a multiple of three, or `stem_multiplier` is not 1.
       InputError: if the output of a cell is not its last node.
     """
+    channels, num_cells, multiplier = size.channels, size.cells, size.stem_multiplier
     check(num_cells % STAGES == 0, "cells", num_cells, f"this space has three equal stages of cells, so give a multiple of {STAGES}")
-    check(stem_multiplier == 1, "stem_multiplier", stem_multiplier, "the stem of this space is as wide as its first stage, so it must be 1")
+    check(multiplier == 1, "stem_multiplier", multiplier, "the stem of this space is as wide as its first stage, so it must be 1")
     ((self.cell_type, wiring),) = wirings.items()
     num_nodes = wiring.num_nodes if isinstance(wiring, CellSpace) else len(wiring.nodes)
     if tuple(wiring.concat) != (num_nodes,):

@@ -12,24 +12,21 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells.blocks import BatchNorm, Conv, Linear
-from dnas.cells.image_stack import ImageStack, reduction_indices
+from dnas.cells.image_stack import ImageStack, Size, reduction_indices
 from dnas.cells.precision import PRECISIONS, lower
 from dnas.cells.registries import STACKS
 from dnas.core import keys
-from dnas.core.config import check, check_at_most, check_name, check_positive, check_types
+from dnas.core.config import check, check_name
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
 from dnas.nets.edges import DiscreteEdges, DropPath
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Size):
   """Size of the derived network.
 
   Attributes:
-    channels: channels of a state before the first reduction cell.
-    cells: number of cells.
-    stem_multiplier: channels of the stem, as a multiple of channels.
     auxiliary: whether an auxiliary head is trained after the second reduction cell; images must have 29 to 32 pixels.
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
     rematerialize: whether gradients store only the states and recompute everything inside the edges: less memory, more arithmetic.
@@ -37,16 +34,12 @@ class Config:
 
   channels: int = 36
   cells: int = 20
-  stem_multiplier: int = 3
   auxiliary: bool = True
   precision: str = "float32"
   rematerialize: bool = False
 
   def __post_init__(self):
-    check_types(self)
-    check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
-    check_at_most(10**6, channels=self.channels)
-    check_at_most(1000, cells=self.cells, stem_multiplier=self.stem_multiplier)
+    super().__post_init__()
     check_name("precision", self.precision, PRECISIONS)
 
 
@@ -80,10 +73,8 @@ class DerivedImageNetwork(nnx.Module):
 
     stack, self.precision = STACKS[genotype.space], config.precision
     self.num_states = {name: stack.num_inputs + len(cell.nodes) for name, cell in genotype.cells}
-    wirings = dict(genotype.cells)
-    sizes = image_shape[2], config.channels, config.cells, config.stem_multiplier
     try:
-      self.stack = stack(wirings, make_edges, *sizes, affine=True, rng=rng)
+      self.stack = stack(dict(genotype.cells), make_edges, config, image_shape[2], affine=True, rng=rng)
     except FieldError as e:
       raise e.within("network") from None
     self.classifier = Linear(self.stack.widths[-1], num_classes, rng)

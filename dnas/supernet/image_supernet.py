@@ -12,9 +12,10 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells.blocks import Linear
+from dnas.cells.image_stack import Size
 from dnas.cells.precision import PRECISIONS, lower
 from dnas.cells.registries import STACKS
-from dnas.core.config import check_at_most, check_name, check_positive, check_types
+from dnas.core.config import check_name
 from dnas.core.errors import FieldError
 from dnas.core.space import CellSpace
 from dnas.supernet.edges import EdgeOptions, EdgeWeights, MixedEdges, outgoing_rows
@@ -22,28 +23,21 @@ from dnas.supernet.relaxations import EDGES
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(Size):
   """Size of the supernet.
 
   Attributes:
-    channels: channels of a state before the first reduction cell.
-    cells: number of cells.
-    stem_multiplier: channels of the stem, as a multiple of channels.
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
     rematerialize: whether gradients store only the states and recompute everything inside the edges: less memory, more arithmetic.
   """
 
   channels: int = 16
   cells: int = 8
-  stem_multiplier: int = 3
   precision: str = "float32"
   rematerialize: bool = False
 
   def __post_init__(self):
-    check_types(self)
-    check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
-    check_at_most(10**6, channels=self.channels)
-    check_at_most(1000, cells=self.cells, stem_multiplier=self.stem_multiplier)
+    super().__post_init__()
     check_name("precision", self.precision, PRECISIONS)
 
 
@@ -67,9 +61,8 @@ class ImageSupernet(nnx.Module):
     self.precision, self.options, self.cell_types = config.precision, options, space.cells
     wirings = {cell_type: space for cell_type in space.cells}
     self.rows = tuple(outgoing_rows(space, source) for source in range(space.num_inputs + space.num_nodes))
-    sizes = image_channels, config.channels, config.cells, config.stem_multiplier
     try:
-      self.stack = STACKS[space.name](wirings, make_edges, *sizes, affine=False, rng=rng)
+      self.stack = STACKS[space.name](wirings, make_edges, config, image_channels, affine=False, rng=rng)
     except FieldError as e:
       raise e.within("supernet") from None
     self.classifier = Linear(self.stack.widths[-1], num_classes, rng)

@@ -12,7 +12,7 @@ from helpers import quick_jit
 from dnas.cells import darts_conv, nasnet
 from dnas.cells.darts_conv import Cell
 from dnas.cells.functional import apply, split
-from dnas.cells.image_stack import ImageStack, reduction_indices
+from dnas.cells.image_stack import ImageStack, Size, reduction_indices
 from dnas.cells.operations import OPERATIONS
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
 from dnas.core.genotype import CellGenotype, Edge, parse
@@ -116,7 +116,7 @@ def test_reductions_stand_at_one_and_two_thirds(num_cells: int, positions: tuple
 def build(num_cells: int, channels: int, concats: tuple[tuple[int, ...], tuple[int, ...]]) -> tuple[ImageStack, list]:
   wirings, calls = {"normal": sampled(0, concats[0]), "reduce": sampled(1, concats[1])}, []
   rng = np.random.default_rng(0)
-  return ImageStack(wirings, factory(wirings, calls), 1, channels, num_cells, 3, False, rng), calls
+  return ImageStack(wirings, factory(wirings, calls), Size(channels, num_cells), 1, False, rng), calls
 
 
 def test_channels_double_and_images_halve_at_reductions():
@@ -168,7 +168,7 @@ def test_a_stack_of_one_cell_reduces_once():
 @pytest.mark.parametrize("affine", [True, False])
 def test_affine_is_for_the_cells_and_the_stem_always_has_it(affine: bool):
   wirings = {"normal": SPACE, "reduce": SPACE}
-  stack = ImageStack(wirings, factory(wirings, []), 1, 2, 2, 3, affine, np.random.default_rng(0))
+  stack = ImageStack(wirings, factory(wirings, []), Size(2, 2), 1, affine, np.random.default_rng(0))
   assert stack.stem_norm.scale is not None
   for cell in stack.cells:
     for block in (cell.preprocess0, cell.preprocess1):

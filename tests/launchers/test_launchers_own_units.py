@@ -85,9 +85,11 @@ def test_the_printed_command_retrains_a_cell_of_own_operations(searched, tmp_pat
   assert config_of(tmp_path / "retrained")["units"] == ["own_script"]
 
 
-def test_help_lists_the_settings():
+def test_help_lists_units_and_settings():
   out = run("-m", "experiments.search", "--help", f"--imports={SCRIPT}").stdout
   assert "--own_method.penalty=0.05\n      its coefficient." in out and "--own_hypergradient.scale=1.0" in out
+  known = " ".join(out.split())
+  assert "snas, fair_darts, own_method." in known and "implicit_cg, implicit_neumann, own_hypergradient." in known
   done = run("-m", "experiments.search", f"--imports={SCRIPT}", "--method=darts", "--own_method.penalty=1", "--workdir=x")
   assert done.returncode == 2 and "own_method.penalty is 1.0; it does nothing with --method=darts" in done.stderr
 
