@@ -62,7 +62,7 @@ class ImageStack(nnx.Module):
     check(space.num_inputs == 2, "num_inputs", space.num_inputs, "a cell reads the two cells before it, so it must be 2")
     others = [cell for cell in space.cells if cell != "reduce"]
     fits = len(space.cells) == 1 or len(others) == 1
-    check(fits, "cells", space.cells, "give one type for all cells, or one and 'reduce', which halves the image")
+    check(fits, "cells", space.cells, "give one type, or one type and 'reduce', which halves the image")
 
   def __init__(
     self,

@@ -78,7 +78,7 @@ def from_string(text: str, where: str = "architecture") -> Genotype:
     InputError: if the text does not parse, names an unknown operation, or does not list every earlier state of each node in order.
   """
   if not isinstance(text, str):
-    raise InputError(f"{where}: {shown(text)} is no text; write an architecture as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|.")
+    raise InputError(f"{where}: {shown(text)} is not text; write an architecture as |op~0|+|op~0|op~1|+|op~0|op~1|op~2|.")
   parts = text.strip().split("+")
   if len(parts) != SPACE.num_nodes:
     nodes = counted(len(parts), "node")

@@ -73,8 +73,8 @@ class ResidualStack(nnx.Module):
   @staticmethod
   def check_space(space: CellSpace) -> None:
     """Raises FieldError unless the space has one cell type, with one input and one output."""
-    check(len(space.cells) == 1, "cells", space.cells, "all cells are alike, so give one type")
-    check(space.num_inputs == 1, "num_inputs", space.num_inputs, "a cell reads the one before it, so it must be 1")
+    check(len(space.cells) == 1, "cells", space.cells, "this space has one type of cell, so give one")
+    check(space.num_inputs == 1, "num_inputs", space.num_inputs, "a cell reads one cell, so it must be 1")
     check(len(space.concat) == 1, "num_outputs", space.num_outputs, "the last node is the output of a cell, so it must be 1")
 
   def __init__(

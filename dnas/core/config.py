@@ -98,7 +98,7 @@ def mounted(config_type: type[C]) -> type[C]:
       if name not in known:
         _check_unit(unit, where)
         if not name.isidentifier() or keyword.iskeyword(name) or hasattr(config_type, name):
-          raise InputError(f"{where} has a name that its flags cannot begin with; use another, of letters, digits and '_'.")
+          raise InputError(f"{where} has a name that flags cannot begin with; give another name, with letters, digits and '_' alone.")
         missing.append((name, unit))
       elif known[name].default_factory is not unit:
         raise InputError(f"{where} has the name of another component of the configuration; register it under another name.")
@@ -117,10 +117,10 @@ def _check_unit(unit: type, where: str) -> None:
   hints = typing.get_type_hints(unit)
   for field in dataclasses.fields(unit):
     if field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-      raise InputError(f"{where}: its setting '{field.name}' has no default; give it one.")
+      raise InputError(f"{where}: its field '{field.name}' has no default; give it one.")
     if hints[field.name] not in FLAG_TYPES:
       listed = "bool, int, float, str, tuple[int, ...] or tuple[str, ...]"
-      raise InputError(f"{where}: its setting '{field.name}' is of type {hints[field.name]}, which no flag can give; make it {listed}.")
+      raise InputError(f"{where}: its field '{field.name}' is of type {hints[field.name]}, which no flag can hold; make it {listed}.")
 
 
 @functools.cache
@@ -266,7 +266,7 @@ def check_fraction(**values: float) -> None:
   """Raises FieldError for the first value that is outside [0, 1) or rounds to 1 in float32."""
   for field, value in values.items():
     check(0 <= value < 1, field, value, "it must be at least 0 and below 1")
-    check(bool(np.float32(value) < 1), field, value, "in float32 that is 1, and it must be below 1; lower it")
+    check(bool(np.float32(value) < 1), field, value, "it rounds to 1 in float32 and must be below 1; lower it")
 
 
 _LARGEST = float(np.finfo(np.float32).max)

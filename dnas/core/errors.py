@@ -11,7 +11,7 @@ from collections.abc import Iterable
 class InputError(ValueError):
   """Bad input from a user: a flag, a file or a field.
 
-  The message is one sentence. It names the flag, file or field, its value, and how to mend it. Launchers print it without a traceback
+  The message is one sentence. It names the flag, file or field, its value, and how to correct it. Launchers print it without a traceback
   and exit with status 2. Unprintable characters are escaped, since paths and file names may contain any.
   """
 
@@ -89,7 +89,7 @@ def cause_of(error: OSError | ValueError) -> str:
 
 def unreadable(path: object, error: OSError | ValueError) -> InputError:
   """Returns the error for a file or folder that cannot be read. Its message does not judge the content."""
-  return InputError(f"{path} cannot be read ({cause_of(error)}); mend that, such as its permissions.")
+  return InputError(f"{path} cannot be read ({cause_of(error)}); correct that, such as its permissions.")
 
 
 _LONGEST = 300  # characters of a value that a message shows unchanged

@@ -44,7 +44,7 @@ class CellGenotype:
   def __post_init__(self):
     nested = isinstance(self.nodes, tuple) and all(isinstance(node, tuple) for node in self.nodes)
     if not nested or not all(_is_edge(edge) for node in self.nodes for edge in node):
-      raise InputError(f"a cell has the nodes {shown(self.nodes)}; give for each a tuple of Edge(operation name, source number).")
+      raise InputError(f"a cell has the nodes {shown(self.nodes)}; give each node as a tuple of Edge(operation name, source number).")
     if not isinstance(self.concat, tuple) or not all(map(_is_number, self.concat)):
       raise InputError(f"a cell has the concat {shown(self.concat)}; give a tuple of state numbers.")
 
@@ -114,7 +114,7 @@ def from_lists(space: str, edges: Sequence[int], cells: Mapping[str, tuple[Any, 
   """
   pairs = isinstance(cells, Mapping) and all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in cells.values())
   if not pairs or not all(isinstance(name, str) for name in cells):
-    raise InputError(f"{where}: {shown(cells)} is no mapping of cell types to pairs (edges, concatenated states); give one.")
+    raise InputError(f"{where}: {shown(cells)} is not a mapping of cell types to pairs (edges, concatenated states); give one.")
   out: list[tuple[str, CellGenotype]] = []
   for name, (listed, concat) in cells.items():
     here = f"{where}, cell '{name}'"
@@ -194,7 +194,7 @@ def _json_object(text: str, where: str) -> dict[str, Any]:
   try:
     return json.loads(text, parse_int=number, object_pairs_hook=no_duplicates)
   except json.JSONDecodeError as e:
-    raise InputError(f"{where}: not valid JSON at line {e.lineno}, column {e.colno}: {e.msg}; mend it there.") from None
+    raise InputError(f"{where}: not valid JSON at line {e.lineno}, column {e.colno}: {e.msg}; correct it there.") from None
   except RecursionError:
     raise InputError(f"{where}: {text[:60]!r} is nested too deeply for a genotype; give 'cells' with 'nodes' and 'concat'.") from None
 
@@ -225,7 +225,7 @@ def _parse_published(text: str, space: str, edges: Sequence[int], where: str) ->
     fields = _published_fields(text)
   except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):  # the parser runs out of memory on deep nesting
     form = "Genotype(name=[(operation, source), ...], name_concat=[...])"
-    raise InputError(f"{where}: {text[:60]!r} does not parse as '{form}'; mend it.") from None
+    raise InputError(f"{where}: {text[:60]!r} does not parse as '{form}'; write it in that form.") from None
   for name, values in fields.items():
     if len(values) > 1:
       raise InputError(f"{where}: '{name}' is given {len(values)} times; give it once.")

@@ -21,7 +21,7 @@ def parse_object(text: str, where: str, hint: str) -> dict[str, Any]:
   Args:
     text: the text.
     where: how an error names the text, for instance by its file.
-    hint: how the user can mend the text, for the message.
+    hint: how the user can correct the text, for the message.
 
   Raises:
     InputError: if the text is not JSON, or not an object.
@@ -42,7 +42,7 @@ def read_object(path: pathlib.Path, hint: str, fields: Fields | None = None) -> 
 
   Args:
     path: the file.
-    hint: how the user can mend a file with wrong content, for the message.
+    hint: how the user can correct a file with wrong content, for the message.
     fields: the fields that the object must have.
 
   Raises:
@@ -66,7 +66,7 @@ def read_text(path: pathlib.Path, hint: str, errors: str = "strict") -> str:
   """Returns the text of a UTF-8 file. `errors` selects the treatment of invalid bytes, as in `bytes.decode`.
 
   Raises:
-    InputError: if the file cannot be read (the message names the cause) or is not UTF-8; `mend` says how to mend the latter.
+    InputError: if the file cannot be read (the message names the cause) or is not UTF-8; the `hint` says how to correct the latter.
   """
   try:
     return path.read_text(encoding="utf-8", errors=errors)

@@ -19,5 +19,5 @@ def expanded(flag: str, text: str) -> pathlib.Path:
     return pathlib.Path(text).expanduser()
   except RuntimeError:
     first = pathlib.Path(text).parts[0]
-    hint = f"there is no user '{first[1:]}'" if first[1:] else "this user has none"
-    raise InputError(f"{flag}={shown(text)[1:-1]} begins with '{first}', a home, and {hint}; write the path from '/' on.") from None
+    hint = f"there is no user '{first[1:]}'" if first[1:] else "this user has no home folder"
+    raise InputError(f"{flag}={shown(text)[1:-1]} begins with '{first}', a home folder, and {hint}; write the path from '/' on.") from None

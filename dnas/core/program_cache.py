@@ -314,7 +314,7 @@ def _checked(folder: str) -> pathlib.Path | None:
     wrong = f"cannot be made or written to ({getattr(e, 'strerror', None) or e})"
     raise InputError(f"--compilation_cache={folder} {wrong}; give another folder, or 'none'.") from None
   if why:
-    hint = "delete the folder, which is then made anew, or give another; until then every start compiles everything"
+    hint = "delete the folder or give another; until then every start compiles everything"
     warnings.warn(f"--compilation_cache={folder} is not used, since {why}; {hint}.", stacklevel=3)
     return None
   return path

@@ -161,7 +161,7 @@ class CellSpace:
         raise InputError(unknown_name("operation", name, self.operations))
     left = tuple(name for name in self.operations if name not in names)
     if not set(left) - {NONE}:
-      raise InputError(f"space '{self.name}' has no operations but {', '.join(names)}, so leave one of them in.")
+      raise InputError(f"space '{self.name}' has no operations but {', '.join(names)}, so keep at least one of them.")
     kept = self.edge_choices and tuple(tuple(tuple(n for n in one if n in left) for one in edges) for edges in self.edge_choices)
     return dataclasses.replace(self, operations=left, edge_choices=kept)
 
@@ -172,7 +172,7 @@ class CellSpace:
     except TypeError:  # not a sequence of integers
       numbers = []
     if len(numbers) != len(self.decisions) or not all(0 <= value < size for value, size in zip(numbers, self.decisions, strict=True)):
-      raise InputError(f"decisions {shown(decisions)} are no architecture of space '{self.name}'; it has {shown(self.decisions)}.")
+      raise InputError(f"decisions {shown(decisions)} are not an architecture of space '{self.name}'; it has {shown(self.decisions)}.")
     values = iter(numbers)
     cells: list[tuple[str, CellGenotype]] = []
     for cell_type in self.cells:
@@ -202,7 +202,7 @@ class CellSpace:
           values += [wiring] if len(sets) > 1 else []
           values += [self.choices_of(cell_type, (edge.source, target)).index(edge.operation) for edge in edges]
     except ValueError:
-      raise InputError(f"{shown(str(genotype))} is no architecture of space '{self.name}'; give one of its own.") from None
+      raise InputError(f"{shown(str(genotype))} is not an architecture of space '{self.name}'; give one of that space.") from None
     return tuple(values)
 
   def parse(self, value: str | Mapping[str, Any], where: str = "genotype") -> Genotype:
@@ -252,7 +252,7 @@ class CellSpace:
     several = self.num_choices > 1
     places = [place for place in _places(genotype) if several or self._replacements(genotype, place)]
     if not places:
-      raise InputError(f"space '{self.name}' has a single architecture, so there is no other; give it operations to choose from.")
+      raise InputError(f"space '{self.name}' has a single architecture, so there is no other; give the space more operations.")
     place = places[rng.integers(len(places))]
     replacements = self._replacements(genotype, place)
     return self._with_edge(genotype, place, replacements[rng.integers(len(replacements))])

@@ -35,7 +35,7 @@ def add_scaled(x: Tree, scale: jax.Array | float, y: Tree) -> Tree:
 def dot(x: Tree, y: Tree) -> jax.Array:
   """Returns the inner product, a scalar. Raises ValueError if the tree structures differ."""
   if jax.tree.structure(x) != jax.tree.structure(y):
-    raise ValueError(f"These trees have no inner product, as they differ: {jax.tree.structure(x)} and {jax.tree.structure(y)}.")
+    raise ValueError(f"The trees differ, so they have no inner product: {jax.tree.structure(x)} and {jax.tree.structure(y)}.")
   return jnp.vdot(ravel(x), ravel(y))
 
 

@@ -72,7 +72,7 @@ class Config:
     config.check_not_negative(examples=self.examples, split_seed=self.split_seed)
     config.check_not_negative(crop_padding=self.crop_padding, cutout_length=self.cutout_length)
     config.check_at_most(10**6, batch_size=self.batch_size, crop_padding=self.crop_padding, cutout_length=self.cutout_length)
-    config.check(self.cutout_length % 2 == 0, "cutout_length", self.cutout_length, "it must be even, so that the square has that side")
+    config.check(self.cutout_length % 2 == 0, "cutout_length", self.cutout_length, "it must be even")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -146,7 +146,7 @@ class ImageDataset(Dataset[Split]):
 
   def __post_init__(self):
     if not isinstance(self.name, str) or not self.name:
-      raise InputError(f"a data set has the name {shown(self.name)}; give it a text that is not empty.")
+      raise InputError(f"a data set has the name {shown(self.name)}; give a name that is not empty.")
     self._check(isinstance(self.published, bool), f"has published {shown(self.published)}; it must be true or false")
     self._check(isinstance(self.train, Split), f"has a {type(self.train).__name__} as its training split; give a `Split`")
     whole = isinstance(self.num_classes, int | np.integer) and 2 <= self.num_classes < 2**31
@@ -159,9 +159,9 @@ class ImageDataset(Dataset[Split]):
     self._check(unique, f"has {len(names)} class_names, {different} of them different, for {self.num_classes} classes; name each once")
     for field in ("mean", "std"):
       given, values = getattr(self, field), fractions(getattr(self, field))
-      self._check(values is not None, f"has {shown(given)} as {field}; give those of pixels scaled to [0, 1], as `channel_statistics` does")
+      self._check(values is not None, f"has {shown(given)} as {field}; give those of pixels in [0, 1], as `channel_statistics` does")
       number = len(values or ())
-      self._check(number == channels, f"has {number} values in {field}; its images have {channels} channels, so give as many")
+      self._check(number == channels, f"has {number} values in {field}; its images have {channels} channels, so give {channels}")
       object.__setattr__(self, field, values)
     self._check_labels(self.train, "training")
     object.__setattr__(self, "std", self._divisors())
@@ -170,7 +170,7 @@ class ImageDataset(Dataset[Split]):
     """See `Dataset`."""
     self._check(isinstance(test, Split), f"has a {type(test).__name__} as its test split; give a `Split`")
     train, found = self.train.images.shape[1:], test.images.shape[1:]
-    self._check(train == found, f"has test images of shape {found} and training images of shape {train}; give both the same")
+    self._check(train == found, f"has test images of shape {found} and training images of shape {train}; give both the same shape")
     self._check_labels(test, "test")
     return test
 
@@ -258,7 +258,7 @@ def search_split(dataset: ImageDataset, data: Config) -> tuple[Split, Split]:
   """
   train, count = dataset.train, math.floor(data.train_portion * len(dataset.train))
   if not 0 < count < len(train):
-    hint = f"it leaves one part of the {len(train)} examples of '{dataset.name}' empty, so choose it between 0 and 1, such as 0.5"
+    hint = f"it leaves one part of the {len(train)} examples of '{dataset.name}' empty, so give a number between 0 and 1, such as 0.5"
     raise FieldError("data.train_portion", data.train_portion, hint)
   first = _division(dataset, count, data)
   parts = train.where(first), train.where(~first)
@@ -297,7 +297,7 @@ def class_weights(train: Split, num_classes: int, kind: str) -> tuple[float, ...
 def _division(dataset: ImageDataset, count: int, data: Config) -> np.ndarray:
   name = _split_name(dataset, data)
   idle = name == "contiguous" and data.split_seed
-  hint = f"the division of '{dataset.name}' is contiguous, so leave it out, or give --data.split=shuffled or stratified"
+  hint = f"the division of '{dataset.name}' is contiguous, so leave the seed out, or give --data.split=shuffled or stratified"
   config.check(not idle, "data.split_seed", data.split_seed, hint)
   return SPLITS[name](dataset.train.labels, count, data.split_seed)
 

@@ -19,13 +19,13 @@ def checked_images(images: Any) -> np.ndarray:
     hint = "convert floats in [0, 1] by np.round(255 * images).astype(np.uint8), and integers from 0 to 255 by images.astype(np.uint8)"
     raise InputError(f"images are {images.dtype} {shape}, and must be uint8 [N, H, W, C]; {hint}.")
   if images.ndim != 4:
-    hint = "give grey ones a last axis, by images[..., None]" if images.ndim == 3 else "give a row, a column and a channel an axis each"
+    hint = "give grey images a last axis, by images[..., None]" if images.ndim == 3 else "give axes for rows, columns and channels"
     raise InputError(f"images have shape {shape}, and it must be [N, H, W, C]; {hint}.")
   if not images.size:
-    raise InputError(f"images have shape {shape}, so there is none; give at least one, of at least one pixel.")
+    raise InputError(f"images have shape {shape}, so there is no image; give at least one, of at least one pixel.")
   if shape[1] <= 4 < shape[3]:
     hint = "give [N, H, W, C], by images.transpose(0, 2, 3, 1)"
-    raise InputError(f"images have shape {shape}, which looks like channels before height and width; {hint}.")
+    raise InputError(f"images have shape {shape}, which looks like channels first; {hint}.")
   return images
 
 
@@ -35,7 +35,7 @@ def checked_labels(labels: Any) -> np.ndarray:
   Raises:
     InputError: if they are not integers from 0 to 2**31 - 1, or not one-dimensional.
   """
-  return _checked_numbers(labels, "labels", "of one-hot rows take labels.argmax(1)")
+  return _checked_numbers(labels, "labels", "convert one-hot rows by labels.argmax(1)")
 
 
 def checked_ids(ids: Any, words: int, what: str) -> np.ndarray:
@@ -51,7 +51,7 @@ def checked_ids(ids: Any, words: int, what: str) -> np.ndarray:
   """
   ids = _checked_numbers(ids, f"the ids of the {what}", "join the lines")
   if len(ids) < 2:
-    raise InputError(f"The {what} has {len(ids)} token(s), and a model predicts the next one; give it at least two.")
+    raise InputError(f"The {what} has {len(ids)} token(s); give at least two, as a model predicts the next token.")
   if ids.max() >= words:
     raise InputError(f"The {what} has ids up to {ids.max()}, and its vocabulary {words} words; ids are 0 to {words - 1}.")
   return ids
@@ -70,7 +70,7 @@ def checked_names(names: Any, what: str) -> tuple[str, ...]:
   for name in names:
     whole = isinstance(name, int | np.integer) and not isinstance(name, bool) and abs(name) < 2**63
     if not (whole or (isinstance(name, str) and name)):
-      raise InputError(f"{what} have {shown(name)} among them; give a sequence of names, each a text that is not empty.")
+      raise InputError(f"{what} contain {shown(name)}; give a sequence of names, none of them empty.")
   return tuple(map(str, names))
 
 
@@ -88,7 +88,7 @@ def _checked_numbers(numbers: Any, what: str, flat: str) -> np.ndarray:
   if numbers.dtype.kind not in "iu":
     raise InputError(f"{what} are {numbers.dtype}, and must be integers that count from 0; convert them by .astype(np.int32).")
   if len(numbers) and not 0 <= numbers.min() <= numbers.max() < 2**31:
-    raise InputError(f"{what} go from {numbers.min()} to {numbers.max()}, and must count from 0; shift them.")
+    raise InputError(f"{what} go from {numbers.min()} to {numbers.max()}, and must count from 0; subtract the smallest.")
   return numbers.astype(np.int32, copy=False)
 
 
@@ -96,4 +96,4 @@ def _array(values: Any, what: str) -> np.ndarray:
   try:
     return np.asarray(values)
   except (ValueError, TypeError, OverflowError):
-    raise InputError(f"{what} are a sequence of arrays of different shapes; give all of them one shape.") from None
+    raise InputError(f"{what} are arrays of different shapes; give all of them one shape.") from None

@@ -74,12 +74,12 @@ def locate(published: Published, data_dir: str) -> pathlib.Path:
     folder = root / published.folder if (root / published.folder).is_dir() else root
     missing = [name for name in published.files if not (folder / name).is_file()]
   except OSError as e:
-    raise FieldError("data.data_dir", data_dir, f"it cannot be read ({e.strerror}); mend that, or give another folder") from None
+    raise FieldError("data.data_dir", data_dir, f"it cannot be read ({e.strerror}); correct that, or give another folder") from None
   if len(missing) == len(published.files):
-    hint = f"it holds no folder '{published.folder}', so give the one that does, or leave it empty to download the data set"
+    hint = f"it holds no folder '{published.folder}', so give the folder that does, or leave it empty to download the data set"
     raise FieldError("data.data_dir", data_dir, hint)
   if missing:
-    raise InputError(f"{folder / missing[0]} is missing; put it there, from {published.source(missing[0])}.")
+    raise InputError(f"{folder / missing[0]} is missing; get it from {published.source(missing[0])}.")
   return folder
 
 
@@ -114,9 +114,9 @@ def read_lines(path: pathlib.Path, published_tokens: int) -> list[str]:
   except UnicodeDecodeError as e:
     raise InputError(f"{path} is not UTF-8 (byte {e.start + 1} is 0x{e.object[e.start]:02x}); convert it to UTF-8.") from None
   if "\0" in text:
-    raise InputError(f"{path} is a binary file (it holds a zero byte); put a plain text in UTF-8 there.")
+    raise InputError(f"{path} is a binary file (it holds a zero byte); give plain text in UTF-8.")
   if not text.strip():
-    raise InputError(f"{path} holds no words; put a text in UTF-8 there.")
+    raise InputError(f"{path} holds no words; give text in UTF-8.")
   lines = [line.strip() for line in text.removesuffix("\n").split("\n")]
   tokens = sum(len(line.split()) + 1 for line in lines)
   if tokens != published_tokens:

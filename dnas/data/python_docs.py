@@ -63,7 +63,7 @@ def prose() -> dict[str, list[str]]:
   try:
     from pydoc_data.topics import topics  # here, because some distributions of Python leave it out
   except ImportError as e:
-    raise InputError(f"The text 'python_docs' is part of Python, and this Python lacks it ({e}); choose another text.") from None
+    raise InputError(f"The text 'python_docs' is part of Python, and this Python lacks it ({e}); give another text.") from None
   own, seen = {}, set()
   for name in sorted(topics, key=lambda name: (-len(topics[name]), name)):
     sentences = dict.fromkeys(_sentences(topics[name]))

@@ -59,7 +59,7 @@ class Config:
     config.check_name("level", self.level, LEVELS)
     config.check(self.tokens == 0 or self.tokens >= 2, "tokens", self.tokens, "it must be at least 2, or 0 for the whole text")
     config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size, buckets=self.buckets)
-    config.check(self.sequence_length >= 2, "sequence_length", self.sequence_length, "it must be at least 2, so that half of it is a token")
+    config.check(self.sequence_length >= 2, "sequence_length", self.sequence_length, "it must be at least 2, since it is also halved")
     config.check_fraction(short_probability=self.short_probability)
     config.check_at_most(10**6, batch_size=self.batch_size, sequence_length=self.sequence_length, length_deviation=self.length_deviation)
     config.check_at_most(1000, buckets=self.buckets)
@@ -83,10 +83,10 @@ class Vocabulary:
   def __post_init__(self):
     for word in self.words:
       if not isinstance(word, str) or not word:
-        raise InputError(f"A vocabulary has {shown(word)} among its words; every word is a text that is not empty.")
+        raise InputError(f"A vocabulary contains {shown(word)}; every word must be text and not empty.")
     if len(self._ids) < len(self.words):
       twice = next(word for word, count in collections.Counter(self.words).items() if count > 1)
-      raise InputError(f"A vocabulary has {shown(twice)} twice; give every word once.")
+      raise InputError(f"A vocabulary has {shown(twice)} twice; give each word once.")
 
   def __len__(self) -> int:
     return len(self.words)
@@ -116,7 +116,7 @@ class Vocabulary:
     ids = np.fromiter((self._ids.get(token, -1) for token in tokens), np.int32, len(tokens))
     lacking = np.flatnonzero(ids < 0)
     if len(lacking) and UNKNOWN not in self._ids:
-      raise InputError(f"The vocabulary lacks {shown(tokens[lacking[0]])}, and has no '{UNKNOWN}' to stand for it; add that word to it.")
+      raise InputError(f"The vocabulary lacks {shown(tokens[lacking[0]])}, and has no '{UNKNOWN}'; add one of the two words.")
     ids[lacking] = self._ids.get(UNKNOWN, -1)
     return ids, len(lacking)
 
@@ -139,7 +139,7 @@ class Vocabulary:
     counts = collections.Counter(lines)
     for number, line in enumerate(lines, start=1):
       if not line or counts[line] > 1:
-        raise InputError(f"Line {number} of the vocabulary, {shown(line)}, is {'there twice' if line else 'empty'}; remove it.")
+        raise InputError(f"Line {number} of the vocabulary, {shown(line)}, is {'given twice' if line else 'empty'}; remove it.")
     return cls(tuple(_unescaped(line) if "\\" in line else line for line in lines))
 
 

@@ -174,5 +174,5 @@ def check_length(config: Config, rows: int, split: str) -> None:
   """Raises FieldError if a column of `rows` words is shorter than a window, or the devices cannot share the columns."""
   devices.check_batch("data.batch_size", config.batch_size)
   words = errors.counted(rows, "word")
-  hint = f"with batch size {config.batch_size} a column of the {split} text has {words}, so lower it or the batch size"
+  hint = f"with batch size {config.batch_size} a column of the {split} text has {words}, so lower the sequence length or the batch size"
   check(config.sequence_length <= rows, "data.sequence_length", config.sequence_length, hint)

@@ -71,7 +71,7 @@ def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
       raise InputError(f"{name}: column '{key}' is missing; the file has {', '.join(sorted(columns)) or 'no such columns'}.")
   valid, test, seconds = (_by_epochs(columns, prefix, kind) for kind in _KINDS)
   if not valid:
-    raise InputError(f"{name}: column '{prefix}_12_val' is missing, and every other one of validation accuracy; give one at least.")
+    raise InputError(f"{name}: column '{prefix}_12_val' is missing, as are all columns of validation accuracy; give at least one.")
   genotypes = _genotypes(name, columns["op_names"], columns["ops"])
   full = numbers_of(f"{name}: {prefix}_{_FULL}_time", seconds[_FULL])
   shares = {epochs: seconds.get(epochs, full * (epochs / _FULL)) for epochs in valid}
@@ -103,7 +103,7 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
     InputError: if they are not, there is none, a data set is unknown, a table has no training of 200 epochs, or the file cannot be written.
   """
   if not tables:
-    raise InputError(f"{path}: there is no table to write; give one at least.")
+    raise InputError(f"{path}: no table is given; give at least one.")
   first = next(iter(tables.values()))
   columns: dict[str, Any] = {
     "op_names": np.array(nasbench201.SPACE.operations),
@@ -112,7 +112,7 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
   for dataset, table in tables.items():
     prefix = _prefix(dataset)
     if table.genotypes != first.genotypes:
-      raise InputError(f"{table.name}: its rows are in another order than those of {first.name}; write it to a file of its own.")
+      raise InputError(f"{table.name}: its rows are not in the order of {first.name}; write it to another file.")
     table.seconds(_FULL)
     for kind, values in zip(_KINDS, (table._valid, table._test, table._seconds), strict=True):
       columns |= {f"{prefix}_{epochs}_{kind}": column for epochs, column in values.items()}
@@ -223,7 +223,7 @@ def read_rows(path: str | os.PathLike[str]) -> Table:
     for field, by_epochs in cells.items():
       column = by_epochs.setdefault(int(epochs), {})
       if genotype in column:
-        raise InputError(f"{where}: {text} is there twice for {int(epochs)} epochs; give it once.")
+        raise InputError(f"{where}: {text} is given twice for {int(epochs)} epochs; give it once.")
       if field != "test" or row["test"] not in ("", None):
         column[genotype] = _finite(row[field], f"{where}: {field}")
   order = tuple(dict.fromkeys(genotypes.values()))
@@ -256,7 +256,7 @@ def _rows(path: pathlib.Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
   except InputError:
     raise
   except (OSError, ValueError, RecursionError, csv.Error) as e:  # no UTF-8, no JSON, or a path that no file can have
-    raise InputError(f"{path} cannot be read ({shown(str(e))}); mend it there.") from None
+    raise InputError(f"{path} cannot be read ({shown(str(e))}); correct that line.") from None
 
 
 def _table_rows(path: pathlib.Path, file: TextIO) -> Iterator[tuple[int, dict[str, str]]]:
@@ -264,11 +264,11 @@ def _table_rows(path: pathlib.Path, file: TextIO) -> Iterator[tuple[int, dict[st
   lines = csv.reader(file, strict=True)
   names = next(lines, [])
   if len(set(names)) < len(names):
-    raise InputError(f"{path}: its header {shown(names)} names a column twice; name each once.")
+    raise InputError(f"{path}: its header {shown(names)} has a column twice; name each column once.")
   for cells in filter(None, lines):
     if len(cells) != len(names):
       where = f"{path}, line {lines.line_num}"
-      raise InputError(f"{where}: it has {counted(len(cells), 'cell')} and the header {len(names)}; give both the same.")
+      raise InputError(f"{where}: it has {counted(len(cells), 'cell')} and the header has {len(names)}; give both the same number.")
     yield lines.line_num, dict(zip(names, cells, strict=True))
 
 
@@ -277,7 +277,7 @@ def _json_row(line: str) -> Any:
 
   def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(dict(pairs)) < len(pairs):
-      raise ValueError(f"a field stands twice in {line.strip()}")
+      raise ValueError(f"a field is given twice in {line.strip()}")
     return dict(pairs)
 
   return json.loads(line, object_pairs_hook=unique)

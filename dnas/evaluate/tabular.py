@@ -50,11 +50,11 @@ class Table:
     """
     for epochs in (*valid, *test, *seconds):
       if not isinstance(epochs, int) or epochs not in range(1, MOST_EPOCHS):
-        raise InputError(f"{name}: a column is of {shown(epochs)} epochs; give a whole number from 1 to {MOST_EPOCHS - 1}.")
+        raise InputError(f"{name}: a column is for {shown(epochs)} epochs; give a whole number from 1 to {MOST_EPOCHS - 1}.")
     self.name, self.genotypes, self.epochs = name, tuple(genotypes), tuple(sorted(valid))
     self._rows = _checked_rows(name, self.genotypes)
     if not valid or set(seconds) != set(valid):
-      raise InputError(f"{name}: validation is for {sorted(valid)} epochs, seconds for {sorted(seconds)}; give both for the same ones.")
+      raise InputError(f"{name}: validation is for {sorted(valid)} epochs, seconds for {sorted(seconds)}; give both for the same epochs.")
     self._valid = {epochs: self._checked(f"validation at {epochs} epochs", column, accuracy=True) for epochs, column in valid.items()}
     self._test = {epochs: self._checked(f"test at {epochs} epochs", column, accuracy=True) for epochs, column in test.items()}
     self._seconds = {epochs: self._checked(f"seconds of {epochs} epochs", column, accuracy=False) for epochs, column in seconds.items()}
@@ -153,11 +153,11 @@ def _checked_rows(name: str, genotypes: tuple[Genotype, ...]) -> dict[Genotype, 
   for row, genotype in enumerate(genotypes):
     if rows.setdefault(genotype, row) != row:
       text = nasbench201.to_string(genotype)
-      raise InputError(f"{name}: rows {rows[genotype]} and {row} are both {text}; give every architecture once.")
+      raise InputError(f"{name}: rows {rows[genotype]} and {row} are both {text}; give each architecture once.")
   missing = [genotype for genotype in all_genotypes() if genotype not in rows]
   if missing:
     text = nasbench201.to_string(missing[0])
-    raise InputError(f"{name}: {len(missing)} of {len(all_genotypes())} architectures are missing, {text} for one; give every one a row.")
+    raise InputError(f"{name}: {len(missing)} of {len(all_genotypes())} architectures are missing, for example {text}; give each a row.")
   return rows
 
 

@@ -103,8 +103,8 @@ class ZeroCost:
       InputError: if there is no such proxy.
     """
     if config.auxiliary:
-      raise FieldError("network.auxiliary", True, "a zero-cost proxy scores the network without its auxiliary head; turn it off")
-    hint = "proxies compare the examples of a batch, so give two at least"
+      raise FieldError("network.auxiliary", True, "a zero-cost proxy scores networks without the auxiliary head; turn it off")
+    hint = "proxies compare the examples of a batch, so give at least 2"
     check(min(data.batch_size, len(dataset.train)) >= 2, "data.batch_size", data.batch_size, hint)
     self._proxy, self._config, self._dataset, self._seed = PROXIES[proxy], config, dataset, seed
     batch = base.subset(dataset, data.batch_size, data)

@@ -120,7 +120,7 @@ def check_settings(config: ComparisonSettings) -> None:
     names = [known for known in _presets.names() if _presets.launcher_of(known) == launcher]
     if name:
       check_name(field, name, names)
-      check(isinstance(_presets.load(name, launcher), of), field, name, "it is for text, and a comparison is of images")
+      check(isinstance(_presets.load(name, launcher), of), field, name, "it is for text; give a preset for images")
   if config.evaluator == "weight_sharing":
     hint = "weight sharing takes its supernet and its data from a preset of dnas search; name one"
     check(bool(config.search), "search", "''", hint)
@@ -154,7 +154,7 @@ def _rungs(config: ComparisonSettings) -> dict[str, tuple[int, ...]]:
 def _check_rungs(config: ComparisonSettings, known: Collection[int], where: str) -> None:
   for name, rungs in _rungs(config).items():
     if unknown := [epochs for epochs in rungs if epochs not in known]:
-      hint = f"it asks for {counted(unknown[0], 'epoch')}, and {where} has no such training, so give others by the flags --{name}"
+      hint = f"it asks for {counted(unknown[0], 'epoch')}, and {where} has no such training, so change them by the flags --{name}"
       raise FieldError("methods", name, hint)
 
 
@@ -183,7 +183,7 @@ def read_table(path: str, dataset: str) -> Table:
   if path != "synthetic":
     return nasbench201_formats.read_npz(expanded("--table", path), dataset)
   if dataset != "cifar10":
-    raise FieldError("dataset", dataset, "the planted table stands for cifar10 alone; give --table a file")
+    raise FieldError("dataset", dataset, "the built-in table is for cifar10 only; give a file by --table")
   return synthetic_table.planted()
 
 

@@ -131,7 +131,7 @@ class Launcher(Generic[C]):
     except MemoryError:
       return _complain("there is not enough memory; lower the batch size or the size of the network.", FAILED)
     except OSError as e:
-      hint = "make room or rights for it and give the command again"
+      hint = "free space or set permissions there and give the command again"
       return _complain(f"{e.filename or 'a file'} cannot be used ({cause_of(e)}); {hint}.", FAILED)
     except (ValueError, RuntimeError) as e:
       if "RESOURCE_EXHAUSTED" in str(e):
@@ -156,7 +156,7 @@ class Launcher(Generic[C]):
     except (flags.Error, ValueError) as e:  # absl raises ValueError for --noNAME=VALUE and for a --flagfile that is no text
       raise InputError(_one_sentence(e)) from None
     except RecursionError:  # absl compares a name with those of all flags, letter by letter; it may stand in a --flagfile
-      raise InputError("a name of thousands of letters is no flag; see --help.") from None
+      raise InputError("a name of thousands of letters is not a flag; see --help.") from None
     if len(rest) > 1:
       raise InputError(f"'{rest[1]}' is not a flag; write flags as --name=value, see --help.")
     options = config_lib.replace(Options(), {path: values[path].value for path in option_paths if values[path].present})
@@ -268,7 +268,7 @@ def refuse_idle(config: Any, given: Collection[str]) -> None:
 
 def require_one_process(options: Options) -> None:
   """Raises FieldError where several processes are to share the work of a launcher that cannot be shared so."""
-  config_lib.check(options.num_processes == 1, "num_processes", options.num_processes, "searches and trainings can be shared so, not this")
+  config_lib.check(options.num_processes == 1, "num_processes", options.num_processes, "only dnas search and train can have several")
 
 
 def require_workdir(options: Options) -> None:

@@ -52,7 +52,7 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
   """Reads the beginning of a stage from the folder of the search before it. Raises InputError if the folder holds no such search."""
   run = load_run(expanded("--start_from", config.start_from))
   if not (run.folder / "genotype.json").exists() or "method" not in run.config:
-    raise FieldError("start_from", config.start_from, "give the folder of a search on images that has come to its end")
+    raise FieldError("start_from", config.start_from, "give the folder of a finished search on images")
   before = _configuration_of(run, config)
   for field in ("space", "without", "supernet"):
     if getattr(before, field) != getattr(config, field):
@@ -61,7 +61,7 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
   task = DartsTask(before.darts, old.workload, before.make_hypergradient(), jax.random.key(0), before.make_method(), before.remedies)
   state = _end_of(task, before, run)
   if state is None:
-    raise FieldError("start_from", config.start_from, "it holds no checkpoint; give a folder that was not cleaned")
+    raise FieldError("start_from", config.start_from, "it holds no checkpoint; give a folder that still has its checkpoints")
   search, mixture = state.search, to_numpy(task.mixture(state))
   return start_from(workload.space, Variables(search.weights, search.stats), mixture, workload.initial, config.keep_operations)
 
@@ -76,7 +76,7 @@ def _configuration_of(run: Run, config: ImageSearchConfig) -> ImageSearchConfig:
       return before
   except InputError:
     pass
-  raise FieldError("start_from", config.start_from, "it holds a search of another version of this program; begin anew")
+  raise FieldError("start_from", config.start_from, "its search was written by another version of dnas; run that search again")
 
 
 def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | None:

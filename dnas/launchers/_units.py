@@ -31,7 +31,7 @@ def load(entries: Sequence[str]) -> None:
     except InputError:
       raise
     except (OSError, RuntimeError, ValueError) as e:  # links in a circle, no such user, a zero byte
-      raise InputError(f"--imports={entry} names no file ({first_line(e)}); mend it.") from None
+      raise InputError(f"--imports={entry} names no file ({first_line(e)}); give a module or a file of Python.") from None
     if path is not None and path in map(_file_of, list(sys.modules)):
       continue
     with _explained(entry, path):
@@ -44,7 +44,7 @@ def load(entries: Sequence[str]) -> None:
 def refuse_while_importing() -> None:
   """Raises InputError in a module that is being imported, for a launcher that it runs."""
   if _importing:
-    raise InputError("it runs a launcher when it is imported; put that under if __name__ == '__main__'")
+    raise InputError("importing it runs a launcher; put that call under if __name__ == '__main__'")
 
 
 def to_import() -> tuple[str, ...]:
@@ -74,7 +74,7 @@ def _load_file(path: pathlib.Path) -> None:
     raise InputError("there is no such file")
   name = path.stem
   if name in sys.modules or not name.isidentifier():
-    raise InputError(f"a module cannot be called {shown(name)} beside those that are there; give the file another name")
+    raise InputError(f"{shown(name)} is taken or is not a name of a module; give the file another name")
   if str(path.parent) not in sys.path:
     sys.path.append(str(path.parent))
   spec = importlib.util.spec_from_file_location(name, path)
@@ -99,6 +99,6 @@ def _explained(entry: str, path: pathlib.Path | None) -> Iterator[None]:
     frames = traceback.extract_tb(e.__traceback__)
     own = [frame for frame in frames if path is not None and pathlib.Path(frame.filename).resolve() == path] or frames[-1:]
     cause = " ".join(f"{type(e).__name__}: {e}".split())[:200]
-    raise InputError(f"--imports={entry} cannot be imported ({cause}; {own[-1].filename}, line {own[-1].lineno}); mend it.") from None
+    raise InputError(f"--imports={entry} cannot be imported ({cause}; {own[-1].filename}, line {own[-1].lineno}); correct it.") from None
   finally:
     _importing.pop()

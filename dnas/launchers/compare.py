@@ -68,7 +68,7 @@ class CompareConfig(ComparisonSettings):
     for name in self.method_names:
       check_name("methods", name, [*STRATEGIES, *METHODS])
     if len(set(self.method_names)) < len(self.method_names):
-      raise FieldError("methods", self.methods, "a method is named twice; name each once")
+      raise FieldError("methods", self.methods, "a method is given twice; give each once")
     check_name("space", self.space, STACKS)
     check_name("evaluator", self.evaluator, evaluator_names())
     check_name("dataset", self.dataset, DATASETS)
@@ -137,7 +137,7 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
       journal = _search_by_asking(config, judge, path, method, seed)
     incumbents = study.incumbents(journal)
     if not incumbents:
-      raise InputError(f"{path}: no evaluation of the search came to a score, so it found nothing; give it a larger --seconds.")
+      raise InputError(f"{path}: no evaluation of the search gave a score, so it found nothing; give a larger --seconds.")
     found = incumbents[-1].genotype
     test = judge.report(found)
     known = {one.genotype: judge.report(one.genotype) for one in incumbents} if judge.reports_all else {found: test}

@@ -172,7 +172,7 @@ class LanguageSearchConfig(SearchConfig):
     self.searched_space()
     check_name("data.dataset", self.data.dataset, TEXTS)
     parts = self.make_method().partial_channels
-    check(parts == 1, f"{self.method}.partial_channels", parts, "text has no channels to take a part of, so it must be 1")
+    check(parts == 1, f"{self.method}.partial_channels", parts, "text has no channels, so it must be 1")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,7 +209,7 @@ class ImageTrainConfig(TrainConfig):
     _check_space(self.space, of_text=False)
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     measured = self.test or self.data.train_portion < 1
-    hint = "with all data trained on, nothing would be measured; give --data.train_portion below 1, or leave it out"
+    hint = "training on all data leaves none to measure; give --data.train_portion below 1, or leave it out"
     check(measured, "test", self.test, hint)
 
 

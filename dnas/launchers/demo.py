@@ -72,7 +72,7 @@ def retrain(preset: str, name: str, genotype: str, root: pathlib.Path, options: 
   command = [sys.executable, "-m", "dnas", "train", f"--preset={preset}", *own]
   done = subprocess.run(command, capture_output=True, text=True)
   if done.returncode:
-    raise InputError(f"the training in {folder} left with status {done.returncode} ({done.stderr.strip()[-300:]}); mend that and go on.")
+    raise InputError(f"the training in {folder} failed with status {done.returncode} ({done.stderr.strip()[-300:]}); correct that.")
   result = result_of(folder)
   outcome = outcome_of(result)
   figure = f"{outcome.measure} {outcome.value:.2f}{outcome.unit}"

@@ -63,7 +63,7 @@ def load_genotype(text: str, space_name: str = "darts_conv", flag: str = "genoty
       if not path.exists():
         seeds = sorted(folder.name for folder in path.parent.glob("seed_*"))
         here = f", here that of a seed, such as {text.rstrip('/')}/{seeds[0]}" if seeds else ""
-        raise InputError(f"--{flag}={text} holds no genotype.json; give the folder of a search that has come to its end{here}.")
+        raise InputError(f"--{flag}={text} holds no genotype.json; give the folder of a finished search{here}.")
     if not path.is_file():
       raise FileNotFoundError
     content = path.read_text(encoding="utf-8")
@@ -71,7 +71,7 @@ def load_genotype(text: str, space_name: str = "darts_conv", flag: str = "genoty
     check_name(flag, text, known, others="the folder of a search, a file with a genotype, or random:SEED")
     raise
   except UnicodeDecodeError:
-    raise InputError(f"--{flag}={text} is no text; give a file with a genotype.") from None
+    raise InputError(f"--{flag}={text} is not text; give a file with a genotype.") from None
   except OSError as e:  # a name that is too long or forbidden
     raise InputError(f"--{flag}={shown(text)} cannot be read ({cause_of(e)}); give a published name, a folder or a file.") from None
   return _checked(space.parse(content, str(path)), str(path), space_name)

@@ -175,7 +175,7 @@ class Tuning:
       opened = study.open_study(address, settings, self.space, owner)
       default = self.space.parameters_of(self.trial_training, self.genotype) if first else None
       if first and default is None:
-        print("the configuration itself is not in the search space, so it is no trial", flush=True)
+        print("the configuration itself is not in the search space, so it is not a trial", flush=True)
       known = len(opened.get_trials(deepcopy=False))
       if known:
         print(f"{name}: goes on with {counted(known, 'trial')}", flush=True)
@@ -221,7 +221,7 @@ def _id_of(root: pathlib.Path) -> str:
   try:
     return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
   except OSError as e:
-    raise InputError(f"{path} cannot be read ({cause_of(e)}); give rights for it, or another --workdir.") from None
+    raise InputError(f"{path} cannot be read ({cause_of(e)}); set its permissions, or give another --workdir.") from None
 
 
 _ID = "study.id"
@@ -257,7 +257,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
   opened = tuning.run_study(executor, settings, config.study_name, stop, first=True)
   best = study.best_trials(opened)
   if not best:
-    raise InputError(f"no trial of the study '{config.study_name}' came to its end, so there is no best; give it more --study.trials.")
+    raise InputError(f"no trial of the study '{config.study_name}' finished, so there is no best one; give more --study.trials.")
   spent, table = study.epochs_of(opened), _tuning_report.best_table(opened, settings)
   print(f"\n{table.to_markdown()}")
   first = opened.trials[0]

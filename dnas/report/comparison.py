@@ -105,10 +105,10 @@ def _load_group(root: pathlib.Path, space: str, evaluator: str, folders: list[pa
     config = config or common
     if common != config:
       changed = next(key for key in common if common[key] != config.get(key))
-      raise InputError(f"{folder}: its {changed} is {common[changed]} and that of others {config.get(changed)}; compare at one budget.")
+      raise InputError(f"{folder}: its {changed} is {common[changed]} and other runs have {config.get(changed)}; give all runs the same.")
     methods.setdefault(folder.parts[-2], []).append(search)
   if not methods or config is None:
-    raise InputError(f"{root / space / evaluator}: no search has ended yet; run dnas compare to its end.")
+    raise InputError(f"{root / space / evaluator}: no search has finished yet; let dnas compare finish.")
   return Comparison(space, evaluator, config, {name: tuple(searches) for name, searches in methods.items()}, tuple(incomplete))
 
 

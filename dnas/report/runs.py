@@ -91,7 +91,7 @@ def _by_epoch(path: pathlib.Path) -> dict[int, dict[str, Any]]:
     if not text.strip():
       continue
     try:
-      line = json_files.parse_object(text, f"{path}, line {number}", "mend or delete it")
+      line = json_files.parse_object(text, f"{path}, line {number}", "correct or delete the line")
     except InputError:
       if number == len(lines):  # no newline after it: the run was killed while it wrote
         break
@@ -125,7 +125,7 @@ def _mixtures(path: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
       except (TypeError, ValueError):
         weights = np.zeros(0)
       if weights.ndim != 2 or (cell in stacks and weights.shape != stacks[cell][0].shape):
-        raise InputError(f"{path}, epoch {epoch}, cell '{cell}': the weights are not edges x operations as in the other epochs; mend it.")
+        raise InputError(f"{path}, epoch {epoch}, cell '{cell}': the weights do not have the shape of other epochs; delete the line.")
       stacks.setdefault(cell, []).append(weights)
   for cell, stack in stacks.items():
     if len(stack) != len(lines):

@@ -81,7 +81,7 @@ class Checkpoints:
         if _LEFT_OVER.fullmatch(path.name) and path.is_dir() and not path.is_symlink():
           shutil.rmtree(path)
     except OSError as e:
-      raise InputError(f"checkpoint folder {folder} cannot be used ({_cause(e)}); mend that, or give another --workdir.") from None
+      raise InputError(f"checkpoint folder {folder} cannot be used ({_cause(e)}); correct that, or give another --workdir.") from None
     self._checkpointer = ocp.AsyncCheckpointer(ocp.CompositeCheckpointHandler("leaves", "contents"))
 
   def save(self, step: int, state: State, extra: Mapping[str, Any]) -> None:
@@ -138,8 +138,8 @@ class Checkpoints:
       except Exception as e:  # Orbax and TensorStore raise many kinds of errors on damaged bytes
         if (number := _system_error(e)) not in (None, *_DAMAGE) or isinstance(e, MemoryError):
           cause = os.strerror(number).lower() if number else "out of memory"
-          raise InputError(f"checkpoint {path} cannot be read ({cause}); mend that and give the same command again.") from None
-        logging.warning("checkpoint %s of step %d is damaged (%s); the one before it is tried.", path, step, _cause(e))
+          raise InputError(f"checkpoint {path} cannot be read ({cause}); correct that and give the same command again.") from None
+        logging.warning("checkpoint %s of step %d is damaged (%s); the checkpoint before it is tried.", path, step, _cause(e))
         damaged.append(path)
         continue
       _check_structure(contents["leaves"], like, path)
@@ -148,7 +148,7 @@ class Checkpoints:
       return Restored(step, _unpack(contents["leaves"], leaves, like), contents["extra"])
     if damaged:
       raise InputError(
-        f"every checkpoint in {self.folder} is damaged; bring back a good copy of one, or delete that folder to begin the run anew."
+        f"every checkpoint in {self.folder} is damaged; restore a good copy of one, or delete that folder to begin the run anew."
       )
     return None
 
@@ -189,7 +189,7 @@ class Checkpoints:
     try:
       return sorted(int(path.name) for path in self.folder.iterdir() if _STEP.fullmatch(path.name))
     except OSError as e:
-      raise InputError(f"checkpoint folder {self.folder} cannot be read ({_cause(e)}); mend that, such as its permissions.") from None
+      raise InputError(f"checkpoint folder {self.folder} cannot be read ({_cause(e)}); correct that, such as its permissions.") from None
 
   def _read(self, step: int) -> tuple[dict[str, Any], np.ndarray]:
     path = self.folder / str(step)
@@ -217,7 +217,7 @@ class Checkpoints:
     step, self._saving = self._saving, None
     kept = "no earlier one exists" if self.latest is None else f"the last good one, of step {self.latest}, is kept"
     return InputError(
-      f"the checkpoint of step {step} cannot be written to {self.folder} ({_cause(error)}); {kept}: mend the cause and give the same "
+      f"the checkpoint of step {step} cannot be written to {self.folder} ({_cause(error)}); {kept}: correct the cause and give the same "
       "command again to go on."
     )
 
@@ -270,8 +270,8 @@ def _check_structure(described: list[list[Any]], like: State, path: pathlib.Path
     if saved.get(name) != wanted.get(name):
       old, new = (f"{known[name][1]} of shape {known[name][0]}" if name in known else "nothing" for known in (saved, wanted))
       raise InputError(
-        f"checkpoint {path} is of another state: at {name} it holds {old} where this run has {new}; "
-        "give the flags that it was made with, or another --workdir."
+        f"checkpoint {path} is of another run: at {name} it holds {old} and this run has {new}; "
+        "give the flags of that run, or another --workdir."
       )
 
 
@@ -289,7 +289,7 @@ def check_encodable(path: pathlib.Path) -> None:
     os.fspath(path).encode()
   except UnicodeEncodeError:
     hint = "set a locale that can, such as LC_ALL=C.UTF-8, or give another --workdir"
-    raise InputError(f"the locale cannot read the name of the folder {os.fspath(path)!a}; {hint}.") from None
+    raise InputError(f"the locale cannot encode the name of the folder {os.fspath(path)!a}; {hint}.") from None
 
 
 def _check_readable(path: pathlib.Path) -> None:

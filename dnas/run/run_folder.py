@@ -124,8 +124,8 @@ class RunFolder:
     if old != new:
       line = next((line for line, pair in enumerate(zip(old, new, strict=False), 1) if pair[0] != pair[1]), min(len(old), len(new)) + 1)
       raise InputError(
-        f"{path} is not that of this run ({counted(len(old), 'line')} and now {len(new):,}, the first difference in line {line}); "
-        "give the data with which the run began, or another --workdir."
+        f"{path} is not the one of this run ({counted(len(old), 'line')} and now {len(new):,}, the first difference in line {line}); "
+        "give the data that the run began with, or another --workdir."
       )
 
   def append(self, record: Mapping[str, Any]) -> None:
@@ -205,11 +205,11 @@ def _check(
     found = [name for name in names if name not in (_LOCK, durable.temporary(path / "config.json").name)]
     if found:
       raise InputError(
-        f"--workdir {path} holds '{found[0]}' and no config.json, so it is not the folder of a run; give an empty or a new one."
+        f"--workdir {path} holds '{found[0]}' and no config.json, so it is not the folder of a run; give an empty or new folder."
       )
     return None
   file, fields = path / "config.json", {"launcher": str, "created": str, "config": dict, "versions": dict}
-  hint = "bring back the file of this run, or give another --workdir"
+  hint = "restore the file of this run, or give another --workdir"
   old = json_files.read_object(file, hint, fields)
   try:
     datetime.datetime.fromisoformat(old["created"])
@@ -230,7 +230,7 @@ def _check(
 def _warn_of_other_software(path: pathlib.Path, description: Mapping[str, Any]) -> None:
   changed = config_lib.differences(description["versions"], _versions())
   if changed:
-    logging.warning("%s was begun with other software (%s); it goes on, but may not end in the same bits.", path, _listed(changed))
+    logging.warning("%s was begun with other software (%s); the run goes on, but its numbers may differ.", path, _listed(changed))
 
 
 def _acquire(path: pathlib.Path) -> int | None:
@@ -241,10 +241,10 @@ def _acquire(path: pathlib.Path) -> int | None:
   except BlockingIOError:
     holder = os.pread(lock, 100, 0).decode(errors="replace").strip()
     os.close(lock)
-    raise InputError(f"--workdir {path} is in use by another process ({holder}); wait for its end, or give another --workdir.") from None
+    raise InputError(f"--workdir {path} is in use by another process ({holder}); wait for it to end, or give another --workdir.") from None
   except OSError as e:
     os.close(lock)
-    logging.warning("%s cannot be locked (%s); see to it yourself that one process at a time runs there.", path, e.strerror)
+    logging.warning("%s cannot be locked (%s); make sure that only one process runs there.", path, e.strerror)
     return None
   os.ftruncate(lock, 0)
   os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
@@ -279,5 +279,5 @@ def _named(path: pathlib.Path) -> Iterator[None]:
   try:
     yield
   except OSError as e:
-    hint = "make room or rights for it, or give another --workdir"
+    hint = "free space or set permissions there, or give another --workdir"
     raise InputError(f"{e.filename or path} cannot be used ({cause_of(e)}); {hint}.") from None

@@ -90,5 +90,5 @@ class TensorBoardWriter:
       raise self._error(e) from None
 
   def _error(self, error: OSError) -> InputError:
-    hint = "make room or rights for it and give the command again"
+    hint = "free space or set permissions there and give the command again"
     return InputError(f"TensorBoard folder {self._folder} cannot be written ({cause_of(error)}); {hint}.")

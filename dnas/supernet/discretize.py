@@ -44,7 +44,8 @@ def check_cap(space: CellSpace, skip_cap: int | None) -> None:
   for cell in space.cells:
     edges = min(kept, sum(set(space.choices_of(cell, edge)) <= set(SKIPS) for edge in space.edges))
     if edges > skip_cap:
-      raise InputError(f"{edges} edges of a cell can only be skip connections, and {skip_cap} may be; give another operation, or no cap.")
+      hint = "add operations, or give no cap"
+      raise InputError(f"{edges} edges of a cell can only be skip connections, and at most {skip_cap} may be; {hint}.")
 
 
 def skips_of(cell: CellGenotype) -> int:

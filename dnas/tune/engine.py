@@ -107,7 +107,7 @@ def work(run_trial: RunTrial, assignment: Assignment, payload: Any) -> Result:
       except BlockingIOError:
         time.sleep(1)
     else:
-      raise InputError(f"{assignment.folder} is in use by another process, even after {_WAIT} s; end that.")
+      raise InputError(f"{assignment.folder} is still in use by another process after {_WAIT} s; end that process.")
     return run_trial(assignment, payload)
 
 
@@ -226,7 +226,7 @@ class Driver:
       if self._deaths[number] < MAX_DEATHS:
         self._active[self.executor.submit(work, self.run_trial, assignment, self.payload)] = assignment
         return
-      done = done._replace(error=RuntimeError(f"{MAX_DEATHS} workers died over it; is there too little memory?"))
+      done = done._replace(error=RuntimeError(f"{MAX_DEATHS} workers died in it; is there too little memory?"))
     studies.check_owner(self.study, self.owner)
     try:
       if done.error is not None:
@@ -234,7 +234,7 @@ class Driver:
       else:
         self._tell(assignment, done.value)
     except optuna.exceptions.UpdateFinishedTrialError:
-      hint = "let one process at a time run a study, and give the other another --study_name"
+      hint = "run a study in one process at a time, or give another --study_name"
       raise InputError(f"trial {number} of the study '{self.address.name}' was ended by another process; {hint}.") from None
     self.on_end(self.study.get_trials(deepcopy=False)[number])
 
@@ -252,7 +252,7 @@ class Driver:
     if TrialState.COMPLETE in states or TrialState.PRUNED in states:
       return
     if isinstance(error, InputError) or states.count(TrialState.FAIL) >= 3:
-      raise InputError(f"trial {assignment.number} failed, and none before it came to an end: {str(error).rstrip('.')}.")
+      raise InputError(f"trial {assignment.number} failed, and no trial before it finished: {str(error).rstrip('.')}.")
 
   def _note(self, assignment: Assignment, **notes: Any) -> None:
     for name, value in notes.items():

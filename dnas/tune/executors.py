@@ -106,7 +106,7 @@ class Config:
     whole = self.accelerators <= 1 or self.accelerators == int(self.accelerators)
     check(whole, "accelerators", self.accelerators, "give a fraction of one, or a whole number")
     share = not 0 < self.accelerators < _LEAST_SHARE
-    check(share, "accelerators", self.accelerators, f"the smallest share is {_LEAST_SHARE}, so give that at least, or 0")
+    check(share, "accelerators", self.accelerators, f"the smallest share is {_LEAST_SHARE}, so give at least that, or 0")
     idle = bool(self.ray_address) and self.executor != "ray"
     check(not idle, "ray_address", self.ray_address, "it does nothing with --pool.executor=local; leave it out, or give ray")
 

@@ -81,5 +81,5 @@ def _connect(ray: Any, address: str, workers: int) -> None:
   try:
     ray.init(**options, log_to_driver=False, configure_logging=True, logging_level="ERROR")
   except (ConnectionError, RuntimeError, TimeoutError) as e:
-    hint = f"the cluster cannot be used ({' '.join(str(e).split())[:300].rstrip('.')}); start one of this version of Ray"
+    hint = f"the cluster cannot be used ({' '.join(str(e).split())[:300].rstrip('.')}); start a cluster of this version of Ray"
     raise FieldError("pool.ray_address", address or "''", hint) from None

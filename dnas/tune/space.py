@@ -142,7 +142,7 @@ def parse(text: str, config: Any, architecture: CellSpace | None = None) -> Sear
     if path not in known:
       raise InputError(f"--search_space: {unknown_name('field', path, known)}")
     if path in parameters:
-      raise FieldError("search_space", path, "it is named twice; name it once")
+      raise FieldError("search_space", path, "it is given twice; give it once")
     distribution = _distribution(path, kind, arguments, known[path])
     for value in _tried(distribution):
       try:
@@ -163,10 +163,10 @@ def _distribution(path: str, kind: str, arguments: str, of: Any) -> Distribution
   words = [word.strip() for word in arguments.split(",") if word.strip()]
   if kind == "choice":
     if not words:
-      raise FieldError("search_space", f"{path} = choice()", "give it something to choose from, such as choice(0.1, 0.2)")
+      raise FieldError("search_space", f"{path} = choice()", "give values to choose from, such as choice(0.1, 0.2)")
     values = [_value(path, word, of) for word in words]
     if len(set(values)) < len(values):
-      raise FieldError("search_space", f"{path} = choice({arguments})", "a value stands there twice; name each once")
+      raise FieldError("search_space", f"{path} = choice({arguments})", "a value is given twice; give each once")
     return CategoricalDistribution(values)
   if kind not in _NUMBERS:
     raise FieldError("search_space", f"{path} = {kind}(...)", _FORM)
@@ -179,14 +179,14 @@ def _distribution(path: str, kind: str, arguments: str, of: Any) -> Distribution
     raise FieldError("search_space", f"{path} = {kind}({arguments})", f"write {kind}(LOW, HIGH{', STEP' * (most == 3)})")
   low, high, *step = (_value(path, word, of) for word in words)
   if low > high:
-    raise FieldError("search_space", f"{path} = {kind}({arguments})", f"its lower end {low} is above its upper end {high}; exchange them")
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", f"its lower end {low} is above its upper end {high}; swap them")
   if max(-low, high) > _LARGEST_WHOLE if number is int else math.isinf(high - low):
     hint = f"a sampler cannot tell its values apart; give whole numbers up to {_LARGEST_WHOLE}, and ends whose difference is finite"
     raise FieldError("search_space", f"{path} = {kind}({arguments})", hint)
   if kind in ("log", "logint") and low <= 0:
-    raise FieldError("search_space", f"{path} = {kind}({arguments})", "a logarithmic range begins above zero")
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", "a logarithmic range must begin above zero")
   if step and (step[0] <= 0 or (high - low) % step[0]):
-    raise FieldError("search_space", f"{path} = {kind}({arguments})", f"the step {step[0]} does not lead from {low} to {high}")
+    raise FieldError("search_space", f"{path} = {kind}({arguments})", f"the step {step[0]} must divide {low} to {high}")
   if kind in ("uniform", "log"):
     return FloatDistribution(low, high, log=kind == "log")
   return IntDistribution(low, high, log=kind == "logint", step=step[0] if step else 1)
@@ -200,7 +200,7 @@ def _value(path: str, word: str, kind: Any) -> Any:
     if kind not in (bool, int, float, str) or (kind is float and not math.isfinite(value)):
       raise ValueError
   except (KeyError, ValueError, TypeError):
-    hint = f"{path} is of type {getattr(kind, '__name__', kind)}; give such a value"
+    hint = f"{path} is of type {getattr(kind, '__name__', kind)}; give a value of that type"
     raise FieldError("search_space", f"{path} = ... {word}", hint) from None
   return value
 
@@ -233,7 +233,7 @@ def _holds(distribution: Distribution, value: Any) -> bool:
 def _condition(path: str, on: str, words: str, earlier: Mapping[str, Parameter], known: Mapping[str, Any]) -> tuple[str, tuple[Any, ...]]:
   given = earlier.get(on)
   if given is None or not isinstance(given.distribution, CategoricalDistribution):
-    raise FieldError("search_space", f"{path} ... if {on}", f"{on} is no choice that stands before it; put one there")
+    raise FieldError("search_space", f"{path} ... if {on}", f"{on} is not a choice given before it; give that choice first")
   choices = given.distribution.choices
   values = [_value(on, word.strip(), known[on]) for word in words.split(",") if word.strip()]
   if not values or not set(values) <= set(choices):

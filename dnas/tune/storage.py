@@ -146,7 +146,7 @@ def explained(url: str) -> Iterator[None]:
     yield
   except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, json.JSONDecodeError) as e:
     cause = " ".join(str(getattr(e, "orig", None) or e.__cause__ or e).split())[:200].rstrip(".")
-    raise InputError(f"--storage={shown_url(url)} fails ({cause}); mend it, or restore it from a copy, and go on.") from None
+    raise InputError(f"--storage={shown_url(url)} fails ({cause}); correct that, or restore a copy.") from None
 
 
 @contextlib.contextmanager
@@ -159,11 +159,11 @@ def _explained(parsed: sqlalchemy.URL, name: str) -> Iterator[None]:
     raise InputError(f"--storage={name} needs a driver that is not installed ({e}); {hint}.") from None
   except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, ValueError) as e:
     cause = " ".join(str(getattr(e, "orig", None) or e.__cause__ or e).split())[:200].rstrip(".")
-    hint = f"start the {parsed.get_backend_name()} server, make the data base, give its password in {PASSWORD}, or give another"
+    hint = f"start the {parsed.get_backend_name()} server, create the database, give its password in {PASSWORD}, or give another address"
     hint = "give a folder that exists and can be written" if _is_local(parsed) else hint
     raise InputError(f"--storage={name} does not answer ({cause}); {hint}.") from None
   except RuntimeError as e:  # tables of another version of Optuna
-    raise InputError(f"--storage={name} cannot be used ({first_line(e).rstrip('.')}); give another.") from None
+    raise InputError(f"--storage={name} cannot be used ({first_line(e).rstrip('.')}); give another address.") from None
 
 
 def _parsed(url: str) -> sqlalchemy.URL:
@@ -171,18 +171,18 @@ def _parsed(url: str) -> sqlalchemy.URL:
   parsed, name = _split(url), shown_url(url)
   if parsed is None:
     form = "sqlite:////FOLDER/study.db, journal:////FOLDER/study.log or postgresql+psycopg://USER@HOST/DATABASE"
-    raise InputError(f"--storage={name} is no address of a data base; write {form}.")
+    raise InputError(f"--storage={name} is not the address of a database; write {form}.")
   if parsed.password is not None or any(_SECRET.match(f"{key}=") for key in parsed.query):
-    hint = f"leave it out, and give it in the environment variable {PASSWORD}, or for PostgreSQL in ~/.pgpass"
-    raise InputError(f"--storage={name} holds a password, which others could read in the list of processes; {hint}.")
+    hint = f"give the password in the environment variable {PASSWORD}, or for PostgreSQL in ~/.pgpass"
+    raise InputError(f"--storage={name} holds a password, which others can read in the list of processes; {hint}.")
   if parsed.port is not None:
     check_port("storage", name, parsed.port)
   if _is_local(parsed):
     if parsed.database in (None, "", ":memory:"):
-      raise InputError(f"--storage={name} is in the memory of one process, and workers have their own; give sqlite:////FOLDER/study.db.")
+      raise InputError(f"--storage={name} keeps the study in the memory of one process, where workers cannot read it; give sqlite:////FOLDER/study.db.")
     if parsed.query and "uri" not in parsed.query:  # SQLAlchemy would cut it off, and open another file
       hint = "write a path with '?' as sqlite:///file:/FOLDER/a%3Fb.db?uri=true"
-      raise InputError(f"--storage={name} has '?', behind which SQLite expects settings of its own; {hint}.")
+      raise InputError(f"--storage={name} has '?', after which SQLite reads its own settings; {hint}.")
   return parsed
 
 
@@ -210,7 +210,7 @@ def _sqlite_path(parsed: sqlalchemy.URL) -> pathlib.Path:
 def _check_sqlite(parsed: sqlalchemy.URL, name: str) -> None:
   head = _head_of(_sqlite_path(parsed), name)
   if head and not head.startswith(b"SQLite format 3\0"):
-    raise InputError(f"--storage={name} is a file of something else, which would be overwritten; give another.")
+    raise InputError(f"--storage={name} is a file that is not a study, and would be overwritten; give another file.")
 
 
 def _head_of(path: pathlib.Path, name: str) -> bytes:
@@ -218,7 +218,7 @@ def _head_of(path: pathlib.Path, name: str) -> bytes:
   hint = "give a file in a folder that exists and can be written"
   try:
     if path.exists() and not path.is_file():
-      raise InputError(f"--storage={name} is no file; {hint}.")
+      raise InputError(f"--storage={name} is not a file; {hint}.")
     if path.exists():
       with open(path, "r+b") as file:
         return file.read(16)
@@ -246,9 +246,9 @@ def _check_journal(path: pathlib.Path, url: str) -> None:
     for number, line in enumerate(file, 1):
       if line.endswith(b"\n") and not _is_entry(line):
         hint = "restore it from a copy, or give another file"
-        raise InputError(f"--storage={url} is no journal of a study, or a damaged one, by its line {number}; {hint}.")
+        raise InputError(f"--storage={url} is not the journal of a study, or is damaged, at line {number}; {hint}.")
     if number == 1 and not line.endswith(b"\n") and not line.startswith(b'{"op_code":'[: len(line)]):
-      raise InputError(f"--storage={url} is a file of something else; give another.")
+      raise InputError(f"--storage={url} is a file that is not a study; give another file.")
 
 
 def _is_entry(line: bytes) -> bool:
@@ -320,7 +320,7 @@ def _patient(method: Callable[..., Any]) -> Callable[..., Any]:
         except (sqlalchemy.exc.DBAPIError, optuna.exceptions.StorageInternalError) as e:
           if not _is_gone(e) or time.monotonic() - began > self._patience:
             raise
-          logging.warning("The data base does not answer (%s); trying again in %.1f s.", " ".join(str(e).split())[:120], pause)
+          logging.warning("The database does not answer (%s); trying again in %.1f s.", " ".join(str(e).split())[:120], pause)
           time.sleep(pause)
           pause, tried = min(2 * pause, _LONGEST_PAUSE), True
     finally:

@@ -77,16 +77,16 @@ class Config:
     check_name("pruner", self.pruner, PRUNERS)
     for name in self.objective_names:
       check_name("objectives", name, DIRECTIONS)
-    check(len(set(self.objective_names)) == len(self.objective_names), "objectives", self.objectives, "one is named twice; name each once")
+    check(len(set(self.objective_names)) == len(self.objective_names), "objectives", self.objectives, "one is given twice; give each once")
     several = len(self.objective_names) > 1
-    check(not several or self.pruner == "none", "pruner", self.pruner, f"it needs one objective and there are {self.objectives}; give none")
+    check(not several or self.pruner == "none", "pruner", self.pruner, "with several objectives it must be none")
     single = several and self.sampler == "cmaes"
     check(not single, "sampler", self.sampler, f"it needs one objective and there are {self.objectives}; nsga2 takes several")
     for package, samplers in _NEEDED.items():
       missing = self.sampler in samplers and importlib.util.find_spec(package) is None
       check(not missing, "sampler", self.sampler, f"it needs a package that is not installed: pip install {package}")
     learnt = self.objective_names[0] in ("weights", "latency")
-    check(not learnt, "objectives", self.objectives, "put what validation measures first: accuracy, loss or perplexity")
+    check(not learnt, "objectives", self.objectives, "put an objective that validation measures first: accuracy, loss or perplexity")
 
   @property
   def objective_names(self) -> tuple[str, ...]:
@@ -213,7 +213,7 @@ def check_owner(study: optuna.Study, owner: Owner) -> None:
 
 def _check(study: optuna.Study, address: Address, config: Config, space: SearchSpace, owner: Owner) -> None:
   if [direction.name.lower() for direction in study.directions] != config.directions:
-    raise FieldError("study.objectives", config.objectives, f"the study '{address.name}' was begun with others; give another --workdir")
+    raise FieldError("study.objectives", config.objectives, f"the study '{address.name}' has other objectives; give another --workdir")
   check_owner(study, owner)
   for name, value in _signs(config, space, owner).items():
     known = study.user_attrs.get(name)
@@ -244,7 +244,7 @@ def _of_another(address: Address, name: str, known: Any, value: Any) -> InputErr
   elif name == "space":
     theirs, ours = ([entry[0] for entry in entries[0]] + [str(entries[1] or "")] for entries in (known, value))
     differing = sorted({*theirs} ^ {*ours} - {""}) or ["the same fields, with other values"]
-    hint = f"is of another search space ({', '.join(filter(None, differing))[:200]}); give the study another name, or the same space"
+    hint = f"has another search space ({', '.join(filter(None, differing))[:200]}); give the study another name, or the same space"
   else:
     changed = [field for field in value if known.get(field) != value[field]]
     hint = f"was begun with another {', '.join(changed)}; give the study another name, or the same flags"

@@ -335,8 +335,8 @@ def test_units_that_are_registered_later_are_mounted_later(late):
   ("name", "annotations", "defaults", "message"),
   [
     ("arch", {"x": int}, {"x": 1}, "unit 'arch' has the name of another component of the configuration; register it under another name"),
-    ("new", {"x": int}, {}, "unit 'new': its setting 'x' has no default; give it one"),
-    ("new", {"x": list}, {"x": None}, "unit 'new': its setting 'x' is of type .*list.*, which no flag can give; make it bool, int, float"),
+    ("new", {"x": int}, {}, "unit 'new': its field 'x' has no default; give it one"),
+    ("new", {"x": list}, {"x": None}, "unit 'new': its field 'x' is of type .*list.*, which no flag can hold; make it bool, int, float"),
   ],
 )
 def test_units_that_cannot_be_mounted(name, annotations, defaults, message, monkeypatch):

@@ -166,7 +166,7 @@ def test_published_text_that_does_not_parse(text: str):
 
 
 def test_json_that_does_not_parse_says_where():
-  assert "not valid JSON at line 2, column 13: Expecting ',' delimiter; mend it there." in refusal('{"a": 1,\n "cells": 1 []}')
+  assert "not valid JSON at line 2, column 13: Expecting ',' delimiter; correct it there." in refusal('{"a": 1,\n "cells": 1 []}')
   assert "not valid JSON" in refusal('{"cells": {}')
   assert "not valid JSON" in refusal('{"cells": {"a": "\x01"}}')
   assert "nested too deeply" in refusal('{"cells": ' + "[" * 60_000)

@@ -95,12 +95,12 @@ def test_decisions_and_architectures_are_inverse(space: CellSpace, size: int):
 
 def test_what_the_space_does_not_hold_is_refused():
   for values in ((0,) * 5, (0,) * 7, (0, 0, 0, 0, 0, 3), (0, 0, 0, 0, 0, -1)):
-    with pytest.raises(InputError, match="no architecture of space 'complete'"):
+    with pytest.raises(InputError, match="not an architecture of space 'complete'"):
       COMPLETE.decode(values)
-  with pytest.raises(InputError, match="no architecture of space 'rnn'"):
+  with pytest.raises(InputError, match="not an architecture of space 'rnn'"):
     RECURRENT.encode(COMPLETE.decode((0,) * 6))
   none = CellGenotype(((Edge(NONE, 0),), (Edge("tanh", 0),), (Edge("tanh", 0),)), (1, 2, 3))
-  with pytest.raises(InputError, match="no architecture of space 'rnn'"):
+  with pytest.raises(InputError, match="not an architecture of space 'rnn'"):
     RECURRENT.encode(Genotype("rnn", (("recurrent", none),)))
 
 

@@ -121,7 +121,7 @@ def test_a_folder_without_the_files_names_the_flag(tmp_path: pathlib.Path, name:
   ("data_dir", "expected"),
   [
     ("~nobody-of-this-name/x", "--data.data_dir=~nobody-of-this-name/x begins with "),
-    ("x" * 260, f"data.data_dir is {'x' * 260}; it cannot be read (File name too long); mend that, or give another folder."),
+    ("x" * 260, f"data.data_dir is {'x' * 260}; it cannot be read (File name too long); correct that, or give another folder."),
     ("a\0b", r"data.data_dir is 'a\x00b'; it holds no folder"),
     ("\ud800", r"data.data_dir is '\ud800'; it holds no folder"),
   ],
@@ -134,12 +134,12 @@ def test_a_missing_file_is_named_with_its_source(tmp_path: pathlib.Path):
   _cifar_folder(tmp_path, cifar.CIFAR10, b"labels")
   path = tmp_path / "cifar-10-batches-py" / "data_batch_3"
   path.unlink()
-  assert _message("cifar10", tmp_path) == f"{path} is missing; put it there, from {cifar.CIFAR10.downloads[0].url}."
+  assert _message("cifar10", tmp_path) == f"{path} is missing; get it from {cifar.CIFAR10.downloads[0].url}."
   folder = tmp_path / "fashion"
   folder.mkdir()
   _fashion_folder(folder)
   (folder / fashion_mnist.TEST[1]).unlink()
-  assert f"put it there, from {fashion_mnist.SITE}/{fashion_mnist.TEST[1]}." in _message("fashion_mnist", folder)
+  assert f"get it from {fashion_mnist.SITE}/{fashion_mnist.TEST[1]}." in _message("fashion_mnist", folder)
 
 
 class _Attack:
@@ -299,5 +299,5 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(tmp_path: pathlib.Pat
     raise PermissionError(13, "Permission denied")
 
   monkeypatch.setattr(pathlib.Path, "read_bytes", fail)
-  with pytest.raises(InputError, match=r"data cannot be read \(permission denied\); mend that, such as its permissions\.$"):
+  with pytest.raises(InputError, match=r"data cannot be read \(permission denied\); correct that, such as its permissions\.$"):
     read(tmp_path / "data")

@@ -61,6 +61,6 @@ def test_a_sentence_belongs_to_its_largest_document(monkeypatch: pytest.MonkeyPa
 
 def test_a_python_without_its_documents_is_one_sentence(monkeypatch: pytest.MonkeyPatch):
   monkeypatch.setitem(sys.modules, "pydoc_data.topics", None)
-  expected = r"^The text 'python_docs' is part of Python, and this Python lacks it \(.*\); choose another text\.$"
+  expected = r"^The text 'python_docs' is part of Python, and this Python lacks it \(.*\); give another text\.$"
   with pytest.raises(InputError, match=expected):
     datasets.load_text("python_docs")

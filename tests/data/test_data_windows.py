@@ -124,7 +124,7 @@ def test_a_window_is_one_program_for_each_bucket(compilations):
 @pytest.mark.parametrize("make, split", [(windows.TrainingWindows, "training"), (windows.ValidationWindows, "validation")])
 def test_a_window_longer_than_a_column_is_refused(make, split):
   seed = (0,) if split == "training" else ()
-  message = f"sequence_length is 10; with batch size 4 a column of the {split} text has 9 words, so lower it or the batch size"
+  message = f"sequence_length is 10; with batch size 4 a column of the {split} text has 9 words, so lower the sequence length"
   with pytest.raises(FieldError, match=message):
     make(text_of(40), config(), *seed)
   make(text_of(41), config(), *seed)

@@ -196,8 +196,8 @@ def _changed(number: int, lines: list[dict[str, object]] = LINES[:9], **changes:
   "lines, message",
   [
     (LINES[1:], f"rows.jsonl, valid at 200 epochs: {LINES[0]['arch']} has no row; give it one"),
-    ([line for line in LINES if line["arch"] != STRINGS[5]], f"1 of 15625 architectures are missing, {STRINGS[5]} for one"),
-    ([*LINES[:9], LINES[3]], f"line 10: {LINES[3]['arch']} is there twice for 200 epochs"),
+    ([line for line in LINES if line["arch"] != STRINGS[5]], f"1 of 15625 architectures are missing, for example {STRINGS[5]}"),
+    ([*LINES[:9], LINES[3]], f"line 10: {LINES[3]['arch']} is given twice for 200 epochs"),
     (_changed(4, arch="|none~0|"), "line 5: '|none~0|' has 1 node"),
     (_changed(4, valid="high"), "line 5: valid is 'high'; it must be a number"),
     (_changed(4, epochs=None), "line 5: epochs is None; it must be a number"),
@@ -252,7 +252,7 @@ def test_an_npz_that_may_not_be_read_is_not_called_another_file(tmp_path: pathli
     raise PermissionError(13, "Permission denied")
 
   monkeypatch.setattr(nasbench201_formats, "open", fail, raising=False)
-  with pytest.raises(InputError, match=r"t.npz cannot be read \(permission denied\); mend that"):
+  with pytest.raises(InputError, match=r"t.npz cannot be read \(permission denied\); correct that"):
     read_npz(_npz(tmp_path / "t.npz"), "cifar10")
 
 
@@ -262,14 +262,14 @@ ROW = ",".join(map(str, LINES[0].values()))
 @pytest.mark.parametrize(
   ("name", "content", "message"),
   [
-    ("a.csv", f"arch,epochs,valid,test,seconds,valid\n{ROW},7\n", "names a column twice; name each once."),
-    ("a.csv", f"arch,epochs,valid,test,seconds\n{ROW},7\n", "line 2: it has 6 cells and the header 5; give both the same."),
-    ("a.csv", f"arch,epochs,valid,test,seconds\n\n{ROW},7\n", "line 3: it has 6 cells and the header 5; give both the same."),
+    ("a.csv", f"arch,epochs,valid,test,seconds,valid\n{ROW},7\n", "has a column twice; name each column once."),
+    ("a.csv", f"arch,epochs,valid,test,seconds\n{ROW},7\n", "line 2: it has 6 cells and the header has 5; give both the same number."),
+    ("a.csv", f"arch,epochs,valid,test,seconds\n\n{ROW},7\n", "line 3: it has 6 cells and the header has 5; give both the same number."),
     ("a.csv", f"arch,epochs,valid,test,seconds\n\n{STRINGS[0]},12,5_0,50,1\n", "line 3: valid is '5_0'; it must be a number."),
-    ("a.csv", f"arch,epochs,valid,test,seconds\n{STRINGS[0]},12,50\n", "line 2: it has 3 cells and the header 5"),
+    ("a.csv", f"arch,epochs,valid,test,seconds\n{STRINGS[0]},12,50\n", "line 2: it has 3 cells and the header has 5"),
     ("a.csv", f"arch,epochs,valid,test,seconds\n{STRINGS[0]},12,5_0,50,1\n", "line 2: valid is '5_0'; it must be a number."),
     ("a.csv", f"arch,epochs,valid,test,seconds\n{STRINGS[0]},12,50,inf,1\n", "line 2: test is 'inf'; it must be a number."),
-    ("a.jsonl", json.dumps(LINES[0])[:-1] + ', "valid": 7}', "cannot be read ('a field stands twice in "),
+    ("a.jsonl", json.dumps(LINES[0])[:-1] + ', "valid": 7}', "cannot be read ('a field is given twice in "),
     ("a.jsonl", json.dumps(LINES[0] | {"valid": True}), "line 1: valid is True; it must be a number."),
     ("a.jsonl", json.dumps(LINES[0] | {"valid": 10**400}), "line 1: valid is 1000"),
     ("a.jsonl", '{"arch": 1e999, "epochs": 1e999}', "field 'valid' is missing"),
@@ -304,7 +304,7 @@ def test_archives_that_are_damaged_inside(tmp_path: pathlib.Path):
   for column in (np.full(15_625, "1"), np.full(15_625, 1j)):
     with pytest.raises(InputError, match=r"t.npz \(cifar10\): c10_200_time is not a column of numbers"):
       read_npz(_npz(tmp_path / "t.npz", c10_200_time=column), "cifar10")
-  with pytest.raises(InputError, match="there is no table to write"):
+  with pytest.raises(InputError, match="no table is given"):
     write_npz(tmp_path / "t.npz", {})
 
 

@@ -219,5 +219,5 @@ def test_a_network_without_a_path_has_no_correlation(dataset):
 def test_a_proxy_refuses_an_auxiliary_head(dataset):
   with pytest.raises(FieldError, match="network.auxiliary is True"):
     ZeroCost("naswot", dataclasses.replace(NETWORK, auxiliary=True), DATA, dataset, seed=0)
-  with pytest.raises(FieldError, match=r"^data.batch_size is 1; proxies compare the examples of a batch, so give two at least\.$"):
+  with pytest.raises(FieldError, match=r"^data.batch_size is 1; proxies compare the examples of a batch, so give at least 2\.$"):
     ZeroCost("jacob_cov", NETWORK, dataclasses.replace(DATA, batch_size=1), dataset, seed=0)

@@ -74,7 +74,7 @@ def test_columns_cannot_be_changed():
 
 def test_what_a_table_does_not_have_is_refused():
   elsewhere = Genotype("other", (("cell", CellGenotype(((Edge("sep_conv_3x3", 0),),), (1,))),))
-  with pytest.raises(InputError, match="is no architecture of space 'nasbench201'"):
+  with pytest.raises(InputError, match="is not an architecture of space 'nasbench201'"):
     Tabular(_table())(Proposal(elsewhere))
   for call in (lambda: Tabular(_table())(Proposal(all_genotypes()[0], 50)), lambda: Tabular(_table(), 50)):
     with pytest.raises(InputError, match="t.npz: it has no training of 50 epochs; the budget can be 12 or 200."):
@@ -98,7 +98,7 @@ FIRST = nasbench201.to_string(all_genotypes()[0])
 @pytest.mark.parametrize(
   "changes, message",
   [
-    (lambda: {"genotypes": all_genotypes()[1:]}, f"1 of 15625 architectures are missing, {FIRST} for one"),
+    (lambda: {"genotypes": all_genotypes()[1:]}, f"1 of 15625 architectures are missing, for example {FIRST}"),
     (lambda: {"genotypes": (*all_genotypes()[:-1], all_genotypes()[0])}, f"rows 0 and 15624 are both {FIRST}"),
     (lambda: {"genotypes": (*all_genotypes(), all_genotypes()[0])}, f"rows 0 and 15625 are both {FIRST}"),
     (lambda: {"valid": _with(0, np.nan)}, f"validation at 12 epochs is nan in row 0 ({FIRST}); it must be a percentage from 0 to 100"),
@@ -114,9 +114,9 @@ FIRST = nasbench201.to_string(all_genotypes()[0])
     (lambda: {"valid": {12: np.full(ROWS, 50j), 200: np.ones(ROWS)}}, "validation at 12 epochs is not a column of numbers"),
     (lambda: {"test": {200: np.full(ROWS, "2020", "M8[Y]")}}, "test at 200 epochs is not a column of numbers"),
     (lambda: {"test": {200: [10**400] * ROWS}}, "test at 200 epochs is not a column of numbers"),
-    (lambda: {"test": {0: np.full(ROWS, 50)}}, "a column is of 0 epochs; give a whole number from 1 to 999999."),
-    (lambda: {"valid": {"12": np.full(ROWS, 50)}}, "a column is of '12' epochs; give a whole number"),
-    (lambda: {"valid": {}}, "give both for the same ones"),
+    (lambda: {"test": {0: np.full(ROWS, 50)}}, "a column is for 0 epochs; give a whole number from 1 to 999999."),
+    (lambda: {"valid": {"12": np.full(ROWS, 50)}}, "a column is for '12' epochs; give a whole number"),
+    (lambda: {"valid": {}}, "give both for the same epochs"),
     (lambda: {"seconds": {12: np.ones(ROWS)}}, "validation is for [12, 200] epochs, seconds for [12]"),
   ],
 )

@@ -52,7 +52,7 @@ BOTH = [
   (("--data.crop_padding=1000000",), "by its shapes the run needs "),
   (("--data.cutout_length=100000000",), "--data.cutout_length is 100000000; it must be at most 1,000,000."),
   (("--{main}.epochs=1000000000",), "--{main}.epochs is 1000000000; it must be at most 100,000."),
-  (("--compilation_cache=~nobody_here/x",), "--compilation_cache=~nobody_here/x begins with '~nobody_here', a home, and there is no user"),
+  (("--compilation_cache=~nobody_here/x",), "--compilation_cache=~nobody_here/x begins with '~nobody_here', a home folder, and there is"),
   (("--imports=~nobody_here/x.py",), "--imports=~nobody_here/x.py begins with '~nobody_here', a home"),
   (("--coordinator=here:65536", "--num_processes=2"), "--coordinator is here:65536; its port must be 1 to 65535."),
   (("--seed=4294967296",), "--seed is 4294967296; it must be at least 0 and below 2^32"),
@@ -104,7 +104,7 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
     ("search", ["--gdas.start_temperature=5"], "--gdas.start_temperature is 5.0; it does nothing with --method=darts, so leave it out"),
     ("search", ["--method=pc_darts"], "--pc_darts.partial_channels is 4; it must divide the channels of the supernet, 2."),
     ("search", ["--remedies.stop_window=3"], "--remedies.stop_window is 3; it does nothing with the other --remedies flags"),
-    ("search", ["--remedies.stop_ratio=0.75"], "--remedies.stop_ratio is 0.75; it takes 10 diagnoses and the search has 0: lower"),
+    ("search", ["--remedies.stop_ratio=0.75"], "--remedies.stop_ratio is 0.75; it needs 10 diagnoses and the search has 0; lower"),
     ("search", ["--remedies.perturbation=noise"], "--remedies.perturbation is noise; did you mean 'none'? It can be adv"),
     ("search", ["--keep_operations=4"], "--keep_operations is 4; it does nothing without --start_from, so leave it out."),
     ("search", ["--keep_operations=9"], "--keep_operations is 9; an edge has 8 operations."),
@@ -113,7 +113,7 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
     ("search", ["--start_from=nowhere"], "run folder 'nowhere' does not exist; give the folder that a search or a training wrote."),
     ("search", ["--space=nasbench201", "--supernet.cells=4"], "--supernet.cells is 4; this space has three equal stages of cells"),
     ("train", ["--space=nasbench201", "--genotype=|conv~0|+|none~0|"], "--genotype: '|conv~0|+|none~0|' has 2 nodes between its '+'"),
-    ("search", ["--data.split_seed=3"], "--data.split_seed is 3; the division of 'synthetic' is contiguous, so leave it out"),
+    ("search", ["--data.split_seed=3"], "--data.split_seed is 3; the division of 'synthetic' is contiguous, so leave the seed out"),
     ("search", ["--data.train_portion=1"], "--data.train_portion is 1.0; it leaves one part of the 512 examples"),
     ("search", ["--preset=digits_demo_retrain"], "--preset=digits_demo_retrain is for dnas train and this is dnas search"),
     ("train", ["--preset=digits_demo"], "--preset=digits_demo is for dnas search and this is dnas train; run that one."),
@@ -161,7 +161,7 @@ def test_files_that_hold_no_network(workdir, tmp_path, capsys, text, sentence):
 
 def test_a_genotype_file_that_is_no_text(workdir, tmp_path, capsys):
   (tmp_path / "cell.json").write_bytes(b"\xff\xfe\x00")
-  assert "is no text" in refused(capsys, "train", workdir, f"--genotype={tmp_path / 'cell.json'}")
+  assert "is not text" in refused(capsys, "train", workdir, f"--genotype={tmp_path / 'cell.json'}")
 
 
 def test_a_folder_without_a_genotype(workdir, tmp_path, capsys):
@@ -183,7 +183,7 @@ def test_data_that_is_missing_or_damaged(workdir, tmp_path, capsys, launcher):
   assert str(folder / "data_batch_1") in said and "is damaged" in said and "get it again from https://" in said
   (folder / "data_batch_3").unlink()
   said = refused(capsys, launcher, workdir, *flags)
-  assert said.startswith(f"{folder / 'data_batch_3'} is missing; put it there, from https://")
+  assert said.startswith(f"{folder / 'data_batch_3'} is missing; get it from https://")
 
 
 @pytest.mark.parametrize("launcher", ["search", "train"])
@@ -209,7 +209,8 @@ def test_a_folder_for_compiled_programs_that_cannot_be_made(workdir, capsys):
 
 def test_a_home_of_nobody_makes_no_folder(capsys, tmp_path, monkeypatch):
   monkeypatch.chdir(tmp_path)
-  sentence = "--workdir=~nobody_here/x begins with '~nobody_here', a home, and there is no user 'nobody_here'; write the path from '/' on."
+  sentence = "--workdir=~nobody_here/x begins with '~nobody_here', a home folder, and there is no user 'nobody_here'; "
+  sentence += "write the path from '/' on."
   for launcher in ("search", "train"):
     assert refused(capsys, launcher, "~nobody_here/x") == sentence
   cifar_there = refused(capsys, "train", "x", "--data.dataset=cifar10", "--data.data_dir=~nobody_here/x")

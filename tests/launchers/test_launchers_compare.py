@@ -159,16 +159,16 @@ def test_bad_input(tmp_path, capsys):
   where = f"--workdir={tmp_path / 'w'}"
   cases = [
     (("--methods=random_searh",), "--methods is random_searh; did you mean 'random_search'?"),
-    (("--methods=reinforce,reinforce",), "--methods is reinforce,reinforce; a method is named twice"),
+    (("--methods=reinforce,reinforce",), "--methods is reinforce,reinforce; a method is given twice"),
     (("--space=darts_conv",), "--space is darts_conv"),
     (("--evaluator=table",), "--evaluator is table; did you mean 'tabular'?"),
-    (("--dataset=cifar100",), "--dataset is cifar100; the planted table stands for cifar10 alone"),
+    (("--dataset=cifar100",), "--dataset is cifar100; the built-in table is for cifar10 only"),
     (("--table=nowhere.npz",), "nowhere.npz does not exist; give the npz of NAS-Bench-201."),
     (("--epochs=13",), "it has no training of 13 epochs; the budget can be 12 or 200."),
     (("--seconds=10", "--pool.workers=1"), "--seconds is 10.0; an evaluation of 12 epochs costs up to "),
     (("--reinforce.learning_rate=1", "--methods=random_search"), "--reinforce.learning_rate is 1.0; it does nothing with"),
     (("--methods=asha", "--asha.budgets=12,x"), "--asha.budgets"),
-    (("--methods=asha",), "--methods is asha; it asks for 1 epoch, and planted table (seed 0) has no such training, so give others by"),
+    (("--methods=asha",), "--methods is asha; it asks for 1 epoch, and planted table (seed 0) has no such training, so change them by"),
     (("--methods=asha", "--asha.budgets=200", "--seconds=300"), "--seconds is 300.0; an evaluation of 200 epochs costs up to "),
     (
       ("--methods=tpe,hyperband", "--evaluator=training", "--space=darts_conv", "--training=digits_demo_retrain"),
@@ -218,5 +218,5 @@ def test_searches_of_two_budgets_are_not_compared(finished, tmp_path):
   shutil.copytree(finished, root)
   path = root / CELL / "config.json"
   path.write_text(path.read_text().replace('"seconds": 2000.0', '"seconds": 1000.0'))
-  with pytest.raises(InputError, match="its seconds is 1000.0 and that of others 2000.0"):
+  with pytest.raises(InputError, match="its seconds is 1000.0 and other runs have 2000.0"):
     comparisons.load(root)

@@ -83,5 +83,5 @@ def test_an_error_of_the_file_system_is_one_sentence(tmp_path, monkeypatch, caps
 
   monkeypatch.setattr(report.comparisons, "load", fails)
   assert report.main(["report", f"--workdir={tmp_path}"]) == 1
-  sentence = "cannot be used (permission denied); make room or rights for it and give the command again."
+  sentence = "cannot be used (permission denied); free space or set permissions there and give the command again."
   assert capsys.readouterr().err == f"error: {tmp_path / 'report'} {sentence}\n"

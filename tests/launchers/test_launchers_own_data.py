@@ -66,7 +66,7 @@ def test_a_set_that_is_sorted_by_class_is_searched_and_retrained(run, tmp_path):
   [
     (SORTED, ["--data.split=contiguous"], "--data.split is contiguous; the training part of 'flowers' has no example of the class 'rose'"),
     (SORTED + 1, [], "the data set 'flowers' has labels from 1 to 4 in its training split, and 96 of them are above 3; with 4"),
-    (SORTED - 1, [], "labels go from -1 to 2, and must count from 0; shift them."),
+    (SORTED - 1, [], "labels go from -1 to 2, and must count from 0; subtract the smallest."),
     (SORTED / 1.0, [], "labels are float64, and must be integers that count from 0; convert them by .astype(np.int32)."),
   ],
 )

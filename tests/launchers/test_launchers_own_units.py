@@ -127,10 +127,10 @@ def test_a_tuning_on_an_own_space_prints_a_command_that_runs(tmp_path):
 
 BROKEN = {
   "syntax.py": ("def f(:", "SyntaxError: invalid syntax"),
-  "fails.py": ("import math\n\nmath.sqrt('a')\n", r"TypeError: must be real number.*fails\.py, line 3\); mend it"),
+  "fails.py": ("import math\n\nmath.sqrt('a')\n", r"TypeError: must be real number.*fails\.py, line 3\); correct it"),
   "leaves.py": ("import sys\nsys.exit(3)", r"SystemExit: 3; .*leaves\.py, line 2"),
-  "launches.py": ("from dnas.launchers import search\nsearch.main(['search'])", "it runs a launcher when it is imported; put that under"),
-  "random.py": ("", "a module cannot be called 'random' beside those that are there"),
+  "launches.py": ("from dnas.launchers import search\nsearch.main(['search'])", "importing it runs a launcher; put that call under"),
+  "random.py": ("", "'random' is taken or is not a name of a module"),
   "twice.py": ("from dnas.search.gradient.methods import METHODS\nMETHODS.register('gdas')(object)", "method 'gdas' is registered twice"),
 }
 

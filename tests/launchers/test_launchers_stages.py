@@ -49,4 +49,4 @@ def test_a_stage_that_does_not_fit_is_refused(first, tmp_path, capsys):
   (tmp_path / "unfinished").mkdir()
   (tmp_path / "unfinished/config.json").write_text((first / "config.json").read_text())
   message = refusal(capsys, "search", where, *FLAGS, f"--start_from={tmp_path / 'unfinished'}")
-  assert "give the folder of a search on images that has come to its end" in message
+  assert "give the folder of a finished search on images" in message

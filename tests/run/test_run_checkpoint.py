@@ -268,7 +268,7 @@ def test_a_checkpoint_that_may_not_be_read_is_not_called_damaged(saved, what):
 
 
 def test_a_folder_that_the_locale_cannot_read_is_refused(tmp_path):
-  with pytest.raises(InputError, match="the locale cannot read the name of the folder") as error:
+  with pytest.raises(InputError, match="the locale cannot encode the name of the folder") as error:
     Checkpoints(tmp_path / "\udce9")
   assert "delete" not in text_of(error) and not list(tmp_path.iterdir())
 

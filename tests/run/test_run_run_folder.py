@@ -111,7 +111,7 @@ def test_refuses_a_broken_description(workdir, text):
   (workdir / "config.json").write_bytes(text.encode(errors="surrogateescape"))
   with untouched(workdir):
     text = refused(workdir)
-    assert text.startswith(str(workdir / "config.json")) and "bring back the file of this run" in text and len(text) < 400
+    assert text.startswith(str(workdir / "config.json")) and "restore the file of this run" in text and len(text) < 400
 
 
 @contextlib.contextmanager
@@ -254,7 +254,7 @@ def test_what_is_there_already_is_not_written_again(tmp_path):
 
 def test_a_folder_that_the_locale_cannot_read_is_refused(tmp_path):
   text = refused(tmp_path / "r\udce9sultat")
-  assert "the locale cannot read the name of the folder" in text and "LC_ALL=C.UTF-8" in text and text.isascii()
+  assert "the locale cannot encode the name of the folder" in text and "LC_ALL=C.UTF-8" in text and text.isascii()
   assert not list(tmp_path.iterdir())
 
 
@@ -266,7 +266,7 @@ def test_a_description_that_may_not_be_read_is_not_called_broken(mode):
   opened(workdir).close()
   (workdir / "config.json").chmod(0)
   workdir.chmod(mode)
-  with without_rights(), pytest.raises(InputError, match=r"run/config.json cannot be read \(permission denied\); mend that"):
+  with without_rights(), pytest.raises(InputError, match=r"run/config.json cannot be read \(permission denied\); correct that"):
     opened(workdir)
   workdir.chmod(0o755)
   shutil.rmtree(parent)
@@ -298,7 +298,7 @@ def test_another_text_than_the_kept_one_is_refused_and_located(workdir, text, sa
     with untouched(workdir), pytest.raises(InputError) as error:
       folder.keep("vocabulary.txt", text)
   assert str(error.value) == (
-    f"{workdir / 'vocabulary.txt'} is not that of this run ({said}); give the data with which the run began, or another --workdir."
+    f"{workdir / 'vocabulary.txt'} is not the one of this run ({said}); give the data that the run began with, or another --workdir."
   )
 
 

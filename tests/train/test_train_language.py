@@ -134,7 +134,7 @@ def test_a_loss_beyond_the_exponential_has_an_infinite_perplexity():
 
 
 def test_a_text_shorter_than_a_window_is_refused():
-  message = "sequence_length is 10; with batch size 8 a column of the training text has 9 words, so lower it or the batch size"
+  message = "sequence_length is 10; with batch size 8 a column of the training text has 9 words, so lower the sequence length"
   with pytest.raises(FieldError, match=message):
     language.RetrainTask(CONFIG, NETWORK, DATA, dataclasses.replace(dataset(), train=dataset().train[:80]), GENOTYPE, seed=0)
 

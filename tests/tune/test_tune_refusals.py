@@ -15,7 +15,7 @@ def test_studies_of_something_else_are_refused(tmp_path):
   address = address_of(tmp_path)
   study.open_study(address, WHOLE, SPACE)
   other = spaces.parse("learning_rate = log(0.001, 1); momentum = uniform(0, 0.5)", Config())
-  with pytest.raises(InputError, match=r"the study 'tune' in .* is of another search space \(drop_path, momentum\); give the study"):
+  with pytest.raises(InputError, match=r"the study 'tune' in .* another search space \(drop_path, momentum\); give the study"):
     study.open_study(address, WHOLE, other)
   with pytest.raises(InputError, match=r"was begun with another sampler; give the study another name, or the same flags"):
     study.open_study(address, study.Config(trials=6, sampler="tpe"), SPACE)
@@ -29,15 +29,15 @@ def test_studies_of_something_else_are_refused(tmp_path):
 @pytest.mark.parametrize(
   ("url", "message"),
   [
-    ("nonsense", r"--storage=nonsense is no address of a data base; write sqlite"),
+    ("nonsense", r"--storage=nonsense is not the address of a database; write sqlite"),
     ("sqlite:////no/such/folder/study.db", r"is in a folder that does not exist or cannot be written; give a file in a folder that exists"),
     ("postgresql+psycopg://me@127.0.0.1:1/dnas", r"--storage=postgresql\+psycopg://me@.* not answer .*start the postgresql"),
     ("postgresql+psycopg://me@host:65536/dnas", r"its port must be 1 to 65535"),
     ("strange://host/name", r"needs a driver that is not installed"),
-    ("postgresql+psycopg://host:port/name", r"is no address of a data base; write sqlite"),
-    ("sqlite:////tmp/a?x=1", r"has '\?', behind which SQLite expects settings of its own; write a path with '\?' as"),
+    ("postgresql+psycopg://host:port/name", r"is not the address of a database; write sqlite"),
+    ("sqlite:////tmp/a?x=1", r"has '\?', after which SQLite reads its own settings; write a path with '\?' as"),
     ("sqlite:////no/{such}/folder/study.db", r"is in a folder that does not exist or cannot be written"),
-    ("sqlite://", r"is in the memory of one process, and workers have their own; give sqlite"),
+    ("sqlite://", r"keeps the study in the memory of one process, where workers cannot read it; give sqlite"),
     ("journal:////no/such/folder/study.log", r"is in a folder that does not exist or cannot be written; give a file in a folder"),
   ],
 )
@@ -57,9 +57,9 @@ def test_a_password_is_not_printed(tmp_path):
   ("settings", "message"),
   [
     ({"sampler": "tpee"}, "did you mean 'tpe'"),
-    ({"pruner": "median", "objectives": "accuracy,weights"}, "it needs one objective"),
-    ({"objectives": "weights,accuracy"}, "put what validation measures first"),
-    ({"objectives": "accuracy,accuracy"}, "named twice"),
+    ({"pruner": "median", "objectives": "accuracy,weights"}, "with several objectives it must be none"),
+    ({"objectives": "weights,accuracy"}, "put an objective that validation measures first"),
+    ({"objectives": "accuracy,accuracy"}, "given twice"),
     ({"eta": 1}, "it must be 2 or more"),
     ({"trials": 2.5}, "trials is 2.5; it must be a whole number"),
     ({"sampler": None}, "sampler is None; it must be text"),
@@ -139,7 +139,7 @@ def refusal(url, tmp_path, owner=study.Owner()):  # noqa: B008  (frozen)
 )
 def test_a_password_in_a_url_is_refused_and_never_shown(url, tmp_path):
   said = refusal(url, tmp_path)
-  assert "holds a password" in said and storage.PASSWORD in said or "is no address of a data base" in said
+  assert "holds a password" in said and storage.PASSWORD in said or "is not the address of a database" in said
 
 
 def test_a_password_goes_past_the_url(monkeypatch):
@@ -154,12 +154,12 @@ def test_a_password_goes_past_the_url(monkeypatch):
 JOURNALS = {
   "": "names no file",
   "/": "names no file",
-  "folder": "is no file",
-  "pipe": "is no file",
+  "folder": "is not a file",
+  "pipe": "is not a file",
   "missing/study.log": "is in a folder that does not exist",
-  "binary.log": "is no journal of a study, or a damaged one, by its line 1",
-  "prose.log": "is a file of something else",
-  "other.log": "is no journal of a study, or a damaged one, by its line 1",
+  "binary.log": "is not the journal of a study, or is damaged, at line 1",
+  "prose.log": "is a file that is not a study",
+  "other.log": "is not the journal of a study, or is damaged, at line 1",
 }
 
 
@@ -192,12 +192,12 @@ def test_a_journal_whose_last_line_was_cut_goes_on(cut, tmp_path):
   lines = path.read_bytes().splitlines(keepends=True)
   assert lines[: whole.count(b"\n") - 1] == whole.splitlines(keepends=True)[:-1]
   path.write_bytes(b"".join(lines[:4]) + lines[4][:10] + b"\n" + b"".join(lines[5:]))
-  assert "or a damaged one, by its line 5; restore it from a copy" in refusal(journal_of(tmp_path).url, tmp_path)
+  assert "or is damaged, at line 5; restore it from a copy" in refusal(journal_of(tmp_path).url, tmp_path)
 
 
 def test_a_file_of_something_else_is_no_data_base(tmp_path):
   (tmp_path / "note.txt").write_text("x")
-  assert "is a file of something else, which would be overwritten" in refusal(f"sqlite:///{tmp_path}/note.txt", tmp_path)
+  assert "is a file that is not a study" in refusal(f"sqlite:///{tmp_path}/note.txt", tmp_path)
   assert (tmp_path / "note.txt").read_text() == "x"
 
 
@@ -226,7 +226,7 @@ def test_a_trial_that_another_process_has_ended_is_one_sentence(tmp_path):
       return job
 
   run.executor = Ends()
-  with pytest.raises(InputError, match="trial 0 of the study 'tune' was ended by another process; let one process at a time run a study"):
+  with pytest.raises(InputError, match="trial 0 of the study 'tune' was ended by another process; run a study in one process at a time"):
     run.run()
 
 

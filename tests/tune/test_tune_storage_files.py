@@ -13,7 +13,7 @@ from dnas.tune.storage import file_url, open_storage
 def test_a_file_that_is_no_data_base_is_refused_and_stays(tmp_path, content, form):
   file = tmp_path / "note.txt"
   file.write_bytes(content)
-  with pytest.raises(InputError, match=r"note.txt.* is a file of something else, which would be overwritten; give another\."):
+  with pytest.raises(InputError, match=r"note.txt.* is a file that is not a study, and would be overwritten; give another file\."):
     open_storage(form.format(file), 0)
   assert file.read_bytes() == content and os.listdir(tmp_path) == ["note.txt"]
 

@@ -43,7 +43,7 @@ def check_python(python: str) -> None:
     missing = json.loads(run.stdout)
   except (OSError, ValueError, subprocess.TimeoutExpired):
     missing = None
-  check(isinstance(missing, list), "peer", python, f"it is no Python that runs (the last it said: {_last_line(said)}), so {_HINT}")
+  check(isinstance(missing, list), "peer", python, f"it is not a working Python (its last line: {_last_line(said)}), so {_HINT}")
   check(not missing, "peer", python, f"it lacks {' and '.join(map(str, missing or ()))}, so {_HINT}")
 
 
@@ -91,7 +91,7 @@ class Peer:
     with contextlib.suppress(subprocess.TimeoutExpired):
       self._process.wait(10)
     last = _last_line(self._errors.read_bytes())
-    raise FieldError("peer", self._python, f"its process ended with status {self._process.returncode} (the last it said: {last})")
+    raise FieldError("peer", self._python, f"its process ended with status {self._process.returncode} (its last line: {last})")
 
 
 @contextlib.contextmanager

@@ -79,7 +79,7 @@ def replay(strategy: Strategy, seed: int, journal: Iterable[tuple[Proposal, Eval
     asked, state = strategy.ask(state)
     if asked != recorded:
       raise InputError(
-        f"journal, line {number + 1}: it holds {_shown(recorded)}, and the strategy asks {_shown(asked)}; "
+        f"journal, line {number + 1}: it holds {_shown(recorded)}, and the strategy proposes {_shown(asked)}; "
         "replay it with the strategy, settings, space and seed that wrote it."
       )
     state = strategy.tell(state, recorded, evaluation)

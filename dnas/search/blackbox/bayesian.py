@@ -83,7 +83,7 @@ class GpConfig:
   def on(self, space: CellSpace) -> "Bayesian":
     """See `base.Settings`. Also raises InputError if PyTorch is not installed."""
     if importlib.util.find_spec("torch") is None:
-      raise InputError("strategy 'gp' needs the package torch, which is not installed; install it with 'pip install torch', or take 'tpe'.")
+      raise InputError("strategy 'gp' needs the package torch, which is not installed; install it with 'pip install torch', or give 'tpe'.")
     return Bayesian(space, self._sampler, joint=True)
 
   def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
@@ -131,7 +131,7 @@ class Bayesian:
       InputError: if every decision of the space has a single value.
     """
     if max(space.decisions, default=1) < 2:
-      raise InputError(f"space '{space.name}' has a single architecture, so there is nothing to model; give it operations to choose from.")
+      raise InputError(f"space '{space.name}' has a single architecture, so there is nothing to model; give the space more operations.")
     self._space, self._make_sampler, self._joint = space, make_sampler, joint
     self._parameters: dict[str, BaseDistribution] = {
       f"{number:03d}": CategoricalDistribution(range(size)) for number, size in enumerate(space.decisions)
@@ -161,7 +161,7 @@ class Bayesian:
     """
     score, trial = score_of(evaluation), Trial(self._space.encode(proposal.genotype))
     if trial not in state.trials:
-      raise InputError(f"no trial of {proposal.genotype} is running; tell what was asked, once.")
+      raise InputError(f"no trial of {proposal.genotype} is running; tell each proposal that was asked once.")
     number = state.trials.index(trial)
     trials = (*state.trials[:number], dataclasses.replace(trial, score=score), *state.trials[number + 1 :])
     after = State(state.seed, trials)

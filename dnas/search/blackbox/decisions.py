@@ -13,5 +13,5 @@ def allowed_values(space: CellSpace) -> np.ndarray:
     InputError: if every decision of the space has a single value.
   """
   if max(space.decisions, default=1) < 2:
-    raise InputError(f"space '{space.name}' has a single architecture, so there is no policy to learn; give it operations to choose from.")
+    raise InputError(f"space '{space.name}' has a single architecture, so there is no policy to learn; give the space more operations.")
   return np.arange(max(space.decisions)) < np.asarray(space.decisions)[:, None]

@@ -112,7 +112,7 @@ class Hyperband:
   def ask(self, state: State) -> tuple[Proposal, State]:
     """See `base.Strategy`. Raises InputError while the state `waits`."""
     if self.waits(state):
-      raise InputError("Hyperband is asked while a rung is incomplete; tell it what is running, or see `waits`.")
+      raise InputError("Hyperband is asked while a rung is incomplete; tell the running evaluations first, or see `waits`.")
     asked = state.asked + 1
     if state.position:
       return state.queue[0], dataclasses.replace(state, queue=state.queue[1:], asked=asked)

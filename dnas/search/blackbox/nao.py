@@ -136,7 +136,7 @@ class Nao:
     for number in range(1, config.max_steps + 1):
       moved = np.asarray(nao_network.improved(weights, self.allowed, decisions[best], np.float32(number * config.step)))
       if (moved < 0).any():
-        raise FieldError("nao.learning_rate", config.learning_rate, "the networks did not stay finite with it; lower it, or nao.step")
+        raise FieldError("nao.learning_rate", config.learning_rate, "the networks became non-finite; lower it, or nao.step")
       for child in map(tuple, moved.tolist()):
         if child not in seen and len(children) < config.children:
           seen.add(child)

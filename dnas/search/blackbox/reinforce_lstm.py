@@ -116,7 +116,7 @@ class ReinforceLstm:
     draws = generator(state.seed, asked).random(len(self.allowed)).astype(np.float32)
     decisions = np.asarray(draw(state.weights, self.allowed, draws))
     if (decisions < 0).any():
-      hint = "the controller did not stay finite with it; lower it, or reinforce_lstm.init_scale"
+      hint = "the controller became non-finite; lower it, or reinforce_lstm.init_scale"
       raise FieldError("reinforce_lstm.learning_rate", self.config.learning_rate, hint)
     return Proposal(self.space.decode(decisions.tolist())), dataclasses.replace(state, asked=asked)
 

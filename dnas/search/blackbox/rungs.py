@@ -65,7 +65,7 @@ def ask_at(strategy: Strategy, state: State, budget: int) -> tuple[Proposal, Sta
   proposal, state = strategy.ask(state)
   if proposal.budget is not None or proposal.parent is not None:
     raise InputError(
-      f"strategy {type(strategy).__name__} sets budgets itself, so no other can set them; wrap one that proposes architectures alone."
+      f"strategy {type(strategy).__name__} sets budgets itself, so rungs cannot; give a strategy that proposes architectures only."
     )
   return dataclasses.replace(proposal, budget=budget), state
 

@@ -107,7 +107,7 @@ def simulate(
   check(seconds < math.inf, "seconds", seconds, "it must be finite")
   for death in deaths:
     check(0 <= death.worker < num_workers, "deaths", death, f"the workers are 0 to {num_workers - 1}")
-    check(0 <= death.time < death.back, "deaths", death, "a worker dies at zero seconds or later, and comes back after that")
+    check(0 <= death.time < death.back, "deaths", death, "a worker dies at second 0 or later, and comes back after it died")
   return _Clock(strategy, evaluate, num_workers).run(strategy.init(seed), seconds, deaths)
 
 
@@ -168,7 +168,7 @@ class _Clock:
         proposal, state = self._strategy.ask(state)
       evaluation, number = self._evaluate(proposal), next(self._numbers)
       if evaluation.cost <= 0:
-        raise InputError(f"an evaluation of {proposal.genotype} cost {evaluation.cost} seconds; in simulated time it must cost something.")
+        raise InputError(f"an evaluation of {proposal.genotype} cost {evaluation.cost} seconds; simulated time needs a cost above zero.")
       self._running[worker] = number, Job(worker, proposal, now, now + evaluation.cost, evaluation)
       heapq.heappush(self._events, (now + evaluation.cost, _END, number, worker))
     return state

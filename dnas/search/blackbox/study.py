@@ -44,11 +44,11 @@ def run(strategy: Strategy, evaluator: Evaluator, seed: int, seconds: float, jou
     proposal, state = strategy.ask(state)
     evaluation = evaluator(proposal)
     if not evaluation.cost > 0:
-      raise InputError(f"an evaluation of {proposal.genotype} cost {evaluation.cost} seconds; it must cost something to spend a budget.")
+      raise InputError(f"an evaluation of {proposal.genotype} cost {evaluation.cost} seconds; the cost must be above zero.")
     spent += evaluation.cost
     if spent > seconds:
       if not count:
-        raise FieldError("seconds", seconds, f"the first evaluation costs {evaluation.cost:,.1f}, so give more than that")
+        raise FieldError("seconds", seconds, f"the first evaluation costs {evaluation.cost:,.1f}, so give more")
       return
     count += 1
     yield proposal, evaluation
@@ -114,13 +114,13 @@ def from_lines(text: str, space: CellSpace, where: str) -> list[Entry]:
       genotype, *asked = (fields[name] for name in ("genotype", "budget", "parent"))
       answered = [fields[name] for name in ("score", "cost", "metrics")]
     except (ValueError, KeyError, TypeError, RecursionError):
-      raise InputError(f"{here}: {shown(line)} is no entry of a journal; {_HINT}.") from None
+      raise InputError(f"{here}: {shown(line)} is not an entry of a journal; {_HINT}.") from None
     genotype = space.validate(space.parse(genotype, here), where=here)
     try:
       out.append((Proposal(genotype, *asked), Evaluation(*answered)))
     except InputError as e:
-      raise InputError(f"{here}: {str(e).partition(';')[0]}, so it is no entry of a journal; {_HINT}.") from None
+      raise InputError(f"{here}: {str(e).partition(';')[0]}, so it is not an entry of a journal; {_HINT}.") from None
   return out
 
 
-_HINT = "remove the file, and the study starts anew"
+_HINT = "remove the file to start the study anew"

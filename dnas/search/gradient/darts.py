@@ -85,7 +85,7 @@ class Config:
     arch = ("arch_learning_rate", "arch_weight_decay", "arch_init_scale")
     check_at_most(1e6, **{name: getattr(self, name) for name in arch})
     late = self.arch_warmup_epochs >= self.epochs
-    hint = f"the architecture is to move after them, so give less than darts.epochs, {self.epochs}"
+    hint = f"the architecture must train after the warm-up, so give less than darts.epochs, {self.epochs}"
     check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, hint)
     check_fraction(momentum=self.momentum, arch_beta1=self.arch_beta1, arch_beta2=self.arch_beta2)
 
@@ -328,7 +328,7 @@ def _check_remedies(config: Config, remedy: Remedies, space: CellSpace) -> None:
     raise FieldError("darts.final_learning_rate", config.final_learning_rate, hint)
   diagnoses = config.epochs // config.diagnose_every if config.diagnose_every else 0
   if remedy.stop_ratio and diagnoses < 2 * remedy.stop_window:
-    hint = f"it takes {2 * remedy.stop_window} diagnoses and the search has {diagnoses}: lower darts.diagnose_every or remedies.stop_window"
+    hint = f"it needs {2 * remedy.stop_window} diagnoses and the search has {diagnoses}; lower darts.diagnose_every or remedies.stop_window"
     raise FieldError("remedies.stop_ratio", remedy.stop_ratio, hint)
 
 

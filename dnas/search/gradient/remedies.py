@@ -55,7 +55,7 @@ class Remedies:
     check_at_most(10**5, projection_epochs=self.projection_epochs)
     check_not_negative(perturbation_start=self.perturbation_start, perturbation_radius=self.perturbation_radius)
     check_at_most(1e6, perturbation_start=self.perturbation_start, perturbation_radius=self.perturbation_radius)
-    check(self.skip_cap >= -1, "skip_cap", self.skip_cap, "it must be -1, for no cap, or a number of skip connections")
+    check(self.skip_cap >= -1, "skip_cap", self.skip_cap, "it must be -1 for no cap, or a number of skip connections")
     check_name("perturbation", self.perturbation, PERTURBATIONS)
     stops_and_projects = bool(self.stop_ratio) and self.projection
     check(not stops_and_projects, "projection", self.projection, "a search that stops early has no end to project at: set stop_ratio to 0")

@@ -78,7 +78,7 @@ def _widen_one(old: jax.Array, new: jax.Array) -> jax.Array:
     return old
   times = [after // before for before, after in zip(old.shape, new.shape, strict=True)] if old.ndim == new.ndim else [0]
   if old.ndim != new.ndim or any(before * ratio != after for before, ratio, after in zip(old.shape, times, new.shape, strict=True)):
-    hint = "give a part of the channels that is a multiple of the old one"
+    hint = "make the new number of channels a multiple of the old one"
     raise InputError(f"an array of shape {old.shape} cannot be widened to {new.shape}; {hint}.")
   inputs = times[-2] if old.ndim > 2 else 1
   return jnp.tile(old, times) / inputs

@@ -60,7 +60,7 @@ def test_one_that_dies_is_told_with_the_last_that_it_said(echo):
   with pytest.raises(FieldError) as caught, process.running(sys.executable, PROBLEM, echo) as peer:
     for _ in range(3):
       peer.step()
-  sentence = f"peer is {sys.executable}; its process ended with status 1 (the last it said: RuntimeError: there is no more)."
+  sentence = f"peer is {sys.executable}; its process ended with status 1 (its last line: RuntimeError: there is no more)."
   assert str(caught.value) == sentence
 
 
@@ -85,13 +85,13 @@ def test_a_python_without_pytorch_is_refused(tmp_path):
 def test_what_is_no_python_is_refused(tmp_path):
   assert "there is no such program" in refusal(tmp_path / "python")
   assert "there is no such program" in refusal(tmp_path)
-  assert "it is no Python that runs (the last it said: nothing)" in refusal("true")
+  assert "it is not a working Python (its last line: nothing)" in refusal("true")
   program = tmp_path / "python"
   program.write_text("#!/bin/sh\necho one >&2\necho two >&2\nexit 3\n")
   program.chmod(0o755)
-  assert "it is no Python that runs (the last it said: two)" in refusal(program)
+  assert "it is not a working Python (its last line: two)" in refusal(program)
   program.write_text("neither a script nor a program")
-  assert "it is no Python that runs" in refusal(program)
+  assert "it is not a working Python" in refusal(program)
 
 
 def test_the_problem_names_weights_by_their_paths():

@@ -116,7 +116,7 @@ def test_bad_settings():
   with pytest.raises(InputError, match=r"strategy is random_serch; did you mean 'random_search'\? It can be"):
     asha.Config(strategy="random_serch")
   nested = asha.Config(max_budget=9).around(asha.Config().on(SPACE))
-  with pytest.raises(InputError, match="strategy Asha sets budgets itself, so no other can set them; wrap one that"):
+  with pytest.raises(InputError, match="strategy Asha sets budgets itself, so rungs cannot; give a strategy that"):
     nested.ask(nested.init(0))
 
 

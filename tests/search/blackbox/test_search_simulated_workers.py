@@ -117,9 +117,9 @@ def test_bad_input():
     ({"num_workers": 0}, "num_workers is 0; it must be above zero"),
     ({"seconds": 0}, "seconds is 0; it must be above zero"),
     ({"deaths": [simulated_workers.Death(2, 1.0)]}, "deaths is .*; the workers are 0 to 1"),
-    ({"deaths": [simulated_workers.Death(0, 1.0, 0.5)]}, "deaths is .*; a worker dies at zero seconds or later, and comes back after that"),
+    ({"deaths": [simulated_workers.Death(0, 1.0, 0.5)]}, "deaths is .*; a worker dies at second 0 or later, and comes back after it died"),
   ):
     with pytest.raises(InputError, match=message):
       simulated_workers.simulate(ASHA, 0, Resuming(SCORES), **({"num_workers": 2, "seconds": 5} | arguments))
-  with pytest.raises(InputError, match="in simulated time it must cost something"):
+  with pytest.raises(InputError, match="simulated time needs a cost above zero"):
     simulated_workers.simulate(ASHA, 0, lambda proposal: Evaluation(1.0, 0.0, {}), 1, seconds=5)

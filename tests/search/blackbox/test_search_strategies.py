@@ -79,7 +79,7 @@ def test_states_are_values_and_replay_brings_them_back(name: str, space: CellSpa
     assert strategy.tell(asked, proposal, evaluation) == state and hash(state) == hash(strategy.tell(asked, proposal, evaluation))
     journal.append((proposal, evaluation))
   assert replay(SETTINGS[name].on(space), 7, journal) == state
-  with pytest.raises(InputError, match="journal, line 1: it holds Genotype.*, and the strategy asks Genotype.*; replay it with"):
+  with pytest.raises(InputError, match="journal, line 1: it holds Genotype.*, and the strategy proposes Genotype.*; replay it with"):
     replay(SETTINGS[name].on(space), 8, journal)
   changed = [*journal[:30], (Proposal(journal[30][0].genotype, budget=5), journal[30][1]), *journal[31:]]
   with pytest.raises(InputError, match=r"journal, line 31: it holds .* for 5 epochs, and"):

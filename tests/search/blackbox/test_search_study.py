@@ -34,7 +34,7 @@ def test_a_study_ends_before_the_evaluation_that_its_budget_does_not_hold():
 
 def test_a_budget_smaller_than_one_evaluation_is_refused():
   cost = next(study.run(STRATEGIES[0], EVALUATOR, 0, 1e9))[1].cost
-  with pytest.raises(InputError, match=f"seconds is 1.5; the first evaluation costs {cost:.1f}, so give more than that"):
+  with pytest.raises(InputError, match=f"seconds is 1.5; the first evaluation costs {cost:.1f}, so give more"):
     list(study.run(STRATEGIES[0], EVALUATOR, 0, 1.5))
 
 
@@ -92,10 +92,10 @@ LINE = study.to_line(_entry(7, 50, 1))
 @pytest.mark.parametrize(
   "line, message",
   [
-    ("{", "is no entry of a journal"),
-    ("[]", "is no entry of a journal"),
-    (LINE[:-1].replace('"cost": 1', '"cost": "much"'), "is no entry of a journal"),
-    (LINE[:-1].replace('"score"', '"points"'), "is no entry of a journal"),
+    ("{", "is not an entry of a journal"),
+    ("[]", "is not an entry of a journal"),
+    (LINE[:-1].replace('"cost": 1', '"cost": "much"'), "is not an entry of a journal"),
+    (LINE[:-1].replace('"score"', '"points"'), "is not an entry of a journal"),
     (LINE[:-1].replace('"none"', '"nome"', 1), "Did you mean 'none'?"),
   ],
 )

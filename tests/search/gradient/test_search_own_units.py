@@ -203,8 +203,8 @@ def test_shared_weights_take_statistics_of_any_momentum_and_leave_streams_alone(
   ("changes", "stack", "message"),
   [
     ({"num_inputs": 1}, ImageStack, "does not fit ImageStack: num_inputs is 1; a cell reads the two cells before it, so it must be 2"),
-    ({"cells": ("a", "b")}, ImageStack, "does not fit ImageStack: cells is .*; give one type for all cells, or one and 'reduce'"),
-    ({"num_inputs": 2}, ResidualStack, "does not fit ResidualStack: num_inputs is 2; a cell reads the one before it, so it must be 1"),
+    ({"cells": ("a", "b")}, ImageStack, "does not fit ImageStack: cells is .*; give one type, or one type and 'reduce'"),
+    ({"num_inputs": 2}, ResidualStack, "does not fit ResidualStack: num_inputs is 2; a cell reads one cell, so it must be 1"),
     ({"num_inputs": 1}, ResidualStack, "does not fit ResidualStack: num_outputs is None; the last node is the output of a cell"),
     ({"num_inputs": 1, "cells": ("a", "b")}, ResidualStack, "does not fit ResidualStack: cells is .*; all cells are alike"),
   ],
