@@ -32,7 +32,7 @@ class Stack(Protocol):
   num_inputs: int
   widths: tuple[int, ...]
 
-  def __init__(self, wirings: Mapping[str, Any], make_edges: Callable[..., Any], *sizes: int, affine: bool, rng: np.random.Generator): ...
+  def __init__(self, wirings: Mapping[str, Any], make_edges: Callable[..., Any], *size: Any, affine: bool, rng: np.random.Generator): ...
 
   def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
     """See `image_stack.ImageStack`."""
