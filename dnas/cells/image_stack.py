@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from dnas.cells import darts_conv, nasnet
+from dnas.cells import collapse, darts_conv, nasnet
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import Cell, EdgeFactory
 from dnas.cells.registries import STACKS
@@ -117,3 +117,7 @@ class ImageStack(nnx.Module):
     for index, cell in enumerate(self.cells):
       states.append(cell(states[-2], states[-1], contexts(index, self.cell_types[index]), train))
     return states[2:]
+
+
+for space in collapse.COLLAPSE_SPACES:
+  STACKS.register(space.name)(ImageStack)

@@ -20,9 +20,10 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells import convolution, functional, pooling
-from dnas.cells.blocks import BatchNorm, FactorizedReduce, pointwise, uniform
+from dnas.cells.blocks import BatchNorm, FactorizedReduce, on_device, pointwise, uniform
 from dnas.cells.rectifier import relu
 from dnas.cells.residuals import keep
+from dnas.core import keys
 from dnas.core.errors import InputError
 from dnas.core.registry import Registry
 
@@ -110,6 +111,29 @@ def skip_connect(edges: int, channels: int, stride: int, affine: bool, rng: np.r
 
 
 OPERATIONS.register("skip_connect")(Stacked(skip_connect))
+
+
+class Noise(nnx.Module):
+  """Standard normal noise in the place of the state (Zela et al., 2020, space S4). No gradient reaches the state.
+
+  A counter among the batch statistics stands for a random key. So all passes of one step, which begin with the same statistics, see the
+  same noise.
+  """
+
+  def __init__(self, edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
+    self.stride = stride
+    self.pass_number = nnx.BatchStat(on_device(rng.integers(2**23, size=edges)))
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Returns noise, [E, B, ceil(H / stride), ceil(W / stride), C]."""
+    numbers, shape = self.pass_number[...], x[0, :, :: self.stride, :: self.stride].shape
+    if train:
+      self.pass_number.set_value(numbers + 1)
+    draw = jax.vmap(lambda number: jax.random.normal(keys.derive(jax.random.key(0), "noise", number), shape, x.dtype))
+    return draw(numbers.astype(jnp.uint32))
+
+
+OPERATIONS.register("noise")(Stacked(Noise))
 
 
 class ReluConvNorm(nnx.Module):

@@ -96,7 +96,7 @@ class CellSpace:
     check(bool(self.choices), "operations", shown(self.operations), hint)
     lengths = [len(edges) for edges in self.edge_choices or ()]
     hint = f"give a tuple for each of {len(self.cells)} cells, with one for each of {len(self.edges)} edges"
-    check(not lengths or lengths == [len(self.edges)] * len(self.cells), "edge_choices", lengths, hint)
+    check(self.edge_choices is None or lengths == [len(self.edges)] * len(self.cells), "edge_choices", lengths, hint)
     for choices in itertools.chain.from_iterable(self.edge_choices or ()):
       fits = 0 < len(set(choices)) == len(choices) == self.num_choices and set(choices) <= set(self.choices)
       check(fits, "edge_choices", shown(choices), f"give every edge equally many different ones of {', '.join(self.choices)}")
