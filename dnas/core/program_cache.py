@@ -3,7 +3,7 @@
 Anyone who can write to the folder controls what this user's runs compute. So its owner and modes are checked as `sshd` checks `~/.ssh`.
 
 JAX loads any program that it finds there, and never writes a program twice. So before JAX may read the folder, every program is compared
-with its SHA-256 digest. A program is deleted, and later compiled anew, if it differs, has no digest, or is no file of this user.
+with its SHA-256 digest. A program is deleted, and later compiled anew, if it differs, has no digest, or is not a file of this user.
 
     digests.txt      a line for every program: digest and name; the last line of a name counts
     .lock            every process that uses the folder holds a shared lock on it

@@ -75,7 +75,7 @@ class Vocabulary:
     words: the tokens, each once.
 
   Raises:
-    InputError: if a word is no text, is empty or is there twice.
+    InputError: if a word is not text, is empty, or is given twice.
   """
 
   words: tuple[str, ...]

@@ -153,7 +153,7 @@ class Launcher(Generic[C]):
       rest = values(list(argv))
     except flags.UnrecognizedFlagError as e:
       raise InputError(self._unknown_flag(e.flagname, base, [*option_paths, *paths])) from None
-    except (flags.Error, ValueError) as e:  # absl raises ValueError for --noNAME=VALUE and for a --flagfile that is no text
+    except (flags.Error, ValueError) as e:  # absl raises ValueError for --noNAME=VALUE and for a --flagfile that is not text
       raise InputError(_one_sentence(e)) from None
     except RecursionError:  # absl compares a name with those of all flags, letter by letter; it may stand in a --flagfile
       raise InputError("a name of thousands of letters is not a flag; see --help.") from None

@@ -157,7 +157,7 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
 def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
   """Runs a strategy against the evaluator, or resumes it from its journal. Returns the journal."""
   strategy, path = config.strategy(method).on(judge.space), folder / "journal.jsonl"
-  # What is no UTF-8 in a line that was being written when the search was killed is left out with it, and elsewhere is no entry.
+  # What is not UTF-8 in a line that was being written when the search was killed is left out with it, and elsewhere is no entry.
   text = json_files.read_text(path, "delete it, and the search starts anew", "backslashreplace") if path.exists() else ""
   journal = study.from_lines(text, judge.space, str(path))
   durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill

@@ -55,10 +55,10 @@ class TuneConfig:
     train_portion: fraction of the training images that a trial trains on; the rest validates. A text has a validation set of its own.
     seeds: final trainings of the best trial, on all training data, of seeds 0, 1, 2, ...; 0 tests nothing.
     baseline: whether random search is run beside it, with as many epochs as all trials have taken.
-    storage: URL of the data base of the study, such as postgresql+psycopg://USER@HOST/DATABASE; empty for study.db in --workdir. The
+    storage: URL of the database of the study, such as postgresql+psycopg://USER@HOST/DATABASE; empty for study.db in --workdir. The
       password is read from the environment variable DNAS_STORAGE_PASSWORD, or for PostgreSQL from ~/.pgpass, by every worker too.
     study_name: name of the study in it.
-    patience: seconds for which a data base that has gone away is waited for.
+    patience: seconds for which a database that has gone away is waited for.
     training: of the trials: the flags of dnas train.
   """
 
