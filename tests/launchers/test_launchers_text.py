@@ -104,7 +104,7 @@ def test_the_same_command_again_changes_nothing_and_says_what_it_reads(searched,
   out = capsys.readouterr().out
   assert out.startswith("synthetic_text: 400 words to train on and 1,200 to validate, vocabulary 22; unknown: valid 0 (0.0 %)\n")
   assert "resumed after step " in out and "found: Genotype(recurrent=[(" in out
-  assert f"dnas train --space=darts_recurrent --genotype={searched} " in out
+  assert f"dnas train --space=darts_recurrent --data.dataset=synthetic_text --data.tokens=400 --genotype={searched} " in out
 
 
 def test_retraining_tests_once_with_the_best_weights(retrained, searched, monkeypatch, capsys):

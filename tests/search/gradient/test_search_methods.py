@@ -222,7 +222,7 @@ def test_diagnoses_of_a_mixture():
 @pytest.mark.parametrize(
   "remedy, changes, sentence",
   [
-    ({"stop_ratio": 0.75}, {"diagnose_every": 5}, "remedies.stop_ratio is 0.75; it takes 10 diagnoses and the search has 2: lower"),
+    ({"stop_ratio": 0.75}, {"diagnose_every": 5}, "remedies.stop_ratio is 0.75; it needs 10 diagnoses and the search has 2; lower"),
     ({"projection": True}, {"final_learning_rate": 0.0}, "darts.final_learning_rate is 0.0; the epochs between the decisions"),
   ],
 )

@@ -206,7 +206,7 @@ def test_shared_weights_take_statistics_of_any_momentum_and_leave_streams_alone(
     ({"cells": ("a", "b")}, ImageStack, "does not fit ImageStack: cells is .*; give one type, or one type and 'reduce'"),
     ({"num_inputs": 2}, ResidualStack, "does not fit ResidualStack: num_inputs is 2; a cell reads one cell, so it must be 1"),
     ({"num_inputs": 1}, ResidualStack, "does not fit ResidualStack: num_outputs is None; the last node is the output of a cell"),
-    ({"num_inputs": 1, "cells": ("a", "b")}, ResidualStack, "does not fit ResidualStack: cells is .*; all cells are alike"),
+    ({"num_inputs": 1, "cells": ("a", "b")}, ResidualStack, "does not fit ResidualStack: cells is .*; this space has one type of cell"),
   ],
 )
 def test_spaces_that_fit_no_stack_are_refused_where_they_are_registered(changes, stack, message):
