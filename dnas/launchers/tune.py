@@ -1,16 +1,16 @@
-"""Tunes the training of an architecture, and the architecture too with --joint, then retrains the best and tests it.
+"""Tunes the hyperparameters of a training, and with --joint also the architecture; then retrains the best trial and tests it.
 
   dnas tune --preset=tune_digits_demo --workdir=runs/tuned
   dnas tune --preset=tune_darts_cifar10 --pool.workers=8 --pool.accelerators=1 --workdir=runs/tuned_cifar10
 
---search_space says what is tuned, an entry for every field of the training, with semicolons between them:
+--search_space has one entry for every field of the training that is tuned, with semicolons between the entries:
 
   train.learning_rate = log(0.01, 0.3); train.drop_path = uniform(0, 0.4); data.cutout_length = int(0, 16, 4);
   train.schedule = choice(cosine, linear); train.final_learning_rate = log(1e-4, 1e-2) if train.schedule in (linear)
 
-Every trial is a training by dnas train in a folder of its own, judged by validation data alone. At the end the best is trained on
-all training data, with several seeds, and tested once. The same command again goes on where it was broken off; more --study.trials add
-some.
+Every trial is a training by dnas train in a folder of its own. Validation data alone judges it. At the end the best trial is trained on all
+training data, with several seeds, and every such network is tested once. The same command again resumes the tuning. A larger
+--study.trials adds trials.
 Look at the study while it runs: optuna-dashboard sqlite:///WORKDIR/study.db
 """
 
@@ -47,19 +47,19 @@ from dnas.tune.study import Config as StudyConfig
 
 @dataclasses.dataclass(frozen=True)
 class TuneConfig:
-  """A tuning: what images and text have in common.
+  """The settings of a tuning that images and text share.
 
   Attributes:
     search_space: the fields of the training that are tuned, 'PATH = uniform(LOW, HIGH); ...', see above.
-    joint: whether the architecture is searched with them, in the space of the training.
+    joint: whether the architecture is tuned together with these fields, in the space of the training.
     train_portion: fraction of the training images that a trial trains on; the rest validates. A text has a validation set of its own.
-    seeds: final trainings of the best trial, on all training data, of seeds 0, 1, 2, ...; 0 tests nothing.
-    baseline: whether random search is run beside it, with as many epochs as all trials have taken.
-    storage: URL of the data base of the study, such as postgresql+psycopg://USER@HOST/DATABASE; empty for study.db in --workdir. The
-      password is read from the environment variable DNAS_STORAGE_PASSWORD, or for PostgreSQL from ~/.pgpass, by every worker too.
-    study_name: name of the study in it.
-    patience: seconds for which a data base that has gone away is waited for.
-    training: of the trials: the flags of dnas train.
+    seeds: number of final trainings of the best trial on all training data, with seeds 0, 1, 2, ...; 0 trains and tests none.
+    baseline: whether random search also runs, with as many epochs as all trials took together.
+    storage: URL of the database of the study, such as postgresql+psycopg://USER@HOST/DATABASE; empty for study.db in --workdir. Every
+      process reads the password from the environment variable DNAS_STORAGE_PASSWORD, or for PostgreSQL from ~/.pgpass.
+    study_name: name of the study in the database.
+    patience: seconds to wait for a database that does not answer.
+    training: configuration of a trial; the fields are the flags of dnas train.
   """
 
   search_space: str = "train.learning_rate = log(0.01, 0.3); train.drop_path = uniform(0, 0.4)"
@@ -82,7 +82,7 @@ class TuneConfig:
     check(bool(self.study_name.strip()), "study_name", "''", "give the study a name")
 
   def idle(self, path: str) -> str:
-    """Returns why a setting does nothing here, and the mend, or nothing if it does something."""
+    """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     for field, (by, users) in _USED_BY.items():
       chosen = getattr(self.study, by)
       if path == f"study.{field}" and chosen not in users:
@@ -99,7 +99,7 @@ _USED_BY = {
   "eta": ("pruner", ("successive_halving", "hyperband")),
   "promote": ("pruner", ("successive_halving",)),
 }
-"""Field of the study to what it belongs to: the field that chooses, and the choices that look at it."""
+"""Field of the study to a pair: the field that chooses a sampler or a pruner, and the samplers or pruners that use the key."""
 
 
 @dataclasses.dataclass(frozen=True)
