@@ -87,18 +87,18 @@ class CompareConfig(ComparisonSettings):
     return ""
 
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
-    """Returns all settings on which the result of one cell depends, by flag."""
+    """Returns all settings on which the result of one search depends, by flag."""
     common = {name: getattr(self, name) for name in _COMMON}
     parts = self._parts(method, seed)
     own = {name: part.recorded() if isinstance(part, SearchConfig) else config_lib.flatten(part) for name, part in parts.items()}
     return {"method": method, "seed": seed, **common, **_joined(own)}
 
   def defaults_of_cell(self, method: str, seed: int) -> dict[str, object]:
-    """Returns the values that the settings of a cell have in folders from before these settings existed."""
+    """Returns the default values of the settings of a search, for folders that are older than a setting."""
     return _joined({name: config_lib.defaults(part) for name, part in self._parts(method, seed).items()})
 
   def _parts(self, method: str, seed: int) -> dict[str, object]:
-    """Returns the settings of the method and of the evaluator of a cell."""
+    """Returns the settings of the method and of the evaluator of one search."""
     parts: dict[str, object] = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
     if self.evaluator in config_lib.units(self, EVALUATORS):
       parts[self.evaluator] = getattr(self, self.evaluator)
@@ -116,7 +116,7 @@ _COMMON = ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", 
 
 
 def cell_folder(root: pathlib.Path, config: CompareConfig, method: str, seed: int) -> pathlib.Path:
-  """Returns the folder of one cell."""
+  """Returns the folder of one search."""
   return root / config.space / config.evaluator / method / f"seed_{seed:04d}"
 
 
