@@ -40,7 +40,7 @@ class ComparisonSettings:
     methods: names of strategies and differentiable methods, with commas between them.
     space: name of the search space of images; a table of results needs nasbench201.
     evaluator: how an architecture is scored. tabular looks it up in a table. training trains it for the budget of the proposal.
-      weight_sharing takes the weights of a supernet. The others are zero-cost proxies, which need no training.
+      weight_sharing takes the weights of a supernet. The zero-cost proxies parameters, synflow, jacob_cov and naswot need no training.
     table: npz file of NAS-Bench-201; or 'synthetic' for a planted table, with which the comparison measures nothing real.
     dataset: data set of the table; the planted table has only cifar10.
     epochs: length in epochs of the training in the table whose validation accuracy a search sees.

@@ -1,4 +1,4 @@
-"""DARTS search on scikit-learn's 8x8 digits, first order, small: two minutes on two CPU cores.
+"""Small DARTS search, first order, on scikit-learn's 8x8 digits: two minutes on two CPU cores.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019; sizes and rates are ours, for two CPU cores.
 Command: dnas search --preset=digits_demo --workdir=runs/first

@@ -1,4 +1,4 @@
-"""Retraining of a convolutional cell on scikit-learn's 8x8 digits, small: 20 seconds on two CPU cores.
+"""Small retraining of a convolutional cell on scikit-learn's 8x8 digits: 20 seconds on two CPU cores.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019; sizes and rates are ours, for two CPU cores.
 Command: dnas train --preset=digits_demo_retrain --genotype=runs/first --workdir=runs/first_retrained

@@ -1,4 +1,4 @@
-"""DARTS search for a recurrent cell on the English text that ships with Python, first order, small.
+"""Small DARTS search, first order, for a recurrent cell on the English text that ships with Python.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019; sizes and rates are ours, for two CPU cores.
 Command: dnas search --preset=text_demo --workdir=runs/first_text
