@@ -1,4 +1,4 @@
-"""The rectified linear unit of the convolutional networks. Its outputs can be recorded while a network is traced."""
+"""The rectified linear unit (ReLU) of the convolutional networks. Its outputs can be recorded while a network is traced."""
 
 import contextlib
 import contextvars
@@ -10,7 +10,7 @@ _RECORDED: contextvars.ContextVar[list[jax.Array] | None] = contextvars.ContextV
 
 
 def relu(x: jax.Array) -> jax.Array:
-  """Returns max(x, 0), and records it if `recording()`."""
+  """Returns max(x, 0). Within `recorded()` it also records the output."""
   y, outputs = jax.nn.relu(x), _RECORDED.get()
   if outputs is not None:
     outputs.append(y)
@@ -24,7 +24,7 @@ def recording() -> bool:
 
 @contextlib.contextmanager
 def recorded() -> Iterator[list[jax.Array]]:
-  """Records the outputs of all rectifiers in the returned list. Use them only within the function that is being traced."""
+  """Yields a list to which every ReLU appends its output. Use the list only within the function that is being traced."""
   outputs: list[jax.Array] = []
   token = _RECORDED.set(outputs)
   try:

@@ -1,4 +1,4 @@
-"""Registries of spaces, stacks and published genotypes. The file that defines one of them registers it."""
+"""Registries of spaces, stacks and published genotypes. The file that defines a space, a stack or a genotype also registers it."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -25,7 +25,7 @@ class Stack(Protocol):
   """The macro architecture of an image space. See `image_stack.ImageStack` for its constructor and call.
 
   Attributes:
-    num_inputs: number of cells before it that a cell reads.
+    num_inputs: number of preceding cells whose outputs a cell reads.
     widths: channels of the output of each cell.
   """
 
@@ -73,8 +73,8 @@ def published(
   Args:
     name: the name by which users select it.
     space: the space of the genotype.
-    normal, reduce: (operation, source) pairs.
-    normal_concat, reduce_concat: the states that the cell concatenates; by default those of the space.
+    normal, reduce: the edges of each cell, (operation, source) pairs.
+    normal_concat, reduce_concat: the states that each cell concatenates; by default those of the space.
   """
   cells = {"normal": (normal, list(normal_concat or space.concat)), "reduce": (reduce, list(reduce_concat or space.concat))}
   genotype = space.validate(space.from_lists(cells, where=name))
@@ -87,8 +87,8 @@ def published_recurrent(name: str, space: CellSpace, recurrent: list[tuple[str, 
   Args:
     name: the name by which users select it.
     space: the space of the genotype.
-    recurrent: (activation, source) of every node.
-    concat: the states whose mean is the output; by default those of the space.
+    recurrent: the (activation, source) pair of every node.
+    concat: the states whose mean is the output of the cell; by default those of the space.
   """
   cells = {"recurrent": (recurrent, list(concat or space.concat))}
   genotype = space.validate(space.from_lists(cells, where=name))

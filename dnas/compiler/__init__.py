@@ -1,1 +1,1 @@
-"""Compilation of network-sized functions. On a CPU a function becomes a chain of small programs; equal parts share one program."""
+"""Compilation of network-sized functions. On a CPU a function can become a chain of small programs. Equal parts share one program."""

@@ -27,25 +27,26 @@ _LEAST = 1e-8
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Which data, how it is divided, and how it is augmented.
+  """The data set, its division and its augmentation.
 
   Attributes:
     dataset: name of a registered data set; digits is built in.
     data_dir: folder of the data set's published files; empty for a built-in data set, or to download them.
-    examples: how many examples of the training set to use, for a trial run; 0 uses all. They are chosen as `split` says: contiguous takes
-      the first ones, stratified as many of each class as its share is.
-    train_portion: fraction of the training set that trains the weights; the rest is the validation set, on which a search trains its
-      architecture. Retraining may take 1, all of it.
+    examples: number of examples of the training set to use, for a short run; 0 uses all. split chooses them: contiguous takes the first
+      ones, shuffled draws from all, stratified draws the same share of every class.
+    train_portion: fraction of the training set that trains the weights. The rest is the validation set, on which a search trains its
+      architecture. A retraining may take 1, the whole training set.
     split: how the training set is divided: contiguous (the first examples train), shuffled, or stratified (shuffled within every class).
-      Empty is the data set's own way: contiguous for a published or built-in one, and stratified for any other.
-    split_seed: of a shuffled or stratified division; the same for all seeds of a run, which so share their validation set.
-    class_weights: what an example counts in the losses: none (all alike), or balanced, the inverse of the frequency of its class in the
-      training part, with a mean of 1 over that part. A class that has no example there has weight 0. All losses that are reported are
-      weighted so, those of validation and test too; no accuracy is.
+      Empty is the default of the data set: contiguous for published and built-in data sets, stratified for all others.
+    split_seed: seed of a shuffled or stratified division. All seeds of a run use this seed, so they share one validation set.
+    class_weights: weight of an example in the losses: none (all equal), or balanced (the inverse frequency of its class in the training
+      part, scaled to a mean of 1 over that part). A class without examples in that part has weight 0. All reported losses have these
+      weights, also those of validation and test. No accuracy has them.
     batch_size: examples in a training batch.
-    eval_batch_size: examples in a batch of validation or test, or all that there are; it changes speed and memory, never a result.
+    eval_batch_size: examples in a batch of validation or test, at most all examples; it changes speed and memory, never a result.
     crop_padding: pixels of black border added before the random crop; 0 does not crop. CIFAR recipes take 4.
-    flip: whether every other image, at random, is mirrored left to right. CIFAR recipes do so; digits are another thing mirrored.
+    flip: whether an image is mirrored left to right with probability 1/2. CIFAR recipes do this. Leave it out for digits, which a mirror
+      turns into other signs.
     cutout_length: side in pixels of the square that cutout erases, an even number; 0 does not erase.
   """
 

@@ -26,21 +26,21 @@ LEVELS = ("word", "character")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Which text, and how sequences are cut out of it.
+  """The text, and the lengths of the sequences that are cut out of it.
 
   Attributes:
     dataset: name of a registered text; python_docs is built in.
     data_dir: folder of the text's published files; empty for a built-in text, or to download them.
-    level: what a token is: 'word' or 'character'.
-    tokens: how many tokens of the training text to use, from its start, for a trial run; 0 uses all. The vocabulary stays that of the
+    level: kind of token: 'word' or 'character'.
+    tokens: number of tokens to use from the start of the training text, for a short run; 0 uses all. The vocabulary stays that of the
       whole training text.
-    batch_size: sequences in a training batch, the columns into which the text is divided.
-    eval_batch_size: columns in validation. A column starts without context, so this changes the perplexity a little, as in published
-      results.
+    batch_size: sequences in a training batch; the text is divided into as many columns.
+    eval_batch_size: columns in validation. A column starts without context, so the number of columns changes the perplexity a little, as
+      in published results.
     sequence_length: base length in tokens of truncated backpropagation through time.
     short_probability: probability that the base length of a sequence is halved.
-    length_deviation: standard deviation in tokens of the length around its base. Published retraining takes 5, the search 0.
-    buckets: how many padded lengths are compiled; 1 pads every sequence to the longest possible one.
+    length_deviation: standard deviation in tokens of the length around the base length. Published retraining takes 5, the search 0.
+    buckets: number of padded lengths that are compiled; 1 pads every sequence to the longest possible length.
   """
 
   dataset: str = config.named("python_docs", lambda: TEXTS)

@@ -37,19 +37,19 @@ class ComparisonSettings:
   """The settings of a comparison that its evaluator reads; the base of `compare.CompareConfig`.
 
   Attributes:
-    methods: names with commas between them, of strategies and of differentiable methods.
-    space: name of the search space of images; a table of results is of nasbench201.
-    evaluator: what says how good an architecture is: tabular looks it up, training trains it, for the budget of a proposal, weight_sharing
-      takes the weights of a supernet, and the others, zero-cost proxies, do without training.
-    table: an npz of NAS-Bench-201, or 'synthetic' for a planted table, which measures nothing but the machinery.
-    dataset: of the table; the planted table has cifar10 alone.
-    epochs: epochs of the training in the table whose validation accuracy a search sees.
-    report_epochs: epochs of the training in the table whose test accuracy is reported.
-    training: preset of dnas train: networks, data and training of evaluators without a table, and of the reported test accuracy.
-    search: preset of dnas search: supernet, data and rates of differentiable methods and of weight sharing.
-    train_portion: fraction of the training data that trains an architecture that is evaluated; the rest is for validation.
-    seconds: budget of every search by a strategy, in accelerator seconds of the evaluations that it asks for; a differentiable method
-      takes the epochs of its preset, and what it took is reported.
+    methods: names of strategies and differentiable methods, with commas between them.
+    space: name of the search space of images; a table of results needs nasbench201.
+    evaluator: how an architecture is scored. tabular looks it up in a table. training trains it for the budget of the proposal.
+      weight_sharing takes the weights of a supernet. The zero-cost proxies parameters, synflow, jacob_cov and naswot need no training.
+    table: npz file of NAS-Bench-201; or 'synthetic' for a planted table, with which the comparison measures nothing real.
+    dataset: data set of the table; the planted table has only cifar10.
+    epochs: length in epochs of the training in the table whose validation accuracy a search sees.
+    report_epochs: length in epochs of the training in the table whose test accuracy is reported.
+    training: preset of dnas train with the networks, data and training of evaluators without a table, and of the reported test accuracy.
+    search: preset of dnas search with the supernet, data and rates of differentiable methods and of weight sharing.
+    train_portion: fraction of the training data that trains the architectures; the rest validates them.
+    seconds: budget of a search by a strategy, in accelerator seconds of its evaluations. A differentiable method takes the epochs of its
+      preset, and the report gives the seconds that these took.
   """
 
   methods: str = named("random_search,regularized_evolution,reinforce,tpe", lambda: [*STRATEGIES, *METHODS])
@@ -76,13 +76,13 @@ class ComparisonSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Judge:
-  """An evaluator, and the only function of a comparison that reads the test set, once a search has ended.
+  """An evaluator, and the function that reads the test set once a search has ended. No other part of a comparison reads the test set.
 
   Attributes:
     space: the search space.
     evaluate: the evaluator.
-    report: architecture to its test accuracy, in percent.
-    reports_all: whether a report costs nothing, so that every incumbent is reported; otherwise only what a search ended in is.
+    report: maps an architecture to its test accuracy in percent.
+    reports_all: whether a report costs nothing. If so, every incumbent of a search is reported, otherwise only the found architecture.
   """
 
   space: CellSpace
@@ -99,10 +99,10 @@ def make_judge(config: ComparisonSettings, options: _flags.Options, folder: path
   """Returns the evaluator of a search.
 
   Args:
-    config: the comparison.
-    options: of the launcher.
-    folder: of the search; what its evaluator keeps goes below it.
-    seed: of the search, and of what its evaluator trains.
+    config: the settings of the comparison.
+    options: the options of the launcher.
+    folder: the folder of the search; the evaluator keeps its files in it.
+    seed: the seed of the search, and of the trainings of its evaluator.
 
   Raises:
     InputError: if the data or presets of the evaluator cannot be used.

@@ -28,25 +28,26 @@ _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """What every launcher takes beside its configuration; none of it changes a result.
+  """The options that every launcher has beside its configuration. They change no result.
 
   Attributes:
-    workdir: folder of the run; the same command again resumes it.
-    preset: name of a published or demonstration configuration, on top of which the other flags count.
-    imports: modules of your own, such as my_units.py or package.module, with commas between them, which register operations, spaces,
-      methods or others; every setting of theirs is then a flag.
-    save_every_steps: steps between checkpoints within an epoch; 0 saves at the ends of epochs alone.
-    keep_checkpoints: how many checkpoints to keep.
+    workdir: folder of the run; the same command again resumes the run.
+    preset: name of a published or demonstration configuration; other flags override its values.
+    imports: your own modules, such as my_units.py or package.module, with commas between them. They register operations, spaces, methods
+      or other units, whose settings are then flags.
+    save_every_steps: number of steps between checkpoints within an epoch; 0 saves only at the ends of epochs.
+    keep_checkpoints: number of checkpoints to keep.
     compilation_cache: folder in which compiled programs are kept between runs; 'none' keeps none.
     compilation_cache_gb: limit of that folder in gigabytes; the least recently used programs are deleted when a run begins and ends.
-    devices: how many devices of this machine share every batch, 0 for all; a run may go on with another number, but for rounding.
-    coordinator: host:port of process 0, where several processes share every batch, on one machine or more; start the same command in
-      each, with its --process_id, on a --workdir that all of them see. Empty for one process.
-    num_processes: how many processes there are.
-    process_id: which of them this one is, from 0.
-    force: whether to try what needs more memory, by its shapes, than there is.
-    profile_steps: the first and the last step to trace, such as 10,20; the trace is in the run's folder, profile, for TensorBoard and
-      ui.perfetto.dev. Step 1 is not traced, as it compiles. Empty traces nothing.
+    devices: number of devices of this machine that share every batch; 0 for all. A resumed run may have another number; its results
+      then differ by rounding.
+    coordinator: host:port of process 0 if several processes share every batch, on one machine or more; empty for one process. Start the
+      same command once per process, each with its own --process_id, and with a --workdir that all processes see.
+    num_processes: number of processes.
+    process_id: number of this process, from 0.
+    force: whether to try a run that by its shapes needs more memory than there is.
+    profile_steps: first and last step to trace, such as 10,20; empty traces nothing. The trace is in the folder profile of the run, for
+      TensorBoard and ui.perfetto.dev. Step 1 cannot be traced, since it compiles.
   """
 
   workdir: str = ""

@@ -34,7 +34,11 @@ GENOTYPES = IMAGE_GENOTYPES
 
 
 def search_parts(config: ImageSearchConfig, force: bool = False) -> SearchParts:
-  """Builds the workload of a search. Raises InputError for values that do not fit the data, or unless forced the memory."""
+  """Builds the workload of a search.
+
+  Raises:
+    InputError: if a value does not fit the data, or, without `force`, if the search needs more memory than there is.
+  """
   dataset = datasets.from_config(config.data)
   space, edges = config.searched_space(), config.make_method().edges
   states = space.num_inputs + space.num_nodes
@@ -90,7 +94,11 @@ def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | Non
 
 
 def train_parts(config: ImageTrainConfig, genotype: Genotype, force: bool = False) -> TrainParts:
-  """Builds the training of a genotype. Raises InputError for values that do not fit the data, or unless forced the memory."""
+  """Builds the training of a genotype.
+
+  Raises:
+    InputError: if a value does not fit the data, or, without `force`, if the training needs more memory than there is.
+  """
   dataset = datasets.from_config(config.data)
   nodes, edges, outputs = sizes.of_genotype([cell for _, cell in genotype.cells])
   shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
@@ -116,7 +124,7 @@ def _check_memory(
   seeds: int,
   force: bool,
 ) -> None:
-  """Raises InputError, unless forced, for a network that does not fit; `shape` is that of its largest cell."""
+  """Raises InputError if the network needs more memory than there is; not with `force`. `shape` is the shape of the largest cell."""
   examples = len(dataset.train)
   estimate = sizes.image_network(
     channels=network.channels,

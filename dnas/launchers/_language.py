@@ -1,4 +1,4 @@
-"""Workloads and trainings on text, as the launchers build them."""
+"""Builds the workload of a search on text, and the training of a genotype on text, from the configuration of a launcher."""
 
 import math
 
@@ -22,7 +22,11 @@ GENOTYPES = LANGUAGE_GENOTYPES
 
 
 def search_parts(config: LanguageSearchConfig, force: bool = False) -> SearchParts:
-  """Builds the workload of a search. Raises InputError for values that do not fit the text, or unless forced the memory."""
+  """Builds the workload of a search.
+
+  Raises:
+    InputError: if a value does not fit the text, or, without `force`, if the search needs more memory than there is.
+  """
   dataset = datasets.text_from_config(config.data)
   space, edges = config.searched_space(), config.make_method().edges
   _check_memory(config.supernet, "supernet", config.data, dataset, space.num_nodes, len(space.operations), config.num_seeds, force)
@@ -32,7 +36,11 @@ def search_parts(config: LanguageSearchConfig, force: bool = False) -> SearchPar
 
 
 def train_parts(config: LanguageTrainConfig, genotype: Genotype, force: bool = False) -> TrainParts:
-  """Builds the training of a genotype. Raises InputError for values that do not fit the text, or unless forced the memory."""
+  """Builds the training of a genotype.
+
+  Raises:
+    InputError: if a value does not fit the text, or, without `force`, if the training needs more memory than there is.
+  """
   dataset = datasets.text_from_config(config.data)
   nodes, _, _ = sizes.of_genotype([cell for _, cell in genotype.cells])
   _check_memory(config.network, "network", config.data, dataset, nodes, 1, 1, force)
@@ -52,7 +60,7 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype, force: bool = F
 def _check_memory(
   network: Config, component: str, data: TextConfig, dataset: TextDataset, nodes: int, activations: int, seeds: int, force: bool
 ) -> None:
-  """Raises InputError, unless forced, for a network that does not fit."""
+  """Raises InputError if the network needs more memory than there is; not with `force`."""
   columns = min(data.batch_size, len(dataset.train)) // devices.shared_by()
   estimate = sizes.language_model(
     units=network.units,
@@ -73,7 +81,7 @@ def _kept(dataset: TextDataset) -> dict[str, str]:
 
 
 def _described(dataset: TextDataset, cut: int, kind: str, size: Config, weights: int) -> str:
-  """Returns two lines for the person: one on the text and its unknown words, one on the network."""
+  """Returns two lines that the launcher prints: one on the text and its unknown words, one on the network."""
   counts = {split: count for split, count in dataset.unknown.items() if split != "train" or not cut}
   unknown = ", ".join(f"{split} {count:,} ({100 * count / len(getattr(dataset, split)):.1f} %)" for split, count in counts.items())
   sizes = f"{len(dataset.train):,} {dataset.level}s to train on and {len(dataset.valid):,} to validate"

@@ -35,24 +35,24 @@ from dnas.train import images
 
 @dataclasses.dataclass(frozen=True)
 class SpeedConfig:
-  """What is measured.
+  """The settings of a measurement.
 
   Attributes:
-    jobs: names with commas between them: search_first_order, search_second_order, search_unrolled, retrain, language_search.
+    jobs: jobs to measure, with commas between them: search_first_order, search_second_order, search_unrolled, retrain, language_search.
     space: space of the searches on images.
     cells: numbers of cells, with commas between them.
     channels: numbers of channels; units of the cell in language_search.
     batch: batch sizes.
-    seeds: how many searches run at once, in one program.
+    seeds: numbers of searches that run at once in one program, with commas between them.
     precision: types of activations and products, with commas between them: float32, bfloat16.
-    rematerialize: whether gradients of image networks compute anew what the edges hold.
+    rematerialize: whether gradients of image networks recompute the arrays inside the edges.
     image_size: height and width of the images in pixels.
-    steps: steps that are timed, after two that are not.
-    warm: whether everything is compiled a second time, from the cache.
-    limit: seconds after which no further size is begun; 0 for no limit.
-    peak_gflops: billions of operations a second that the device can do at best, 0 for what is known of it.
-    peak_gbytes: billions of bytes a second that its memory moves at best, 0 for what is known of it.
-    peer: the Python with PyTorch against which first-order searches on darts_conv are timed, such as python3.11 or a path; empty for none.
+    steps: number of timed steps; two untimed steps come before.
+    warm: whether the first step is also measured with a filled compilation cache.
+    limit: seconds after which no further size is started; 0 for no limit.
+    peak_gflops: peak rate of the device in billions of operations per second; 0 takes the rate from the data sheet, if it is known here.
+    peak_gbytes: peak rate of the memory in billions of bytes per second; 0 takes the rate from the data sheet, if it is known here.
+    peer: Python with PyTorch, such as python3.11 or a path, to time the same first-order search on darts_conv in PyTorch; empty for none.
   """
 
   jobs: str = "search_first_order,search_second_order,retrain"
@@ -92,7 +92,7 @@ class SpeedConfig:
 
 
 class Size(NamedTuple):
-  """One combination."""
+  """One combination of numbers and a precision at which jobs are measured."""
 
   cells: int
   channels: int
@@ -102,13 +102,13 @@ class Size(NamedTuple):
 
 
 class Job(NamedTuple):
-  """Something to measure.
+  """A job to measure.
 
   Attributes:
-    task: what steps.
-    examples: examples, or words, that a step trains on.
-    programs: state to the network-sized programs of a step, each with its arguments and how often it is called.
-    inputs: state to what a step is given, its batches.
+    task: the task whose steps are measured.
+    examples: number of examples, or of words, that a step trains on.
+    programs: maps a state to the network-sized programs of a step, each with its arguments and its number of calls.
+    inputs: maps a state to the inputs of a step, such as its batches.
   """
 
   task: loop.Task

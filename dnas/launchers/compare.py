@@ -1,13 +1,14 @@
-"""Compares search methods at equal budget; every search is a run folder of its own.
+"""Compares search methods at equal budget. Every search has a run folder of its own.
 
   dnas compare --preset=synthetic_comparison --workdir=runs/compare
   dnas compare --preset=nasbench201_tabular --table=.../nb201.npz --workdir=runs/nasbench201
   dnas compare --preset=digits_comparison --workdir=runs/digits_compare
   dnas report --workdir=runs/compare
 
-A method is a black-box strategy or a differentiable method. The folder of a cell is WORKDIR/SPACE/EVALUATOR/METHOD/seed_0000: its journal
-holds every architecture that was evaluated, its result.json what the search ended in. The same command again goes on where it was broken
-off, and runs only what is missing; so does one with more seeds or methods. Test accuracy is read once per search, after its end.
+A method is a black-box strategy or a differentiable method. The folder of a search is WORKDIR/SPACE/EVALUATOR/METHOD/seed_0000. Its journal
+lists every architecture that the search evaluated. Its result.json holds the architecture that the search found. The same command again
+resumes the comparison and runs only the missing searches. So does a command with more seeds or methods. The test accuracy is read once per
+search, after the end of the search.
 """
 
 import collections
@@ -54,10 +55,10 @@ from dnas.tune import executors
 @config_lib.mounts(STRATEGIES, EVALUATORS)
 @dataclasses.dataclass(frozen=True)
 class CompareConfig(ComparisonSettings):
-  """The settings of a comparison, and those of every strategy and evaluator.
+  """The settings of a comparison, of every strategy and of every evaluator.
 
   Attributes:
-    seeds: searches per method, of seeds 0, 1, 2, ...
+    seeds: number of searches per method; their seeds are 0, 1, 2, ...
   """
 
   seeds: int = 20
@@ -86,18 +87,18 @@ class CompareConfig(ComparisonSettings):
     return ""
 
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
-    """Returns all settings on which the result of one cell depends, by flag."""
+    """Returns all settings on which the result of one search depends, by flag."""
     common = {name: getattr(self, name) for name in _COMMON}
     parts = self._parts(method, seed)
     own = {name: part.recorded() if isinstance(part, SearchConfig) else config_lib.flatten(part) for name, part in parts.items()}
     return {"method": method, "seed": seed, **common, **_joined(own)}
 
   def defaults_of_cell(self, method: str, seed: int) -> dict[str, object]:
-    """Returns the values that the settings of a cell have in folders from before these settings existed."""
+    """Returns the default values of the settings of a search, for folders that are older than a setting."""
     return _joined({name: config_lib.defaults(part) for name, part in self._parts(method, seed).items()})
 
   def _parts(self, method: str, seed: int) -> dict[str, object]:
-    """Returns the settings of the method and of the evaluator of a cell."""
+    """Returns the settings of the method and of the evaluator of one search."""
     parts: dict[str, object] = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
     if self.evaluator in config_lib.units(self, EVALUATORS):
       parts[self.evaluator] = getattr(self, self.evaluator)
@@ -115,7 +116,7 @@ _COMMON = ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", 
 
 
 def cell_folder(root: pathlib.Path, config: CompareConfig, method: str, seed: int) -> pathlib.Path:
-  """Returns the folder of one cell."""
+  """Returns the folder of one search."""
   return root / config.space / config.evaluator / method / f"seed_{seed:04d}"
 
 

@@ -35,15 +35,15 @@ def is_of_text(space: str) -> bool:
 @config_lib.mounts(METHODS, HYPERGRADIENTS)
 @dataclasses.dataclass(frozen=True)
 class SearchConfig:
-  """The settings of a differentiable search that images and text share, and those of every method and hypergradient.
+  """The settings of a differentiable search that images and text share, and the settings of every method and hypergradient.
 
   Attributes:
     space: name of the search space; it decides whether the data are images or text.
     method: the differentiable method.
-    hypergradient: estimator of the hypergradient; empty for the one of the method's paper, first_order or for snas single_level.
-    without: names of operations of the space that take no part, with commas between them, such as none.
-    seed: of initial weights and architecture, order of the data or lengths of its windows, augmentation and dropout.
-    num_seeds: how many searches run at once, with this seed and those after it, each program for all of them; a folder seed_SEED for each.
+    hypergradient: estimator of the hypergradient; empty for the default of the method: single_level for snas, else first_order.
+    without: operations of the space that the search leaves out, with commas between their names, such as none.
+    seed: seed of the initial weights and architecture, of the order of the data or the lengths of its windows, of augmentation and dropout.
+    num_seeds: number of searches that run at once, with this seed and the following ones; each has a folder seed_SEED in --workdir.
   """
 
   space: str = named("darts_conv", lambda: SPACES)
@@ -112,9 +112,10 @@ class ImageSearchConfig(SearchConfig):
   """A differentiable search on images; the defaults are the published CIFAR-10 recipe, on a small data set.
 
   Attributes:
-    start_from: folder of a finished search with the same space and supernet, whose weights this one begins with, as a later stage; its
-      operations may have seen a smaller part of the channels. Of several searches at once, one of the folders seed_.... Empty begins anew.
-    keep_operations: how many operations of an edge, the strongest ones of that search, go on; 0 keeps all.
+    start_from: folder of a finished search with the same space and supernet. This search is its next stage and starts from its weights. The
+      operations of the earlier stage may see a smaller part of the channels. With --num_seeds, give one of its folders seed_SEED. Empty
+      starts from new weights.
+    keep_operations: number of operations that every edge keeps, the strongest ones of the search in start_from; 0 keeps all.
   """
 
   start_from: str = ""
@@ -155,8 +156,8 @@ class LanguageSearchConfig(SearchConfig):
   """A differentiable search on text; the defaults are the published Penn Treebank recipe, on a small text in batches of 64.
 
   Attributes:
-    shared_masks: whether every pass in a step sees the same dropout masks; false draws them anew for every pass of the
-      hypergradient, as the published code does, which drowns the second-order part in noise.
+    shared_masks: whether every pass of a step uses the same dropout masks. false draws new masks for every pass of the hypergradient, as
+      the published code does; their noise hides the second-order part.
   """
 
   space: str = named("darts_recurrent", lambda: SPACES)
@@ -180,10 +181,10 @@ class TrainConfig:
   """The settings of a training that images and text share.
 
   Attributes:
-    space: name of the search space, to which random:SEED and DARTS_V2 refer; it decides whether the data are images or text.
-    genotype: a published name, the folder of a search, random:SEED, a genotype, or a file with one.
-    seed: of initial weights, order of the data or lengths of its windows, augmentation, drop-path and dropout.
-    test: whether the test set is opened after the last epoch; a trial of a tuning does not.
+    space: name of the search space of the genotype; it decides whether the data are images or text.
+    genotype: a published name, the folder of a search, random:SEED, a genotype, or a file with a genotype.
+    seed: seed of the initial weights, of the order of the data or the lengths of its windows, of augmentation, drop-path and dropout.
+    test: whether the network is tested after the last epoch; a trial of a tuning is not tested.
   """
 
   space: str = named("darts_conv", lambda: SPACES)

@@ -1,10 +1,10 @@
-"""The main job on real data: search, look, retrain, and compare with random cells trained alike.
+"""Demonstrates the whole workflow on real data: searches, draws the cell, retrains it, and compares it with random cells.
 
   dnas demo --workdir=runs/demo
   dnas demo --search=text_demo --workdir=runs/demo_text
 
-Runs a preset of the search, and the preset of the same name with _retrain, as the launchers would, in folders of their own below --workdir.
-The same command again resumes. Whether the found cell or a random one wins is reported as it comes out.
+--search names the preset of the search. The preset of that name with _retrain trains the found cell and the random cells, all alike. Every
+run has a folder of its own in --workdir. The same command again resumes. The demonstration reports the result, also if random cells win.
 """
 
 import concurrent.futures
@@ -24,11 +24,11 @@ from dnas.launchers.train import Outcome, outcome_of, result_of
 
 @dataclasses.dataclass(frozen=True)
 class DemoConfig:
-  """How the found cell is compared.
+  """The settings of a demonstration.
 
   Attributes:
-    search: preset of the search, such as digits_demo (images) or text_demo; NAME_retrain is that of the retraining.
-    random_cells: how many random cells are retrained beside the found one.
+    search: preset of the search, such as digits_demo (images) or text_demo (text). The preset of that name with _retrain retrains.
+    random_cells: number of random cells that are retrained for comparison.
   """
 
   search: str = "digits_demo"

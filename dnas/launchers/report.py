@@ -2,8 +2,8 @@
 
   dnas report --workdir=runs/compare
 
-WORKDIR is the folder that dnas compare wrote; the report goes to WORKDIR/report. The mean of the searches stands beside the best of
-k, whose cost is k searches, and beside how many times random search a method is worth.
+WORKDIR is the folder that dnas compare wrote. The report goes to WORKDIR/report. For every method it gives the mean over the searches, the
+best of k searches at the cost of k searches, and the factor by which random search needs a larger budget for the same validation score.
 """
 
 import dataclasses
@@ -18,10 +18,10 @@ from dnas.report import comparison as comparisons
 
 @dataclasses.dataclass(frozen=True)
 class ReportConfig:
-  """What is reported.
+  """The settings of a report.
 
   Attributes:
-    best_of: of how many searches the best is shown, chosen by validation and reported by test.
+    best_of: k, the number of searches in 'best of k'. The validation score chooses the best search; the report gives its test accuracy.
   """
 
   best_of: int = 4

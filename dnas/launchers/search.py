@@ -1,12 +1,12 @@
-"""Searches for an architecture.
+"""Searches for an architecture with a differentiable method, on images or on text.
 
   dnas search --preset=digits_demo --workdir=runs/first
   dnas search --preset=text_demo --workdir=runs/first_text
   dnas train --preset=digits_demo_retrain --genotype=runs/first --workdir=runs/first_retrained
 
-The run's folder holds the genotype of every epoch, the final one (genotype.json), metrics, checkpoints and pictures. The same command
-again resumes a run that was stopped or killed. The last line of a search is the command that retrains the found cell, as in the third
-example. With --num_seeds=4 four searches run at once, each in a folder of its own within --workdir.
+The folder --workdir holds the genotype of every epoch, the final genotype (genotype.json), metrics, checkpoints and pictures. The same
+command again resumes a run that was stopped or killed. The last line that a search prints is the command that retrains the found cell. The
+third example is such a command. With --num_seeds=4 four searches run at once, each in a folder of its own within --workdir.
 """
 
 import json

@@ -1,22 +1,27 @@
-"""Measures compile time, step time, memory and arithmetic of searches and trainings, and how they grow.
+"""Measures compile time, step time, memory and arithmetic of searches and trainings, and their growth with size.
 
   dnas speed --workdir=runs/speed
   dnas speed --jobs=search_first_order,search_second_order,search_unrolled --batch=16,64 --workdir=runs/speed
   dnas speed --jobs=search_first_order --peer=python3.11 --workdir=runs/speed_peer
   sh benchmarks/accelerator.sh runs/speed_accelerator
 
-Every job is measured at every combination of cells, channels, batch, seeds and precision. 'Cold' is the time from a built network to the
-end of its first step with an empty compilation cache, 'warm' the same with the programs in the cache. The jobs of one size take their
-steps in turn, and what is given is the median after warm-up; 'to first' is the median over rounds of a job's step, divided by that of the
-first job. 'Input' is the share of a step that its batches take, augmentation included, 'dispatch' the time after which the host is free
-again. Arithmetic and bytes are those of a step's passes through the network, by XLA's own count; where the peaks of the device are known
-or given, 'roofline' is the time that they would take at best, divided by the step. The images are random. The table also goes to
-WORKDIR/speed.json.
+Every job runs at every combination of cells, channels, batch, seeds and precision. In one round every job takes one step. The images are
+random. The table also goes to WORKDIR/speed.json. Its columns, where the name does not say it:
 
-With --peer every step of a first-order search is followed by one of the same supernet in PyTorch, in both of its memory formats, without
-augmentation; 'to peer' is the median over rounds of our time, divided by that of the faster format. PyTorch runs in a process of its own,
-by the Python that --peer names, which needs PyTorch and NumPy and nothing of ours. Measure it on a machine that does nothing else: where
-other programs want the cores, PyTorch's threads wait for each other, and its steps take many times as long while ours take little longer.
+  cold       time from the built network to the end of its first step, with an empty compilation cache
+  warm       the same with all programs in the cache
+  step       median time of a step over the rounds; the first two rounds do not count
+  to first   median over the rounds of the step time, divided by that of the first job
+  input      share of a step that making its batches takes, augmentation included
+  dispatch   time after which the host is free again
+  GFLOP, GB  arithmetic and memory traffic of the passes of a step through the network, as XLA counts them
+  roofline   shortest time for this arithmetic and traffic at the peak rates of the device, divided by the step time
+  to peer    median over the rounds of the step time, divided by that of PyTorch
+
+With --peer PyTorch takes a step of the same first-order search in every round, in both of its memory formats and without augmentation. The
+faster format counts. PyTorch runs in a process of its own. --peer names the Python of that process, which needs PyTorch and NumPy and no
+dnas. Measure on a machine without other work. If other programs use the cores, PyTorch's threads wait for each other, and its steps take
+many times as long. The steps of dnas then take only a little longer.
 """
 
 import contextlib
@@ -45,7 +50,7 @@ from dnas.report.tables import Table
 
 
 class Peak(NamedTuple):
-  """What a device does at best, in operations and bytes a second."""
+  """The peak rates of a device, in operations and bytes per second."""
 
   operations: dict[str, float]
   bytes: float
@@ -56,7 +61,7 @@ PEAKS = {
   "NVIDIA H200": Peak({"float32": 494e12, "bfloat16": 989e12}, 4.8e12),
   "NVIDIA A100-SXM4-80GB": Peak({"float32": 156e12, "bfloat16": 312e12}, 2.04e12),
 }
-"""Of the data sheets, without sparsity; products of float32 are those of TensorFloat-32, as XLA computes them there by default."""
+"""Peak rates from the data sheets, without sparsity. The float32 rate is that of TensorFloat-32, which XLA uses there by default."""
 
 
 def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
@@ -101,7 +106,7 @@ def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
 
 
 def _compile_times(config: SpeedConfig, size: Size, name: str, root: str) -> dict[str, float]:
-  """Returns how long a job takes to its first step, with nothing compiled, and with what is then in its cache, a folder in `root`."""
+  """Returns the time to the end of a job's first step: 'cold' with an empty cache, 'warm' with the cache in `root` that it has filled."""
   times = {}
   with _compilation_cache(f"{root}/{name}"):
     for kind in ("cold", "warm") if config.warm else ("cold",):
@@ -112,13 +117,13 @@ def _compile_times(config: SpeedConfig, size: Size, name: str, root: str) -> dic
 
 
 def _forget() -> None:
-  """Drops all that was traced and compiled in this process."""
-  gc.collect()  # compiled functions are in cycles, and the programs that they share stay as long as they do
+  """Drops all traced and compiled functions of this process."""
+  gc.collect()  # compiled functions are in reference cycles, and keep their shared programs alive
   jax.clear_caches()
 
 
 def _roofline(config: SpeedConfig, row: dict[str, Any]) -> float | None:
-  """Returns the time that arithmetic and bytes take at best, the longer of both, divided by that of the step; None if it is unknown."""
+  """Returns the shortest possible time of a step, by arithmetic or by bytes, divided by the measured time; None if a peak is unknown."""
   known = PEAKS.get(row["device"])
   operations = 1e9 * config.peak_gflops or (known.operations[row["precision"]] if known else 0.0)
   moved = 1e9 * config.peak_gbytes or (known.bytes if known else 0.0)
@@ -141,7 +146,7 @@ def _peer(config: SpeedConfig, size: Size, state: Any) -> contextlib.AbstractCon
 
 @contextlib.contextmanager
 def _compilation_cache(folder: str) -> Iterator[None]:
-  """Keeps compiled programs in a folder, and those of before elsewhere."""
+  """Uses a folder as compilation cache, and then the previous cache again."""
   before = jax.config.jax_compilation_cache_dir
   compilation_cache.reset_cache()
   program_cache.use(folder, float("inf"))
@@ -161,7 +166,7 @@ def _first_step(job: Job) -> tuple[float, Any]:
 
 
 def table_of(rows: list[dict[str, Any]]) -> Table:
-  """Returns the measurements as a table for people."""
+  """Returns the measurements as a table."""
   header = ["job", *Size._fields, "cold (s)", "warm (s)", "step (ms)", "to first", "examples/s", "input (%)", "dispatch (ms)"]
   header += ["GFLOP", "GB moved", "roofline (%)", "memory (MB)"] + ["to peer"] * ("ratio_to_peer" in rows[0])
   lines = []
@@ -178,7 +183,7 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
 
 
 def growth_of(rows: list[dict[str, Any]]) -> list[str]:
-  """Returns, for sizes that differ in one number, how time grows with it: the exponent k, where time goes as the k-th power."""
+  """Returns a line for every two sizes that differ in one number n: the exponents k with which step time and cold time grow as n^k."""
   lines = []
   for field in ("cells", "channels", "batch", "seeds"):
     others = [name for name in ("job", *Size._fields) if name != field]

@@ -1,11 +1,11 @@
-"""Trains the network of one architecture from scratch, and tests it once, at the end.
+"""Trains the network of one architecture from scratch, and tests it once, after the last epoch.
 
   dnas train --preset=digits_demo_retrain --genotype=runs/first --workdir=runs/first_retrained
   dnas train --preset=text_demo_retrain --genotype=runs/first_text --workdir=runs/first_text_retrained
 
---genotype takes a published name (DARTS_V2), the folder of a search, random:SEED, or a genotype, or a file with one, as JSON, as
-'Genotype(normal=[...], ...)', or with --space=nasbench201 as a string of that benchmark, '|nor_conv_3x3~0|+|...'. This is the only launcher
-that opens the test set, after the last epoch. The same command again resumes a run that was stopped or killed.
+--genotype takes a published name (DARTS_V2), the folder of a search, random:SEED, a genotype, or a file with a genotype. A genotype is
+written as JSON or as 'Genotype(normal=[...], ...)'; with --space=nasbench201 also as a string of that benchmark, '|nor_conv_3x3~0|+|...'.
+The same command again resumes a run that was stopped or killed.
 """
 
 import json
@@ -37,11 +37,12 @@ def load_genotype(text: str, space_name: str = "darts_conv", flag: str = "genoty
 
   Args:
     text: a published name, a folder, a file, random:SEED, or the genotype itself.
-    space_name: the space to which names, seeds and files without a space refer; a file may be of another space for the same kind of data.
+    space_name: the space that random:SEED draws from, and the space of a genotype that names none. A file may name another space for the
+      same kind of data.
     flag: the name of the flag.
 
   Raises:
-    InputError: if there is none, or it is no network of its space.
+    InputError: if there is no such genotype, or it is not a network of its space.
   """
   space, is_text = SPACES[space_name], is_of_text(space_name)
   known, others = (_language.GENOTYPES, _image.GENOTYPES) if is_text else (_image.GENOTYPES, _language.GENOTYPES)
@@ -78,7 +79,7 @@ def load_genotype(text: str, space_name: str = "darts_conv", flag: str = "genoty
 
 
 def _checked(found: Genotype, where: str, space_name: str) -> Genotype:
-  """Returns a genotype that was read. Raises InputError if it is no network of its space, or that is of another kind of data."""
+  """Returns the genotype `found`. Raises InputError if it is not a network of its space, or if its space is for another kind of data."""
   is_text = is_of_text(space_name)
   if found.space not in SPACES:
     raise InputError(f"{where}: {unknown_name('space', found.space, SPACES)}")
@@ -94,7 +95,7 @@ def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputErro
 
 
 def parts_of(config: ImageTrainConfig | LanguageTrainConfig, force: bool) -> tuple[Genotype, _run.TrainParts]:
-  """Returns the architecture of a training, and what the training is built of. Raises InputError."""
+  """Returns the genotype of a training, and the parts of the training. Raises InputError if they do not fit together."""
   genotype = load_genotype(config.genotype, config.space)
   if isinstance(config, LanguageTrainConfig):
     return genotype, _language.train_parts(config, genotype, force)
@@ -108,7 +109,7 @@ def run(
   early_stop: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False,
   draws: bool = True,
 ) -> None:
-  """Trains or resumes, tests once, and draws; a training that stops early has no result, and can be gone on with."""
+  """Trains or resumes a network, tests it once, and draws the cells. A training that stops early has no result, and can be resumed."""
   _flags.require_workdir(options)
   _run.prepare(options)
   genotype, parts = parts_of(config, options.force)

@@ -1,16 +1,16 @@
-"""Tunes the training of an architecture, and the architecture too with --joint, then retrains the best and tests it.
+"""Tunes the hyperparameters of a training, and with --joint also the architecture; then retrains the best trial and tests it.
 
   dnas tune --preset=tune_digits_demo --workdir=runs/tuned
   dnas tune --preset=tune_darts_cifar10 --pool.workers=8 --pool.accelerators=1 --workdir=runs/tuned_cifar10
 
---search_space says what is tuned, an entry for every field of the training, with semicolons between them:
+--search_space has one entry for every field of the training that is tuned, with semicolons between the entries:
 
   train.learning_rate = log(0.01, 0.3); train.drop_path = uniform(0, 0.4); data.cutout_length = int(0, 16, 4);
   train.schedule = choice(cosine, linear); train.final_learning_rate = log(1e-4, 1e-2) if train.schedule in (linear)
 
-Every trial is a training by dnas train in a folder of its own, judged by validation data alone. At the end the best is trained on
-all training data, with several seeds, and tested once. The same command again goes on where it was broken off; more --study.trials add
-some.
+Every trial is a training by dnas train in a folder of its own. Validation data alone judges it. At the end the best trial is trained on all
+training data, with several seeds, and every such network is tested once. The same command again resumes the tuning. A larger
+--study.trials adds trials.
 Look at the study while it runs: optuna-dashboard sqlite:///WORKDIR/study.db
 """
 
@@ -47,19 +47,19 @@ from dnas.tune.study import Config as StudyConfig
 
 @dataclasses.dataclass(frozen=True)
 class TuneConfig:
-  """A tuning: what images and text have in common.
+  """The settings of a tuning that images and text share.
 
   Attributes:
     search_space: the fields of the training that are tuned, 'PATH = uniform(LOW, HIGH); ...', see above.
-    joint: whether the architecture is searched with them, in the space of the training.
+    joint: whether the architecture is tuned together with these fields, in the space of the training.
     train_portion: fraction of the training images that a trial trains on; the rest validates. A text has a validation set of its own.
-    seeds: final trainings of the best trial, on all training data, of seeds 0, 1, 2, ...; 0 tests nothing.
-    baseline: whether random search is run beside it, with as many epochs as all trials have taken.
-    storage: URL of the database of the study, such as postgresql+psycopg://USER@HOST/DATABASE; empty for study.db in --workdir. The
-      password is read from the environment variable DNAS_STORAGE_PASSWORD, or for PostgreSQL from ~/.pgpass, by every worker too.
-    study_name: name of the study in it.
-    patience: seconds for which a database that has gone away is waited for.
-    training: of the trials: the flags of dnas train.
+    seeds: number of final trainings of the best trial on all training data, with seeds 0, 1, 2, ...; 0 trains and tests none.
+    baseline: whether random search also runs, with as many epochs as all trials took together.
+    storage: URL of the database of the study, such as postgresql+psycopg://USER@HOST/DATABASE; empty for study.db in --workdir. Every
+      process reads the password from the environment variable DNAS_STORAGE_PASSWORD, or for PostgreSQL from ~/.pgpass.
+    study_name: name of the study in the database.
+    patience: seconds to wait for a database that does not answer.
+    training: configuration of a trial; the fields are the flags of dnas train.
   """
 
   search_space: str = "train.learning_rate = log(0.01, 0.3); train.drop_path = uniform(0, 0.4)"
@@ -82,7 +82,7 @@ class TuneConfig:
     check(bool(self.study_name.strip()), "study_name", "''", "give the study a name")
 
   def idle(self, path: str) -> str:
-    """Returns why a setting does nothing here, and the mend, or nothing if it does something."""
+    """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     for field, (by, users) in _USED_BY.items():
       chosen = getattr(self.study, by)
       if path == f"study.{field}" and chosen not in users:
@@ -99,7 +99,7 @@ _USED_BY = {
   "eta": ("pruner", ("successive_halving", "hyperband")),
   "promote": ("pruner", ("successive_halving",)),
 }
-"""Field of the study to what it belongs to: the field that chooses, and the choices that look at it."""
+"""Field of the study to a pair: the field that chooses a sampler or a pruner, and the samplers or pruners that use the key."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,11 +124,11 @@ _MAY_CHANGE = (
   *("study.trials", "seeds", "baseline", "patience", "storage"),
   *(f"pool.{field.name}" for field in dataclasses.fields(executors.Config)),
 )
-"""Fields that a resumed tuning may have otherwise. Wherever the study is now, it must be that of this run."""
+"""Fields that may change when a tuning is resumed. Even if the storage changes, the study must be the one of this run."""
 
 
 _ATTEMPTS = 5
-"""Points that are tried before a search space is called one that no trial can use."""
+"""Number of random points that are tried before a search space is refused because no trial can use it."""
 
 
 class Tuning:
@@ -159,7 +159,7 @@ class Tuning:
     return study.Owner(self.id, self.root / ("trials" if name == self.config.study_name else "random_trials"))
 
   def check_range(self, executor: executors.Executor) -> None:
-    """Builds what a trial trains, in a worker. Raises InputError if no trial can use what the search space gives it."""
+    """Builds the network of a trial in a worker. Raises InputError if no trial can use the values of the search space."""
     points = [spaces.Point({}, None)]  # the configuration itself
     if self.space.parameters_of(self.trial_training, self.genotype) is None:
       asked = optuna.create_study(sampler=optuna.samplers.RandomSampler(0))
@@ -169,7 +169,7 @@ class Tuning:
         raise InputError(f"no trial can use the search space: {done[1]}")
 
   def run_study(self, executor: executors.Executor, settings: StudyConfig, name: str, stop: StopRequest, first: bool) -> optuna.Study:
-    """Runs a study of that name to its planned number of trials."""
+    """Runs the study `name` to its planned number of trials."""
     address, owner = dataclasses.replace(self.address, name=name), self._owner(name)
     with explained(address.url):
       opened = study.open_study(address, settings, self.space, owner)
@@ -196,13 +196,13 @@ class Tuning:
     return opened
 
   def final_config(self, trial: FrozenTrial, seed: int) -> ImageTrainConfig | LanguageTrainConfig:
-    """Returns the training of a trial on all training data, with the test at its end."""
+    """Returns the configuration that trains the best trial on all training data and then tests it."""
     folder = self.root / "final" / "best"
     changes = {"seed": seed} | ({"data.train_portion": 1.0} if isinstance(self.config.training, ImageTrainConfig) else {})
     return _trial.config_of(config_lib.replace(self.config.training, changes), engine.point_of(trial), folder)
 
   def run_finals(self, executor: executors.Executor, best: FrozenTrial, stop: StopRequest) -> list[dict[str, float]]:
-    """Retrains the best trial with every seed, or goes on with that, and returns the results. Raises InputError and Stopped."""
+    """Retrains the best trial with every seed, or resumes these trainings. Returns the results. Raises InputError and Stopped."""
     folders = [self.root / "final" / f"seed_{seed:04d}" for seed in range(self.config.seeds)]
     settings = [dataclasses.replace(self.options, workdir=str(folder)) for folder in folders]
     jobs = [(_trial.run_final, self.final_config(best, seed), own) for seed, own in enumerate(settings)]
@@ -216,7 +216,7 @@ class Tuning:
 
 
 def _id_of(root: pathlib.Path) -> str:
-  """Returns by what the study of a run knows it, or nothing for a run that has not begun."""
+  """Returns the identifier that ties a study to its run, or an empty text if the run has not begun."""
   path = root / _ID
   try:
     return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
@@ -228,7 +228,7 @@ _ID = "study.id"
 
 
 def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, given: set[str]) -> None:
-  """Tunes or goes on, reports, retrains the best, and tests it."""
+  """Runs or resumes the tuning, reports it, and retrains and tests the best trial."""
   _flags.refuse_idle(config, given)
   _flags.require_one_process(options)
   _flags.require_workdir(options)
@@ -283,7 +283,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
 
 
 def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, epochs: int) -> dict[str, Any]:
-  """Runs random search for as many epochs, rounded up to whole trainings, and says what it found."""
+  """Runs random search for as many epochs as the tuning took, rounded up to whole trainings. Prints its best trial."""
   whole = -(-epochs // tuning.config.training.train.epochs)
   settings = dataclasses.replace(tuning.config.study, sampler="random", pruner="none", trials=whole, seed=tuning.config.study.seed + 1)
   budget = f"{counted(whole, 'whole training')}, {counted(epochs, 'epoch')} or a little more"
@@ -297,7 +297,7 @@ def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, e
 
 
 def _test(tuning: Tuning, executor: executors.Executor, best: FrozenTrial, stop: StopRequest) -> dict[str, Any]:
-  """Retrains and tests the best, and prints mean and spread."""
+  """Retrains and tests the best trial with every seed, and prints mean and standard deviation."""
   print(f"retraining trial {best.number} on all training data, with {counted(tuning.config.seeds, 'seed')}", flush=True)
   outcomes = [train.outcome_of(result) for result in tuning.run_finals(executor, best, stop)]
   values = np.array([outcome.value for outcome in outcomes])

@@ -29,7 +29,7 @@ class Config(Size):
   Attributes:
     auxiliary: whether an auxiliary head is trained after the second reduction cell; images must have 29 to 32 pixels.
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
-    rematerialize: whether gradients store only the states and recompute everything inside the edges: less memory, more arithmetic.
+    rematerialize: whether gradients store only the states of cells and recompute the arrays inside edges; less memory, longer steps.
   """
 
   channels: int = 36

@@ -1,4 +1,4 @@
-"""Edges of discrete cells, convolutional and recurrent, and drop-path.
+"""Edges of discrete cells, convolutional and recurrent. Drop-path on convolutional edges.
 
 Sources: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.2; Larsson, Maire and Shakhnarovich, "FractalNet", 2017 (drop-path).
 """
@@ -21,25 +21,28 @@ from dnas.core.space import NONE
 
 
 class DropPath(NamedTuple):
-  """Drops edges, independently for every example, and scales the kept ones by 1 / (1 - rate).
+  """Drop-path: drops each edge of each example at random, and scales the edges that it keeps by 1 / (1 - rate).
 
   Attributes:
-    key: typed random key, one per state of a cell.
-    rate: probability of dropping, a scalar.
+    key: typed random key. Every state of a cell has one of its own.
+    rate: probability that an edge is dropped, a scalar.
   """
 
   key: jax.Array
   rate: jax.Array
 
   def __call__(self, index: int, x: jax.Array) -> jax.Array:
-    """Drops examples of x, [E, B, H, W, C]. `index` is the operation's number: each operation of a state draws a separate mask."""
+    """Drops examples of the outputs x of one operation on E edges, [E, B, H, W, C].
+
+    `index` is the number of the operation among those of the state. It makes the mask of every operation a separate draw.
+    """
     keep = 1 - self.rate
     mask = jax.random.bernoulli(keys.derive(self.key, index), keep, (*x.shape[:2], 1, 1, 1))
     return jnp.where(mask, x / keep, 0).astype(x.dtype)
 
 
 class DiscreteEdges(nnx.Module):
-  """The edges of a genotype that leave one state; equal operations run as one stack."""
+  """The edges of a genotype that leave one state. Edges with the same operation run as one stack."""
 
   def __init__(
     self,
@@ -62,7 +65,7 @@ class DiscreteEdges(nnx.Module):
     self.operations = nnx.Dict({name: OperationStack((name,), len(nodes), channels, stride, True, rng) for name, nodes in targets.items()})
 
   def __call__(self, x: jax.Array, drop_path: DropPath | None, train: bool) -> Mapping[int, jax.Array]:
-    """Maps a state, [B, H, W, C], to {target: sum of its edges from this state}; identities are never dropped."""
+    """Maps a state, [B, H, W, C], to {target: sum of the outputs of the edges from this state}. Drop-path never drops an identity."""
     options = {"train": train, "rematerialize": self.rematerialize}
     return functional.call_segment(self, x, drop_path, function=DiscreteEdges._received, **options) if self.targets else {}
 
@@ -89,10 +92,10 @@ class DiscreteActivations:
   cell: CellGenotype
 
   def sources(self, node: int) -> tuple[int, ...]:
-    """Returns the sources of the node's edges."""
+    """Returns the source of every edge into the node."""
     return tuple(source for _, source in self.cell.nodes[node - 1])
 
   def __call__(self, node: int, x: jax.Array, context: None) -> tuple[jax.Array, jax.Array]:
-    """Applies each edge's activation to x, [E, B, H]; every edge has weight 1."""
+    """Applies to each row of x, [E, B, H], the activation of its edge. Also returns the weights of the edges, [E], all 1."""
     edges = self.cell.nodes[node - 1]
     return jnp.stack([ACTIVATIONS[operation](x[index]) for index, (operation, _) in enumerate(edges)]), jnp.ones(len(edges))

@@ -1,4 +1,4 @@
-"""Tables as values, written as Markdown and LaTeX."""
+"""Tables of a report, as Markdown and as LaTeX."""
 
 import dataclasses
 import re
@@ -6,10 +6,10 @@ import re
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-  """A table of text.
+  """A table whose cells are strings.
 
   Attributes:
-    caption: what it shows.
+    caption: the caption, in plain text.
     header: names of the columns.
     rows: the cells, row by row.
   """
@@ -19,7 +19,7 @@ class Table:
   rows: tuple[tuple[str, ...], ...]
 
   def to_markdown(self) -> str:
-    """Returns the table for a Markdown file, its columns aligned for the eye."""
+    """Returns the caption in bold and the table, in Markdown. Every column is padded to one width."""
     lines = [self.header, *self.rows]
     widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
     rows = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
@@ -27,7 +27,7 @@ class Table:
     return "\n".join([f"**{self.caption}**", "", rows[0], rule, *rows[1:]]) + "\n"
 
   def to_latex(self) -> str:
-    """Returns a table environment in the style of the package booktabs."""
+    """Returns a LaTeX table environment. It needs the package booktabs."""
     lines = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in (self.header, *self.rows)]
     columns = "l" + "r" * (len(self.header) - 1)
     body = [lines[0], r"\midrule", *lines[1:]]

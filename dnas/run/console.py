@@ -32,8 +32,8 @@ class Display:
     Args:
       steps: number of steps of the whole run.
       epochs: number of epochs of the whole run.
-      step: number of complete steps, in a resumed run.
-      history: the records of the complete epochs.
+      step: number of steps that a resumed run has already completed.
+      history: records of the epochs that a resumed run has already completed.
       console: where to print; None prints to standard output.
     """
     self._epochs, self._seconds = epochs, history[-1]["seconds"] if history else 0.0
@@ -58,7 +58,7 @@ class Display:
     self._bar.update(self._task, completed=step, description=f"loss {loss:.4g}")
 
   def epoch(self, record: Mapping[str, Any]) -> None:
-    """Prints the line of an epoch. `record` holds 'epoch', 'metrics' and 'seconds' (wall time of the run so far)."""
+    """Prints the line of an epoch. `record` has the keys 'epoch', 'metrics' and 'seconds', the wall time of the run so far."""
     self.say(epoch_line(record["epoch"], self._epochs, record["metrics"], record["seconds"] - self._seconds))
     self._seconds = record["seconds"]
 
@@ -78,11 +78,11 @@ def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: f
   """Returns the line of an epoch: 'epoch  3/10  train loss 1.234  acc 56.1 %  valid loss 1.301  acc 54.0 %  12.3 s'.
 
   Args:
-    epoch: number of complete epochs.
+    epoch: number of completed epochs.
     epochs: number of epochs of the run.
-    metrics: scalars by name. For 'train/loss' and 'train/accuracy' the prefix 'train' is printed once. Accuracies are fractions. Of the
-      diagnoses of a search, the line shows the mean of 'entropy/CELL' over the cells (nats) and 'normalized_entropy' as a percentage of
-      the uniform entropy. Other diagnoses and the accuracies of single classes are left out, to keep the line short.
+    metrics: scalars by name. Successive metrics with one prefix, such as 'train/loss' and 'train/accuracy', show the prefix once.
+      Accuracies are fractions. A search also gives diagnoses. The line shows two of them: the mean of 'entropy/CELL' over the cells, in
+      nats, and 'normalized_entropy' in percent. It leaves out the other diagnoses and the accuracies of single classes.
     seconds: duration of this epoch.
   """
   parts, last = [f"epoch {epoch:{len(str(epochs))}d}/{epochs}"], ""

@@ -1,4 +1,4 @@
-"""Writers of a run's scalars, such as TensorBoard's. Library code takes a writer as an argument."""
+"""Writers of the scalars of a run, for instance for TensorBoard. Library code takes a writer as an argument."""
 
 import contextlib
 import math
@@ -18,7 +18,7 @@ class Writer(Protocol):
   """Writes the scalars of a run; implement one per display. `contextlib.closing` makes it a context manager."""
 
   def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
-    """Write the scalars of a step, by name. Finish before you return, since the run may be killed at any moment.
+    """Write the scalars of a step, by name. Flush them before the method returns, since the run may be killed at any moment.
 
     `wall_time` is the time of the step in seconds since 1970; None means now.
     """
@@ -40,11 +40,11 @@ class NullWriter:
 
 
 class TensorBoardWriter:
-  """Writes event files for TensorBoard. Values are flushed to the file when `write` returns.
+  """Writes event files for TensorBoard. Every `write` flushes its values to the file.
 
-  A resumed run writes a new file. Give the first step that it writes again as `purge_step`: TensorBoard then ignores the points of earlier
-  files from that step on, so no point appears twice. With `purge_step=0` and the history written again, the curves match the history, even
-  if a kill came between a checkpoint and the writing of its point:
+  A resumed run starts a new file. From step `purge_step` on, TensorBoard ignores the points of earlier files, so no point appears twice.
+  To repair curves, give `purge_step=0` and write the whole history again. The curves then match the history, even if the run was killed
+  after a checkpoint and before its point was written:
 
       writer = TensorBoardWriter(folder, purge_step=0)
       for record in position.history:
@@ -71,13 +71,13 @@ class TensorBoardWriter:
     self._append([] if purge_step is None else [Event(step=purge_step, session_log=SessionLog(status=SessionLog.START))])
 
   def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
-    """Appends the finite scalars of a step; others cannot be drawn. Raises InputError if the file cannot be written."""
+    """Appends the finite scalars of a step. Infinite and NaN scalars are left out. Raises InputError if the file cannot be written."""
     finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
     self._append([Event(step=step, summary=scalar(name, value)) for name, value in finite.items()], wall_time)
 
   def close(self) -> None:
     """Closes the file."""
-    with contextlib.suppress(OSError):  # `write` has reported it
+    with contextlib.suppress(OSError):  # `write` flushed all values, and raised if it could not
       self._file.close()
 
   def _append(self, events: Sequence[Event], wall_time: float | None = None) -> None:

@@ -1,1 +1,1 @@
-"""Supernets, which contain all networks of a space; hypergradients; the bilevel step."""
+"""Supernets, hypergradients and the bilevel step. A supernet contains all networks of a search space."""

@@ -2,9 +2,9 @@
 
 Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, algorithm 1.
 
-The host puts a step together from a few compiled programs. Each network-sized program is compiled once, and called as often as the step
-needs it: a second-order step evaluates the same gradient five times, and one traced program would compile it five times. Nothing here waits
-for the device.
+The host puts a step together from a few compiled programs. Each network-sized program is compiled once, and called wherever the step needs
+it. A second-order step computes gradients five times; one traced program for the whole step would compile them five times. Nothing here
+waits for the device.
 """
 
 import dataclasses
@@ -28,13 +28,13 @@ Tree = Any
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-  """A differentiable search method. It is four choices; the fourth, the edge, belongs to the supernet.
+  """The choices of a search method that the bilevel step needs. One more choice, the edge, is part of the supernet.
 
   Attributes:
-    relax: maps architecture parameters to mixture weights.
+    relax: relaxation, which maps architecture parameters to mixture weights.
     arch_optimizer: optimizer of the architecture parameters.
-    hypergradient: estimator of the derivative of the validation loss in the architecture.
-    perturbation: chooses the architecture, near the current one, at which the weights are trained.
+    hypergradient: estimator of the derivative of the validation loss with respect to the architecture parameters.
+    perturbation: a remedy against collapse; it moves the architecture parameters in the weight step.
   """
 
   relax: Relaxation
@@ -50,7 +50,7 @@ class SearchState:
 
   Attributes:
     weights: weights of the supernet.
-    stats: its running batch statistics.
+    stats: running batch statistics of the supernet.
     arch: architecture parameters, cell type to [edges, operations].
     weight_state: state of the weight optimizer.
     arch_state: state of the architecture optimizer.
@@ -69,7 +69,7 @@ class LossInputs(NamedTuple):
   Attributes:
     batch: an array, or a tree of arrays.
     progress: the complete fraction of the search.
-    op_mask: the operations that take part; None if all do.
+    op_mask: masks of the operations, 1 if allowed and 0 if ruled out; None allows all.
   """
 
   batch: Tree
@@ -78,18 +78,18 @@ class LossInputs(NamedTuple):
 
 
 class LossFunction(Protocol):
-  """The loss of a supernet on one batch; pure."""
+  """The loss of a supernet on one batch, a pure function."""
 
   def __call__(self, weights: Tree, arch: Arch, stats: Tree, inputs: LossInputs, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
     """Returns the loss in nats, and a pair: the batch statistics after the call, and the metrics of the step by name.
 
-    All randomness comes from `key`, that of the relaxation and of dropout masks included.
+    All randomness comes from `key`, also that of the relaxation and of dropout masks.
     """
     ...
 
 
 class Pass(NamedTuple):
-  """What a pass through the network gives: a loss with its gradients, the new batch statistics, and the metrics of the loss function."""
+  """The results of one pass through the network: a loss with its gradients, new batch statistics, and the metrics of the loss function."""
 
   gradients: Gradients
   stats: Tree
@@ -102,8 +102,9 @@ class Programs:
 
   Attributes:
     gradient: (weights, arch, stats, inputs, key) to a `Pass`.
-    arch_gradient: the same with None for the gradient in the weights; half the work in a convolutional supernet.
-    hvp: (weights, arch, stats, inputs, key, direction) to the derivative of both gradients along a direction in the weights.
+    arch_gradient: the same arguments to a `Pass` without the gradient in the weights; half the work in a convolutional supernet.
+    hvp: (weights, arch, stats, inputs, key, direction) to a Hessian product: the derivatives of the gradients in the weights and in the
+      architecture along `direction`, a direction of the weights.
   """
 
   gradient: Callable[..., Pass]
@@ -116,7 +117,7 @@ def compiled(loss: LossFunction) -> Programs:
 
   @functools.wraps(loss)
   def whole(weights: Tree, arch: Arch, stats: Tree, inputs: LossInputs, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
-    weights, arch = devices.replicate((weights, arch))  # and so are their gradients
+    weights, arch = devices.replicate((weights, arch))  # so that their gradients are replicated, too
     return devices.replicate(loss(weights, arch, stats, inputs, key))
 
   derivatives = Loss(whole, (0, 1))
@@ -128,14 +129,14 @@ class Gradient:
   """Evaluates a loss with its gradients.
 
   Attributes:
-    program: (weights, arch, stats, inputs, key) to the results of the loss function, and its gradient in weights and architecture, or in
-      the architecture alone.
+    program: (weights, arch, stats, inputs, key) to a pair: the results of the loss function, and the gradients of the loss. The gradients
+      are those in weights and architecture, or that in the architecture alone.
   """
 
   program: Compiled
 
   def __call__(self, weights: Tree, arch: Arch, stats: Tree, inputs: LossInputs, key: jax.Array) -> Pass:
-    """Returns what the pass gives; a gradient that the program does not compute is None."""
+    """Returns the results of the pass. The gradient in the weights is None if the program does not compute it."""
     (loss, (stats, metrics)), (*in_weights, in_arch) = self.program(weights, arch, stats, inputs, key)
     return Pass(Gradients(loss, in_weights[0] if in_weights else None, in_arch), stats, metrics)
 
@@ -145,13 +146,14 @@ class BilevelProblem:
   """The parts of a bilevel step that stay the same for a whole search.
 
   Attributes:
-    programs: from `compiled`.
+    programs: the compiled programs of the loss, from `compiled`.
     method: the search method.
     weight_optimizer: the optimizer of the weights.
-    weight_decay: the coefficient of the L2 penalty in that optimizer.
-    unrolled_optimizer: the optimizer that the hypergradient differentiates, with the state of the other; `weight_optimizer` if None.
-    shared_masks: whether every pass in a step sees the same random masks. Otherwise each pass of the hypergradient draws its
-      own, as in the published code for recurrent cells; a finite difference then divides the difference of the masks by its radius.
+    weight_decay: the coefficient of the L2 penalty in `weight_optimizer`.
+    unrolled_optimizer: the optimizer whose step the hypergradient differentiates; None for `weight_optimizer`. Its state is that of
+      `weight_optimizer`.
+    shared_masks: whether every pass of a step draws the same random masks. Otherwise each pass of the hypergradient draws new masks, as in
+      the published code for recurrent cells. A finite difference then also contains the effect of new masks, divided by its radius.
   """
 
   programs: Programs
@@ -171,21 +173,21 @@ class BilevelProblem:
     update_arch: bool = True,
     op_mask: OpMask | None = None,
   ) -> tuple[SearchState, dict[str, Any]]:
-    """Takes one step of the architecture and then, on the same training batch, one of the weights.
+    """Takes one step of the architecture, and then one step of the weights. Both steps use the same training batch.
 
     Args:
-      state: where the search stands; it is not changed.
+      state: the state of the search before the step.
       train_batch: the training batch of both steps.
       valid_batch: the validation batch of the architecture step.
       key: typed random key of this step.
-      progress: the complete fraction of the search. The loss and the perturbation follow it.
+      progress: the complete fraction of the search. The loss and the perturbation depend on it.
       update_arch: whether the architecture takes a step; false while the weights warm up.
-      op_mask: the operations that take part; None if all do.
+      op_mask: masks of the operations, 1 if allowed and 0 if ruled out; None allows all.
 
     Returns:
-      The new state, and metrics on the device: loss and metrics of the weight step, and, beginning with 'valid_', those of the last
-      pass over the validation batch in the architecture step, if there is one. Passes for the hypergradient and for the
-      perturbation change neither weights nor batch statistics.
+      The new state, and metrics on the device. The metrics are the loss and the outputs of the weight step. If the architecture step passes
+      over the validation batch, the results of its last such pass are added, with names that begin with 'valid_'. Passes for the
+      hypergradient and for the perturbation change neither weights nor batch statistics.
     """
     train, valid = (LossInputs(batch, progress, op_mask) for batch in (train_batch, valid_batch))
     arch, arch_state, metrics = state.arch, state.arch_state, {}

@@ -1,7 +1,7 @@
 """Discretization: derives a genotype from mixture weights, as in DARTS.
 
-Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 2.4. The weights are those after a softmax that includes `none`; a ranking of
-the raw parameters gives other cells.
+Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 2.4. Edges are ranked by weights after a softmax that includes `none`. A ranking
+by the raw architecture parameters gives other cells.
 """
 
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from dnas.core.space import NONE, SKIPS, CellSpace
 
 
 def discretize(space: CellSpace, mixture: Mapping[str, np.ndarray], skip_cap: int | None = None) -> Genotype:
-  """Keeps the strongest edges of every node, and on each edge the strongest operation that it may have (`CellSpace.choices_of`).
+  """Keeps the strongest operation of every edge, among those of `CellSpace.choices_of`, and then the strongest edges of every node.
 
   Args:
     space: the space.
@@ -23,8 +23,8 @@ def discretize(space: CellSpace, mixture: Mapping[str, np.ndarray], skip_cap: in
       connection is ruled out and the cell is derived again. None sets no cap.
 
   Returns:
-    The genotype. The edges of a node are sorted by strength, strongest first, as in the published code; ties by source. In a space that
-    allows `none`, every edge is kept and the edges are sorted by source.
+    The genotype. The edges of a node are sorted by strength, strongest first, as in the published code. Edges of equal strength are sorted
+    by source. A space that allows `none` keeps every edge; there the edges of a node are sorted by source.
 
   Raises:
     InputError: if a weight is not finite, or the space cannot satisfy the cap (`check_cap`).
@@ -37,7 +37,7 @@ def discretize(space: CellSpace, mixture: Mapping[str, np.ndarray], skip_cap: in
 
 
 def check_cap(space: CellSpace, skip_cap: int | None) -> None:
-  """Raises InputError if a cell may not satisfy the cap on skip connections, since so many edges have no other operations."""
+  """Raises InputError if too many edges of a cell allow only skip connections, so that the cell could exceed the cap."""
   kept = sum(len(sets[0]) for sets in space.wirings)
   if skip_cap is None:
     return
@@ -85,9 +85,10 @@ def edges_of(space: CellSpace, chosen: Mapping[str, np.ndarray]) -> dict[str, np
 
 
 def one_hot(space: CellSpace, genotype: Genotype) -> dict[str, np.ndarray]:
-  """Returns the mixture weights at which a supernet computes this genotype: 1 on its choices, and on `none` of all other edges.
+  """Returns the mixture weights at which a supernet computes this genotype.
 
-  If a node reads one state twice, the row of that edge sums to 2: two ones, or a two if both operations are equal.
+  The chosen operations have weight 1. An edge without a chosen operation has weight 1 on `none`. If a node reads one state twice, the row
+  of this edge has two ones, or one 2 if both operations are equal.
   """
   mixture = {}
   for cell in space.cells:

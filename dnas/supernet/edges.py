@@ -24,7 +24,7 @@ class EdgeOptions:
 
   Attributes:
     partial_channels: K; the operations of an edge see 1/K of the channels (PC-DARTS).
-    ones_for_undrawn: whether the gradient in the weight of an operation that was not drawn treats its output as ones (see `Gdas`).
+    ones_for_undrawn: whether the gradient in the weight of an undrawn operation treats the output of the operation as ones (see `Gdas`).
   """
 
   partial_channels: int = 1
@@ -32,7 +32,7 @@ class EdgeOptions:
 
 
 class MixedEdges(nnx.Module):
-  """All edges that leave one state. Each is a mixture of all operations of the space; work that edges share runs once.
+  """All edges that leave one state. Each edge is a mixture of all operations of the space. Work that the edges share runs once.
 
   With partial channels, the operations see the first 1/K of the channels. The other channels bypass them, multiplied by the weight of the
   edge itself. Then the channels are shuffled, so that the next cell's operations see other channels.
@@ -61,7 +61,7 @@ class MixedEdges(nnx.Module):
   def __call__(self, x: jax.Array, weights: Sequence["EdgeWeights"], train: bool) -> Mapping[int, jax.Array]:
     """Maps a state, [B, H, W, C], and the weights of its outgoing edges to {target: output of the edge}.
 
-    The operation `none` is not computed: it would add zero, so it only takes its share of the weights.
+    The operation `none` is not computed, since its output is zero. It still has a weight, so the other weights of its edge are smaller.
     """
     if self.operations is None:
       return {}
@@ -89,7 +89,7 @@ class Mixing:
   """The mixture of operations on a stack of edges, equation 2 of DARTS.
 
   Attributes:
-    columns: (name, column of the weights) of every operation.
+    columns: the pairs (name, column of the weights), for all operations but `none`.
     seen: number of channels that the operations see.
     stride: 1 or 2.
     options: the settings that the method chooses.
@@ -103,13 +103,13 @@ class Mixing:
   def __call__(
     self, operations: OperationStack, weights: EdgeWeights, x: jax.Array, pooled: Mapping[str, jax.Array], train: bool
   ) -> list[jax.Array]:
-    """Applies the operations to a state, and mixes their outputs and the given outputs of the pooling operations.
+    """Applies the operations to a state, and mixes their outputs with the outputs of the pooling operations.
 
     Args:
       operations: the operations other than pooling, each on every edge.
       weights: weights of the stack of edges.
       x: the state, [B, H, W, C].
-      pooled: name of a pooling operation to its output, [1, B, ceil(H / stride), ceil(W / stride), seen], which all edges share.
+      pooled: name of a pooling operation to its output, [1, B, ceil(H / stride), ceil(W / stride), seen]. All edges share this output.
       train: whether batch statistics are used and updated.
 
     Returns:
@@ -129,7 +129,10 @@ class Mixing:
 
 
 def _with_ones(mixture: jax.Array) -> tuple[jax.Array, jax.Array]:
-  """Returns the weights of the outputs, and a zero per edge to add to their sum. Its derivative in every undrawn weight is one.
+  """Returns weights for the outputs, and a term per edge, [edges], to add to the weighted sum of the outputs.
+
+  The term is zero, and its derivative with respect to every undrawn weight is one. So the gradient in an undrawn weight treats the output
+  of the operation as ones.
 
   Args:
     mixture: weights, [edges, operations]: one for drawn operations, zero for the others.
@@ -140,7 +143,7 @@ def _with_ones(mixture: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _max_pool_2x2(x: jax.Array) -> jax.Array:
-  """Halves height and width of [B, H, W, C]; an odd last row or column is pooled alone."""
+  """Halves height and width of [B, H, W, C] by max pooling. If their number is odd, the last row or column is pooled alone."""
   x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)), constant_values=-jnp.inf)
   return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).max((2, 4))
 
@@ -167,7 +170,7 @@ class MixedActivations:
     return tuple(range(node))
 
   def __call__(self, node: int, x: jax.Array, mixture: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Mixes the activations of x, [E, B, H], with this node's rows of `mixture`, [edges, operations]; `none` adds nothing."""
+    """Mixes the activations of x, [E, B, H], by the rows of this node in `mixture`, [edges, operations]; `none` adds nothing."""
     first = self.space.edges.index((0, node))
     weights = mixture[first : first + node]
     columns = {name: column for column, name in enumerate(self.space.operations) if name != NONE}

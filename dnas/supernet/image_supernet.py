@@ -24,11 +24,11 @@ from dnas.supernet.relaxations import EDGES
 
 @dataclasses.dataclass(frozen=True)
 class Config(Size):
-  """Size of the supernet.
+  """Size and precision of the supernet.
 
   Attributes:
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
-    rematerialize: whether gradients store only the states and recompute everything inside the edges: less memory, more arithmetic.
+    rematerialize: whether gradients store only the states of cells and recompute the arrays inside edges; less memory, longer steps.
   """
 
   channels: int = 16
@@ -42,7 +42,7 @@ class Config(Size):
 
 
 class ImageSupernet(nnx.Module):
-  """Stem, cells of mixed operations, global average pooling, linear classifier."""
+  """The convolutional supernet: a stem, cells of mixed operations, global average pooling, a linear classifier."""
 
   def __init__(
     self,
@@ -72,8 +72,8 @@ class ImageSupernet(nnx.Module):
 
     Args:
       images: float32 [B, H, W, C].
-      mixture: cell type to the weights of its mixed operations, [edges, operations]; with partial channels also 'CELL edges' to the weights
-        of the edges, [edges].
+      mixture: cell type to the weights of its mixed operations, [edges, operations]. With partial channels also 'CELL edges' to the weights
+        of the edges of CELL, [edges].
       train: whether batch statistics are used and updated.
     """
 

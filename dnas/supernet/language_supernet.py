@@ -14,8 +14,8 @@ from dnas.supernet.edges import EdgeOptions, MixedActivations
 def language_supernet(
   config: Config, space: CellSpace, vocabulary_size: int, rng: np.random.Generator, options: EdgeOptions = EdgeOptions()  # noqa: B008
 ) -> LanguageModel:
-  """Returns a language model whose cell mixes all activations of the space on all edges, with states normalized over the batch.
+  """Returns a language model whose cell mixes all activations of the space on all edges. Hidden states are normalized over the batch.
 
-  The model's argument `context` is the weights of the mixed operations, [edges, operations].
+  When the model is called, its argument `context` is the array of mixture weights, [edges, operations].
   """
   return LanguageModel(config, MixedActivations(space, options), space.num_nodes, space.concat, vocabulary_size, norm=True, rng=rng)

@@ -1,4 +1,4 @@
-"""Perturbations: the weights are trained at a point near the architecture, so that the search prefers flat minima.
+"""Perturbations of the architecture parameters in the weight step, so that the search prefers flat minima.
 
 Source: Chen and Hsieh, "Stabilizing Differentiable Architecture Search via Perturbation-based Regularization", ICML 2020 (SDARTS). The
 paper perturbs the weights of the mixed operations. This file perturbs the architecture parameters, before their relaxation.
@@ -16,20 +16,20 @@ from dnas.core.tree import Scalar
 from dnas.supernet.relaxations import Arch
 
 ArchGradient = Callable[[Arch], tuple[jax.Array, Arch]]
-"""Maps an architecture to the training loss and its gradient in the architecture, at fixed weights."""
+"""Maps architecture parameters to the training loss and its gradient with respect to these parameters, at fixed weights."""
 
 
 class Perturbation(Protocol):
-  """The choice of a point near an architecture for the weight step; a frozen dataclass whose fields are its settings."""
+  """Chooses architecture parameters near the current ones for the weight step. Implement it as a frozen dataclass of its settings."""
 
   def __call__(self, arch: Arch, key: jax.Array, progress: Scalar, gradient: ArchGradient) -> Arch:
-    """Returns the parameters at which the weights are trained; `progress` is the completed fraction of the search."""
+    """Returns the architecture parameters for the weight step; `progress` is the completed fraction of the search."""
     ...
 
 
 @dataclasses.dataclass(frozen=True)
 class Unperturbed:
-  """No perturbation: the architecture itself."""
+  """No perturbation: returns the architecture parameters unchanged."""
 
   def __call__(self, arch: Arch, key: jax.Array, progress: Scalar, gradient: ArchGradient) -> Arch:
     """See `Perturbation`."""
@@ -38,7 +38,7 @@ class Unperturbed:
 
 @dataclasses.dataclass(frozen=True)
 class UniformNoise:
-  """Random smoothing, SDARTS-RS (equation 4): uniform noise in a cube.
+  """Random smoothing, SDARTS-RS (equation 4): adds uniform noise from a cube.
 
   Attributes:
     radius: half the edge length of the cube at the end of the search.
@@ -55,10 +55,10 @@ class UniformNoise:
 
 @dataclasses.dataclass(frozen=True)
 class Adversarial:
-  """The worst architecture in a cube, SDARTS-ADV (equation 5), by projected gradient ascent, one gradient per step.
+  """Adversarial perturbation, SDARTS-ADV (equation 5): searches a cube for the largest training loss by projected gradient ascent.
 
-  If the ascent ends at a lower loss than that of the architecture itself, the architecture itself is returned. This comparison takes two
-  more gradients.
+  The ascent starts at a random point of the cube and takes one gradient per step. If it ends at a lower loss than the loss at the
+  unperturbed parameters, the unperturbed parameters are returned. This comparison takes two more gradients.
 
   Attributes:
     radius: half the edge length of the cube at the end of the search.

@@ -1,7 +1,7 @@
 """Relaxations: maps from architecture parameters to the weights of mixed operations.
 
-A relaxation is a frozen dataclass. It draws the initial parameters of a search. It maps parameters to the weights of one step, and to
-noise-free weights for validation and discretization.
+A relaxation is a frozen dataclass. It draws the initial architecture parameters of a search. It maps the parameters to the weights of one
+step, and to the noise-free weights of validation and discretization.
 """
 
 import dataclasses
@@ -32,7 +32,7 @@ EDGES = " edges"
 class Relaxation:
   """A pure, differentiable map from parameters to weights. This base class is the softmax over operations (DARTS, equation 2).
 
-  Other relaxations derive from it and override the methods that differ.
+  Other relaxations derive from this class and override the methods that differ.
   """
 
   def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
@@ -54,16 +54,19 @@ class Relaxation:
     return {cell: jax.nn.softmax(parameters, -1) for cell, parameters in arch.items()}
 
   def edges(self, arch: Arch) -> Mapping[str, jax.Array]:
-    """Returns the weights of the edges themselves, cell type to [edges]. They are already a factor of the operations' weights."""
+    """Returns the weights of the edges themselves, cell type to [edges]. The weights of the operations already contain this factor."""
     return {cell: jnp.ones(len(parameters)) for cell, parameters in arch.items()}
 
   def penalty(self, arch: Arch) -> jax.Array:
-    """Returns a penalty on the architecture, a scalar, which is added to the loss of the architecture step."""
+    """Returns a penalty on the architecture parameters, a scalar. The architecture step adds its gradient to the hypergradient."""
     return jnp.float32(0)
 
 
 def restrict(mixture: Mixture, op_mask: OpMask) -> Mixture:
-  """Sets the weights of ruled-out operations to zero, and scales the other weights of each edge up to the edge's old sum."""
+  """Sets the weights of ruled-out operations to zero, and scales the other weights so that the sum of every edge stays the same.
+
+  If all allowed operations of an edge have weight zero, they share its sum equally.
+  """
   out = {}
   for cell, weights in mixture.items():
     kept = weights * op_mask[cell]
@@ -75,13 +78,13 @@ def restrict(mixture: Mixture, op_mask: OpMask) -> Mixture:
 
 
 def with_edges(space: CellSpace, mixture: Mixture, edges: Mixture, op_mask: OpMask) -> Mixture:
-  """Returns the mixture with edge weights added under 'CELL edges'; they are zero where at most `none` is still allowed."""
+  """Returns the mixture with the edge weights added as 'CELL edges'. An edge that allows no operation but `none` gets the weight zero."""
   columns = np.array([name != NONE for name in space.operations], np.float32)
   return {**mixture, **{cell + EDGES: weights * ((op_mask[cell] * columns[None]).sum(-1) > 0) for cell, weights in edges.items()}}
 
 
 def everything(space: CellSpace) -> OpMask:
-  """Returns a mask that rules out no operation but those that `CellSpace.edge_choices` denies an edge."""
+  """Returns masks that allow all operations on every edge, or the operations of `CellSpace.edge_choices` if the space has them."""
   if space.edge_choices is None:
     return {cell: np.ones(space.arch_shape(), np.float32) for cell in space.cells}
   masks = [[[name in choices for name in space.operations] for choices in edges] for edges in space.edge_choices]

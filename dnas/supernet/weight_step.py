@@ -28,11 +28,12 @@ def pull_back_step(
   Args:
     optimizer: the optimizer.
     gradient, opt_state, weights: the inputs of the step.
-    bar_weights, bar_state: derivatives of the loss in the weights and the state after the step.
+    bar_weights, bar_state: derivatives of the loss with respect to the weights and the optimizer state after the step.
 
   Returns:
-    The derivatives of the loss in the gradient, in the weights (the direct effect alone, such as weight decay), and in the state before
-    the step. Integers in the state, such as step counts, have derivative zero.
+    The derivatives of the loss with respect to the inputs of the step: the gradient, the weights and the optimizer state. The derivative in
+    the weights holds the gradient fixed, so only direct effects count, such as weight decay. Integers in the state, such as step counts,
+    have derivative zero.
   """
   inner, to, back = _seen_by(optimizer)
   bars = _pulled_back(inner, to(gradient), opt_state, to(weights), to(bar_weights), bar_state)
@@ -40,7 +41,7 @@ def pull_back_step(
 
 
 def _seen_by(optimizer: tree.Optimizer) -> tuple[optax.GradientTransformation, Callable[..., Any], Callable[..., Any]]:
-  """Returns the inner optimizer, the map of a tree to its input, and the inverse (input, like). The maps are separate programs."""
+  """Returns the inner optimizer, the map from a tree to its input, and the inverse map (input, like). The maps are separate programs."""
   if isinstance(optimizer, tree.Flattened):
     return optimizer.inner, tree.ravel, tree.unravel
   return optimizer, lambda x: x, lambda x, like: x

@@ -1,1 +1,1 @@
-"""Tuning: a search space over configuration and architecture, a study of trials in a database, and workers that run the trials."""
+"""Hyperparameter tuning: a search space of configurations and architectures, a study of trials in a database, workers that run trials."""

@@ -48,7 +48,7 @@ class Config:
     sampler: sampler that chooses the next trial; gp needs PyTorch, and cmaes the package cmaes.
     startup: random trials before tpe, gp or cmaes begins.
     population: trials in a generation of nsga2.
-    pruner: pruner that ends trials early; all but none need a single objective.
+    pruner: pruner that ends trials early; every pruner except none needs a single objective.
     min_epochs: epochs before a trial may be pruned, and the budget of the lowest rung.
     eta: each rung promotes 1 / eta of its trials; the next rung has eta times the epochs.
     promote: whether successive_halving resumes a pruned trial from its checkpoint once it is among the best of its rung.

@@ -21,8 +21,9 @@ every_space = pytest.mark.parametrize("space", COLLAPSE_SPACES, ids=lambda space
 def allowed(space, cell_type, edge):
   """Returns the operations of an edge as the paper lists them."""
   if space is not S1:
-    return {"darts_s2": ("skip_connect", "sep_conv_3x3"), "darts_s3": ("skip_connect", "sep_conv_3x3")}.get(space.name, ("noise", "sep_conv_3x3"))
-  short = {"sk": "skip_connect", "d3": "dil_conv_3x3", "d5": "dil_conv_5x5", "s3": "sep_conv_3x3", "mp": "max_pool_3x3", "ap": "avg_pool_3x3"}
+    return ("noise" if space is S4 else "skip_connect", "sep_conv_3x3")
+  short = {"sk": "skip_connect", "d3": "dil_conv_3x3", "d5": "dil_conv_5x5", "s3": "sep_conv_3x3"}
+  short |= {"mp": "max_pool_3x3", "ap": "avg_pool_3x3"}
   listed = {
     "normal": "sk d3|sk d5|sk d5|sk s3|sk d3|mp sk|sk s3|sk s3|sk d3|sk s3|mp sk|sk d3|d3 d5|d3 d5",
     "reduce": "mp ap|mp d3|mp ap|mp ap|sk d5|mp ap|mp s3|sk d3|sk d5|mp ap|mp ap|sk d5|sk d5|sk d5",

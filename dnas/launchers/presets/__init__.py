@@ -1,1 +1,1 @@
-"""Configurations by name. Each file says paper, command, expected result and expected time, and holds LAUNCHER and CONFIG."""
+"""Presets: configurations by name. A file states paper, command, expected result and time, and defines LAUNCHER and CONFIG."""

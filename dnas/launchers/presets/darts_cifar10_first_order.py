@@ -1,4 +1,4 @@
-"""DARTS on CIFAR-10, first order, as published.
+"""DARTS search on CIFAR-10 with the first-order hypergradient, as published.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, section 3.1 and appendix A.1.
 Command: dnas search --preset=darts_cifar10_first_order --workdir=runs/cifar10_first_order

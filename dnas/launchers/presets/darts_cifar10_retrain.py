@@ -1,4 +1,4 @@
-"""The second-order DARTS cell on CIFAR-10, retrained as published.
+"""Retraining of DARTS_V2, the published cell of second-order DARTS, on CIFAR-10, as published.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, section 3.2 and appendix A.1.
 Command: dnas train --preset=darts_cifar10_retrain --workdir=runs/cifar10_retrain

@@ -1,4 +1,4 @@
-"""DARTS on CIFAR-10, second order by finite differences, as published.
+"""DARTS search on CIFAR-10 with the second-order hypergradient by finite differences, as published.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, section 3.1, equations 7 and 8, appendix A.1.
 Command: dnas search --preset=darts_cifar10_second_order --workdir=runs/cifar10_second_order

@@ -1,10 +1,10 @@
-"""The second-order DARTS cell on Penn Treebank, retrained as published.
+"""Retraining of the recurrent DARTS_V2, the published cell of second-order DARTS, on Penn Treebank.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, section 3.3 and appendix A.2.2.
 Command: dnas train --preset=darts_ptb_retrain --workdir=runs/ptb_retrain
 Expected result: 55.7 test and 58.1 validation perplexity with 23 million weights (table 2).
-Expected time: 3 days on one GTX 1080 Ti. The published code trains until it is stopped, at most 8,000 epochs; 3,600 are what Li and
-  Talwalkar ("Random Search and Reproducibility for Neural Architecture Search", UAI 2019) take for that.
+Expected time: 3 days on one GTX 1080 Ti. The published code trains until a person stops it, for at most 8,000 epochs. This preset trains
+  for 3,600 epochs, as Li and Talwalkar do ("Random Search and Reproducibility for Neural Architecture Search", UAI 2019).
 """
 
 from dnas.launchers.configs import LanguageModelConfig, LanguageRetrainConfig, LanguageTrainConfig, TextConfig

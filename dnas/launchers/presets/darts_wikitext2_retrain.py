@@ -1,4 +1,4 @@
-"""The second-order DARTS cell of Penn Treebank on WikiText-2, retrained as published.
+"""Retraining on WikiText-2 of the recurrent DARTS_V2, which was found on Penn Treebank, as published.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, section 3.4 and appendix A.2.2.
 Command: dnas train --preset=darts_wikitext2_retrain --workdir=runs/wikitext2_retrain

@@ -1,8 +1,8 @@
-"""Trained on 8x8 digits: random search, ASHA and DARTS, compared without a table.
+"""Compares random search, ASHA and DARTS on scikit-learn's 8x8 digits by training architectures.
 
 Paper: Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", UAI 2019, for the design; sizes are ours.
 Command: dnas compare --preset=digits_comparison --workdir=runs/digits_compare
-Expected result: test accuracies between 94 and 98 %, within each other's spread: two searches each decide nothing.
+Expected result: test accuracies between 94 and 98 %. The spreads of the methods overlap: two searches of each method decide nothing.
 Expected time: about 15 minutes on two CPU cores, most of it compilation of one network after another.
 """
 

@@ -1,9 +1,10 @@
-"""DrNAS on CIFAR-10, the first of two stages: operations on a quarter of the channels.
+"""DrNAS search on CIFAR-10, first of two stages: operations see a quarter of the channels.
 
 Paper: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, sections 2.3 and 4.1; the sizes of the stages are ours.
-The operations without none, the rate of the architecture and the discretization by the softmax of the parameters are the published code's.
+The published code gives three settings: the operations without `none`, the learning rate of the architecture, and the discretization by the
+softmax of the parameters.
 Command: dnas search --preset=drnas_cifar10 --workdir=runs/drnas_cifar10
-Expected result: what drnas_cifar10_stage2 begins with.
+Expected result: a supernet and a genotype from which drnas_cifar10_stage2 starts.
 Expected time: the paper reports 0.6 GPU-days for two stages on a larger supernet.
 """
 

@@ -1,10 +1,10 @@
-"""FairDARTS on CIFAR-10, with as many edges a node as DARTS keeps.
+"""FairDARTS search on CIFAR-10; each node keeps two edges, as in DARTS, and no threshold drops edges.
 
 Paper: Chu et al., "Fair DARTS: Eliminating Unfair Advantages in Differentiable Architecture Search", ECCV 2020, section 4.1. The rates of
-the architecture and the batch size are those of the published command.
+the architecture and the batch size come from the published command.
 Command: dnas search --preset=fair_darts_cifar10 --workdir=runs/fair_darts_cifar10
-Expected result: a genotype to retrain (darts_cifar10_retrain); the paper has 2.54 % test error, without edges below a threshold.
-Expected time: not measured; the search of DARTS, first order.
+Expected result: a genotype to retrain (darts_cifar10_retrain). The paper reports 2.54 % test error; it drops edges below a threshold.
+Expected time: not measured; a step does the same work as in darts_cifar10_first_order at twice the batch size.
 """
 
 import dataclasses

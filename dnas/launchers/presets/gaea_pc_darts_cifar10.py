@@ -1,4 +1,4 @@
-"""GAEA PC-DARTS on CIFAR-10, as published.
+"""GAEA PC-DARTS search on CIFAR-10, as published.
 
 Paper: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search", ICLR 2021, section 4.2.
 Command: dnas search --preset=gaea_pc_darts_cifar10 --workdir=runs/gaea_pc_darts_cifar10

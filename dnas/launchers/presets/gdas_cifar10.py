@@ -1,9 +1,10 @@
-"""GDAS on CIFAR-10: its temperatures, with the optimizers of DARTS.
+"""GDAS search on CIFAR-10 with the temperatures of GDAS and the optimizers of DARTS.
 
 Paper: Dong and Yang, "Searching for a Robust Neural Architecture in Four GPU Hours", CVPR 2019, section 4.2.
 Command: dnas search --preset=gdas_cifar10 --workdir=runs/gdas_cifar10
 Expected result: a genotype that retrains (darts_cifar10_retrain) to 2.93 % test error (table 1).
-Expected time: 0.3 GPU-days as the DARTS-PT paper quotes it; here all operations are computed, and not the drawn one alone.
+Expected time: more than 0.3 GPU-days, the time that the DARTS-PT paper quotes for GDAS. The published code computes only the drawn
+  operation of an edge; this search computes all of them.
 """
 
 import dataclasses

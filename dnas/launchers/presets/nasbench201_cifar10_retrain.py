@@ -1,9 +1,9 @@
-"""An architecture of NAS-Bench-201 on CIFAR-10, trained as published.
+"""Training of the best NAS-Bench-201 architecture on CIFAR-10, as published.
 
 Paper: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020, table 1.
 Command: dnas train --preset=nasbench201_cifar10_retrain --workdir=runs/nasbench201_retrain
-Expected result: 94.37 % test accuracy for this architecture, the best of the table (mean of the benchmark's trainings).
-Expected time: not measured; the table counts about 4 hours of a GTX 1080 Ti for 200 epochs of a network of this size.
+Expected result: 94.37 % test accuracy, the mean of the trainings in the benchmark. No other architecture of the table has more.
+Expected time: not measured. The table lists about 4 hours on a GTX 1080 Ti for 200 epochs of a network of this size.
 """
 
 from dnas.launchers.configs import DataConfig, ImageTrainConfig, NetworkConfig, RetrainConfig

@@ -1,9 +1,9 @@
-"""Random search, evolution, REINFORCE and TPE on NAS-Bench-201, as published.
+"""Compares random search, evolution, REINFORCE and TPE on the table of NAS-Bench-201, as published.
 
 Paper: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020, section 5.
 Command: dnas compare --preset=nasbench201_tabular --table=nb201.npz --workdir=runs/nasbench201
 Expected result: test accuracy on CIFAR-10 of 93.70 +- 0.36 % for random search, and more for evolution.
-Expected time: some minutes on two CPU cores.
+Expected time: about 3 minutes on two CPU cores.
 """
 
 from dnas.launchers.compare import CompareConfig

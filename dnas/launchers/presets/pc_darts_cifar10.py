@@ -1,4 +1,4 @@
-"""PC-DARTS on CIFAR-10, as published.
+"""PC-DARTS search on CIFAR-10, as published.
 
 Paper: Xu et al., "PC-DARTS: Partial Channel Connections for Memory-Efficient Architecture Search", ICLR 2020, section 4.2.
 Command: dnas search --preset=pc_darts_cifar10 --workdir=runs/pc_darts_cifar10

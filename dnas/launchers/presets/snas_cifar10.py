@@ -1,4 +1,4 @@
-"""SNAS on CIFAR-10, without the constraint on resources; temperatures as in the published code.
+"""SNAS search on CIFAR-10 without the resource constraint, with the temperatures of the published code.
 
 Paper: Xie et al., "SNAS: Stochastic Neural Architecture Search", ICLR 2019, section 3.1.
 Command: dnas search --preset=snas_cifar10 --workdir=runs/snas_cifar10

@@ -1,8 +1,8 @@
-"""The same comparison, small, on a planted table: it shows the machinery, and measures nothing.
+"""Compares four black-box strategies on a synthetic table: a demonstration that measures nothing real.
 
 Paper: Dong and Yang, "NAS-Bench-201: Extending the Scope of Reproducible Neural Architecture Search", ICLR 2020; the table is ours.
 Command: dnas compare --preset=synthetic_comparison --workdir=runs/compare
-Expected result: evolution and local search above random search.
+Expected result: evolution and local search find better architectures than random search.
 Expected time: under a minute on two CPU cores.
 """
 

@@ -1,4 +1,4 @@
-"""The recurrent retraining, small: the English text that ships with Python.
+"""Small retraining of a recurrent cell on the English text that ships with Python.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019; sizes and rates are ours, for two CPU cores.
 Command: dnas train --preset=text_demo_retrain --genotype=runs/first_text --workdir=runs/first_text_retrained

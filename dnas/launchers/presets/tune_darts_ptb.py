@@ -1,9 +1,9 @@
-"""The published training of the second-order DARTS cell on Penn Treebank, tuned.
+"""Tunes the hyperparameters of darts_ptb_retrain, the published retraining of DARTS_V2 on Penn Treebank.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, appendix A.2.2, for the recipe; Li et al., "A System
   for Massively Parallel Hyperparameter Tuning", MLSys 2020, for the halving; the ranges are ours, around the recipe.
 Command: dnas tune --preset=tune_darts_ptb --pool.workers=8 --pool.accelerators=1 --workdir=runs/tuned_ptb
-Expected result: not known; the recipe, which is the first trial, gives 55.7 test and 58.1 validation perplexity.
+Expected result: not known. The first trial is the published recipe, which gives 55.7 test and 58.1 validation perplexity.
 Expected time: not measured; 64 trials of 3,600 epochs, most of them pruned after 44 or 132.
 """
 

@@ -1,8 +1,8 @@
-"""Tuning, small: the training of the DARTS_V2 cell on scikit-learn's 8x8 images of handwritten digits.
+"""Tunes the hyperparameters of digits_demo_retrain, the small retraining of DARTS_V2 on 8x8 digits.
 
 Paper: Li et al., "A System for Massively Parallel Hyperparameter Tuning", MLSys 2020, for the halving; sizes and ranges are ours.
 Command: dnas tune --preset=tune_digits_demo --workdir=runs/tuned
-Expected result: validation accuracy at least that of the recipe, since the first trial is the recipe itself; test error between 3 and 8 %.
+Expected result: a validation accuracy not below that of the recipe, since the recipe is the first trial; a test error between 3 and 8 %.
 Expected time: about 4 minutes on two CPU cores.
 """
 

@@ -1,1 +1,1 @@
-"""Differentiable search: a supernet and its architecture parameters are optimized by gradients."""
+"""Differentiable search: gradients optimize the weights and the architecture parameters of a supernet."""

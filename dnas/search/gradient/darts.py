@@ -36,23 +36,23 @@ Tree = Any
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Optimizers of the weights and of the architecture.
+  """Settings of the weight optimizer, of the architecture optimizer and of the diagnoses.
 
   Attributes:
-    epochs: passes over the data that train the weights.
-    learning_rate: initial learning rate of the weights; it falls to final_learning_rate along a cosine, once an epoch.
+    epochs: number of passes over the training data of the weights.
+    learning_rate: initial learning rate of the weights; after every epoch it falls along a cosine to final_learning_rate.
     final_learning_rate: learning rate of the weights at the end of the cosine.
     momentum: momentum of the weights.
     weight_decay: coefficient of the L2 penalty on the weights.
     gradient_clip: largest global norm of the weights' gradient; 0 does not clip.
-    arch_warmup_epochs: first epochs, in which only the weights are trained.
+    arch_warmup_epochs: number of epochs at the start that train only the weights.
     arch_learning_rate: learning rate of the architecture optimizer, which is Adam or exponentiated gradient.
     arch_beta1: decay of Adam's first moment.
     arch_beta2: decay of Adam's second moment.
     arch_weight_decay: coefficient of the L2 penalty on the architecture parameters.
     arch_init_scale: standard deviation of the initial architecture parameters.
-    diagnose_every: epochs between diagnoses of collapse; the last epoch has one too. A diagnosis takes 20 gradients and a validation.
-      0 makes none.
+    diagnose_every: number of epochs between diagnoses of collapse; the last epoch has a diagnosis too; 0 for none. A diagnosis takes 20
+      gradients and a validation.
   """
 
   epochs: int = 50
@@ -97,9 +97,9 @@ class State:
 
   Attributes:
     search: the arrays that a bilevel step changes.
-    carry: the arrays that one step hands to the next beside them, such as hidden states.
-    op_mask: the operations that no earlier stage and no projection has ruled out.
-    key: raw data of the run's key, which does not change.
+    carry: further arrays that one step hands to the next, such as hidden states.
+    op_mask: masks of the operations; an earlier stage or a projection may have ruled some out.
+    key: raw data of the random key of the run; no step changes it.
   """
 
   search: bilevel.SearchState
@@ -109,7 +109,7 @@ class State:
 
 
 class StepInputs(NamedTuple):
-  """The inputs of a step beside the state of the search; arrays, or trees of arrays.
+  """The inputs of a step without the state of the search; arrays, or trees of arrays.
 
   Attributes:
     train_batch: the training batch.
@@ -132,8 +132,8 @@ class DartsTask:
   Attributes:
     space: the search space.
     workload: the supernet and its data.
-    problem: its bilevel step.
-    epochs: number of epochs, those of a projection included.
+    problem: the bilevel step of the search.
+    epochs: number of epochs, including those of a projection.
   """
 
   def __init__(
@@ -149,13 +149,13 @@ class DartsTask:
     """Builds the task.
 
     Args:
-      config: optimizers.
-      workload: the supernet and its data; the edges of the supernet must be those of the method.
-      hypergradient: the estimator.
+      config: settings of the optimizers and of the diagnoses.
+      workload: the supernet and its data; the supernet must be built with the edges of the method.
+      hypergradient: the estimator of the hypergradient.
       key: typed random key of the initial architecture and of every step.
       method: the method; DARTS if not given.
       remedy: the remedies against collapse; none if not given.
-      start: weights and operations of the supernet in a later stage of a search; new weights and all operations if not given.
+      start: weights and masks with which a later stage of a search starts; if not given, new weights and all operations.
 
     Raises:
       FieldError: if the remedies do not fit the length of the search, or the space.
@@ -197,7 +197,7 @@ class DartsTask:
     return self.update(state, self.inputs(state.key, state.carry, step), self.updates_arch(step))
 
   def inputs(self, key: jax.Array, carry: Tree, step: int) -> StepInputs:
-    """Returns the inputs of a step; `key` and `carry` are those of its state."""
+    """Returns the inputs of a step; `key` and `carry` come from the state before the step."""
     *of_batches, key_masks = _keys_of_step(step_key(key, np.int32(step)))
     train_batch, valid_batch = self.workload.batches(step, tuple(of_batches), carry)
     rate = self.workload.learning_rate_factor(step) * self._learning_rate(loop.epoch_of(self, step))
@@ -205,7 +205,7 @@ class DartsTask:
     return StepInputs(train_batch, valid_batch, key_masks, np.float32(rate), np.float32(progress))
 
   def updates_arch(self, step: int) -> bool:
-    """Returns whether a step updates the architecture, and not only the weights."""
+    """Returns whether a step updates the architecture; every step updates the weights."""
     return self._config.arch_warmup_epochs <= loop.epoch_of(self, step) < self._config.epochs
 
   def update(self, state: State, inputs: StepInputs, update_arch: bool) -> tuple[State, Mapping[str, jax.Array]]:
@@ -264,11 +264,11 @@ class DartsTask:
     return state, record
 
   def mixture(self, state: State) -> relaxations.Mixture:
-    """Returns the weights of the mixed operations, cell type to [edges, operations], and of the edges, without noise."""
+    """Returns the noise-free mixture: weights of the mixed operations, cell type to [edges, operations], and weights of the edges."""
     return self._mean(state.search.arch, state.op_mask)
 
   def _weights(self, mixture: relaxations.Mixture, arch: relaxations.Arch, op_mask: relaxations.OpMask) -> relaxations.Mixture:
-    """Returns the mixture that the supernet takes: masked, and with the weights of the edges."""
+    """Returns the input mixture of the supernet: the masked mixture, with the weights of the edges added."""
     return relaxations.with_edges(self.space, relaxations.restrict(mixture, op_mask), self.problem.method.relax.edges(arch), op_mask)
 
   def stops(self, history: list[loop.HistoryRecord]) -> bool:
@@ -278,7 +278,10 @@ class DartsTask:
     return diagnosed and remedies.stops(values, self._remedies.stop_ratio, self._remedies.stop_window)
 
   def result(self, history: list[loop.HistoryRecord]) -> SearchResult:
-    """Returns the result of a complete search: its last epoch, or if it stopped early, the epoch `stop_window` diagnoses before."""
+    """Returns the result of a complete search.
+
+    Genotype and metrics are those of the last epoch. If the search stopped early, they are from `stop_window` diagnoses before.
+    """
     chosen = history[-1]
     if self.stops(history):
       chosen = [record for record in history if "eigenvalue" in record["metrics"]][-1 - self._remedies.stop_window]
@@ -334,7 +337,7 @@ def _check_remedies(config: Config, remedy: Remedies, space: CellSpace) -> None:
 
 @jax.jit
 def _keys_of_step(key: jax.Array) -> tuple[jax.Array, ...]:
-  """Returns three keys: of the training batch, of the validation batch, and of the relaxation and dropout masks."""
+  """Returns three keys: for the training batch, for the validation batch, and for the relaxation and the dropout masks."""
   return tuple(keys.derive(key, name) for name in ("train_batch", "valid_batch", "masks"))
 
 

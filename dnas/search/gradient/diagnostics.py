@@ -1,7 +1,7 @@
 """Diagnoses of a differentiable search: metrics that show whether it collapses, and whether it decides anything.
 
-A search that collapses fills its cells with skip connections: they train fastest, so they look best to the supernet. A search that decides
-nothing leaves its mixture near uniform, and its cells are chosen by chance.
+A search that collapses fills its cells with skip connections. Skip connections train fastest, so their weights grow largest. A search that
+decides nothing leaves its mixture near uniform. Chance then chooses its cells.
 """
 
 from collections.abc import Callable, Mapping
@@ -25,7 +25,7 @@ def of_mixture(
 ) -> dict[str, float]:
   """Returns the diagnoses of a mixture and its genotype.
 
-  The weights of every edge are first scaled to sum to one. Sigmoids, and weights multiplied by edge weights, have other sums.
+  The weights of every edge are first scaled to sum to one, since sigmoids and weights multiplied by edge weights have other sums.
 
   Args:
     space: the search space.
@@ -34,9 +34,11 @@ def of_mixture(
     op_mask: masks of the operations by cell type, 1 if allowed and 0 if ruled out, [edges, operations].
 
   Returns:
-    'skips/CELL', the number of skip connections of each cell type; 'entropy/CELL', the mean entropy of its edges in nats; and
-    'normalized_entropy', the mean over all edges of all cells of the edge's entropy over log(allowed operations). It is 1 if all operations
-    weigh the same, and 0 if every edge has chosen one. An edge with at most one allowed operation counts as 0.
+    'skips/CELL': the number of skip connections in the cell type CELL.
+    'entropy/CELL': the mean entropy of the edges of CELL, in nats.
+    'normalized_entropy': the entropy of an edge divided by log(number of allowed operations), averaged over all edges of all cells. It is
+    1 if all operations have the same weight, and 0 if every edge has chosen one operation. An edge with at most one allowed operation
+    counts as 0.
   """
   out = {f"skips/{cell}": float(skips_of(genotype[cell])) for cell in space.cells}
   entropies = {cell: _entropies(mixture[cell]) for cell in space.cells}
@@ -49,15 +51,15 @@ def of_mixture(
 def dominant_eigenvalue(gradient: Callable[[Arch], Arch], arch: Arch, key: jax.Array, iterations: int = 10, radius: float = 0.05) -> float:
   """Returns the largest absolute eigenvalue of the Hessian of a loss with respect to the architecture parameters.
 
-  It uses power iteration on central differences of the gradient, which needs no compiled program beyond those of the search. Source of the
-  measure: Zela et al., "Understanding and Robustifying Differentiable Architecture Search", ICLR 2020, section 4.
+  Power iteration takes its Hessian products from central differences of the gradient, so it needs no compiled program beyond those of the
+  search. Source of the measure: Zela et al., "Understanding and Robustifying Differentiable Architecture Search", ICLR 2020, section 4.
 
   Args:
     gradient: gradient of the loss with respect to the architecture, at fixed weights, batch and masks.
     arch: the architecture parameters at which the Hessian is taken.
     key: typed random key of the first direction.
-    iterations: number of power iterations, with two gradients each.
-    radius: half the width of the central difference, in architecture parameters.
+    iterations: number of power iterations; each takes two gradients.
+    radius: half the distance between the two points of the central difference.
   """
   direction = _unit({name: jax.random.normal(keys.derive(key, name), point.shape, point.dtype) for name, point in arch.items()})
   value = jnp.float32(0)
@@ -70,7 +72,10 @@ def dominant_eigenvalue(gradient: Callable[[Arch], Arch], arch: Arch, key: jax.A
 
 
 def collapse(space: CellSpace, genotype: Genotype) -> str:
-  """Returns a sentence that names a collapsed cell, or "". More than half of a collapsed cell's edges are skip connections, or `none`."""
+  """Returns a sentence on the first collapsed cell, or "" if none has collapsed.
+
+  A cell has collapsed if more than half of its edges are skip connections, or more than half are `none`.
+  """
   for cell in space.cells:
     operations = [edge.operation for node in genotype[cell].nodes for edge in node]
     for count, what in ((skips_of(genotype[cell]), "skip connections"), (operations.count(NONE), f"'{NONE}'")):
@@ -80,7 +85,7 @@ def collapse(space: CellSpace, genotype: Genotype) -> str:
 
 
 def undecided(metrics: Mapping[str, float]) -> str:
-  """Returns a sentence of advice if the search decided little, so that its normalized entropy is above `UNDECIDED`; else ""."""
+  """Returns a sentence of advice if the normalized entropy is above `UNDECIDED`, else ""."""
   share = metrics.get("normalized_entropy", 0.0)  # searches before version 0.2.0 lack it
   if share <= UNDECIDED:
     return ""
@@ -92,7 +97,7 @@ def undecided(metrics: Mapping[str, float]) -> str:
 
 def _entropies(weights: np.ndarray) -> np.ndarray:
   """Returns the entropy of every edge in nats, [edges], from weights [edges, operations]."""
-  weights = weights.astype(np.float64)  # so that rounding makes no share exceed one, and no entropy negative
+  weights = weights.astype(np.float64)  # in float32, rounding could raise a share above one and make an entropy negative
   sums = weights.sum(-1, keepdims=True)
   shares = np.where(sums > 0, weights / np.where(sums > 0, sums, 1), 0)
   return (shares * np.log(1 / np.where(shares > 0, shares, 1))).sum(-1)

@@ -1,4 +1,4 @@
-"""The workload of a search on images, with the convolutional supernet."""
+"""The workload of a search on images: a convolutional supernet and its data."""
 
 import copy
 import dataclasses
@@ -21,12 +21,12 @@ from dnas.train.metrics import correct, cross_entropy
 
 
 class ImageWorkload:
-  """A convolutional supernet on the two halves of a training set (a `Workload`).
+  """A convolutional supernet on a divided training set (a `Workload`). One part trains the weights, the other trains the architecture.
 
   Attributes:
     space: the search space.
     network: the static part of the supernet.
-    examples: number of images that train the weights, and of images that train the architecture.
+    examples: two numbers of images: those that train the weights, and those that train the architecture.
   """
 
   carry = ()
@@ -45,7 +45,7 @@ class ImageWorkload:
 
     Args:
       config: size of the supernet.
-      data_config: batches and augmentation; training steps augment both halves, as published, and validation augments neither.
+      data_config: division, batches and augmentation. Search steps augment both parts, as published. Validation augments no image.
       space: the search space.
       dataset: the data set.
       seed: seed of the initial weights and the order of the data.
@@ -54,7 +54,7 @@ class ImageWorkload:
     train, valid = base.search_split(dataset, data_config)
     key_train, key_valid = _order_keys(seed)
     self._train, self._valid = Pipeline(train, dataset, data_config, key_train), Pipeline(valid, dataset, data_config, key_valid)
-    mixed = keys.generator(0, "order of the evaluation").permutation(len(valid))  # batch statistics should cover all classes
+    mixed = keys.generator(0, "order of the evaluation").permutation(len(valid))  # so that every batch of a sorted set has all classes
     self._valid_split = batches.to_device(base.Split(valid.images[mixed], valid.labels[mixed]))
     self.examples = len(train), len(valid)
     self.space = space
@@ -83,7 +83,7 @@ class ImageWorkload:
     return 1.0
 
   def batches(self, step: int, keys: tuple[jax.Array, jax.Array], carry: Tree) -> tuple[Tree, Tree]:
-    """Returns augmented images, [B, H, W, C], and labels, [B], of both halves."""
+    """Returns the training batch and the validation batch, each with augmented images, [B, H, W, C], and labels, [B]."""
     return self._train.shuffled(step, keys[0]), self._valid.drawn(keys[1])
 
   def loss(self, weights: Tree, mixture: Mixture, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
@@ -104,7 +104,7 @@ class ImageWorkload:
   def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`).
 
-    With `batch_statistics`, batches have the size of training batches.
+    With `batch_statistics`, a batch has the size of a training batch, since its size changes its statistics.
     """
     evaluate = self._evaluate_by_batch if batch_statistics else self._evaluate
     return evaluate((variables, mixture), self._valid_split)
@@ -115,6 +115,6 @@ class ImageWorkload:
 
 
 def _order_keys(seed: int) -> tuple[jax.Array, ...]:
-  """Returns a typed random key for the order of each half of the data."""
+  """Returns two typed random keys, for the order of each part of the data."""
   key = jax.random.key(seed)
   return keys.derive(key, "order", 0), keys.derive(key, "order", 1)

@@ -1,4 +1,4 @@
-"""The workload of a search on text, with the recurrent supernet."""
+"""The workload of a search on text: a recurrent supernet and its data."""
 
 import copy
 from collections.abc import Mapping
@@ -21,9 +21,9 @@ from dnas.train.language import Evaluate, language_loss, perplexity_of
 
 
 class LanguageWorkload:
-  """A recurrent supernet on a text: the training split trains the weights, the validation split the architecture (a `Workload`).
+  """A recurrent supernet on a text (a `Workload`). The training split trains the weights, the validation split trains the architecture.
 
-  Each of the two texts has its own hidden states, which pass from step to step.
+  Each split has hidden states of its own. A step starts from the hidden states at the end of the step before.
 
   Attributes:
     space: the search space.
@@ -44,15 +44,15 @@ class LanguageWorkload:
 
     Args:
       config: size and regularization of the supernet.
-      data_config: batches and windows.
+      data_config: sizes of batches and lengths of windows.
       space: the search space.
       dataset: the text.
-      seed: seed of the initial weights and the lengths of windows.
+      seed: seed of the initial weights and of the random lengths of training windows.
       shared_masks: see `Workload`.
       edges: the method's options for the edges.
 
     Raises:
-      FieldError: if a batch has one column, or is too large for its text.
+      FieldError: if a batch has fewer than two columns, or more columns than its text can fill.
     """
     for name in ("batch_size", "eval_batch_size"):
       value = getattr(data_config, name)
@@ -79,11 +79,14 @@ class LanguageWorkload:
     return self._train.end_of_epoch(epoch)
 
   def learning_rate_factor(self, step: int) -> float:
-    """Returns the length of the step's window divided by the base length."""
+    """Returns the length of the step's training window, divided by the base length."""
     return self._train.length(step) / self._base_length
 
   def batches(self, step: int, keys: tuple[jax.Array, jax.Array], carry: Tree) -> tuple[Tree, Tree]:
-    """Returns, for each text, a window, the hidden states before it, and the coefficient of the penalties (1 in training, else 0)."""
+    """Returns two triples, for training and for validation: a window, the hidden states before it, and the factor of the penalties.
+
+    The factor is 1 for training and 0 for validation.
+    """
     return (self._train(step), carry[0], np.float32(1)), (self._valid(step), carry[1], np.float32(0))
 
   def loss(self, weights: Tree, mixture: Mixture, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
@@ -104,7 +107,10 @@ class LanguageWorkload:
     return perplexity_of(means["nats"] / means["words"])
 
   def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
-    """Returns loss (nats per word) and perplexity. States are always normalized over the validation's columns, which are the batch."""
+    """Returns loss (nats per word) and perplexity over the validation split.
+
+    `batch_statistics` has no effect: the supernet has no running statistics, and always normalizes hidden states over the batch.
+    """
     return self._evaluate((variables, mixture), self._valid_text)
 
   def _predict(self, network: tuple[functional.Variables, Mixture], tokens: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:

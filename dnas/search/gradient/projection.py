@@ -1,8 +1,8 @@
-"""Projection: chooses the operations and edges of a supernet one by one, by the validation loss without each of them.
+"""Projection: discretizes a supernet one decision at a time, by the validation loss without each candidate.
 
 Source: Wang et al., "Rethinking Architecture Selection in Differentiable NAS" (DARTS-PT), ICLR 2021, algorithms 1 and 2. The paper measures
-validation accuracy; this module uses the validation loss, which has no ties. A masked supernet does not fit the running batch statistics,
-which were gathered without the mask. So it is normalized with the statistics of the batch.
+validation accuracy; this module uses the validation loss, which has no ties. The running batch statistics were gathered without the masks,
+so they do not fit a masked supernet. A masked supernet is therefore normalized with the statistics of the batch.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,10 @@ Masks = dict[str, np.ndarray]
 
 
 def decide(decision: Decision, space: CellSpace, op_mask: Masks, loss: Callable[[Masks], float]) -> Masks:
-  """Makes one decision.
+  """Makes one decision, by the cost of every candidate.
+
+  The cost of an operation or of an edge is the loss without it. A decision on operations keeps the operation with the highest cost among
+  the allowed ones of `space.choices_of`. A decision on edges keeps the `space.edges_per_node` edges with the highest costs.
 
   Args:
     decision: the decision.
@@ -26,9 +29,7 @@ def decide(decision: Decision, space: CellSpace, op_mask: Masks, loss: Callable[
     loss: returns the validation loss of the supernet under given masks; it must have no side effects.
 
   Returns:
-    The masks after the decision. The cost of an operation or an edge is the loss without it. An operation decision keeps, on its edge, the
-    allowed operation of `space.choices_of` with the highest cost. A node decision keeps the `space.edges_per_node` edges with the highest
-    costs, and no operation on the other edges.
+    The masks after the decision. An edge that is not kept has no operation left.
   """
   (row, *_) = decision.rows
   if decision.operation:
@@ -47,7 +48,7 @@ def decide(decision: Decision, space: CellSpace, op_mask: Masks, loss: Callable[
 
 
 def _without(op_mask: Masks, cell: str, row: int, column: int | None = None) -> Masks:
-  """Returns the masks without one operation of an edge, or, if `column` is None, without the whole edge."""
+  """Returns the masks without the operation `column` of the edge `row`. If `column` is None, returns the masks without the whole edge."""
   values = op_mask[cell][row].copy()
   values[slice(None) if column is None else column] = 0
   return _with_row(op_mask, cell, row, values)

@@ -22,18 +22,18 @@ class Remedies:
   """Remedies against collapse; by default all are off.
 
   Attributes:
-    stop_ratio: stops early once old / new is below this value. new is the dominant eigenvalue of the architecture's Hessian, averaged over
-      the last stop_window diagnoses; old is the average over the window before. The result is then the architecture of stop_window
-      diagnoses before. RobustDARTS uses 0.75; 0 never stops early.
+    stop_ratio: stops early once old / new is below this value; 0.75 in RobustDARTS; 0 never stops early. new is the dominant eigenvalue of
+      the Hessian in the architecture parameters, averaged over the last stop_window diagnoses. old is the average over the stop_window
+      diagnoses before. The result is then the architecture of stop_window diagnoses before the stop.
     stop_window: number of diagnoses over which the eigenvalue is averaged.
-    skip_dropout: initial probability that a skip connection is dropped in a step; it falls to zero (P-DARTS).
+    skip_dropout: initial probability that a skip connection is dropped in a step; it falls linearly to zero (P-DARTS).
     skip_cap: largest number of skip connections in a cell of the result, 2 in P-DARTS; -1 sets no cap.
-    perturbation: perturbation of the architecture at which the weights are trained: none, uniform (SDARTS-RS) or adversarial (SDARTS-ADV).
-    perturbation_start: size of the perturbation, in architecture parameters, at the beginning of the search.
-    perturbation_radius: size of the perturbation at the end of the search; it grows linearly.
-    perturbation_steps: gradient steps of the adversarial perturbation.
-    projection: whether edges are decided one by one after the search, by the supernet's loss without each operation (DARTS-PT).
-    projection_epochs: training epochs before each decision of the projection.
+    perturbation: perturbation of the architecture parameters in the weight step: none, uniform (SDARTS-RS) or adversarial (SDARTS-ADV).
+    perturbation_start: largest change of an architecture parameter by the perturbation, at the beginning of the search.
+    perturbation_radius: largest change of an architecture parameter at the end of the search; between, the bound grows linearly.
+    perturbation_steps: number of gradient steps of the adversarial perturbation.
+    projection: whether the search ends with decisions edge by edge, by the loss of the supernet without each operation (DARTS-PT).
+    projection_epochs: number of training epochs between two decisions of the projection.
   """
 
   stop_ratio: float = 0.0
@@ -78,15 +78,16 @@ class Remedies:
 
 @dataclasses.dataclass(frozen=True)
 class SkipDropout(Relaxation):
-  """Wraps a relaxation: drops the skip connection of an edge at random in a step, less often as the search goes on.
+  """Wraps a relaxation with dropout of skip connections. The probability of dropping falls linearly to zero during the search.
 
   Source: Chen et al., "Progressive Differentiable Architecture Search" (P-DARTS), ICCV 2019, section 3.3. The paper drops elements of the
-  output of a skip connection. Here the whole skip connection is dropped for one step. Kept ones are scaled by 1 / (1 - probability).
+  output of a skip connection. This class drops the whole skip connection for one step, and scales the weights of kept skip connections by
+  1 / (1 - probability).
 
   Attributes:
     inner: the wrapped relaxation.
     space: the space.
-    rate: the probability of dropping at the start of the search; it falls linearly to zero.
+    rate: the probability of dropping at the start of the search.
   """
 
   inner: Relaxation
@@ -126,7 +127,7 @@ IDLE = {
   "perturbation_steps": lambda remedies: remedies.perturbation != "adversarial",
   "projection_epochs": lambda remedies: not remedies.projection,
 }
-"""Maps the name of a setting to a function that returns whether the other settings make it ineffective."""
+"""Name of a setting to a function of all remedies. The function returns whether the setting has no effect beside the others."""
 
 
 def stops(eigenvalues: np.ndarray, ratio: float, window: int) -> bool:
@@ -135,7 +136,7 @@ def stops(eigenvalues: np.ndarray, ratio: float, window: int) -> bool:
   Args:
     eigenvalues: dominant eigenvalues of the diagnoses so far, [n], oldest first.
     ratio: smallest allowed old / new; 0 never stops.
-    window: W, the number of diagnoses in a mean. new is the mean of the last W eigenvalues, old the mean of the W before them.
+    window: W, the number of diagnoses in a mean. new is the mean of the last W eigenvalues, old the mean of the W eigenvalues before.
   """
   if not ratio or len(eigenvalues) < 2 * window:
     return False
@@ -149,8 +150,8 @@ class Decision:
 
   Attributes:
     cell: the cell type.
-    rows: the edge's row in the mixture; or the rows of all edges into the node.
-    operation: whether the decision chooses an operation; else it chooses edges.
+    rows: rows of the mixture: the row of the edge, or the rows of all edges into the node.
+    operation: whether the decision chooses the operation of an edge; otherwise it chooses the edges of a node.
   """
 
   cell: str
@@ -159,7 +160,7 @@ class Decision:
 
 
 def decisions(space: CellSpace, seed: int) -> tuple[Decision, ...]:
-  """Returns the decisions of a projection: first all edges, then the nodes that must lose edges, both in random order.
+  """Returns the decisions of a projection: first one for every edge, then one for every node with too many edges, both in random order.
 
   Source: Wang et al., "Rethinking Architecture Selection in Differentiable NAS" (DARTS-PT), ICLR 2021, algorithms 1 and 2.
   """

@@ -1,6 +1,7 @@
-"""Several searches that differ only in their seed, run side by side as one vectorized program.
+"""Several searches that differ only in their seed, run side by side by vectorized programs.
 
-Several small supernets use an accelerator that one leaves partly idle. Each search equals a search run alone, but for the rounding of sums.
+One small supernet leaves an accelerator partly idle; several supernets fill it better. Each search equals a search that runs alone, up to
+the rounding of sums.
 """
 
 import functools
@@ -21,8 +22,8 @@ Tree = Any
 class SeedsTask:
   """Differentiable searches side by side (a `loop.Task`). The state holds the states of all searches, with a leading axis of seeds.
 
-  If epochs differ in their number of steps, as on text, a search at the end of its epoch waits for the others. The metrics of a record are
-  means over the seeds; its `seeds` holds the records of the single searches.
+  On text, epochs of different seeds differ in their number of steps. A search that has finished its epoch then waits for the others. A
+  record holds the means of the metrics over the seeds. Its entry 'seeds' is the list of the records of all searches.
 
   Attributes:
     tasks: the searches.
@@ -30,7 +31,7 @@ class SeedsTask:
   """
 
   def __init__(self, tasks: Sequence[DartsTask]):
-    """Builds the task. All searches after the first must come from `tasks[0].reseeded`."""
+    """Builds the task. All searches but the first must be results of `tasks[0].reseeded`, so that they share its compiled programs."""
     self.tasks, self.epochs, self._ends = tuple(tasks), tasks[0].epochs, [0]
 
   def init(self) -> State:
@@ -51,7 +52,7 @@ class SeedsTask:
     """See `loop.Task`."""
     places, active = self._places(step)
     update_arch = self.tasks[0].updates_arch(places[0])
-    # `vmap` runs outside jit, so the host assembles the step as in one search. Each function that it calls is compiled for all seeds.
+    # `vmap` runs outside jit: the host puts the step together as in one search, from programs that are compiled for all seeds.
     after, metrics = jax.vmap(lambda state, inputs: self.tasks[0].update(state, inputs, update_arch))(state, self.inputs(state, step))
     return after if active.all() else _chosen(active, after, state), _summarized(metrics, active)
 
@@ -62,7 +63,7 @@ class SeedsTask:
     return _stack([task.inputs(key, carry, place) for task, (key, carry), place in zip(self.tasks, given, places, strict=True)])
 
   def _places(self, step: int) -> tuple[list[int], np.ndarray]:
-    """Returns the step number of each search, and whether the search takes this step, bool [seeds], or waits."""
+    """Returns the step number of each search, and a mask, bool [seeds]: true if the search takes this step, false if it waits."""
     epoch = loop.epoch_of(self, step)
     lengths, place = np.array(self._lengths(epoch)), step - self.end_of_epoch(epoch)
     places = [task.end_of_epoch(epoch) + min(place, length - 1) for task, length in zip(self.tasks, lengths.tolist(), strict=True)]

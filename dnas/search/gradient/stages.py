@@ -1,7 +1,8 @@
-"""Progressive search: a stage starts from the result of another search, with fewer and wider operations.
+"""Progressive search: a stage starts from the result of an earlier search, with fewer and wider operations.
 
-Source: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, section 2.3. At first the operations of an edge see a small
-part of the channels. Then the weak operations are pruned and the others widened, as in Chen, Goodfellow and Shlens, "Net2Net", ICLR 2016.
+Source: Chen et al., "DrNAS: Dirichlet Neural Architecture Search", ICLR 2021, section 2.3. In the first stage the operations of an edge see
+a small part of the channels. The next stage prunes the weak operations and widens the others, as in Chen, Goodfellow and Shlens, "Net2Net",
+ICLR 2016.
 """
 
 import dataclasses
@@ -50,7 +51,7 @@ def start_from(space: CellSpace, old: Variables, mixture: Mapping[str, np.ndarra
 
 
 def strongest(space: CellSpace, mixture: Mapping[str, np.ndarray], keep: int) -> dict[str, np.ndarray]:
-  """Returns masks of the `keep` operations of every edge with the largest weights; 0 keeps all. Of equal weights the first is kept."""
+  """Returns masks that keep the `keep` operations with the largest weights on every edge; 0 keeps all. Of equal weights the first wins."""
   masks = {}
   for cell in space.cells:
     order = np.argsort(-mixture[cell], axis=1, kind="stable")[:, : keep or len(space.operations)]
@@ -60,10 +61,11 @@ def strongest(space: CellSpace, mixture: Mapping[str, np.ndarray], keep: int) ->
 
 
 def widen(old: Tree, new: Tree) -> Tree:
-  """Returns the arrays of `old` in the shapes of `new`. Channels are repeated; weights are divided by the repetitions of their inputs.
+  """Returns the arrays of `old`, widened to the shapes of `new`.
 
-  The last axis of an array is its output channels. In arrays of more than two axes, the axis before it is the input channels. The two
-  halves of a factorized reduction are repeated separately, so its channels are in another order.
+  Channels are repeated. If the input channels of a weight are repeated r times, the weight is divided by r. The last axis of an array is
+  its output channels. In arrays of more than two axes, the axis before the last is the input channels. The two halves of a factorized
+  reduction are repeated separately, so its channels are in another order.
 
   Raises:
     InputError: as `start_from` does.

@@ -1,4 +1,4 @@
-"""The interface of workloads. A workload gives a differentiable search its supernet, its data, and its validation."""
+"""The interface of a workload. A workload gives a differentiable search its supernet, its data and its validation."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
@@ -18,8 +18,8 @@ class Workload(Protocol):
   Attributes:
     space: the search space.
     initial: the supernet's initial weights and batch statistics.
-    carry: initial value of further state that passes from step to step: a tree of arrays, such as hidden states; () for none.
-    shared_masks: whether all passes of a step use the same random masks.
+    carry: initial value of further state that one step hands to the next: a tree of arrays, such as hidden states; () for none.
+    shared_masks: whether all passes of a step draw the same random numbers, such as dropout masks.
   """
 
   space: CellSpace
@@ -40,14 +40,14 @@ class Workload(Protocol):
     ...
 
   def loss(self, weights: Tree, mixture: Mixture, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
-    """Return the loss of a batch, and the batch statistics and outputs, as `supernet.bilevel.LossFunction` does. JAX traces it."""
+    """Return the loss of a batch in nats, and a pair: the batch statistics after the call, and outputs by name. JAX traces this method."""
     ...
 
   def after_step(self, carry: Tree, outputs: dict[str, Any]) -> tuple[Tree, Mapping[str, jax.Array]]:
-    """Returns the carry of the next step, and the scalar metrics of this one.
+    """Return the carry of the next step, and the scalar metrics of this step.
 
-    `carry` is that of this step. `outputs` are the metrics of `BilevelProblem.step`; those of the validation batch are missing where the
-    step did not evaluate it.
+    `carry` is the carry of this step. `outputs` are the metrics of `BilevelProblem.step`. They lack the outputs of the validation batch if
+    the step did not evaluate that batch.
     """
     ...
 
@@ -62,6 +62,6 @@ class Workload(Protocol):
   def evaluate(self, variables: Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
     """Return loss (nats) and other metrics over the whole validation split, in inference mode; you may block.
 
-    If `batch_statistics`, normalize with the statistics of the batch, for a mixture that the running statistics do not fit.
+    If `batch_statistics`, normalize with the statistics of the batch: the running statistics do not fit a masked or discretized mixture.
     """
     ...

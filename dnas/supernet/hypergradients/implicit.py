@@ -21,7 +21,7 @@ class ImplicitConjugateGradient:
 
   Attributes:
     iterations: conjugate-gradient iterations, one Hessian product each.
-    damping: added to the diagonal of the Hessian, in addition to the weight decay of the optimizer.
+    damping: number added to the diagonal of the Hessian, beside the weight decay of the optimizer.
   """
 
   iterations: int = 10
@@ -52,7 +52,7 @@ class ImplicitNeumann:
 
   Attributes:
     terms: number of terms; one term replaces the inverse Hessian by the scale.
-    scale: step of the series, which converges below 2 / (largest eigenvalue of H); the learning rate is the usual choice.
+    scale: step size of the series, usually the learning rate. The series converges if it is below 2 / (largest eigenvalue of the Hessian).
   """
 
   terms: int = 5

@@ -42,8 +42,8 @@ class Gdas(DifferentiableMethod):
   Attributes:
     start_temperature: temperature of the Gumbel softmax at the beginning of the search.
     end_temperature: temperature at the end of the search; it falls linearly.
-    ones_for_undrawn: whether the gradient with respect to the weight of an undrawn operation takes the operation's output to be ones, as in
-      the published code, which does not compute that output.
+    ones_for_undrawn: whether the gradient in the weight of an undrawn operation treats the output of the operation as ones. The published
+      code does so, since it does not compute this output.
   """
 
   start_temperature: float = 10.0
