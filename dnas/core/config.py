@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from dnas.core.errors import FieldError, InputError, unknown_name
+from dnas.core.errors import FieldError, InputError, shown, unknown_name
 from dnas.core.registry import Registry
 
 C = TypeVar("C")
@@ -224,9 +224,13 @@ def check_types(component: Any) -> None:
   """
   hints = typing.get_type_hints(type(component))
   for field in dataclasses.fields(component):
-    if hints[field.name] in _MEMBERS:
-      value, (fits, hint) = getattr(component, field.name), _MEMBERS[hints[field.name]]
-      check(fits(value), field.name, value, f"it must be {hint}")
+    kind, value = hints[field.name], getattr(component, field.name)
+    if kind in _MEMBERS:
+      fits, hint = _MEMBERS[kind]
+      check(fits(value), field.name, value if kind is str or not isinstance(value, str) else shown(value), f"it must be {hint}")
+    elif dataclasses.is_dataclass(kind):
+      hint = f"it must be a {kind.__module__}.{kind.__qualname__}; dataclasses.replace changes single fields of one"
+      check(isinstance(value, kind), field.name, shown(value), hint)
 
 
 def _is_whole(value: Any) -> bool:

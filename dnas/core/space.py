@@ -3,24 +3,19 @@
 # What users give can have another type than the annotated one.
 # pyright: reportUnnecessaryIsInstance=false
 
-import collections
 import dataclasses
 import functools
 import itertools
-import keyword
-import math
 import operator
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dnas.core import genotype as genotypes
-from dnas.core.config import check
 from dnas.core.errors import FieldError, InputError, shown, unknown_name
 from dnas.core.genotype import CellGenotype, Edge, Genotype
-from dnas.core.registry import NAME_RULE, is_name
+from dnas.core.space_checks import check_fields
 
 NONE = "none"
 """The operation 'no edge'. In the DARTS spaces it takes part in the softmax but is never chosen; other spaces may allow it."""
@@ -62,44 +57,9 @@ class CellSpace:
 
   def __post_init__(self):
     try:
-      self._check()
+      check_fields(self)
     except FieldError as e:
       raise InputError(f"space {shown(self.name)}: {e}") from None
-
-  def _check(self) -> None:
-    check(is_name(self.name), "name", shown(self.name), NAME_RULE)
-    for field, values in (("cells", self.cells), ("operations", self.operations)):
-      fits = isinstance(values, tuple) and values and all(isinstance(value, str) and value for value in values)
-      check(bool(fits), field, shown(values), "give a tuple of names, at least one")
-      twice = sorted(value for value, count in collections.Counter(values).items() if count > 1)
-      check(not twice, field, shown(values), f"'{(twice or [''])[0]}' is given twice; give it once")
-    for cell in self.cells:  # a printed genotype has the keywords CELL and CELL_concat
-      plain = unicodedata.normalize("NFKC", cell) == cell  # Python normalizes identifiers
-      fits = plain and cell.isidentifier() and not keyword.iskeyword(cell) and not cell.endswith("concat")
-      check(fits, "cells", shown(self.cells), f"name a cell by a word that does not end in 'concat', and not {shown(cell)}")
-    check(all(map(is_name, self.operations)), "operations", shown(self.operations), NAME_RULE)
-    for field in ("num_inputs", "num_nodes", "edges_per_node"):
-      value = getattr(self, field)
-      check(_is_whole(value) and value >= 1, field, shown(value), "give a whole number, at least 1")
-    states = self.num_inputs + self.num_nodes
-    hint = f"a cell of {shown(states)} states is too large; give it at most {_MOST_STATES}"
-    check(states <= _MOST_STATES, "num_nodes", self.num_nodes, hint)
-    wirings = sum(math.comb(state, min(self.edges_per_node, state)) for state in range(self.num_inputs, states))
-    hint = f"the nodes have {wirings:,} sets of sources; give fewer edges or nodes"
-    check(wirings <= _MOST_WIRINGS, "edges_per_node", self.edges_per_node, hint)
-    for field in ("none_allowed", "pool_norm"):
-      check(isinstance(getattr(self, field), bool), field, shown(getattr(self, field)), "give True or False")
-    outputs = self.num_outputs
-    fits = outputs is None or (_is_whole(outputs) and 1 <= outputs <= self.num_nodes)
-    check(fits, "num_outputs", shown(outputs), f"give None for all nodes, or a whole number from 1 to {self.num_nodes}")
-    hint = "a discrete cell has no edge that is 'none'; give it another operation, or none_allowed=True"
-    check(bool(self.choices), "operations", shown(self.operations), hint)
-    lengths = [len(edges) for edges in self.edge_choices or ()]
-    hint = f"give a tuple for each of {len(self.cells)} cells, with one for each of {len(self.edges)} edges"
-    check(self.edge_choices is None or lengths == [len(self.edges)] * len(self.cells), "edge_choices", lengths, hint)
-    for choices in itertools.chain.from_iterable(self.edge_choices or ()):
-      fits = 0 < len(set(choices)) == len(choices) == self.num_choices and set(choices) <= set(self.choices)
-      check(fits, "edge_choices", shown(choices), f"give every edge equally many different ones of {', '.join(self.choices)}")
 
   @property
   def edges(self) -> tuple[tuple[int, int], ...]:
@@ -162,7 +122,12 @@ class CellSpace:
     left = tuple(name for name in self.operations if name not in names)
     if not set(left) - {NONE}:
       raise InputError(f"space '{self.name}' has no operations but {', '.join(names)}, so keep at least one of them.")
-    kept = self.edge_choices and tuple(tuple(tuple(n for n in one if n in left) for one in edges) for edges in self.edge_choices)
+    if self.edge_choices is None:
+      return dataclasses.replace(self, operations=left)
+    kept = tuple(tuple(tuple(name for name in choices if name in left) for choices in edges) for edges in self.edge_choices)
+    if len({len(choices) for edges in kept for choices in edges}) > 1:
+      hint = "name operations that all edges have"
+      raise InputError(f"space '{self.name}': without {', '.join(names)} some edges would have fewer operations than others; {hint}.")
     return dataclasses.replace(self, operations=left, edge_choices=kept)
 
   def decode(self, decisions: Sequence[int]) -> Genotype:
@@ -247,8 +212,9 @@ class CellSpace:
     """Returns the genotype with one edge replaced. Draws the edge uniformly, then its replacement uniformly from all possible ones.
 
     Raises:
-      InputError: if no edge can be changed, since the space has a single architecture.
+      InputError: if no edge can be changed, since the space has a single architecture; or the genotype is of another space.
     """
+    self._check_own(genotype)
     several = self.num_choices > 1
     places = [place for place in _places(genotype) if several or self._replacements(genotype, place)]
     if not places:
@@ -258,7 +224,12 @@ class CellSpace:
     return self._with_edge(genotype, place, replacements[rng.integers(len(replacements))])
 
   def neighbours(self, genotype: Genotype) -> tuple[Genotype, ...]:
-    """Returns the architectures that differ from this one in the operation or the source of one edge, ordered by edge."""
+    """Returns the architectures that differ from this one in the operation or the source of one edge, ordered by edge.
+
+    Raises:
+      InputError: if the genotype is of another space.
+    """
+    self._check_own(genotype)
     return tuple(self._with_edge(genotype, place, edge) for place in _places(genotype) for edge in self._replacements(genotype, place))
 
   def validate(self, genotype: Genotype, operations: tuple[str, ...] | None = None, where: str = "genotype") -> Genotype:
@@ -305,6 +276,10 @@ class CellSpace:
       if not self.num_inputs <= state < num_states:
         raise InputError(f"{where}: concat names node {state}; the nodes are {self.num_inputs} to {num_states - 1}.")
 
+  def _check_own(self, genotype: Genotype) -> None:
+    if genotype.space != self.name or tuple(name for name, _ in genotype.cells) != self.cells:
+      raise InputError(f"{shown(str(genotype))} is not an architecture of space '{self.name}'; give one of that space.")
+
   def _replacements(self, genotype: Genotype, place: "_Place") -> list[Edge]:
     """Returns the possible replacements of an edge: another operation, or another source that the node does not read yet.
 
@@ -331,13 +306,6 @@ class CellSpace:
 
 _Place = tuple[int, int, int]
 """Position of an edge in a genotype: number of the cell, of the node, and of the edge in the node."""
-
-_MOST_STATES, _MOST_WIRINGS = 100, 1_000_000  # of a cell; `edges` and `wirings` list them
-
-
-def _is_whole(value: Any) -> bool:
-  return isinstance(value, int) and not isinstance(value, bool)
-
 
 _source = operator.attrgetter("source")
 

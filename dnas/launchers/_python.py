@@ -1,5 +1,6 @@
 """The launchers as Python functions, for notebooks and scripts. Each function does what the command of the same name does."""
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Mapping
@@ -171,6 +172,12 @@ def _check_kind(config: Any, function: Callable[..., Any]) -> None:
 
 
 def _options(workdir: Folder, options: Mapping[str, Any]) -> _flags.Options:
+  if not isinstance(workdir, str | os.PathLike):
+    raise InputError(f"workdir is {shown(workdir)}; give the folder of the run, for instance 'runs/first'.")
+  known = [field.name for field in dataclasses.fields(_flags.Options) if field.name not in ("workdir", "preset", "imports")]
+  for name in options:
+    if name not in known:
+      raise unknown_name("option", name, known)
   return config_lib.replace(_flags.Options(), {"workdir": os.fspath(workdir), **options})
 
 

@@ -220,7 +220,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     if not _alone(config, missing):
       executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
     _run_missing(config, options, missing, executor)
-  print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.0f} accelerator seconds, in {options.workdir}")
+  print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.10g} accelerator seconds, in {options.workdir}")
   print(f"report them: {_commands.command('report', {'workdir': options.workdir})}")
 
 

@@ -129,7 +129,8 @@ class ImageSearchConfig(SearchConfig):
     _check_space(self.space, of_text=False)
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     check_channels(self.make_method(), self.method, self.supernet.channels)
-    choices = len(self.searched_space().operations)
+    space = self.searched_space()
+    choices = len(space.operations) if space.edge_choices is None else space.num_choices
     check(0 <= self.keep_operations <= choices, "keep_operations", self.keep_operations, f"an edge has {choices} operations")
     idle = bool(self.keep_operations) and not self.start_from
     check(not idle, "keep_operations", self.keep_operations, "it does nothing without --start_from, so leave it out")

@@ -149,7 +149,7 @@ def result_table(comparison: Comparison, k: int = 4) -> Table:
         rows.append((f"{one.method} (published: {one.source})", "–", "–", "–", one.valid or "–", one.test, "–", "–", "–", "–"))
   header = ("method", "searches", "evaluations", "seconds", "validation", "test, mean", "95 % interval of the mean", "standard deviation")
   header += (f"best of {k}", "times random search")
-  caption = f"{comparison.space}, {comparison.evaluator}: test accuracy in percent after {budget:,.0f} accelerator seconds a search"
+  caption = f"{comparison.space}, {comparison.evaluator}: test accuracy in percent after {budget:,.10g} accelerator seconds a search"
   return Table(caption, header, tuple(rows))
 
 

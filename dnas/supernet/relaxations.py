@@ -53,6 +53,13 @@ class Relaxation:
     """Maps parameters to the noise-free weights that validation and discretization use."""
     return {cell: jax.nn.softmax(parameters, -1) for cell, parameters in arch.items()}
 
+  def restricted(self, arch: Arch, op_mask: OpMask) -> Arch:
+    """Returns the parameters for a search in which some operations are ruled out.
+
+    A relaxation that draws operations, or whose weights do not sum to one, must know the mask here. For others `restrict` is enough.
+    """
+    return arch
+
   def edges(self, arch: Arch) -> Mapping[str, jax.Array]:
     """Returns the weights of the edges themselves, cell type to [edges]. The weights of the operations already contain this factor."""
     return {cell: jnp.ones(len(parameters)) for cell, parameters in arch.items()}
@@ -75,6 +82,11 @@ def restrict(mixture: Mixture, op_mask: OpMask) -> Mixture:
     whole = weights.sum(-1, keepdims=True)
     out[cell] = jnp.where(sums > 0, kept * (whole / jnp.where(sums > 0, sums, 1)), alone * whole)
   return out
+
+
+def without_ruled_out(arch: Arch, op_mask: OpMask) -> Arch:
+  """Returns logits under which ruled-out operations have a weight of zero, whatever is added to the logits."""
+  return {cell: jnp.where(op_mask[cell] > 0, parameters, -1e9) for cell, parameters in arch.items()}
 
 
 def with_edges(space: CellSpace, mixture: Mixture, edges: Mixture, op_mask: OpMask) -> Mixture:

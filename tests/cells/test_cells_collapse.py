@@ -2,6 +2,7 @@
 
 import itertools
 
+import jax
 import numpy as np
 import pytest
 
@@ -11,8 +12,9 @@ from dnas.cells.operations import OperationStack
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
+from dnas.search.gradient.methods import METHODS
 from dnas.supernet.discretize import discretize
-from dnas.supernet.relaxations import everything
+from dnas.supernet.relaxations import everything, restrict
 
 S1, S2, S3, S4 = COLLAPSE_SPACES
 every_space = pytest.mark.parametrize("space", COLLAPSE_SPACES, ids=lambda space: space.name)
@@ -74,8 +76,40 @@ def test_what_an_edge_may_not_have_is_refused_and_masked():
 def test_choices_of_edges_that_do_not_fit_are_refused(choices, hint):
   with pytest.raises(InputError, match=f"edge_choices.*{hint}"):
     CellSpace("own", ("c",), ("a", "b"), num_inputs=1, num_nodes=2, edge_choices=(choices,))
+
+
+@pytest.mark.parametrize("wrong", [(), 5, ((None,) * 3,), [[["a"], ["b"], ["a"]]], ((["a"], ["b"], ["a"]),), (("a", "b", "a"),)])
+def test_choices_of_another_type_are_refused(wrong):
   with pytest.raises(InputError, match="edge_choices"):
-    CellSpace("own", ("c",), ("a", "b"), num_inputs=1, num_nodes=2, edge_choices=())
+    CellSpace("own", ("c",), ("a", "b"), num_inputs=1, num_nodes=2, edge_choices=wrong)
+
+
+def test_a_genotype_of_another_space_is_neither_changed_nor_listed():
+  other = S2.sample(np.random.default_rng(0))
+  for change in (S1.neighbours, lambda genotype: S1.mutate(genotype, np.random.default_rng(0))):
+    with pytest.raises(InputError, match="is not an architecture of space 'darts_s1'"):
+      change(other)
+
+
+def test_operations_that_some_edges_lack_cannot_be_left_out():
+  with pytest.raises(InputError, match="without skip_connect some edges would have fewer operations than others"):
+    S1.without(["skip_connect"])
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_gives_a_forbidden_operation_no_weight_and_an_allowed_one_its_own(name):
+  """GDAS mixed all allowed operations evenly where it had drawn a forbidden one."""
+  relaxation = METHODS[name]().relaxation(S1)
+  arch, masks = relaxation.init(S1, jax.random.key(0), 1e-3), everything(S1)
+  for seed in range(5):
+    drawn = restrict(relaxation(relaxation.restricted(arch, masks), jax.random.key(seed), 0.5), masks)
+    for cell in S1.cells:
+      weights = np.asarray(drawn[cell])
+      assert not weights[masks[cell] == 0].any() and np.isfinite(weights).all()
+      if name == "gdas":
+        np.testing.assert_allclose(np.sort(weights, -1)[:, -2:], [[0, 1]] * 14, atol=1e-6)
+      if name == "fair_darts":
+        np.testing.assert_allclose(weights[masks[cell] > 0], 0.5, atol=1e-2)
 
 
 def test_all_passes_of_a_step_see_the_same_noise_and_the_next_step_another_one():

@@ -59,6 +59,15 @@ def test_what_cannot_be_used_is_refused(tmp_path, options):
   config = dnas.load_preset("digits_demo", SEARCH)
   with pytest.raises(dnas.InputError, match="save_every_step"):
     dnas.run_search(config, tmp_path / "search", save_every_step=3)
+  for option in ("preset", "imports"):
+    with pytest.raises(dnas.InputError, match=f"unknown option '{option}'"):
+      dnas.run_search(config, tmp_path / "search", **{option: "x"})
+  with pytest.raises(dnas.InputError, match="workdir is None"):
+    dnas.run_search(config, None, **options)
+  with pytest.raises(dnas.InputError, match=r"darts is \{'epochs': 3\}; it must be a dnas.search.gradient.darts.Config"):
+    dnas.ImageSearchConfig(darts={"epochs": 3})
+  with pytest.raises(dnas.InputError, match="darts.epochs is '4'; it must be a whole number"):
+    dnas.load_preset("digits_demo", {"darts.epochs": "4"})
   with pytest.raises(dnas.InputError, match="--workdir is empty"):
     dnas.run_search(config, "", **options)
   with pytest.raises(dnas.InputError, match="run_training does not take 'ImageSearchConfig'; give it to run_search"):

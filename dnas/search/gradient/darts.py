@@ -175,7 +175,7 @@ class DartsTask:
     self.problem = bilevel.BilevelProblem(
       bilevel.compiled(self._loss), choices, weight_optimizer, config.weight_decay, unrolled_optimizer, workload.shared_masks
     )
-    self._mean = jax.jit(lambda arch, op_mask: self._weights(relaxation.mean(arch), arch, op_mask))
+    self._mean = jax.jit(lambda arch, op_mask: self._weights(relaxation.mean(relaxation.restricted(arch, op_mask)), arch, op_mask))
     seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
     self._decisions = remedies.decisions(self.space, seed) if remedy.projection else ()
     self.epochs = config.epochs + remedy.projection_epochs * max(len(self._decisions) - 1, 0)
@@ -315,8 +315,9 @@ class DartsTask:
   def _loss(
     self, weights: Tree, arch: relaxations.Arch, stats: Tree, inputs: bilevel.LossInputs, key: jax.Array
   ) -> tuple[jax.Array, tuple[Tree, Mapping[str, Any]]]:
-    mixture = self.problem.method.relax(arch, keys.derive(key, "relaxation"), inputs.progress)
     assert inputs.op_mask is not None
+    relax = self.problem.method.relax
+    mixture = relax(relax.restricted(arch, inputs.op_mask), keys.derive(key, "relaxation"), inputs.progress)
     mixture = self._weights(mixture, arch, inputs.op_mask)
     return self.workload.loss(weights, mixture, stats, inputs.batch, keys.derive(key, "network"))
 

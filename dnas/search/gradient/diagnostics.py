@@ -80,7 +80,7 @@ def collapse(space: CellSpace, genotype: Genotype) -> str:
     operations = [edge.operation for node in genotype[cell].nodes for edge in node]
     for count, what in ((skips_of(genotype[cell]), "skip connections"), (operations.count(NONE), f"'{NONE}'")):
       if 2 * count > len(operations):
-        return f"the search has collapsed: {count} of {len(operations)} edges of the {cell} cell are {what}; see --remedies in --help."
+        return f"the search has collapsed: {count} of {len(operations)} edges of the {cell} cell are {what}; see the flags of remedies."
   return ""
 
 

@@ -12,7 +12,7 @@ from dnas.core.config import check, check_at_most, check_fraction, check_name, c
 from dnas.core.space import SKIPS, CellSpace
 from dnas.core.tree import Scalar
 from dnas.supernet.perturbations import Adversarial, Perturbation, UniformNoise, Unperturbed
-from dnas.supernet.relaxations import Arch, Mixture, Relaxation
+from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation
 
 PERTURBATIONS = ("none", "uniform", "adversarial")
 
@@ -106,6 +106,10 @@ class SkipDropout(Relaxation):
     key, shape = keys.derive(key, "skip_dropout"), (len(self.space.edges), 1)
     factors = {cell: jax.random.bernoulli(keys.derive(key, cell), keep, shape) / keep for cell in mixture}
     return {cell: jnp.where(is_skip[None], factors[cell] * weights, weights) for cell, weights in mixture.items()}
+
+  def restricted(self, arch: Arch, op_mask: OpMask) -> Arch:
+    """See `Relaxation`."""
+    return self.inner.restricted(arch, op_mask)
 
   def mean(self, arch: Arch) -> Mixture:
     """See `Relaxation`."""

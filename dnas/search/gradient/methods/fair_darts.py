@@ -9,7 +9,7 @@ import numpy as np
 from dnas.core.config import check_at_most, check_not_negative, check_types
 from dnas.core.space import NONE, CellSpace
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod
-from dnas.supernet.relaxations import Arch, Mixture, Relaxation
+from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation, without_ruled_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,10 @@ class Sigmoid(Relaxation):
 
   space: CellSpace
   zero_one: float = 10.0
+
+  def restricted(self, arch: Arch, op_mask: OpMask) -> Arch:
+    """See `Relaxation`."""
+    return without_ruled_out(arch, op_mask)
 
   def mean(self, arch: Arch) -> Mixture:
     """Returns the sigmoids."""

@@ -12,7 +12,7 @@ from dnas.core.config import check_positive, check_types
 from dnas.core.space import CellSpace
 from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod
-from dnas.supernet.relaxations import EDGES, Arch, Mixture, Relaxation
+from dnas.supernet.relaxations import EDGES, Arch, Mixture, OpMask, Relaxation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +39,10 @@ class EdgeNormalized(Relaxation):
   def __call__(self, arch: Arch, key: jax.Array, progress: Scalar) -> Mixture:
     """See `Relaxation`."""
     return self._times_edges(self.operations(self._of_operations(arch), key, progress), arch)
+
+  def restricted(self, arch: Arch, op_mask: OpMask) -> Arch:
+    """See `Relaxation`."""
+    return {**arch, **self.operations.restricted(self._of_operations(arch), op_mask)}
 
   def mean(self, arch: Arch) -> Mixture:
     """Returns the noise-free weights of the operations times those of their edges."""

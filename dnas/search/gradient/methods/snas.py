@@ -9,7 +9,7 @@ from dnas.core.config import check_types
 from dnas.core.space import CellSpace
 from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod, check_temperatures
-from dnas.supernet.relaxations import Arch, Mixture, Relaxation, gumbel_softmax
+from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation, gumbel_softmax, without_ruled_out
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +25,10 @@ class Concrete(Relaxation):
 
   start: float = 1.0
   end: float = 0.03
+
+  def restricted(self, arch: Arch, op_mask: OpMask) -> Arch:
+    """See `Relaxation`."""
+    return without_ruled_out(arch, op_mask)
 
   def __call__(self, arch: Arch, key: jax.Array, progress: Scalar) -> Mixture:
     """See `Relaxation`."""
