@@ -14,6 +14,7 @@ LAUNCHERS = {
   "tune": "tune the hyperparameters of a training",
   "demo": "search, and compare the found network with random ones",
   "speed": "measure compile time, step time and memory",
+  "digits_bench": "make or check the table of results in the package",
 }
 
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _help() -> str:
-  lines = [f"  dnas {name:<10}{about}" for name, about in LAUNCHERS.items()]
+  lines = [f"  dnas {name:<14}{about}" for name, about in LAUNCHERS.items()]
   return "\n".join(["Differentiable neural architecture search in JAX.", "", *lines, "", "Flags of a launcher: dnas search --help"])
 
 
