@@ -16,6 +16,7 @@ LAUNCHERS = {
   "tune": "tune the hyperparameters of a training",
   "demo": "search, and compare the found network with random ones",
   "speed": "measure compile time, step time and memory",
+  "digits_bench": "make or check the table of results in the package",
 }
 
 
@@ -43,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _help(program: str) -> str:
-  lines = [f"  {program} {name:<10}{about}" for name, about in LAUNCHERS.items()]
+  lines = [f"  {program} {name:<14}{about}" for name, about in LAUNCHERS.items()]
   hints = ["", f"Flags of a launcher: {program} search --help", f"Version: {program} --version"]
   return "\n".join(["Differentiable neural architecture search in JAX.", "", *lines, *hints])
 

@@ -1,10 +1,11 @@
-"""Tabular evaluation: result tables of every architecture of NAS-Bench-201, and the evaluator that reads them.
+"""Tabular evaluation: result tables of every architecture of a space, and the evaluator that reads them.
 
-A search that would take months of accelerators takes seconds: validation accuracy and training time of all 15,625 architectures are known,
-and time is counted, not spent. Source: Dong and Yang, "NAS-Bench-201", ICLR 2020; Dong et al., "NATS-Bench", TPAMI 2021.
+A search that would take months of accelerators takes seconds: validation accuracy and training time of all architectures are known, and
+time is counted, not spent. Source: Dong and Yang, "NAS-Bench-201", ICLR 2020; Dong et al., "NATS-Bench", TPAMI 2021.
 """
 
 import functools
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,10 +15,12 @@ from dnas.cells import nasbench201
 from dnas.core.errors import InputError, counted, shown
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
+from dnas.core.space import CellSpace
+from dnas.core.trials import trial_id
 
 
 class Table:
-  """Results of every architecture of NAS-Bench-201 on one data set; immutable.
+  """Results of every architecture of a space on one data set; immutable.
 
   The table holds test accuracy too; only `report_test` returns it.
 
@@ -25,6 +28,8 @@ class Table:
     name: what the table is called in messages: its file and data set.
     genotypes: the architectures, row by row; the row is the index of an architecture.
     epochs: the lengths of training that the table knows, ascending.
+    space: the space.
+    continued: whether these are the epochs of one training. Otherwise they are separate trainings.
   """
 
   def __init__(
@@ -34,6 +39,8 @@ class Table:
     valid: Mapping[int, np.ndarray],
     test: Mapping[int, np.ndarray],
     seconds: Mapping[int, np.ndarray],
+    space: CellSpace = nasbench201.SPACE,
+    continued: bool = False,
   ):
     """Checks the columns and keeps copies.
 
@@ -43,26 +50,32 @@ class Table:
       valid: epochs to validation accuracy, percent, [rows].
       test: epochs to test accuracy, percent, [rows]; may have fewer lengths of training.
       seconds: epochs to accelerator seconds of a whole training, [rows].
+      space: the space of the architectures; every one of them needs a row.
+      continued: whether a longer training continues a shorter one, so that its first epochs cost nothing more.
 
     Raises:
       InputError: if an architecture is missing or there twice, or a column has another length, a cell that is no number or out of range,
-        or there is no column of seconds beside one of validation accuracy.
+        or there is no column of seconds beside one of validation accuracy, or a longer training that continues a shorter one is cheaper.
     """
     for epochs in (*valid, *test, *seconds):
       if not isinstance(epochs, int) or epochs not in range(1, MOST_EPOCHS):
         raise InputError(f"{name}: a column is for {shown(epochs)} epochs; give a whole number from 1 to {MOST_EPOCHS - 1}.")
     self.name, self.genotypes, self.epochs = name, tuple(genotypes), tuple(sorted(valid))
-    self._rows = _checked_rows(name, self.genotypes)
+    self.space, self.continued = space, continued
+    self._rows = _checked_rows(name, self.genotypes, space)
     if not valid or set(seconds) != set(valid):
       raise InputError(f"{name}: validation is for {sorted(valid)} epochs, seconds for {sorted(seconds)}; give both for the same epochs.")
     self._valid = {epochs: self._checked(f"validation at {epochs} epochs", column, accuracy=True) for epochs, column in valid.items()}
     self._test = {epochs: self._checked(f"test at {epochs} epochs", column, accuracy=True) for epochs, column in test.items()}
     self._seconds = {epochs: self._checked(f"seconds of {epochs} epochs", column, accuracy=False) for epochs, column in seconds.items()}
+    for shorter, longer in itertools.pairwise(self.epochs) if continued else ():
+      if (self._seconds[longer] < self._seconds[shorter]).any():
+        raise InputError(f"{name}: some {longer} epochs take fewer seconds than the {shorter} that they continue; give sums over epochs.")
 
   def row(self, genotype: Genotype) -> int:
     """Returns the row of an architecture. Raises InputError if it is not of the space."""
     row = self._rows.get(genotype)
-    return self._rows[nasbench201.SPACE.decode(nasbench201.SPACE.encode(genotype))] if row is None else row
+    return self._rows[self.space.decode(self.space.encode(genotype))] if row is None else row
 
   def valid(self, epochs: int) -> np.ndarray:
     """Returns validation accuracy, percent, [rows]. Raises InputError if the table has no such length of training."""
@@ -85,7 +98,7 @@ class Table:
     wrong = ~((values >= 0) & (values <= 100)) if accuracy else ~((values > 0) & (values < np.inf))
     if wrong.any():
       row, hint = int(wrong.argmax()), "a percentage from 0 to 100" if accuracy else "seconds above zero"
-      text = nasbench201.to_string(self.genotypes[row])
+      text = self.space.notation(self.genotypes[row])
       raise InputError(f"{self.name}: {column} is {values[row]} in row {row} ({text}); it must be {hint}.")
     if accuracy and values.max() <= 1:
       raise InputError(f"{self.name}: {column} has no value above {values.max()}; give accuracies in percent, not as fractions.")
@@ -110,8 +123,9 @@ def numbers_of(where: str, values: Any) -> np.ndarray:
 class Tabular:
   """An evaluator (`base.Evaluator`) that looks results up: the score is validation accuracy in percent.
 
-  The cost is that of a whole training. A table holds separate trainings for each number of epochs, every one with its own learning-rate
-  schedule, so there is nothing to resume, and a proposal that names a parent pays its whole budget too.
+  Where the epochs of the table are those of one training, a proposal that names a parent pays the epochs after the parent's alone. Else
+  the trainings of each number of epochs are separate, every one with its own learning-rate schedule. So there is nothing to resume, and
+  a proposal that names a parent pays its whole budget too.
 
   Attributes:
     table: the results.
@@ -131,7 +145,25 @@ class Tabular:
       self.table.valid(epochs)  # raises
     scores, seconds, metrics = self._columns[epochs]
     row = self.table.row(proposal.genotype)
-    return Evaluation(scores[row], seconds[row], metrics)
+    resumed = self._resumed(proposal, epochs) if self.table.continued and proposal.parent is not None else None
+    return Evaluation(scores[row], seconds[row] - (self._columns[resumed][1][row] if resumed else 0.0), metrics)
+
+  def _resumed(self, proposal: Proposal, budget: int) -> int:
+    """Returns the epochs of the parent. An id does not tell them, so this tries all chains of trainings, the shortest first."""
+    below = [epochs for epochs in self.table.epochs if epochs < budget]
+    for length in range(1, _MOST_RUNGS + 1):
+      for rungs in itertools.combinations(below, length):
+        parent = None
+        for epochs in rungs:
+          parent = trial_id(Proposal(proposal.genotype, epochs, parent))
+        if parent == proposal.parent:
+          return rungs[-1]
+    text = self.table.space.notation(proposal.genotype)
+    raise InputError(f"{self.table.name}: {text} has no shorter training {shown(proposal.parent)}; give the id of one, or no parent.")
+
+
+_MOST_RUNGS = 5
+"""Of the chain of trainings behind a proposal."""
 
 
 def report_test(table: Table, genotype: Genotype, epochs: int = 200) -> float:
@@ -147,21 +179,35 @@ def report_test(table: Table, genotype: Genotype, epochs: int = 200) -> float:
   return float(table._test[epochs][table.row(genotype)])
 
 
-def _checked_rows(name: str, genotypes: tuple[Genotype, ...]) -> dict[Genotype, int]:
+def report_shares(table: Table, epochs: int) -> np.ndarray:
+  """Returns what share of all architectures has a lower test accuracy than each one, [rows], from 0 to 1.
+
+  Like `report_test`, it is for the report of a finished search alone.
+
+  Raises:
+    InputError: if the table has no test accuracy at so many epochs.
+  """
+  report_test(table, table.genotypes[0], epochs)  # raises
+  accuracies = table._test[epochs]
+  return np.searchsorted(np.sort(accuracies), accuracies) / len(accuracies)
+
+
+def _checked_rows(name: str, genotypes: tuple[Genotype, ...], space: CellSpace) -> dict[Genotype, int]:
   """Returns architecture to row."""
   rows: dict[Genotype, int] = {}
   for row, genotype in enumerate(genotypes):
     if rows.setdefault(genotype, row) != row:
-      text = nasbench201.to_string(genotype)
+      text = space.notation(genotype)
       raise InputError(f"{name}: rows {rows[genotype]} and {row} are both {text}; give each architecture once.")
-  missing = [genotype for genotype in all_genotypes() if genotype not in rows]
+  every = all_genotypes(space)
+  missing = [genotype for genotype in every if genotype not in rows]
   if missing:
-    text = nasbench201.to_string(missing[0])
-    raise InputError(f"{name}: {len(missing)} of {len(all_genotypes())} architectures are missing, for example {text}; give each a row.")
+    text = space.notation(missing[0])
+    raise InputError(f"{name}: {len(missing)} of {len(every)} architectures are missing, for example {text}; give each a row.")
   return rows
 
 
 @functools.cache
-def all_genotypes() -> tuple[Genotype, ...]:
-  """Returns every architecture once, in the order of `nasbench201.genotypes`; the same objects at every call."""
-  return tuple(nasbench201.genotypes())
+def all_genotypes(space: CellSpace = nasbench201.SPACE) -> tuple[Genotype, ...]:
+  """Returns every architecture of a space once; the last of `CellSpace.decisions` varies fastest. The same objects at every call."""
+  return tuple(space.decode(decisions) for decisions in itertools.product(*map(range, space.decisions)))

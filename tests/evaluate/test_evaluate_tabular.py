@@ -57,7 +57,7 @@ def test_one_function_gives_test_accuracy():
   genotype = all_genotypes()[5]
   assert report_test(table, genotype) == table._test[200][5]
   public = [name for name in dir(table) if not name.startswith("_")]
-  assert public == ["epochs", "genotypes", "name", "row", "seconds", "valid"]
+  assert public == ["continued", "epochs", "genotypes", "name", "row", "seconds", "space", "valid"]
   assert "test" not in " ".join(Tabular(table)(Proposal(genotype, 200)).metrics)
   with pytest.raises(InputError, match=r"no test accuracy at 12 epochs; the known ones are \[200\]"):
     report_test(table, genotype, epochs=12)
