@@ -34,7 +34,7 @@ TRAINING = switched.Config()
 DATA = base.Config(dataset="digits", train_portion=0.6, split="stratified", batch_size=30, crop_padding=1)
 """How the rows of the file divide and augment the digits: 900 train, 600 validate, 297 test."""
 
-NUM_VALID, NUM_TEST = 600, 297
+SEEDS, NUM_VALID, NUM_TEST = 3, 600, 297
 MEASURED = "seconds"
 """The array that differs when a row is made again."""
 

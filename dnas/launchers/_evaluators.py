@@ -17,7 +17,7 @@ from dnas.core.records import Evaluation, Proposal
 from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 from dnas.data import datasets
-from dnas.evaluate import base, nasbench201_formats, synthetic_table
+from dnas.evaluate import base, digits_bench, nasbench201_formats, synthetic_table
 from dnas.evaluate.tabular import Table, Tabular, report_test
 from dnas.evaluate.training import Training
 from dnas.evaluate.weight_sharing import Config as SharedConfig
@@ -29,7 +29,10 @@ from dnas.search.blackbox.base import Settings
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
 
-DATASETS = tuple(nasbench201_formats.DATASETS)
+DATASETS = (*nasbench201_formats.DATASETS, "digits")
+
+BENCHMARK = "digits_bench"
+"""The table in the package, and the preset that searches its space."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,8 +44,9 @@ class ComparisonSettings:
     space: name of the search space of images; a table of results needs nasbench201.
     evaluator: how an architecture is scored. tabular looks it up in a table. training trains it for the budget of the proposal.
       weight_sharing takes the weights of a supernet. The zero-cost proxies parameters, synflow, jacob_cov and naswot need no training.
-    table: npz file of NAS-Bench-201; or 'synthetic' for a planted table, with which the comparison measures nothing real.
-    dataset: data set of the table; the planted table has only cifar10.
+    table: digits_bench for the table in the package; an npz file of NAS-Bench-201; or 'synthetic' for a planted table, with which the
+      comparison measures nothing real.
+    dataset: data set of the table; digits_bench has only digits, and the planted table only cifar10.
     epochs: length in epochs of the training in the table whose validation accuracy a search sees.
     report_epochs: length in epochs of the training in the table whose test accuracy is reported.
     training: preset of dnas train with the networks, data and training of evaluators without a table, and of the reported test accuracy.
@@ -107,7 +111,7 @@ def make_judge(config: ComparisonSettings, options: _flags.Options, folder: path
   Raises:
     InputError: if the data or presets of the evaluator cannot be used.
   """
-  return Judge(SPACES[config.space], _maker(config)(config, options, folder, seed), *_reporter(config, options, folder, seed))
+  return Judge(space_of(config), _maker(config)(config, options, folder, seed), *_reporter(config, options, folder, seed))
 
 
 def check_settings(config: ComparisonSettings) -> None:
@@ -170,16 +174,33 @@ def search_config(config: ComparisonSettings, method: str, seed: int) -> ImageSe
   hint = f"{method} is differentiable, and takes its supernet, data and rates from a preset of dnas search; name one"
   check(bool(config.search), "search", "''", hint)
   preset = _presets.load(config.search, "search")
-  return config_lib.replace(preset, {"space": config.space, "method": method, "hypergradient": "", "seed": seed})
+  found = config_lib.replace(preset, {"space": config.space, "method": method, "hypergradient": "", "seed": seed})
+  lacking = [name for name in found.searched_space().choices if name not in space_of(config).choices]
+  hint = f"it searches {', '.join(lacking)}, which the table lacks; name a preset that leaves them out by --without"
+  check(not lacking, "search", config.search, hint)
+  return found
+
+
+def space_of(config: ComparisonSettings) -> CellSpace:
+  """Returns the space of a comparison: that of its table if it has one, which may lack some operations of the registered space."""
+  return read_table(config.table, config.dataset).space if _has_table(config) else SPACES[config.space]
 
 
 @functools.cache
-def read_table(path: str, dataset: str) -> Table:
+def read_table(path: str, dataset: str, seed: int = 0) -> Table:
   """Returns a table of results, read once per process.
 
+  Args:
+    path: the file, or the name of a table in the package: synthetic or digits_bench.
+    dataset: the data set.
+    seed: for digits_bench, the seed of the trainings whose validation accuracy the table has.
+
   Raises:
-    InputError: if there is none, or it is not what it should be.
+    InputError: if there is no such table, or the file does not hold one.
   """
+  if path == BENCHMARK:
+    check(dataset == "digits", "dataset", dataset, f"the table {BENCHMARK} is of digits")
+    return digits_bench.load(seed)
   if path != "synthetic":
     return nasbench201_formats.read_npz(expanded("--table", path), dataset)
   if dataset != "cifar10":
@@ -216,7 +237,8 @@ def _training_parts(config: ComparisonSettings) -> ImageTrainConfig:
 
 
 def _tabular(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:
-  return Tabular(read_table(config.table, config.dataset), config.epochs)
+  trained = seed % digits_bench.SEEDS if config.table == BENCHMARK else 0
+  return Tabular(read_table(config.table, config.dataset, trained), config.epochs)
 
 
 def _training(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:

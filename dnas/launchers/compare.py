@@ -24,7 +24,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dnas.cells.registries import SPACES, STACKS
+from dnas.cells.registries import STACKS
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
 from dnas.core.config import check_at_most, check_fraction, check_name, check_positive, check_types
@@ -42,6 +42,7 @@ from dnas.launchers._evaluators import (
   make_judge,
   prepare,
   search_config,
+  space_of,
 )
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison
@@ -203,7 +204,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     if method in METHODS:
       search_config(config, method, 0)
     else:
-      config.strategy(method).on(SPACES[config.space])
+      config.strategy(method).on(space_of(config))
   cells = [(method, seed) for method in config.method_names for seed in range(config.seeds)]
   missing = []
   for cell in cells:
