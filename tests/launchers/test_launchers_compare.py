@@ -1,5 +1,6 @@
 """The comparison and its report, through their launchers, on the planted table."""
 
+import itertools
 import json
 import shutil
 
@@ -8,10 +9,13 @@ import pytest
 import tiny_runs
 
 from dnas.core.errors import InputError
+from dnas.evaluate import digits_bench
 from dnas.evaluate.nasbench201_formats import write_npz
 from dnas.evaluate.synthetic_table import planted
+from dnas.evaluate.tabular import report_test
 from dnas.launchers import compare, report
 from dnas.report import comparison as comparisons
+from dnas.search.blackbox import study
 
 TINY = ("--methods=random_search,regularized_evolution", "--seconds=2000", "--seeds=3", "--pool.workers=1", "--compilation_cache=none")
 CELL = "nasbench201/tabular/regularized_evolution/seed_0001"
@@ -220,3 +224,27 @@ def test_searches_of_two_budgets_are_not_compared(finished, tmp_path):
   path.write_text(path.read_text().replace('"seconds": 2000.0', '"seconds": 1000.0'))
   with pytest.raises(InputError, match="its seconds is 1000.0 and other runs have 2000.0"):
     comparisons.load(root)
+
+
+def test_a_comparison_on_the_benchmark_stays_in_its_space_and_looks_up_one_training_of_each(tmp_path, capsys):
+  flags = ("--preset=digits_bench_comparison", "--methods=random_search,asha", "--seeds=4", "--seconds=6", "--pool.workers=1")
+  assert compare.main(["compare", *flags, "--compilation_cache=none", f"--workdir={tmp_path}"]) == 0
+  for method, seed in itertools.product(("random_search", "asha"), range(4)):
+    folder = tmp_path / "nasbench201" / "tabular" / method / f"seed_{seed:04d}"
+    table = digits_bench.load(seed % 3)
+    entries = study.from_lines((folder / "journal.jsonl").read_text(), table.space, "journal")
+    assert entries and all(table.row(proposal.genotype) >= 0 for proposal, _ in entries)
+    for proposal, evaluation in entries:
+      assert evaluation.score == table.valid(proposal.budget or 12)[table.row(proposal.genotype)]
+    if method == "asha":
+      promoted = [(proposal, evaluation.cost) for proposal, evaluation in entries if proposal.parent]
+      for proposal, cost in promoted:
+        assert cost < float(table.seconds(proposal.budget)[table.row(proposal.genotype)])
+    result = json.loads((folder / "result.json").read_text())
+    assert result["test"] == report_test(table, table.space.parse(result["genotype"]), 12)
+  assert any(proposal.parent for proposal, _ in entries)
+  assert compare.main(["compare", *flags[:-1], "--dataset=cifar10", f"--workdir={tmp_path / 'other'}"]) == 2
+  assert "--dataset is cifar10; the table digits_bench is of digits" in capsys.readouterr().err
+  search = ("--preset=digits_bench_comparison", "--methods=darts", "--search=digits_demo", f"--workdir={tmp_path / 'other'}")
+  assert compare.main(["compare", *search]) == 2
+  assert "which the table lacks; name a preset that leaves them out" in capsys.readouterr().err

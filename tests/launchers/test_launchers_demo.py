@@ -1,13 +1,19 @@
 """The demonstration: one search, trainings of all cells alike, and a report."""
 
+import dataclasses
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import dnas
+from dnas.core.records import SearchResult
+from dnas.evaluate import digits_bench
+from dnas.evaluate.tabular import report_shares, report_test
 from dnas.launchers import demo, search, train
 from dnas.launchers.train import Outcome
 
@@ -54,7 +60,7 @@ def test_the_demo_searches_once_and_retrains_all_cells_alike(tmp_path, monkeypat
     (folder / "result.json").write_text(json.dumps(result | {"train/loss": 0.1, "test/loss": 0.2, "weights": 1000}))
     return subprocess.CompletedProcess(command, 0, "", "")
 
-  monkeypatch.setattr(search, "run", lambda config, options, given: searches.append((config, options.workdir)))
+  monkeypatch.setattr(search, "run", lambda config, options, given: searches.append((config, options.workdir)) or [None])
   monkeypatch.setattr(demo.subprocess, "run", fake_train)
   assert demo.main(["demo", f"--search={preset}", "--random_cells=2", f"--workdir={tmp_path / 'demo'}"]) == 0
   found = str(tmp_path / "demo" / "search")
@@ -70,12 +76,43 @@ def test_the_demo_takes_searches_that_have_a_retraining(capsys):
   for name in ("text_demo_retrain", "darts_ptb_retrain", "digit_demo"):
     assert demo.main(["demo", f"--search={name}", "--workdir=never_made"]) == 2
     said = capsys.readouterr().err
-    assert said.startswith(f"error: --search is {name}; ") and said.endswith("t can be digits_demo, text_demo.\n")
+    assert said.startswith(f"error: --search is {name}; ") and said.endswith("t can be digits_bench, digits_demo, text_demo.\n")
 
 
 def test_a_training_that_fails_ends_the_demo_in_one_sentence(tmp_path, monkeypatch, capsys):
-  monkeypatch.setattr(search, "run", lambda config, options, given: None)
+  monkeypatch.setattr(search, "run", lambda config, options, given: [None])
   monkeypatch.setattr(demo.subprocess, "run", lambda command, **_: subprocess.CompletedProcess(command, 1, "", "error: no luck.\n"))
-  assert demo.main(["demo", f"--workdir={tmp_path / 'demo'}"]) == 2
+  assert demo.main(["demo", "--search=digits_demo", f"--workdir={tmp_path / 'demo'}"]) == 2
   said = capsys.readouterr().err
   assert said.startswith("error: the training in ") and "no luck" in said and said.count("\n") == 1
+
+
+def test_the_demo_on_the_benchmark_ranks_the_found_cell_among_all_and_tests_it_once(tmp_path, monkeypatch, capsys):
+  table = digits_bench.load(seed=0)
+  accuracies = [report_test(table, genotype, 12) for genotype in table.genotypes]
+  best = table.genotypes[int(np.argmax(accuracies))]
+  trainings = []
+  monkeypatch.setattr(search, "run", lambda config, options, given: [SearchResult(best, 30.0, {})])
+  monkeypatch.setattr(train, "run", lambda config, options, given: trainings.append((config, options)))
+  assert demo.main(["demo", f"--workdir={tmp_path / 'demo'}"]) == 0
+  ((config, options),) = trainings
+  assert config == dataclasses.replace(dnas.load_preset("digits_bench_retrain"), genotype=str(tmp_path / "demo" / "search"))
+  assert options.workdir == str(tmp_path / "demo" / "found")
+  out = capsys.readouterr().out
+  share = 100 * np.mean(np.array(accuracies) < max(accuracies))
+  assert f"better than {share:.0f} % of all 729 architectures, test accuracy {max(accuracies):.2f} %" in out
+  number = int(30.0 / table.seconds(12).mean())
+  assert f"random search, {number:>3} cells   better than " in out
+  assert demo.main(["demo", "--random_cells=3", f"--workdir={tmp_path / 'other'}"]) == 2
+  assert "the table of digits_bench ranks the found cell" in capsys.readouterr().err
+
+
+def test_random_search_is_ranked_by_the_expectation_over_its_draws(monkeypatch):
+  table = digits_bench.load(seed=0)
+  shares, valid = 100 * report_shares(table, 12), table.valid(12)
+  rng, seconds = np.random.default_rng(0), table.seconds(12).mean()
+  draws = [rng.choice(len(shares), 5, replace=False) for _ in range(4000)]
+  sampled = [shares[drawn[np.argmax(valid[drawn])]] for drawn in draws]
+  said = demo.rank(SearchResult(table.genotypes[0], 5.5 * float(seconds), {}))
+  expected = float(re.search(r"  5 cells   better than (\d+) % on average", said)[1])
+  assert abs(expected - np.mean(sampled)) < 0.5 + 3 * np.std(sampled) / len(sampled) ** 0.5
