@@ -50,7 +50,8 @@ class ComparisonSettings:
     epochs: length in epochs of the training in the table whose validation accuracy a search sees.
     report_epochs: length in epochs of the training in the table whose test accuracy is reported.
     training: preset of dnas train with the networks, data and training of evaluators without a table, and of the reported test accuracy.
-    search: preset of dnas search with the supernet, data and rates of differentiable methods and of weight sharing.
+    search: preset of dnas search with the supernet, data and rates of weight sharing and of differentiable methods. A method takes the
+      preset of that name with _METHOD if there is one, such as digits_bench_darts.
     train_portion: fraction of the training data that trains the architectures; the rest validates them.
     seconds: budget of a search by a strategy, in accelerator seconds of its evaluations. A differentiable method takes the epochs of its
       preset, and the report gives the seconds that these took.
@@ -170,10 +171,15 @@ def prepare(config: ComparisonSettings, options: _flags.Options, root: pathlib.P
 
 
 def search_config(config: ComparisonSettings, method: str, seed: int) -> ImageSearchConfig:
-  """Returns the search of a differentiable method. Raises FieldError if no preset of it is named, or it is of another space."""
+  """Returns the search of a differentiable method: by the preset of that name with _METHOD if there is one, else by the preset itself.
+
+  Raises:
+    FieldError: if no preset is named, or the search has operations that the table lacks.
+  """
   hint = f"{method} is differentiable, and takes its supernet, data and rates from a preset of dnas search; name one"
   check(bool(config.search), "search", "''", hint)
-  preset = _presets.load(config.search, "search")
+  own = f"{config.search}_{method}"
+  preset = _presets.load(own if own in _presets.names() else config.search, "search")
   found = config_lib.replace(preset, {"space": config.space, "method": method, "hypergradient": "", "seed": seed})
   lacking = [name for name in found.searched_space().choices if name not in space_of(config).choices]
   hint = f"it searches {', '.join(lacking)}, which the table lacks; name a preset that leaves them out by --without"

@@ -14,6 +14,7 @@ import json
 import jax
 import numpy as np
 
+from dnas.cells.registries import STACKS
 from dnas.core import config as config_lib
 from dnas.core.records import BY_CLASS, SearchResult
 from dnas.launchers import _commands, _flags, _image, _language, _output, _presets, _run, _seeds, train
@@ -101,7 +102,8 @@ def _retraining(config: Config, workdir: str, place: str) -> str:
   """Returns the command that retrains what was found, on the same data: by a preset for this data set, if possible for this space too."""
   of_text = isinstance(config, LanguageSearchConfig)
   presets = {name: _presets.load(name, "train") for name in _presets.names() if _presets.launcher_of(name) == "train"}
-  fitting = [name for name, one in presets.items() if type(one.data) is type(config.data) and one.data.dataset == config.data.dataset]
+  same_data = [name for name, one in presets.items() if type(one.data) is type(config.data) and one.data.dataset == config.data.dataset]
+  fitting = [name for name in same_data if of_text or STACKS[presets[name].space] is STACKS[config.space]]
   fitting.sort(key=lambda name: presets[name].space != config.space)
   recipe = {"preset": fitting[0]} if fitting else {"space": config.space}
   base = presets[fitting[0]] if fitting else train.BY_SPACE.get(config.space, LanguageTrainConfig() if of_text else ImageTrainConfig())

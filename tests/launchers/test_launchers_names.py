@@ -103,6 +103,8 @@ def test_printed_commands_name_the_console_script_where_it_was_used(monkeypatch)
     ("darts_cifar10_second_order", {"data.data_dir": "/a b/c", "data.class_weights": "balanced"}, "darts_cifar10_retrain"),
     ("gdas_cifar10", {"space": "nasbench201", "supernet.cells": 15}, "nasbench201_cifar10_retrain"),
     ("digits_demo", {"data.dataset": "fashion_mnist"}, ""),
+    ("digits_demo", {"space": "darts_s2"}, "digits_demo_retrain"),
+    ("digits_bench", {}, "digits_bench_retrain"),
     ("text_demo", {"data.level": "character"}, "text_demo_retrain"),
     ("darts_ptb_first_order", {}, "darts_ptb_retrain"),
     ("darts_ptb_first_order", {"data.dataset": "synthetic_text", "data.tokens": 1000}, ""),

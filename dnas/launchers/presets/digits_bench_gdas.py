@@ -1,0 +1,20 @@
+"""GDAS on the space of the benchmark digits_bench, with rates for Adam.
+
+Paper: Dong and Yang, "GDAS", CVPR 2019; sizes and rates are ours.
+Command: dnas search --preset=digits_bench_gdas --workdir=runs/gdas
+Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected time: about half a minute on two CPU cores.
+"""
+
+import dataclasses
+
+from dnas.launchers.presets import digits_bench
+
+_BASE = digits_bench.CONFIG
+
+LAUNCHER = "search"
+CONFIG = dataclasses.replace(
+  _BASE,
+  method="gdas",
+  darts=dataclasses.replace(_BASE.darts, arch_learning_rate=0.1),
+)

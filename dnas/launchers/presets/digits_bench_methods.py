@@ -1,0 +1,19 @@
+"""Compares every differentiable method with random search and evolution on the benchmark digits_bench, ten seeds each.
+
+Paper: Zela, Siems and Hutter, "NAS-Bench-1Shot1", ICLR 2020, for the design; the table is ours (docs/digits_bench.md).
+Command: dnas compare --preset=digits_bench_methods --workdir=runs/methods
+Expected result: the spread between seeds of a method is wider than the differences between most methods.
+Expected time: about half an hour on two CPU cores.
+"""
+
+import dataclasses
+
+from dnas.launchers.presets import digits_bench_comparison
+
+LAUNCHER = "compare"
+CONFIG = dataclasses.replace(
+  digits_bench_comparison.CONFIG,
+  methods="random_search,regularized_evolution,darts,pc_darts,gdas,drnas,gaea,snas,fair_darts",
+  search="digits_bench",
+  seeds=10,
+)

@@ -1,0 +1,20 @@
+"""SNAS on the space of the benchmark digits_bench, with rates for Adam.
+
+Paper: Xie et al., "SNAS", ICLR 2019; sizes and rates are ours.
+Command: dnas search --preset=digits_bench_snas --workdir=runs/snas
+Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected time: about half a minute on two CPU cores.
+"""
+
+import dataclasses
+
+from dnas.launchers.presets import digits_bench
+
+_BASE = digits_bench.CONFIG
+
+LAUNCHER = "search"
+CONFIG = dataclasses.replace(
+  _BASE,
+  method="snas",
+  darts=dataclasses.replace(_BASE.darts, arch_learning_rate=0.1),
+)
