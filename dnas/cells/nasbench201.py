@@ -5,9 +5,8 @@ So there are 5^6 = 15,625 architectures. Source: Dong and Yang, "NAS-Bench-201: 
 Search", ICLR 2020, section 2.
 """
 
-import itertools
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dnas.cells.registries import SPACES
@@ -48,12 +47,6 @@ SPACES.register(SPACE.name)(SPACE)
 _SKIP, _CONVOLUTIONS = "skip_connect", ("nor_conv_1x1", "nor_conv_3x3")
 
 _EDGE = re.compile(r"([^|~+]+)~(\d{1,3})")
-
-
-def genotypes() -> Iterator[Genotype]:
-  """Yields every architecture. Operations follow the order of the space; the last edge varies fastest. Tables have a different order."""
-  for operations in itertools.product(range(len(SPACE.operations)), repeat=len(SPACE.edges)):
-    yield SPACE.decode(operations)
 
 
 def to_string(genotype: Genotype) -> str:

@@ -298,4 +298,4 @@ def _genotypes(name: str, op_names: np.ndarray, ops: np.ndarray) -> list[Genotyp
   if ops.ndim != 2 or ops.shape[1] != num_edges or ops.dtype.kind not in "iu" or not ((ops >= 0) & (ops < len(names))).all():
     raise InputError(f"{name}: ops is {ops.dtype} of shape {ops.shape}; it must be whole numbers from 0 to 4, [rows, {num_edges}].")
   places = np.array([choices.index(operation) for operation in names])[ops] @ len(choices) ** np.arange(num_edges)[::-1]
-  return [all_genotypes()[place] for place in places.tolist()]  # counted as `nasbench201.genotypes` counts
+  return [all_genotypes()[place] for place in places.tolist()]  # counted as `all_genotypes` counts

@@ -49,7 +49,7 @@ class Config:
 
 
 def planted(config: Config = Config()) -> Table:  # noqa: B008  (frozen)
-  """Returns the table. Row k is the k-th of `nasbench201.genotypes`; `optimum` names the best one, which every number of epochs shows."""
+  """Returns the table. Row k is the k-th of `all_genotypes`; `optimum` names the best one, which every number of epochs shows."""
   rng = keys.generator(config.seed, "noise of the table")
   operations = _operations()
   quality = _quality(config, operations)

@@ -118,6 +118,10 @@ FIRST = nasbench201.to_string(all_genotypes()[0])
     (lambda: {"valid": {"12": np.full(ROWS, 50)}}, "a column is for '12' epochs; give a whole number"),
     (lambda: {"valid": {}}, "give both for the same epochs"),
     (lambda: {"seconds": {12: np.ones(ROWS)}}, "validation is for [12, 200] epochs, seconds for [12]"),
+    (
+      lambda: {"continued": True, "seconds": {12: np.full(ROWS, 2), 200: np.ones(ROWS)}},
+      "some 200 epochs take fewer seconds than the 12 that they continue; give sums over epochs.",
+    ),
   ],
 )
 def test_tables_that_are_refused(changes: Callable[[], dict], message: str):
