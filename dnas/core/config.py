@@ -228,7 +228,7 @@ def check_types(component: Any) -> None:
     if kind in _MEMBERS:
       fits, hint = _MEMBERS[kind]
       check(fits(value), field.name, value if kind is str or not isinstance(value, str) else shown(value), f"it must be {hint}")
-    elif dataclasses.is_dataclass(kind):
+    elif isinstance(kind, type) and dataclasses.is_dataclass(kind):
       hint = f"it must be a {kind.__module__}.{kind.__qualname__}; dataclasses.replace changes single fields of one"
       check(isinstance(value, kind), field.name, shown(value), hint)
 

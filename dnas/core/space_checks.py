@@ -1,5 +1,8 @@
 """Checks of the fields of a `CellSpace`."""
 
+# The fields may have any type here.
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 import collections
 import itertools
 import keyword

@@ -15,6 +15,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -87,7 +88,7 @@ def rows_with_test(path: pathlib.Path) -> Rows:
 
 def make_rows(training: switched.SwitchedTraining, chosen: Sequence[Genotype], test: base.Split) -> Rows:
   """Trains architectures and measures each once on the test split, after its training."""
-  rows: dict[str, list[np.ndarray]] = {}
+  rows: dict[str, list[Any]] = {}
   for genotype in chosen:
     operations, began = switched_image.encode(genotype), time.perf_counter()
     variables, curves = training(operations)

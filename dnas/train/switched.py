@@ -64,9 +64,9 @@ class Curves(NamedTuple):
     valid_correct: how many validation examples were classified correctly.
   """
 
-  train_loss: np.ndarray
-  valid_loss: np.ndarray
-  valid_correct: np.ndarray
+  train_loss: Any
+  valid_loss: Any
+  valid_correct: Any
 
 
 class SwitchedTraining:
