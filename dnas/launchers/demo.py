@@ -135,6 +135,7 @@ def report(outcomes: dict[str, Outcome]) -> str:
   lines.append(f"  random cells: mean {chance.mean():.2f}{unit}, standard deviation {chance.std(ddof=1):.2f}{unit}")
   lines.append(f"  the found cell is better than {int((chance > found).sum())} of {len(chance)} random cells")
   lines.append("  (one training each, on little data: this shows the machinery, and does not decide which is better)")
+  lines.append("  here the search " + ("beat" if found < chance.mean() else "did not beat") + " the mean of the random cells")
   return "\n".join(lines)
 
 

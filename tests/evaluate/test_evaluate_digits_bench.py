@@ -67,5 +67,5 @@ def test_a_promoted_training_costs_the_added_epochs():
 
 def test_an_architecture_beyond_the_space_is_refused():
   other = nasbench201.from_string("|avg_pool_3x3~0|+|none~0|none~1|+|none~0|none~1|none~2|")
-  with pytest.raises(InputError, match="is no architecture of space 'nasbench201'"):
+  with pytest.raises(InputError, match="is not an architecture of space 'nasbench201'"):
     digits_bench.load().row(other)

@@ -15,6 +15,6 @@ CONFIG = ImageSearchConfig(
   method="gaea",
   seed=2,
   data=DataConfig(dataset="digits", train_portion=0.6, split="stratified", batch_size=50, crop_padding=1),
-  supernet=SupernetConfig(channels=2, cells=12, stem_multiplier=1),
-  darts=DartsConfig(epochs=20, learning_rate=0.1, arch_learning_rate=1.0, arch_warmup_epochs=4),
+  supernet=SupernetConfig(channels=4, cells=6, stem_multiplier=1),
+  darts=DartsConfig(epochs=70, learning_rate=0.1, arch_learning_rate=1.0, arch_warmup_epochs=1),
 )
