@@ -2,7 +2,7 @@
 
 Paper: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search" (GAEA), ICLR 2021; sizes and rates are ours.
 Command: dnas search --preset=digits_bench --workdir=runs/first
-Expected result: the mixture sharpens to less than half of the uniform entropy; docs/digits_bench.md has the figures over ten seeds.
+Expected result: a cell better than 82 % of all 729 on average (ten seeds, standard deviation 14); a final entropy of half of uniform.
 Expected time: about half a minute on two CPU cores.
 """
 
