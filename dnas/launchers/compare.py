@@ -1,7 +1,7 @@
 """Compares search methods at equal budget. Every search has a run folder of its own.
 
-  dnas compare --preset=synthetic_comparison --workdir=runs/compare
-  dnas compare --preset=nasbench201_tabular --table=.../nb201.npz --workdir=runs/nasbench201
+  dnas compare --preset=digits_bench_comparison --workdir=runs/compare
+  dnas compare --preset=nasbench201_tabular --table=nb201.npz --workdir=runs/nasbench201
   dnas compare --preset=digits_comparison --workdir=runs/digits_compare
   dnas report --workdir=runs/compare
 

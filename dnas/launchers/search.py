@@ -2,7 +2,7 @@
 
   dnas search --preset=digits_demo --workdir=runs/first
   dnas search --preset=text_demo --workdir=runs/first_text
-  dnas train --preset=digits_demo_retrain --genotype=runs/first --workdir=runs/first_retrained
+  dnas train --preset=digits_demo_retrain --genotype=runs/first --workdir=runs/again
 
 The folder --workdir holds the genotype of every epoch, the final genotype (genotype.json), metrics, checkpoints and pictures. The same
 command again resumes a run that was stopped or killed. The last line that a search prints is the command that retrains the found cell. The

@@ -37,6 +37,10 @@ def architectures(space: CellSpace) -> st.SearchStrategy[Genotype]:
   return st.tuples(*(st.integers(0, size - 1) for size in space.decisions)).map(space.decode)
 
 
+def operations_of(space: CellSpace, cell_type: str, edge: tuple[int, int]) -> tuple[str, ...]:
+  return space.choices_of(cell_type, edge) if space.edge_choices and edge in space.edges else space.operations
+
+
 @st.composite
 def cells_of_any_size(draw: st.DrawFn, space: CellSpace) -> Genotype:
   """Networks of a space that a person may write: any number of nodes, of edges of a node, and any of the nodes in the output."""
@@ -44,8 +48,8 @@ def cells_of_any_size(draw: st.DrawFn, space: CellSpace) -> Genotype:
   for name in space.cells:
     nodes = []
     for target in range(space.num_inputs, space.num_inputs + draw(st.integers(1, space.num_nodes + 1))):
-      edge = st.builds(Edge, st.sampled_from(space.operations), st.integers(0, target - 1))
-      nodes.append(tuple(draw(st.lists(edge, min_size=1, max_size=4))))
+      edges = [Edge(operation, source) for source in range(target) for operation in operations_of(space, name, (source, target))]
+      nodes.append(tuple(draw(st.lists(st.sampled_from(edges), min_size=1, max_size=4))))
     states = st.sampled_from(range(space.num_inputs, space.num_inputs + len(nodes)))
     cells.append((name, CellGenotype(tuple(nodes), tuple(draw(st.lists(states, min_size=1, max_size=4, unique=True))))))
   return Genotype(space.name, tuple(cells))

@@ -127,7 +127,7 @@ def test_a_cap_that_no_cell_can_keep_to_ends():
 
 SETTINGS: dict[str, tuple[Callable[[], Any], str]] = {
   "true": (lambda: DartsConfig(epochs=True), "epochs is True; it must be a whole number"),
-  "text": (lambda: Snas(start_temperature="1"), "start_temperature is 1; it must be a finite number"),
+  "text": (lambda: Snas(start_temperature="1"), "start_temperature is '1'; it must be a finite number"),
   "a half": (lambda: asha.Config(eta=2.5), "eta is 2.5; it must be a whole number"),
   "nan": (lambda: Remedies(perturbation_radius=math.nan), "perturbation_radius is nan; it must be a finite number"),
   "beyond float32": (lambda: DartsConfig(weight_decay=1e39), r"weight_decay is 1e\+39; it must be at most 3.40282e\+38"),

@@ -48,7 +48,7 @@ BOTH = [
   (("--data.data_dir=/tmp",), "--data.data_dir is /tmp; the data set 'synthetic_text' is built in and reads no folder, so leave it empty."),
   (("--seed=-1",), "--seed is -1; it must be at least 0"),
   (("--space=darts_recurent",), "--space is darts_recurent; did you mean 'darts_recurrent'? It can be darts_conv, darts_recurrent, "),
-  (("--space=text",), "--space is text; it can be darts_conv, darts_recurrent, nasbench201, nasnet."),
+  (("--space=text",), "--space is text; it can be darts_conv, darts_recurrent, darts_s1, darts_s2, darts_s3, darts_s4, nasb"),
   (("--space=darts_conv",), "--data.tokens is not a flag with --space=darts_conv; it is one with --space=darts_recurrent or a preset"),
 ]
 NAMES = {"search": {"net": "supernet"}, "train": {"net": "network"}}
@@ -103,7 +103,7 @@ def test_flags_of_one_launcher(workdir, capsys, launcher, flags, sentence):
     (
       "search",
       ["--preset=digits_demo", "--space=darts_recurrent", "--data.level=word"],
-      "--space is darts_recurrent; this preset is for images, so give darts_conv, nasnet or nasbench201, or another preset.",
+      "--space is darts_recurrent; this preset is for images, so give darts_s1, darts_s2, darts_s3, darts_s4, darts_conv,",
     ),
     ("train", ["--preset=text_demo_retrain", "--space=nasnet"], "--space is nasnet; this preset is for text, so give darts_recurrent"),
     ("search", ["--preset=text_demo", "--space=darts_recurent"], "--space is darts_recurent; did you mean 'darts_recurrent'? It can be"),

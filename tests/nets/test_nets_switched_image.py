@@ -100,5 +100,5 @@ def test_multiply_adds_by_hand():
 
 
 def test_an_operation_that_the_space_lacks_is_refused():
-  with pytest.raises(InputError, match="is no architecture of space 'nasbench201'"):
+  with pytest.raises(InputError, match="is not an architecture of space 'nasbench201'"):
     switched_image.encode(nasbench201.from_string("|nor_conv_1x1~0|+|none~0|none~1|+|none~0|none~1|none~2|"))

@@ -1,4 +1,4 @@
-"""GAEA on the space of the benchmark digits_bench, which knows every architecture: the search of the demonstration.
+"""GAEA on the space of the benchmark digits_bench: the search of the demonstration.
 
 Paper: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search" (GAEA), ICLR 2021; sizes and rates are ours.
 Command: dnas search --preset=digits_bench --workdir=runs/first

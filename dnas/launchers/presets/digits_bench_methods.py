@@ -1,4 +1,4 @@
-"""Compares every differentiable method with random search and evolution on the benchmark digits_bench, ten seeds each.
+"""Compares differentiable methods, random search and evolution on the benchmark digits_bench.
 
 Paper: Zela, Siems and Hutter, "NAS-Bench-1Shot1", ICLR 2020, for the design; the table is ours (docs/digits_bench.md).
 Command: dnas compare --preset=digits_bench_methods --workdir=runs/methods
