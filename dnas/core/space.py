@@ -167,7 +167,7 @@ class CellSpace:
           values += [wiring] if len(sets) > 1 else []
           values += [self.choices_of(cell_type, (edge.source, target)).index(edge.operation) for edge in edges]
     except ValueError:
-      raise InputError(f"{shown(str(genotype))} is not an architecture of space '{self.name}'; give one of that space.") from None
+      raise self._not_own(genotype) from None
     return tuple(values)
 
   def parse(self, value: str | Mapping[str, Any], where: str = "genotype") -> Genotype:
@@ -278,7 +278,10 @@ class CellSpace:
 
   def _check_own(self, genotype: Genotype) -> None:
     if genotype.space != self.name or tuple(name for name, _ in genotype.cells) != self.cells:
-      raise InputError(f"{shown(str(genotype))} is not an architecture of space '{self.name}'; give one of that space.")
+      raise self._not_own(genotype)
+
+  def _not_own(self, genotype: Genotype) -> InputError:
+    return InputError(f"{shown(str(genotype))} is not an architecture of space '{self.name}'; give one of that space.")
 
   def _replacements(self, genotype: Genotype, place: "_Place") -> list[Edge]:
     """Returns the possible replacements of an edge: another operation, or another source that the node does not read yet.

@@ -48,7 +48,10 @@ BOTH = [
   (("--data.data_dir=/tmp",), "--data.data_dir is /tmp; the data set 'synthetic_text' is built in and reads no folder, so leave it empty."),
   (("--seed=-1",), "--seed is -1; it must be at least 0"),
   (("--space=darts_recurent",), "--space is darts_recurent; did you mean 'darts_recurrent'? It can be darts_conv, darts_recurrent, "),
-  (("--space=text",), "--space is text; it can be darts_conv, darts_recurrent, darts_s1, darts_s2, darts_s3, darts_s4, nasb"),
+  (
+    ("--space=text",),
+    "--space is text; it can be darts_conv, darts_recurrent, darts_s1, darts_s2, darts_s3, darts_s4, nasbench201, nasnet.",
+  ),
   (("--space=darts_conv",), "--data.tokens is not a flag with --space=darts_conv; it is one with --space=darts_recurrent or a preset"),
 ]
 NAMES = {"search": {"net": "supernet"}, "train": {"net": "network"}}
@@ -73,7 +76,8 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
     (
       "search",
       ["--data.tokens=0", "--data.sequence_length=150"],
-      "--data.sequence_length is 150; with batch size 8 a column of the validation text has 149 words, so lower the sequence length",
+      "--data.sequence_length is 150; with batch size 8 a column of the validation text has 149 words, "
+      "so lower the sequence length or the batch size.",
     ),
     ("train", ["--train.patience=-1"], "--train.patience is -1; it must be zero or more."),
     ("train", ["--train.test_batch_size=0"], "--train.test_batch_size is 0; it must be above zero."),
@@ -103,7 +107,8 @@ def test_flags_of_one_launcher(workdir, capsys, launcher, flags, sentence):
     (
       "search",
       ["--preset=digits_demo", "--space=darts_recurrent", "--data.level=word"],
-      "--space is darts_recurrent; this preset is for images, so give darts_s1, darts_s2, darts_s3, darts_s4, darts_conv,",
+      "--space is darts_recurrent; this preset is for images, so give darts_s1, darts_s2, darts_s3, darts_s4, darts_conv, "
+      "nasnet or nasbench201, or another preset.",
     ),
     ("train", ["--preset=text_demo_retrain", "--space=nasnet"], "--space is nasnet; this preset is for text, so give darts_recurrent"),
     ("search", ["--preset=text_demo", "--space=darts_recurent"], "--space is darts_recurent; did you mean 'darts_recurrent'? It can be"),
@@ -170,11 +175,13 @@ def texts(tmp_path):
 def test_texts_that_are_missing_or_damaged(workdir, texts, capsys, launcher):
   flags = (*PTB, f"--data.data_dir={texts}")
   said = refused(capsys, launcher, workdir, *PTB, f"--data.data_dir={texts / 'nowhere'}")
-  assert said.startswith(f"--data.data_dir is {texts / 'nowhere'}; it holds no folder 'ptb', so give the folder that does")
+  hint = "so give the folder that does, or leave it empty"
+  assert said.startswith(f"--data.data_dir is {texts / 'nowhere'}; it holds no folder 'ptb', {hint}")
 
   (texts / "ptb.valid.txt").write_text("the cat saw a bird\n")
-  expected = "--data.sequence_length is 6; with batch size 8 a column of the validation text has 0 words, so lower the sequence length"
-  assert launcher == "train" or refused(capsys, launcher, workdir, *flags).startswith(expected)
+  expected = "--data.sequence_length is 6; with batch size 8 a column of the validation text has 0 words, "
+  expected += "so lower the sequence length or the batch size."
+  assert launcher == "train" or refused(capsys, launcher, workdir, *flags) == expected
   (texts / "ptb.valid.txt").write_text("\n")
   assert refused(capsys, launcher, workdir, *flags) == f"{texts / 'ptb.valid.txt'} holds no words; give text in UTF-8."
   (texts / "ptb.valid.txt").unlink()

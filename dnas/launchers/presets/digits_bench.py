@@ -6,6 +6,9 @@ Expected result: a cell better than 82 % of all 729 on average (ten seeds, stand
 Expected time: about half a minute on two CPU cores.
 """
 
+import dataclasses
+from typing import Any
+
 from dnas.launchers.configs import DartsConfig, DataConfig, ImageSearchConfig, SupernetConfig
 
 LAUNCHER = "search"
@@ -18,3 +21,8 @@ CONFIG = ImageSearchConfig(
   supernet=SupernetConfig(channels=4, cells=6, stem_multiplier=1),
   darts=DartsConfig(epochs=70, learning_rate=0.1, arch_learning_rate=1.0, arch_warmup_epochs=1),
 )
+
+
+def by_adam(method: str, **changes: Any) -> ImageSearchConfig:
+  """Returns the same search by a method whose architecture optimizer is Adam. `changes` are other fields of the configuration."""
+  return dataclasses.replace(CONFIG, method=method, darts=dataclasses.replace(CONFIG.darts, arch_learning_rate=0.1), **changes)

@@ -6,15 +6,7 @@ Expected result: a cell that docs/digits_bench.md ranks among all 729.
 Expected time: about half a minute on two CPU cores.
 """
 
-import dataclasses
-
 from dnas.launchers.presets import digits_bench
 
-_BASE = digits_bench.CONFIG
-
 LAUNCHER = "search"
-CONFIG = dataclasses.replace(
-  _BASE,
-  method="drnas",
-  darts=dataclasses.replace(_BASE.darts, arch_learning_rate=0.1),
-)
+CONFIG = digits_bench.by_adam("drnas")

@@ -6,17 +6,8 @@ Expected result: a cell that docs/digits_bench.md ranks among all 729.
 Expected time: about half a minute on two CPU cores.
 """
 
-import dataclasses
-
 from dnas.launchers.presets import digits_bench
 from dnas.search.gradient.methods.pc_darts import PCDarts
 
-_BASE = digits_bench.CONFIG
-
 LAUNCHER = "search"
-CONFIG = dataclasses.replace(
-  _BASE,
-  method="pc_darts",
-  pc_darts=PCDarts(partial_channels=2),  # pyright: ignore[reportCallIssue]  # see `config.mounts`
-  darts=dataclasses.replace(_BASE.darts, arch_learning_rate=0.1),
-)
+CONFIG = digits_bench.by_adam("pc_darts", pc_darts=PCDarts(partial_channels=2))

@@ -105,7 +105,7 @@ def test_nothing_is_printed(capfd: pytest.CaptureFixture[str]):
 
 def test_refused(monkeypatch: pytest.MonkeyPatch):
   single = CellSpace("single", ("c",), ("o",), num_inputs=1, num_nodes=1, edges_per_node=1)
-  with pytest.raises(InputError, match="space 'single' has a single architecture, so there is nothing to model; give"):
+  with pytest.raises(InputError, match="space 'single' has a single architecture, so there is nothing to model; give the space more"):
     STRATEGIES["tpe"]().on(single)
   for field in ("startup", "candidates"):
     with pytest.raises(InputError, match=f"{field} is 0; it must be above zero"):

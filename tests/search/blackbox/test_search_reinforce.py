@@ -160,7 +160,7 @@ def test_the_programs_are_compiled_once(compilations):
 
 def test_refused():
   for name in SETTINGS:
-    with pytest.raises(InputError, match="space 'single' has a single architecture, so there is no policy to learn; give"):
+    with pytest.raises(InputError, match="space 'single' has a single architecture, so there is no policy to learn; give the space"):
       STRATEGIES[name]().on(SINGLE)
   with pytest.raises(InputError, match="learning_rate is 0; it must be above zero"):
     reinforce.Config(learning_rate=0)

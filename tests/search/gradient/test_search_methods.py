@@ -229,5 +229,5 @@ def test_diagnoses_of_a_mixture():
 def test_remedies_that_do_not_fit_the_search_are_refused(remedy, changes, sentence):
   with pytest.raises(FieldError, match=re.escape(sentence)):
     make_task(remedy=Remedies(**remedy), **changes)
-  with pytest.raises(FieldError, match="arch_warmup_epochs is 10; the architecture must train after the warm-up, so give less than"):
+  with pytest.raises(FieldError, match="arch_warmup_epochs is 10; the architecture must train after the warm-up, so give less than darts"):
     make_task(arch_warmup_epochs=10)
