@@ -18,7 +18,7 @@ from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 from dnas.data import datasets
 from dnas.evaluate import base, digits_bench, nasbench201_formats, synthetic_table
-from dnas.evaluate.tabular import Table, Tabular, report_test
+from dnas.evaluate.tabular import Table, Tabular, report_shares, report_test
 from dnas.evaluate.training import Training
 from dnas.evaluate.weight_sharing import Config as SharedConfig
 from dnas.evaluate.weight_sharing import SharedWeightsTask, WeightSharing
@@ -40,7 +40,8 @@ class ComparisonSettings:
   """The settings of a comparison that its evaluator reads; the base of `compare.CompareConfig`.
 
   Attributes:
-    methods: names of strategies and differentiable methods, with commas between them.
+    methods: names of strategies and differentiable methods, with commas between them. A preset whose name is that of --search, an
+      underscore and a suffix makes its suffix a method too, such as darts_projection for digits_bench_darts_projection.
     space: name of the search space of images; a table of results needs nasbench201.
     evaluator: how an architecture is scored. tabular looks it up in a table. training trains it for the budget of the proposal.
       weight_sharing takes the weights of a supernet. The zero-cost proxies parameters, synflow, jacob_cov and naswot need no training.
@@ -50,8 +51,8 @@ class ComparisonSettings:
     epochs: length in epochs of the training in the table whose validation accuracy a search sees.
     report_epochs: length in epochs of the training in the table whose test accuracy is reported.
     training: preset of dnas train with the networks, data and training of evaluators without a table, and of the reported test accuracy.
-    search: preset of dnas search with the supernet, data and rates of weight sharing and of differentiable methods. A method takes the
-      preset of that name with _METHOD if there is one, such as digits_bench_darts.
+    search: preset of dnas search with the supernet, data and rates of weight sharing and of differentiable methods. A method takes its
+      own preset if there is one, such as digits_bench_darts for darts.
     train_portion: fraction of the training data that trains the architectures; the rest validates them.
     seconds: budget of a search by a strategy, in accelerator seconds of its evaluations. A differentiable method takes the epochs of its
       preset, and the report gives the seconds that these took.
@@ -87,13 +88,14 @@ class Judge:
     space: the search space.
     evaluate: the evaluator.
     report: maps an architecture to its test accuracy in percent.
-    reports_all: whether a report costs nothing. If so, every incumbent of a search is reported, otherwise only the found architecture.
+    percentile: maps an architecture to the percentage of all architectures of the table that have a lower test accuracy; None without a
+      table. A table's reports cost nothing. So with one every incumbent of a search is reported, otherwise only the found architecture.
   """
 
   space: CellSpace
   evaluate: base.Evaluator
   report: Callable[[Genotype], float]
-  reports_all: bool
+  percentile: Callable[[Genotype], float] | None = None
 
   def __call__(self, proposal: Proposal) -> Evaluation:
     """See `evaluate.base.Evaluator`."""
@@ -112,7 +114,14 @@ def make_judge(config: ComparisonSettings, options: _flags.Options, folder: path
   Raises:
     InputError: if the data or presets of the evaluator cannot be used.
   """
-  return Judge(space_of(config), _maker(config)(config, options, folder, seed), *_reporter(config, options, folder, seed))
+  evaluate = _maker(config)(config, options, folder, seed)
+  if not _has_table(config):
+    return Judge(space_of(config), evaluate, functools.partial(_retrained, config, options, folder, seed))
+  table, epochs = read_table(config.table, config.dataset), config.report_epochs
+  shares = report_shares(table, epochs)
+  return Judge(
+    table.space, evaluate, lambda genotype: report_test(table, genotype, epochs), lambda genotype: 100 * float(shares[table.row(genotype)])
+  )
 
 
 def check_settings(config: ComparisonSettings) -> None:
@@ -171,20 +180,32 @@ def prepare(config: ComparisonSettings, options: _flags.Options, root: pathlib.P
 
 
 def search_config(config: ComparisonSettings, method: str, seed: int) -> ImageSearchConfig:
-  """Returns the search of a differentiable method: by the preset of that name with _METHOD if there is one, else by the preset itself.
+  """Returns the search of a differentiable method: by its own preset if there is one, else by the preset that `config` names.
 
   Raises:
     FieldError: if no preset is named, or the search has operations that the table lacks.
   """
   hint = f"{method} is differentiable, and takes its supernet, data and rates from a preset of dnas search; name one"
   check(bool(config.search), "search", "''", hint)
-  own = f"{config.search}_{method}"
-  preset = _presets.load(own if own in _presets.names() else config.search, "search")
-  found = config_lib.replace(preset, {"space": config.space, "method": method, "hypergradient": "", "seed": seed})
+  own = own_preset(config.search, method)
+  changes = {} if own else {"method": method, "hypergradient": ""}
+  found = config_lib.replace(_presets.load(own or config.search, "search"), changes | {"space": config.space, "seed": seed})
   lacking = [name for name in found.searched_space().choices if name not in space_of(config).choices]
   hint = f"it searches {', '.join(lacking)}, which the table lacks; name a preset that leaves them out by --without"
   check(not lacking, "search", config.search, hint)
   return found
+
+
+def own_preset(search: str, method: str) -> str:
+  """Returns the preset of dnas search that a method of a comparison has for itself: the name of `search`, '_METHOD'; '' if none."""
+  name = f"{search}_{method}"
+  return name if name in _presets.names() and _presets.launcher_of(name) == "search" else ""
+
+
+def own_presets(search: str) -> list[str]:
+  """Returns the names of the methods that have presets for themselves; see `own_preset`."""
+  names = [name.removeprefix(f"{search}_") for name in _presets.names() if name.startswith(f"{search}_")]
+  return [name for name in names if own_preset(search, name)]
 
 
 def space_of(config: ComparisonSettings) -> CellSpace:
@@ -219,22 +240,14 @@ def _has_table(config: ComparisonSettings) -> bool:
   return config.space == nasbench201.SPACE.name and real
 
 
-def _reporter(
-  config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int
-) -> tuple[Callable[[Genotype], float], bool]:
-  if _has_table(config):
-    table = read_table(config.table, config.dataset)
-    return (lambda genotype: report_test(table, genotype, config.report_epochs)), True
-
-  def retrain(genotype: Genotype) -> float:
-    path = folder / "found.json"
-    durable.write(path, genotype.to_json())
-    changes = {"space": config.space, "genotype": str(path), "seed": seed}
-    own = dataclasses.replace(options, workdir=str(folder / "retrained"), preset="")
-    train.run(config_lib.replace(_presets.load(config.training, "train"), changes), own, set())
-    return 100 * train.result_of(folder / "retrained")["test/accuracy"]
-
-  return retrain, False
+def _retrained(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int, genotype: Genotype) -> float:
+  """Trains what a search found, and returns its test accuracy in percent."""
+  path = folder / "found.json"
+  durable.write(path, genotype.to_json())
+  changes = {"space": config.space, "genotype": str(path), "seed": seed}
+  own = dataclasses.replace(options, workdir=str(folder / "retrained"), preset="")
+  train.run(config_lib.replace(_presets.load(config.training, "train"), changes), own, set())
+  return 100 * train.result_of(folder / "retrained")["test/accuracy"]
 
 
 def _training_parts(config: ComparisonSettings) -> ImageTrainConfig:

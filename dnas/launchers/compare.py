@@ -40,6 +40,8 @@ from dnas.launchers._evaluators import (
   check_settings,
   evaluator_names,
   make_judge,
+  own_preset,
+  own_presets,
   prepare,
   search_config,
   space_of,
@@ -67,8 +69,10 @@ class CompareConfig(ComparisonSettings):
 
   def __post_init__(self):
     check_types(self)
+    known = [*STRATEGIES, *METHODS]
     for name in self.method_names:
-      check_name("methods", name, [*STRATEGIES, *METHODS])
+      if name not in known and not own_preset(self.search, name):
+        check_name("methods", name, [*known, *(preset for preset in own_presets(self.search) if preset not in known)])
     if len(set(self.method_names)) < len(self.method_names):
       raise FieldError("methods", self.methods, "a method is given twice; give each once")
     check_name("space", self.space, STACKS)
@@ -100,7 +104,7 @@ class CompareConfig(ComparisonSettings):
 
   def _parts(self, method: str, seed: int) -> dict[str, object]:
     """Returns the settings of the method and of the evaluator of one search."""
-    parts: dict[str, object] = {method: search_config(self, method, seed) if method in METHODS else self.strategy(method)}
+    parts: dict[str, object] = {method: self.strategy(method) if method in STRATEGIES else search_config(self, method, seed)}
     if self.evaluator in config_lib.units(self, EVALUATORS):
       parts[self.evaluator] = getattr(self, self.evaluator)
     return parts
@@ -132,7 +136,7 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
     if read_result(path) is not None:
       return
     judge = make_judge(config, options, path, seed)
-    if method in METHODS:
+    if method not in STRATEGIES:
       journal = [_search_by_gradient(config, options, judge, path, method, seed)]
       durable.write(path / "journal.jsonl", study.to_line(journal[0]))
     else:
@@ -142,11 +146,13 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
       raise InputError(f"{path}: no evaluation of the search gave a score, so it found nothing; give a larger --seconds.")
     found = incumbents[-1].genotype
     test = judge.report(found)
-    known = {one.genotype: judge.report(one.genotype) for one in incumbents} if judge.reports_all else {found: test}
+    known = {one.genotype: judge.report(one.genotype) for one in incumbents} if judge.percentile else {found: test}
     rows = [[one.seconds, one.score, known.get(one.genotype)] for one in incumbents]
     folder.write_genotype(found.to_json())
     spent = sum(evaluation.cost for _, evaluation in journal)
     outcome = {"valid": rows[-1][1], "test": test, "evaluations": len(journal), "seconds": spent, "incumbents": rows}
+    if judge.percentile:
+      outcome["percentile"] = judge.percentile(found)
     architecture = {"genotype": json.loads(found.to_json()), "notation": judge.space.notation(found)}
     folder.write_result({"method": method, "seed": seed, **architecture, **outcome})
 
@@ -201,10 +207,10 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     raise InputError(f"--workdir {root} holds 'config.json', so it is the folder of a run; give a new one, or that of a comparison.")
   options = dataclasses.replace(options, workdir=str(root))
   for method in config.method_names:
-    if method in METHODS:
-      search_config(config, method, 0)
-    else:
+    if method in STRATEGIES:
       config.strategy(method).on(space_of(config))
+    else:
+      search_config(config, method, 0)
   cells = [(method, seed) for method in config.method_names for seed in range(config.seeds)]
   missing = []
   for cell in cells:

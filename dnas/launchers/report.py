@@ -7,6 +7,7 @@ best of k searches at the cost of k searches, and the factor by which random sea
 """
 
 import dataclasses
+import math
 
 from dnas.core import durable
 from dnas.core.config import check_at_most, check_positive, check_types
@@ -59,15 +60,17 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
 
 def _notes(one: comparisons.Comparison, k: int, pairs: int, ranks: comparisons.RankCorrelation) -> list[str]:
   budget = float(one.config["seconds"])
-  searches, architectures = counted(k, "search", "searches"), counted(pairs, "architecture")
+  several, architectures = counted(k, "search", "searches"), counted(pairs, "architecture")
   lines = [
-    f"- The best of {k} is chosen by validation and reported by test, on average over all sets of {searches}; it costs "
+    f"- The best of {k} is chosen by validation and reported by test, on average over all sets of {several}; it costs "
     f"{k * budget:,.0f} accelerator seconds.",
     "- Times random search: the budget at which the best validation score of random search is expected to be the method's mean one, "
     "over the method's budget; the expectation is over draws without replacement from all evaluations of random search.",
     f"- Over {architectures} that were incumbents, the validation score that a search sees and the test accuracy have "
     f"Kendall's tau {ranks.kendall:.2f} and Spearman's rho {ranks.spearman:.2f}.",
   ]
+  if any(not math.isnan(search.percentile) for searches in one.methods.values() for search in searches):
+    lines.append("- The percentile of an architecture is the percentage of all architectures of the table that have a lower test accuracy.")
   if one.incomplete:
     lines.append(f"- Left out, as they have not ended: {', '.join(one.incomplete)}.")
   if one.config.get("table") == "synthetic":

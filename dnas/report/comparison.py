@@ -42,6 +42,7 @@ class Search:
     incumbents: (seconds, validation score, test accuracy) each time that the incumbent changed; test is nan if it was not measured.
     scores: validation score of every evaluation, in order.
     costs: accelerator seconds of every evaluation, in order.
+    percentile: percentage of all architectures of the table that have a lower test accuracy than the found one; nan if not known.
   """
 
   seed: int
@@ -51,6 +52,7 @@ class Search:
   incumbents: tuple[tuple[float, float, float], ...]
   scores: np.ndarray
   costs: np.ndarray
+  percentile: float = math.nan
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,7 +119,8 @@ def _load_search(folder: pathlib.Path) -> Search:
   lines = [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
   scores, costs = (np.array([line[name] for line in lines], float) for name in ("score", "cost"))
   incumbents = tuple((float(row[0]), float(row[1]), math.nan if row[2] is None else float(row[2])) for row in result["incumbents"])
-  return Search(result["seed"], float(result["valid"]), float(result["test"]), float(result["seconds"]), incumbents, scores, costs)
+  valid, test, seconds = float(result["valid"]), float(result["test"]), float(result["seconds"])
+  return Search(result["seed"], valid, test, seconds, incumbents, scores, costs, float(result.get("percentile", math.nan)))
 
 
 def result_table(comparison: Comparison, k: int = 4) -> Table:
@@ -142,15 +145,21 @@ def result_table(comparison: Comparison, k: int = 4) -> Table:
     bounds = f"{low:.2f} to {high:.2f}" if len(test) > 1 else "–"
     evaluations = f"{np.mean([len(search.scores) for search in searches]):.0f}"
     seconds = f"{np.mean([search.seconds for search in searches]):,.0f}"
-    rows.append((name, str(len(test)), evaluations, seconds, f"{np.mean(valid):.4g}", f"{mean:.2f}", bounds, spread, best, times))
+    percentile = _text(float(np.mean([search.percentile for search in searches])))
+    figures = (f"{np.mean(valid):.4g}", f"{mean:.2f}", bounds, spread, percentile, best, times)
+    rows.append((name, str(len(test)), evaluations, seconds, *figures))
   if comparison.space == "nasbench201" and comparison.config.get("table") != "synthetic":
     for one in NASBENCH201:
       if one.dataset == comparison.config.get("dataset"):
-        rows.append((f"{one.method} (published: {one.source})", "–", "–", "–", one.valid or "–", one.test, "–", "–", "–", "–"))
+        rows.append((f"{one.method} (published: {one.source})", "–", "–", "–", one.valid or "–", one.test, "–", "–", "–", "–", "–"))
   header = ("method", "searches", "evaluations", "seconds", "validation", "test, mean", "95 % interval of the mean", "standard deviation")
-  header += (f"best of {k}", "times random search")
+  header += ("percentile, mean", f"best of {k}", "times random search")
   caption = f"{comparison.space}, {comparison.evaluator}: test accuracy in percent after {budget:,.10g} accelerator seconds a search"
   return Table(caption, header, tuple(rows))
+
+
+def _text(percentile: float) -> str:
+  return "–" if math.isnan(percentile) else f"{percentile:.1f}"
 
 
 def correlation(comparison: Comparison) -> tuple[np.ndarray, RankCorrelation]:
@@ -187,24 +196,27 @@ def anytime_figure(comparison: Comparison) -> Figure:
 
 
 def distribution_figure(comparison: Comparison) -> Figure:
-  """Plots the test accuracy of every search, a row per method, with the mean as a line."""
+  """Plots every search, a row per method, with the mean as a line: by test accuracy, and by percentile if all are known."""
   names = sorted(comparison.methods, key=lambda name: np.mean([search.test for search in comparison.methods[name]]))
   colors = dict(zip(comparison.methods, _colors(comparison), strict=True))
-  figure = _figure(7.5, 1.1 + 0.5 * len(names))
-  axes = figure.subplots()
-  rng = np.random.default_rng(0)
-  for row, name in enumerate(names):
-    test = np.array([search.test for search in comparison.methods[name]])
-    heights, alpha = row + rng.uniform(-0.28, 0.28, len(test)), min(1.0, 0.15 + 20 / len(test))
-    axes.scatter(test, heights, s=9, color=colors[name], alpha=alpha, linewidths=0)
-    axes.plot([test.mean()] * 2, [row - 0.38, row + 0.38], color=INK, linewidth=1.8)
-  axes.set_yticks(range(len(names)), names)
-  axes.set_xlabel("test accuracy of what a search found (%); the line is the mean", size=9)
-  lowest = min(np.percentile([search.test for search in searches], 1) for searches in comparison.methods.values())
-  highest = max(search.test for searches in comparison.methods.values() for search in searches)
-  margin = 0.05 * max(highest - lowest, 0.1)
-  axes.set_xlim(lowest - margin, highest + margin)
-  _quiet(axes)
+  measures = {"test": "test accuracy of what a search found (%); the line is the mean"}
+  if not any(math.isnan(search.percentile) for searches in comparison.methods.values() for search in searches):
+    measures["percentile"] = "architectures of the table that are worse (%)"
+  figure = _figure(7.5 if len(measures) == 1 else 11, 1.1 + 0.5 * len(names))
+  panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]
+  for axes, (measure, label) in zip(panels, measures.items(), strict=True):
+    values = {name: np.array([getattr(search, measure) for search in comparison.methods[name]]) for name in names}
+    rng = np.random.default_rng(0)
+    for row, name in enumerate(names):
+      heights, alpha = row + rng.uniform(-0.28, 0.28, len(values[name])), min(1.0, 0.15 + 20 / len(values[name]))
+      axes.scatter(values[name], heights, s=9, color=colors[name], alpha=alpha, linewidths=0)
+      axes.plot([values[name].mean()] * 2, [row - 0.38, row + 0.38], color=INK, linewidth=1.8)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_xlabel(label, size=9)
+    lowest, highest = min(np.percentile(one, 1) for one in values.values()), max(one.max() for one in values.values())
+    margin = 0.05 * max(highest - lowest, 0.1)
+    axes.set_xlim(lowest - margin, highest + margin)
+    _quiet(axes)
   return figure
 
 

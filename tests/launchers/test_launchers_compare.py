@@ -1,5 +1,6 @@
 """The comparison and its report, through their launchers, on the planted table."""
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -12,8 +13,9 @@ from dnas.core.errors import InputError
 from dnas.evaluate import digits_bench
 from dnas.evaluate.nasbench201_formats import write_npz
 from dnas.evaluate.synthetic_table import planted
-from dnas.evaluate.tabular import report_test
-from dnas.launchers import compare, report
+from dnas.evaluate.tabular import report_shares, report_test
+from dnas.launchers import _presets, compare, report
+from dnas.launchers._evaluators import search_config
 from dnas.report import comparison as comparisons
 from dnas.search.blackbox import study
 
@@ -241,10 +243,26 @@ def test_a_comparison_on_the_benchmark_stays_in_its_space_and_looks_up_one_train
       for proposal, cost in promoted:
         assert cost < float(table.seconds(proposal.budget)[table.row(proposal.genotype)])
     result = json.loads((folder / "result.json").read_text())
-    assert result["test"] == report_test(table, table.space.parse(result["genotype"]), 12)
+    found = table.space.parse(result["genotype"])
+    assert result["test"] == report_test(table, found, 12)
+    assert result["percentile"] == 100 * report_shares(table, 12)[table.row(found)]
   assert any(proposal.parent for proposal, _ in entries)
   assert compare.main(["compare", *flags[:-1], "--dataset=cifar10", f"--workdir={tmp_path / 'other'}"]) == 2
   assert "--dataset is cifar10; the table digits_bench is of digits" in capsys.readouterr().err
   search = ("--preset=digits_bench_comparison", "--methods=darts", "--search=digits_demo", f"--workdir={tmp_path / 'other'}")
   assert compare.main(["compare", *search]) == 2
   assert "which the table lacks; name a preset that leaves them out" in capsys.readouterr().err
+
+
+def test_a_preset_named_after_the_search_is_a_method_with_its_own_remedies(tmp_path, capsys):
+  config = compare.CompareConfig(methods="darts,darts_projection,gaea,gp", search="digits_bench", table="digits_bench", dataset="digits")
+  own = _presets.load("digits_bench_darts_projection", "search")
+  assert search_config(config, "darts_projection", 4) == dataclasses.replace(own, seed=4)
+  assert own.remedies.projection and own.method == "darts" and not search_config(config, "darts", 4).remedies.projection
+  assert config.of_cell("darts_projection", 4)["darts_projection.remedies.projection"] is True
+  plain = search_config(config, "gaea", 4)  # without a preset of its own
+  assert plain == dataclasses.replace(_presets.load("digits_bench", "search"), method="gaea", seed=4)
+  said = refusal(capsys, compare, "compare", f"--workdir={tmp_path / 'w'}", "--search=digits_bench", "--methods=darts_projektion")
+  assert said.startswith("--methods is darts_projektion; did you mean 'darts_projection'?") and said.count(" darts,") == 1
+  said = refusal(capsys, compare, "compare", f"--workdir={tmp_path / 'w'}", "--search=digits_demo", "--methods=darts_projection")
+  assert said.startswith("--methods is darts_projection; it can be asha, ")

@@ -7,8 +7,11 @@ import re
 import subprocess
 import sys
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_runs import cache_flag
 
 import dnas
 from dnas.core.records import SearchResult
@@ -16,6 +19,7 @@ from dnas.evaluate import digits_bench
 from dnas.evaluate.tabular import report_shares, report_test
 from dnas.launchers import demo, search, train
 from dnas.launchers.train import Outcome
+from dnas.supernet.hypergradients.fixed_weights import FirstOrder
 
 
 def test_the_report_of_the_demo():
@@ -105,6 +109,28 @@ def test_the_demo_on_the_benchmark_ranks_the_found_cell_among_all_and_tests_it_o
   assert f"random search, {number:>3} cells   better than " in out
   assert demo.main(["demo", "--random_cells=3", f"--workdir={tmp_path / 'other'}"]) == 2
   assert "the table of digits_bench ranks the found cell" in capsys.readouterr().err
+
+
+def test_a_hypergradient_of_the_wrong_sign_falls_below_random_cells(tmp_path, monkeypatch):
+  """The search of the demonstration, shorter and with half the cells. A random cell is better than half of all on average."""
+  table = digits_bench.load()
+  shares = 100 * report_shares(table, 12)
+
+  def found(name):
+    changes = {"darts.epochs": 12, "darts.diagnose_every": 0, "supernet.cells": 3}
+    configs = [dnas.load_preset("digits_bench", changes | {"seed": seed}) for seed in range(3)]
+    cache = cache_flag().partition("=")[2]
+    results = [dnas.run_search(config, tmp_path / f"{name}_{config.seed}", compilation_cache=cache) for config in configs]
+    return np.mean([shares[table.row(result.genotype)] for result in results])
+
+  right, estimate = found("right"), FirstOrder.__call__
+
+  def ascends(self, *args):
+    found = estimate(self, *args)
+    return found._replace(arch=jax.tree.map(jnp.negative, found.arch))
+
+  monkeypatch.setattr(FirstOrder, "__call__", ascends)
+  assert found("wrong") < min(35, right - 15)
 
 
 def test_random_search_is_ranked_by_the_expectation_over_its_draws(monkeypatch):
