@@ -25,5 +25,5 @@ CONFIG = ImageSearchConfig(
 
 def by_adam(method: str, diagnose_every: int = 0, **changes: Any) -> ImageSearchConfig:
   """Returns the same search by a method whose architecture optimizer is Adam. `changes` are other fields of the configuration."""
-  darts = dataclasses.replace(CONFIG.darts, arch_learning_rate=0.1, diagnose_every=diagnose_every)
+  darts = dataclasses.replace(CONFIG.darts, arch_learning_rate=0.03, diagnose_every=diagnose_every)
   return dataclasses.replace(CONFIG, method=method, darts=darts, **changes)
