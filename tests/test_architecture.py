@@ -23,7 +23,7 @@ SEAM = "dnas/cells/functional.py"
 TEST_SET_ACCESS = ("dnas/launchers/train.py", "dnas/launchers/digits_bench.py")
 BENCH = ("dnas/evaluate/digits_bench.py", "dnas/launchers/digits_bench.py")
 HALVES = {"gradient", "blackbox"}  # of the package search
-PEERS = ("dnas.launchers.peers.darts_torch",)  # scripts that another Python runs
+PEERS = "dnas.launchers.peers.pytorch"  # what another Python runs
 # Name to the one file that may use it, None for no file at all.
 HOMES = {f"flax.nnx.{name}": None for name in ("grad", "value_and_grad", "jit", "vmap", "pmap", "scan")}
 HOMES |= {"flax.nnx.split": SEAM, "flax.nnx.merge": SEAM}
@@ -156,7 +156,7 @@ print(json.dumps(failures))
 
 def import_failures(root: pathlib.Path) -> dict[str, str]:
   """Returns module to traceback for every module that cannot be imported before all others."""
-  modules = sorted(set(sources(root)) - set(PEERS), reverse=True)
+  modules = sorted((name for name in sources(root) if not name.startswith(PEERS)), reverse=True)
   environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}
   command = [sys.executable, "-c", IMPORT_ALONE]
   run = subprocess.run(command, input=json.dumps(modules), cwd=root, env=environment, capture_output=True, text=True, timeout=300)

@@ -27,7 +27,7 @@ from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
 from dnas.supernet.weight_step import optimizer_step
 from dnas.train import optimizers
-from dnas.train.image_pipeline import Pipeline, make_evaluate
+from dnas.train.image_pipeline import Evaluate, Pipeline
 from dnas.train.images import TrainState
 from dnas.train.metrics import correct, cross_entropy
 
@@ -97,7 +97,7 @@ class SharedWeightsTask:
     self._gradient = Loss(self._loss, (0,)).gradient((0,))
     self._step, self._statistics = assembled(self._take_step), compiled(self._move_statistics)
     self._class_weights = base.class_weights(train, dataset.num_classes, data.class_weights)
-    self._evaluate = make_evaluate(self._predict, dataset, data, self._class_weights)
+    self._evaluate = Evaluate(self._predict, dataset, data, self._class_weights)
 
   def init(self) -> TrainState:
     """See `loop.Task`."""

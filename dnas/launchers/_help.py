@@ -47,7 +47,8 @@ def head(about: str, launcher: str) -> list[str]:
   names = [name for name in _presets.names() if _presets.launcher_of(name) == launcher]
   lines = [re.sub(r"^  dnas (\w+)", lambda found: f"  {_commands.program(found[1])}", about.strip(), flags=re.MULTILINE)]
   lines += ["", "Presets (--preset=NAME):" if names else "Presets: none"]
-  return lines + [f"  {name:<32}{_first_line(_presets.module_of(name).__doc__)}" for name in names]
+  width = max(map(len, names), default=0)
+  return lines + [f"  {name:<{width}}  {_first_line(_presets.module_of(name).__doc__)}" for name in names]
 
 
 def by_space(configs: Sequence[Any]) -> list[str]:

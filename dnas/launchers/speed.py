@@ -18,10 +18,10 @@ random. The table also goes to WORKDIR/speed.json. Its columns, where the name d
   roofline   shortest time for this arithmetic and traffic at the peak rates of the device, divided by the step time
   to peer    median over the rounds of the step time, divided by that of PyTorch
 
-With --peer PyTorch takes a step of the same first-order search in every round, in both of its memory formats and without augmentation. The
-faster format counts. PyTorch runs in a process of its own. --peer names the Python of that process, which needs PyTorch and NumPy and no
-dnas. Measure on a machine without other work. If other programs use the cores, PyTorch's threads wait for each other, and its steps take
-many times as long. The steps of dnas then take only a little longer.
+With --peer PyTorch takes the same step of every job in every round, without augmentation. On images it does so in both of its memory
+formats, and the faster one counts. Every job has a process with PyTorch. --peer names the Python of these processes, which needs PyTorch
+and NumPy and no dnas. Measure on a machine without other work. If other programs use the cores, PyTorch's threads wait for each other, and
+its steps take many times as long. The steps of dnas then take only a little longer.
 """
 
 import contextlib
@@ -38,7 +38,6 @@ import jax
 import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
-from dnas.cells.registries import SPACES
 from dnas.core import devices, program_cache
 from dnas.core.config import check
 from dnas.core.paths import expanded
@@ -74,7 +73,8 @@ def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
         jobs.append(JOBS[row["job"]](config, size))
         states.append(_first_step(jobs[-1])[1])
   rounds, peer_rounds, dispatches = [], [], []
-  with _peer(config, size, states[0]) if config.peer else contextlib.nullcontext() as peer:
+  with contextlib.ExitStack() as stack:
+    peers = _peers(config, jobs, states, stack)
     for step in range(1, config.steps + 3):
       times, returns = [], []
       for index, job in enumerate(jobs):
@@ -85,7 +85,7 @@ def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
         times.append(time.perf_counter() - began)
       rounds.append(times)
       dispatches.append(returns)
-      peer_rounds.append(peer.step() if peer else [])
+      peer_rounds.append([peer.step() for peer in peers])
   rounds, dispatches = np.array(rounds[2:]), np.array(dispatches[2:])
   for index, (row, job) in enumerate(zip(rows, jobs, strict=True)):
     seconds = float(np.median(rounds[:, index]))
@@ -97,11 +97,11 @@ def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
     row["memory"] = max(cost["memory"] for _, cost in costs)
     row |= {"device": jax.devices()[0].device_kind, "python": platform.python_version(), "jax": jax.__version__}
     row["roofline"] = _roofline(config, row)
-  if peer:
-    plain, channels_last = np.median(peer_rounds[2:], 0)
-    ratio = np.median(rounds[:, 0] / np.array(peer_rounds[2:])[:, int(channels_last < plain)])
-    rows[0] |= {"peer_step": float(plain), "peer_step_channels_last": float(channels_last), "ratio_to_peer": float(ratio)}
-    rows[0] |= {f"peer_{name}": value for name, value in peer.about.items()}
+  for index, (row, peer) in enumerate(zip(rows, peers, strict=bool(peers))):
+    forms = np.array([steps[index] for steps in peer_rounds[2:]]).T
+    best = int(np.median(forms, 1).argmin())
+    row |= {f"peer_{name}": value for name, value in peer.about.items()}
+    row |= {"peer_steps": np.median(forms, 1).tolist(), "ratio_to_peer": float(np.median(rounds[:, index] / forms[best]))}
   return rows
 
 
@@ -136,12 +136,11 @@ def _seconds(function: Callable[[], Any]) -> float:
   return time.perf_counter() - began
 
 
-def _peer(config: SpeedConfig, size: Size, state: Any) -> contextlib.AbstractContextManager[process.Peer]:
-  """Returns the same search in PyTorch, with our weights."""
-  problem = process.search_problem(
-    SPACES[config.space], state.search.weights, size.channels, size.cells, batch=size.batch, image_size=config.image_size
-  )
-  return process.running(config.peer, problem)
+def _peers(config: SpeedConfig, jobs: list[Job], states: list[Any], stack: contextlib.ExitStack) -> list[process.Peer]:
+  """Returns the same jobs in PyTorch, with our weights, each in a process that ends with `stack`; none without --peer."""
+  problems = [job.problem(state) if config.peer and job.problem else {} for job, state in zip(jobs, states, strict=True)]
+  names = config.jobs.split(",")
+  return [stack.enter_context(process.running(config.peer, *one)) for one in zip(names, problems, strict=True)] if config.peer else []
 
 
 @contextlib.contextmanager

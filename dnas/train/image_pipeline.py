@@ -83,38 +83,47 @@ class Pipeline:
     return self._drawn(self._split, key)
 
 
-def make_evaluate(
-  predict: Predict, dataset: base.ImageDataset, config: base.Config, class_weights: tuple[float, ...] | None = None
-) -> Callable[[Tree, batches.DeviceSplit], dict[str, float]]:
-  """Returns a function that computes loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split.
+class Evaluate:
+  """Computes loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split.
 
-  Args:
-    predict: the network, in inference mode.
-    dataset: gives the normalization and the classes.
-    config: gives the batch size of validation and test.
-    class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
-
-  Raises:
-    FieldError: if the devices cannot share a batch of validation.
+  Attributes:
+    sums: compiled function of (variables of the network, split, number of the batch). It returns one array: for every class how many
+      examples were right and how many were seen, and then the sum of the losses.
   """
 
-  devices.check_batch("data.eval_batch_size", config.eval_batch_size)
+  def __init__(
+    self, predict: Predict, dataset: base.ImageDataset, config: base.Config, class_weights: tuple[float, ...] | None = None
+  ):
+    """Prepares the programs.
 
-  def size_of(split: batches.DeviceSplit) -> int:
-    return min(config.eval_batch_size, devices.shareable(len(split)))
+    Args:
+      predict: the network, in inference mode.
+      dataset: gives the normalization and the classes.
+      config: gives the batch size of validation and test.
+      class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
 
-  @compiled
-  def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
-    images, labels, weights = devices.split(batches.padded_batch(split, index, size_of(split)))
-    logits = predict(network, augment.normalize(images, dataset.mean, dataset.std))
-    loss = (cross_entropy(logits, labels, class_weights) * weights).sum()
-    counts = jnp.stack([correct(logits, labels) * weights, weights], 1)
-    return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), loss))
+    Raises:
+      FieldError: if the devices cannot share a batch of validation.
+    """
+    devices.check_batch("data.eval_batch_size", config.eval_batch_size)
+    self._batch_size, self._dataset = config.eval_batch_size, dataset
 
-  def evaluate(network: Tree, split: batches.DeviceSplit) -> dict[str, float]:
-    count = batches.num_batches(len(split), size_of(split))
-    *counts, loss = np.asarray(sum(sums(network, split, np.int32(index)) for index in range(count)))
-    right, seen = np.reshape(counts, (dataset.num_classes, 2)).T
-    return {"loss": float(loss / len(split)), **accuracies(right, seen, dataset.class_names)}
+    @compiled
+    def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
+      images, labels, weights = devices.split(batches.padded_batch(split, index, self._size(split)))
+      logits = predict(network, augment.normalize(images, dataset.mean, dataset.std))
+      loss = (cross_entropy(logits, labels, class_weights) * weights).sum()
+      counts = jnp.stack([correct(logits, labels) * weights, weights], 1)
+      return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), loss))
 
-  return evaluate
+    self.sums = sums
+
+  def _size(self, split: batches.DeviceSplit) -> int:
+    return min(self._batch_size, devices.shareable(len(split)))
+
+  def __call__(self, network: Tree, split: batches.DeviceSplit) -> dict[str, float]:
+    """Returns 'loss' and the accuracies of a split."""
+    count = batches.num_batches(len(split), self._size(split))
+    *counts, loss = np.asarray(sum(self.sums(network, split, np.int32(index)) for index in range(count)))
+    right, seen = np.reshape(counts, (self._dataset.num_classes, 2)).T
+    return {"loss": float(loss / len(split)), **accuracies(right, seen, self._dataset.class_names)}

@@ -20,7 +20,7 @@ from dnas.nets import derived_image
 from dnas.nets.edges import DropPath
 from dnas.run.loop import EpochRecord, step_key
 from dnas.train import optimizers
-from dnas.train.image_pipeline import Pipeline, make_evaluate
+from dnas.train.image_pipeline import Evaluate, Pipeline
 from dnas.train.metrics import correct, cross_entropy
 
 Tree = Any
@@ -127,7 +127,7 @@ class RetrainTask:
     def predict(variables: functional.Variables, images: jax.Array) -> jax.Array:
       return functional.apply(self.network, variables, images, train=False)[0][0]
 
-    self._evaluate = make_evaluate(predict, dataset, data_config, weights)
+    self._evaluate = Evaluate(predict, dataset, data_config, weights)
 
   def init(self) -> TrainState:
     """See `loop.Task`."""

@@ -65,7 +65,12 @@ def perplexity_of(loss: float) -> dict[str, float]:
 
 
 class Evaluate:
-  """Computes loss and perplexity over a whole text. Every word but the first is predicted once; the loss is the mean over these words."""
+  """Computes loss and perplexity over a whole text. Every word but the first is predicted once; the loss is the mean over these words.
+
+  Attributes:
+    sums: compiled function of (variables, text, first row of the window, sum of the losses so far, hidden states). It returns
+      the sum of the losses and the hidden states after the window.
+  """
 
   def __init__(self, predict: Predict, units: int, config: text.Config):
     """Prepares the programs. `predict` is the network in inference mode, `units` the size of its hidden state."""
@@ -78,7 +83,7 @@ class Evaluate:
       losses = language_model.token_losses(logits, targets, length)
       return total + (losses * windows.counted(columns, start, self._length)).sum(), hidden
 
-    self._sums = sums
+    self.sums = sums
 
   def columns(self, tokens: np.ndarray, batch_size: int) -> windows.Columns:
     """Puts a text on the device in `batch_size` columns, or in as many as it has words to predict, if these are fewer."""
@@ -88,7 +93,7 @@ class Evaluate:
     """Returns loss (nats per word) and perplexity. Every column starts with hidden states of zero."""
     total, hidden = devices.replicate((jnp.float32(0), jnp.zeros((columns.tokens.shape[1], self._units))))
     for start in range(0, columns.rows, self._length):
-      total, hidden = self._sums(network, columns, np.int32(start), total, hidden)
+      total, hidden = self.sums(network, columns, np.int32(start), total, hidden)
     return perplexity_of(float(total) / columns.count)
 
 

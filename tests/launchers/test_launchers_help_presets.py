@@ -47,6 +47,8 @@ def other(path, kind, value, of_text):
     return "gdas"
   if path == "evaluator" and value == "training":
     return "naswot"
+  if path == "remedies.perturbation" and value == "uniform":
+    return "adversarial"
   if kind is str and of_text and path == "data.dataset":
     return "ptb" if value != "ptb" else "wikitext2"
   if kind is str:
@@ -66,6 +68,11 @@ def other(path, kind, value, of_text):
   return value + 2 if kind is int else value / 2 or 0.25
 
 
+def excluded(remedies, path):
+  """Whether another remedy is on, beside which this one is refused."""
+  return bool(remedies.stop_ratio) if path == "remedies.projection" else remedies.projection
+
+
 BASES = [("search", ()), ("train", ()), ("demo", ()), ("search", TEXT), ("train", TEXT)]
 BASES += [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()]
 CASES = [
@@ -77,6 +84,8 @@ CASES = [
   if not (path.endswith("test") and not is_text(config)) and not path.endswith("ray_address")  # they are refused alone
   if path != "keep_operations" or config.start_from  # it is refused alone
   if path != "space" or not getattr(config, "without", "")  # another space may lack the operations that are left out
+  if path != "search" or "darts_projection" not in getattr(config, "methods", "")  # these methods are presets named after this search
+  if path not in ("remedies.projection", "remedies.stop_ratio") or not excluded(config.remedies, path)
 ]
 
 

@@ -11,7 +11,7 @@ from dnas.launchers import speed
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-SMALL = "--cells=1", "--channels=2", "--batch=4", "--image_size=8", "--steps=2"
+SMALL = "--cells=1", "--channels=2", "--batch=4", "--image_size=8", "--vocabulary=20", "--words=5", "--steps=2"
 
 
 def rows_of(folder, *flags):
@@ -25,7 +25,7 @@ def test_the_table_and_its_file(tmp_path, capsys):
   assert [(row["job"], row["channels"]) for row in rows] == [("language_search", 2), ("retrain", 2)]
   for row in rows:
     assert 0 < row["step"] < min(row["warm"], row["cold"]) and row["flops"] > 0 and row["memory"] > 0
-    assert row["examples_per_second"] * row["step"] == pytest.approx(4 * 35 if row["job"] == "language_search" else 4)
+    assert row["examples_per_second"] * row["step"] == pytest.approx(4 * 5 if row["job"] == "language_search" else 4)
     assert 0 < row["dispatch"] <= 2 * row["step"] and 0 < row["input"]
     assert row["roofline"] * row["step"] == pytest.approx(max(row["flops"] / 1e9, row["bytes"] / 1e12))
   assert rows[0]["to_first"] == 1 and rows[1]["to_first"] > 0
@@ -36,7 +36,7 @@ def test_the_table_and_its_file(tmp_path, capsys):
 def test_seeds_and_growth(tmp_path, capsys):
   one, two = rows_of(tmp_path, "--jobs=language_search", "--seeds=1,2", "--warm=false")
   assert (one["seeds"], two["seeds"]) == (1, 2) and "warm" not in one and one["roofline"] is None
-  assert two["examples_per_second"] * two["step"] == pytest.approx(2 * 4 * 35)
+  assert two["examples_per_second"] * two["step"] == pytest.approx(2 * 4 * 5)
   # The loss and its gradient are evaluated twice a step, and in the program of the seeds the optimizers count too.
   assert 1.5 < two["flops"] / one["flops"] < 3
   out = capsys.readouterr().out
@@ -68,10 +68,10 @@ def test_cold_compiles_everything_and_warm_reads_it(tmp_path, monkeypatch):
 
 PEER = """#!{python}
 import sys
-if "-c" in sys.argv:
+if "importlib" in sys.argv[-1]:
   print("[]")
 else:
-  print('{{"python": "3.10.0", "torch": "2.0", "threads": 2}}', flush=True)
+  print('{{"python": "3.10.0", "torch": "2.0", "threads": 2, "forms": ["channels first", "channels last"]}}', flush=True)
   for line in sys.stdin:
     print("[2.0, 1.0]", flush=True)
 """
@@ -82,7 +82,7 @@ def test_a_peer_takes_its_steps_in_turn(tmp_path, capsys):
   peer.write_text(PEER.format(python=sys.executable))
   peer.chmod(0o755)
   (row,) = rows_of(tmp_path, "--jobs=search_first_order", "--warm=false", f"--peer={peer}")
-  assert (row["peer_step"], row["peer_step_channels_last"], row["jax"]) == (2, 1, jax.__version__)
+  assert (row["peer_forms"], row["peer_steps"]) == (["channels first", "channels last"], [2, 1]) and row["jax"] == jax.__version__
   assert row["ratio_to_peer"] == pytest.approx(row["step"])
   assert "the peer: Python 3.10.0, PyTorch 2.0, threads: 2" in capsys.readouterr().out
 
@@ -102,12 +102,14 @@ def test_growth():
     (("--jobs=serch",), "--jobs is serch; "),
     (("--cells=3,x",), "--cells"),
     (("--batch=0",), "--batch is 0; give numbers above zero"),
-    (("--peer=python3",), "--peer is python3; the peer is one search, so give --jobs=search_first_order"),
-    (("--peer=python3", "--jobs=search_first_order", "--seeds=2"), "--peer is python3; the peer is one search"),
-    (("--peer=python3", "--jobs=search_first_order", "--space=nasbench201"), "--peer is python3; the peer is one search"),
-    (("--peer=python3", "--jobs=search_first_order", "--precision=bfloat16"), "--peer is python3; the peer is one search"),
+    (("--peer=python3",), "--peer is python3; PyTorch has one seed, --space=darts_conv, --precision=float32, and not the jobs search_"),
+    (("--peer=python3", "--jobs=search_first_order", "--seeds=2"), "--peer is python3; PyTorch has one seed"),
+    (("--peer=python3", "--jobs=search_first_order", "--space=nasbench201"), "--peer is python3; PyTorch has one seed"),
+    (("--peer=python3", "--jobs=search_first_order", "--precision=bfloat16"), "--peer is python3; PyTorch has one seed"),
+    (("--words=1",), "--words is 1; it must be at least 2"),
+    (("--vocabulary=1",), "--vocabulary is 1; it must be at least 2"),
     (("--peer=no_such_python", "--jobs=search_first_order"), "--peer is no_such_python; there is no such program"),
-    (("--seeds=1,2",), "--seeds is 1,2; a retraining has one seed"),
+    (("--seeds=1,2",), "--seeds is 1,2; the job retrain has one seed"),
     (("--precision=float16",), "--precision is float16"),
     (("--space=darts_recurrent",), "--space is darts_recurrent"),
   ],

@@ -16,7 +16,7 @@ from dnas.nets import derived_image
 from dnas.search.gradient import image_workload
 from dnas.supernet import image_supernet
 from dnas.train import images, metrics
-from dnas.train.image_pipeline import Pipeline, make_evaluate
+from dnas.train.image_pipeline import Evaluate, Pipeline
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def linear(weights, x):
 def test_validation_counts_every_example_once(dataset, size):
   split = base.Split(dataset.train.images[:size], dataset.train.labels[:size])
   weights = np.random.default_rng(0).normal(size=(split.images[0].size, dataset.num_classes)).astype(np.float32) / 30
-  evaluate = make_evaluate(linear, dataset, base.Config(eval_batch_size=32))
+  evaluate = Evaluate(linear, dataset, base.Config(eval_batch_size=32))
   found = evaluate(weights, batches.to_device(split))
   x = np.asarray(augment.normalize(jnp.asarray(split.images), dataset.mean, dataset.std)).reshape(size, -1)
   logits = x.astype(np.float64) @ weights
@@ -44,20 +44,20 @@ def test_validation_counts_every_example_once(dataset, size):
 def test_validation_does_not_depend_on_its_batch_size(dataset):
   split = batches.to_device(dataset.train)
   weights = np.random.default_rng(1).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32)
-  results = [make_evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (48, 512)]
+  results = [Evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (48, 512)]
   assert results[0]["accuracy"] == results[1]["accuracy"] and results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-5)
 
 
 def test_a_validation_batch_is_no_larger_than_the_split(dataset):
   split = batches.to_device(dataset.train)
   weights = np.random.default_rng(1).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32)
-  whole, huge = (make_evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (512, 10**9))
+  whole, huge = (Evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (512, 10**9))
   assert huge == whole
 
 
 def test_accuracy_by_class_is_that_of_every_class_alone_and_balanced_is_their_mean(dataset):
   weights = np.random.default_rng(2).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32) / 30
-  evaluate = make_evaluate(linear, dataset, base.Config(eval_batch_size=32))
+  evaluate = Evaluate(linear, dataset, base.Config(eval_batch_size=32))
   few = dataset.train.where((dataset.train.labels != 3) & ((dataset.train.labels == 0) | (np.arange(512) < 80)))
   found = evaluate(weights, batches.to_device(few))
   alone = {}
@@ -80,8 +80,8 @@ def test_class_weights_weigh_the_evaluated_loss_and_no_accuracy(dataset):
   split, class_weights = dataset.train, (0.5, 2.0, 1.5, 0.0)
   weights = np.random.default_rng(3).normal(size=(split.images[0].size, dataset.num_classes)).astype(np.float32) / 30
   config = base.Config(eval_batch_size=48)
-  plain = make_evaluate(linear, dataset, config)
-  weighted = make_evaluate(linear, dataset, config, class_weights)(weights, batches.to_device(split))
+  plain = Evaluate(linear, dataset, config)
+  weighted = Evaluate(linear, dataset, config, class_weights)(weights, batches.to_device(split))
   parts = [plain(weights, batches.to_device(split.where(split.labels == label)))["loss"] for label in range(4)]
   assert weighted.pop("loss") == pytest.approx(np.dot(class_weights, parts) / 4, rel=1e-5)  # the classes are of one size
   assert weighted == {name: value for name, value in plain(weights, batches.to_device(split)).items() if name != "loss"}

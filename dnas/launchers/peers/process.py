@@ -1,7 +1,8 @@
 """Runs a peer in a process of its own: by another Python, whose packages and ours need not fit together.
 
-The peer is a script. It is given a file with arrays, prints a line about itself, and then answers every line 'step' with one line, how many
-seconds the step took in each of its forms. Both are JSON. It ends when its input does, and so with this process, however that ends.
+The peer is a Python program. It is given a job and a file with arrays, prints a line about itself, and then answers every line 'step' with
+one line, how many seconds the step took in each of its forms. Both are JSON. It ends when its input does, and so with this process, however
+that ends.
 """
 
 import contextlib
@@ -18,12 +19,15 @@ import jax
 import numpy as np
 
 from dnas.cells.image_stack import reduction_indices
+from dnas.cells.language_model import Config as LanguageConfig
 from dnas.cells.operations import OPERATIONS, Separable
 from dnas.core.config import check
 from dnas.core.errors import FieldError
+from dnas.core.genotype import Genotype
 from dnas.core.space import CellSpace
 
-DARTS_TORCH = pathlib.Path(__file__).with_name("darts_torch.py")
+PYTORCH = f"import sys; sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r}); from pytorch import serve; serve.main(*sys.argv[1:])"
+"""The program of the peer in PyTorch."""
 
 _NEEDS = """
 import importlib.util, json, sys
@@ -47,11 +51,10 @@ def check_python(python: str) -> None:
   check(not missing, "peer", python, f"it lacks {' and '.join(map(str, missing or ()))}, so {_HINT}")
 
 
-def search_problem(space: CellSpace, weights: Any, channels: int, cells: int, batch: int, image_size: int) -> dict[str, np.ndarray]:
-  """Returns what `darts_torch` searches as arrays, without pickles: the weights by their paths, and all else as JSON."""
-  kinds = {name: OPERATIONS[name] for name in space.operations}
-  about = {
-    "operations": [(name, kind.layers if isinstance(kind, Separable) else ()) for name, kind in kinds.items()],
+def about_search(space: CellSpace, channels: int, cells: int, batch: int, image_size: int) -> dict[str, Any]:
+  """Returns what the peer knows of a search on images, for `problem`."""
+  return {
+    "operations": [(name, _layers(name)) for name in space.operations],
     "edges": space.edges,
     "num_nodes": space.num_nodes,
     "concat": space.concat,
@@ -61,6 +64,44 @@ def search_problem(space: CellSpace, weights: Any, channels: int, cells: int, ba
     "batch": batch,
     "image_size": image_size,
   }
+
+
+def about_network(genotype: Genotype, cells: int, batch: int, image_size: int) -> dict[str, Any]:
+  """Returns what the peer knows of an image network, for `problem`."""
+  nodes = {kind: [[(edge.operation, edge.source) for edge in node] for node in cell.nodes] for kind, cell in genotype.cells}
+  names = {name for cell in nodes.values() for node in cell for name, _ in node}
+  return {
+    "genotype": {kind: (nodes[kind], cell.concat) for kind, cell in genotype.cells},
+    "operations": {name: _layers(name) for name in names},
+    "reductions": reduction_indices(cells),
+    "cells": cells,
+    "batch": batch,
+    "image_size": image_size,
+  }
+
+
+def about_language(space: CellSpace, genotype: Genotype | None, config: LanguageConfig, batch: int, words: int) -> dict[str, Any]:
+  """Returns what the peer knows of a language model, for `problem`; without a genotype it is the supernet."""
+  cell = None if genotype is None else genotype["recurrent"]
+  rates = ("words", "embedding", "inputs", "hidden", "output")
+  return {
+    "genotype": cell and [(edge.operation, edge.source) for (edge,) in cell.nodes],
+    "concat": space.concat if cell is None else cell.concat,
+    "operations": space.operations,
+    "dropout": {rate: getattr(config, f"dropout_{rate}") for rate in rates},
+    "penalties": (config.activation_penalty, config.temporal_penalty),
+    "batch": batch,
+    "words": words,
+  }
+
+
+def _layers(name: str) -> tuple[tuple[int, int], ...]:
+  kind = OPERATIONS[name]
+  return kind.layers if isinstance(kind, Separable) else ()
+
+
+def problem(about: Mapping[str, Any], weights: Any) -> dict[str, np.ndarray]:
+  """Returns what the peer works on as arrays, without pickles: the weights by their paths, and all else as JSON."""
   leaves = jax.tree_util.tree_leaves_with_path(weights)
   named = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
   return {"about": np.array(json.dumps(about)), **named}
@@ -95,12 +136,12 @@ class Peer:
 
 
 @contextlib.contextmanager
-def running(python: str, problem: Mapping[str, np.ndarray], script: pathlib.Path = DARTS_TORCH) -> Iterator[Peer]:
-  """Runs a script with a problem as long as the context lasts. Raises FieldError if it dies."""
+def running(python: str, job: str, problem: Mapping[str, np.ndarray], program: str = PYTORCH) -> Iterator[Peer]:
+  """Runs a job of a program with a problem as long as the context lasts. Raises FieldError if it dies."""
   with tempfile.TemporaryDirectory() as root:
     folder = pathlib.Path(root)
     np.savez(folder / "problem.npz", **problem)
-    command = [*_command(python), str(script), str(folder / "problem.npz")]
+    command = [*_command(python), "-c", program, job, str(folder / "problem.npz")]
     with open(folder / "errors", "wb") as errors:
       process = subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors)
     with process:

@@ -1,4 +1,4 @@
-"""DARTS search on Penn Treebank (recurrent cell) with the first-order hypergradient, as published.
+"""DARTS search on Penn Treebank with the first-order hypergradient, as published.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, section 3.1.2 and appendix A.1.2.
 Command: dnas search --preset=darts_ptb_first_order --workdir=runs/ptb_first_order

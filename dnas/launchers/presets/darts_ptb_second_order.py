@@ -1,4 +1,4 @@
-"""DARTS search on Penn Treebank (recurrent cell) with the second-order hypergradient by finite differences.
+"""DARTS search on Penn Treebank with the second-order hypergradient by finite differences.
 
 Paper: Liu, Simonyan and Yang, "DARTS: Differentiable Architecture Search", ICLR 2019, section 3.1.2, equations 7 and 8, appendix A.1.2.
 Command: dnas search --preset=darts_ptb_second_order --workdir=runs/ptb_second_order

@@ -1,4 +1,4 @@
-"""DARTS with adversarial perturbation (SDARTS-ADV), on the space of the benchmark digits_bench.
+"""DARTS with adversarial perturbation (SDARTS-ADV) on digits_bench.
 
 Paper: Chen and Hsieh, "Stabilizing DARTS via Perturbation-based Regularization", ICML 2020; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_adversarial --workdir=runs/darts_adversarial

@@ -1,4 +1,4 @@
-"""DARTS with early stopping by the dominant eigenvalue, on the space of the benchmark digits_bench.
+"""DARTS with early stopping by the dominant eigenvalue on digits_bench.
 
 Paper: Zela et al., "Understanding and Robustifying DARTS", ICLR 2020, section 5; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_early_stopping --workdir=runs/darts_early_stopping

@@ -1,4 +1,4 @@
-"""DARTS with decisions by perturbation at the end (DARTS-PT), on the space of the benchmark digits_bench.
+"""DARTS with decisions by perturbation at the end (DARTS-PT) on digits_bench.
 
 Paper: Wang et al., "Rethinking Architecture Selection in Differentiable NAS", ICLR 2021; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_projection --workdir=runs/darts_projection

@@ -1,4 +1,4 @@
-"""Second-order DARTS on the space of the benchmark digits_bench.
+"""Second-order DARTS on digits_bench.
 
 Paper: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 8; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_second_order --workdir=runs/darts_second_order

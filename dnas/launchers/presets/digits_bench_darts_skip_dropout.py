@@ -1,4 +1,4 @@
-"""DARTS with dropout of skip connections, on the space of the benchmark digits_bench.
+"""DARTS with dropout of skip connections on digits_bench.
 
 Paper: Chen et al., "Progressive DARTS", ICCV 2019, section 3.3; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_skip_dropout --workdir=runs/darts_skip_dropout

@@ -1,4 +1,4 @@
-"""DARTS with uniform noise on the architecture parameters (SDARTS-RS), on the space of the benchmark digits_bench.
+"""DARTS with uniform noise on the architecture parameters (SDARTS-RS) on digits_bench.
 
 Paper: Chen and Hsieh, "Stabilizing DARTS via Perturbation-based Regularization", ICML 2020; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_uniform_noise --workdir=runs/darts_uniform_noise

@@ -16,7 +16,7 @@ from dnas.search.gradient.workload import Tree
 from dnas.supernet import image_supernet
 from dnas.supernet.edges import EdgeOptions
 from dnas.supernet.relaxations import Mixture
-from dnas.train.image_pipeline import Pipeline, make_evaluate
+from dnas.train.image_pipeline import Evaluate, Pipeline
 from dnas.train.metrics import correct, cross_entropy
 
 
@@ -62,9 +62,9 @@ class ImageWorkload:
     self._make = lambda seed: image_supernet.ImageSupernet(*sizes, keys.generator(seed, "weights"), edges)
     self.network, self.initial = functional.split(self._make(seed))
     self._class_weights = base.class_weights(train, dataset.num_classes, data_config.class_weights)
-    self._evaluate = make_evaluate(functools.partial(self._predict, train=False), dataset, data_config, self._class_weights)
+    self._evaluate = Evaluate(functools.partial(self._predict, train=False), dataset, data_config, self._class_weights)
     of_training = dataclasses.replace(data_config, eval_batch_size=data_config.batch_size)
-    self._evaluate_by_batch = make_evaluate(functools.partial(self._predict, train=True), dataset, of_training, self._class_weights)
+    self._evaluate_by_batch = Evaluate(functools.partial(self._predict, train=True), dataset, of_training, self._class_weights)
 
   def reseeded(self, seed: int) -> "ImageWorkload":
     """See `Workload`. Both workloads share the data on the device."""

@@ -16,7 +16,7 @@ from dnas.launchers.peers import process
 ECHO = """
 import json, os, sys
 import numpy as np
-arrays = np.load(sys.argv[1])
+arrays = np.load(sys.argv[2])
 print(json.dumps([os.getpid(), str(arrays["about"]), arrays["a/0"].tolist()]), flush=True)
 for number, line in enumerate(sys.stdin):
   if number == 2:
@@ -27,13 +27,6 @@ for number, line in enumerate(sys.stdin):
 PROBLEM = {"about": np.array("{}"), "a/0": np.arange(3)}
 
 
-@pytest.fixture
-def echo(tmp_path):
-  path = tmp_path / "echo.py"
-  path.write_text(ECHO)
-  return path
-
-
 def ended(pid):
   try:
     os.kill(pid, 0)
@@ -42,30 +35,30 @@ def ended(pid):
   return False
 
 
-def test_it_answers_line_by_line_and_ends_with_the_context(echo):
-  with process.running(sys.executable, PROBLEM, echo) as peer:
+def test_it_answers_line_by_line_and_ends_with_the_context():
+  with process.running(sys.executable, "job", PROBLEM, ECHO) as peer:
     pid, *given = peer.about
     assert given == ["{}", [0, 1, 2]] and not ended(pid)
     assert [peer.step(), peer.step()] == [[0, "step\n"], [1, "step\n"]]
   assert ended(pid)
 
 
-def test_it_ends_on_an_error_of_ours(echo):
-  with pytest.raises(ZeroDivisionError), process.running(sys.executable, PROBLEM, echo) as peer:
+def test_it_ends_on_an_error_of_ours():
+  with pytest.raises(ZeroDivisionError), process.running(sys.executable, "job", PROBLEM, ECHO) as peer:
     1 / 0  # noqa: B018
   assert ended(peer.about[0])
 
 
-def test_one_that_dies_is_told_with_the_last_that_it_said(echo):
-  with pytest.raises(FieldError) as caught, process.running(sys.executable, PROBLEM, echo) as peer:
+def test_one_that_dies_is_told_with_the_last_that_it_said():
+  with pytest.raises(FieldError) as caught, process.running(sys.executable, "job", PROBLEM, ECHO) as peer:
     for _ in range(3):
       peer.step()
   sentence = f"peer is {sys.executable}; its process ended with status 1 (its last line: RuntimeError: there is no more)."
   assert str(caught.value) == sentence
 
 
-def test_one_that_dies_at_once_is_told(tmp_path):
-  with pytest.raises(FieldError, match="its process ended with status 2"), process.running(sys.executable, PROBLEM, tmp_path / "none.py"):
+def test_one_that_dies_at_once_is_told():
+  with pytest.raises(FieldError, match="its process ended with status 2"), process.running(sys.executable, "job", PROBLEM, "exit(2)"):
     pass
 
 
@@ -96,7 +89,7 @@ def test_what_is_no_python_is_refused(tmp_path):
 
 def test_the_problem_names_weights_by_their_paths():
   weights = {"stack": {"cells": [{"kernel": jax.numpy.ones(2)}]}, "classifier": {3: np.zeros(1)}}
-  problem = process.search_problem(SPACES["darts_conv"], weights, 4, 3, batch=8, image_size=16)
+  problem = process.problem(process.about_search(SPACES["darts_conv"], 4, 3, batch=8, image_size=16), weights)
   assert sorted(problem) == ["about", "classifier/3", "stack/cells/0/kernel"]
   about = json.loads(str(problem["about"]))
   assert about["reductions"] == [1, 2] and ["dil_conv_5x5", [[5, 2]]] in about["operations"] and ["none", []] in about["operations"]
