@@ -6,18 +6,20 @@
   dnas report --workdir=runs/compare
 
 A method is a black-box strategy or a differentiable method. The folder of a search is WORKDIR/SPACE/EVALUATOR/METHOD/seed_0000. Its journal
-lists every architecture that the search evaluated. Its result.json holds the architecture that the search found. The same command again
-resumes the comparison and runs only the missing searches. So does a command with more seeds or methods. The test accuracy is read once per
-search, after the end of the search.
+lists every architecture that the search evaluated. Its result.json holds the architecture that the search found, and its log.txt what the
+search printed. The same command again resumes the comparison and runs only the missing searches. So does a command with more seeds or
+methods. The test accuracy is read once per search, after the end of the search.
 """
 
 import collections
 import contextlib
 import dataclasses
 import functools
+import io
 import json
 import os
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -125,6 +127,18 @@ def cell_folder(root: pathlib.Path, config: CompareConfig, method: str, seed: in
   return root / config.space / config.evaluator / method / f"seed_{seed:04d}"
 
 
+class _Log(io.TextIOBase):
+  """Appends to a file, which the first text makes."""
+
+  def __init__(self, path: pathlib.Path):
+    self._path = path
+
+  def write(self, text: str) -> int:
+    """See `io.TextIOBase`."""
+    with self._path.open("a", encoding="utf-8") as file:
+      return file.write(text)
+
+
 def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: int) -> None:
   """Runs one search to its end, or resumes it, and writes its result.
 
@@ -135,18 +149,19 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
   with RunFolder.open(path, "compare", config.of_cell(method, seed), defaults=config.defaults_of_cell(method, seed)) as folder:
     if read_result(path) is not None:
       return
-    judge = make_judge(config, options, path, seed)
-    if method not in STRATEGIES:
-      journal = [_search_by_gradient(config, options, judge, path, method, seed)]
-      durable.write(path / "journal.jsonl", study.to_line(journal[0]))
-    else:
-      journal = _search_by_asking(config, judge, path, method, seed)
-    incumbents = study.incumbents(journal)
-    if not incumbents:
-      raise InputError(f"{path}: no evaluation of the search gave a score, so it found nothing; give a larger --seconds.")
-    found = incumbents[-1].genotype
-    test = judge.report(found)
-    known = {one.genotype: judge.report(one.genotype) for one in incumbents} if judge.percentile else {found: test}
+    with contextlib.redirect_stdout(_Log(path / "log.txt")):
+      judge = make_judge(config, options, path, seed)
+      if method not in STRATEGIES:
+        journal = [_search_by_gradient(config, options, judge, path, method, seed)]
+        durable.write(path / "journal.jsonl", study.to_line(journal[0]))
+      else:
+        journal = _search_by_asking(config, judge, path, method, seed)
+      incumbents = study.incumbents(journal)
+      if not incumbents:
+        raise InputError(f"{path}: no evaluation of the search gave a score, so it found nothing; give a larger --seconds.")
+      found = incumbents[-1].genotype
+      test = judge.report(found)
+      known = {one.genotype: judge.report(one.genotype) for one in incumbents} if judge.percentile else {found: test}
     rows = [[one.seconds, one.score, known.get(one.genotype)] for one in incumbents]
     folder.write_genotype(found.to_json())
     spent = sum(evaluation.cost for _, evaluation in journal)
@@ -245,12 +260,13 @@ def _run_missing(config: CompareConfig, options: _flags.Options, missing: list[t
 
 
 def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[str, int]], executor: _Executor) -> None:
-  size = max(1, min(10, len(cells) // (4 * (config.pool.workers or os.cpu_count() or 1))))
+  several = max(1, min(10, len(cells) // (4 * (config.pool.workers or os.cpu_count() or 1))))
   jobs = []
   for method in config.method_names:
     seeds = [seed for name, seed in cells if name == method]
+    size = several if method in STRATEGIES else 1
     jobs += [(method, tuple(seeds[start : start + size])) for start in range(0, len(seeds), size)]
-  console = Console()
+  console = Console(file=sys.stdout)  # this one, also while the output of a search goes into its log
   columns = (TextColumn("searches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
   with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
     task, left = bar.add_task("", total=len(cells)), collections.Counter(method for method, _ in cells)
@@ -260,6 +276,8 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
       left[method] -= count
       if not left[method]:
         print(f"{method} is complete", flush=True)
+      elif method not in STRATEGIES:
+        print(f"{method}: {counted(left[method], 'search', 'searches')} to go", flush=True)
 
     if executor is None:
       for job in jobs:

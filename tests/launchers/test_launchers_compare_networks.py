@@ -79,7 +79,7 @@ def test_weight_sharing_trains_one_supernet_for_all_methods_of_a_seed(tmp_path, 
 
 
 @pytest.mark.parametrize("evaluator", ["parameters", "naswot"])
-def test_a_differentiable_method_beside_a_strategy(tmp_path, table, evaluator):
+def test_a_differentiable_method_beside_a_strategy(tmp_path, table, evaluator, capsys):
   flags = (f"--evaluator={evaluator}", "--training=digits_demo_retrain", "--search=digits_demo", f"--table={table}", "--seconds=350")
   methods = "random_search,gdas" if evaluator == "parameters" else "random_search"
   assert launch(tmp_path, *flags, f"--methods={methods}") == 0
@@ -90,6 +90,7 @@ def test_a_differentiable_method_beside_a_strategy(tmp_path, table, evaluator):
   if "gdas" in methods:
     found = json.loads((folder / "search/result.json").read_text())
     assert found["genotype"] == result["genotype"] and result["seconds"] == found["seconds"]
+    assert "search by gdas" in (folder / "log.txt").read_text() and "search by gdas" not in capsys.readouterr().out
     config = json.loads((folder / "config.json").read_text())["config"]
     assert config["gdas.method"] == "gdas" and config["gdas.seed"] == 0 and config["gdas.supernet.channels"] == 2
     before = (folder / "result.json").read_bytes()

@@ -68,6 +68,13 @@ def other(path, kind, value, of_text):
   return value + 2 if kind is int else value / 2 or 0.25
 
 
+def is_preset(flags):
+  return bool(flags) and flags[0].startswith("--preset=")
+
+
+DEFAULTS = {type(module.CONFIG): config_lib.defaults(module.CONFIG) for module in PRESETS.values()}
+
+
 def excluded(remedies, path):
   """Whether another remedy is on, beside which this one is refused."""
   return bool(remedies.stop_ratio) if path == "remedies.projection" else remedies.projection
@@ -80,6 +87,7 @@ CASES = [
   for launcher, base in BASES
   for config in [LAUNCHERS[launcher].parse([launcher, *base])[0]]
   for path, kind, value in config_lib.fields(config)
+  if not is_preset(base) or value != DEFAULTS[type(config)].get(path)  # of a preset only what it sets: a flag must win against that
   if not (is_text(config) and path.endswith("space"))  # the only one for text
   if not (path.endswith("test") and not is_text(config)) and not path.endswith("ray_address")  # they are refused alone
   if path != "keep_operations" or config.start_from  # it is refused alone
