@@ -14,6 +14,7 @@ All predecessors and activations of a node share its weights W_i. m_x and m_h ar
 Axes: T time, B batch, E edges into one node, I input features, H units.
 """
 
+import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -98,11 +99,8 @@ class RecurrentCell(nnx.Module):
       rng: source of the initial weights.
       precision: precision of the products.
     """
-    self.precision = precision
-    self.edges, self.num_nodes, self.concat, self.norm = edges, num_nodes, tuple(concat), norm
-    self.features_in, self.units = features_in, units
-    read = [source for node in range(1, num_nodes + 1) for source in edges.sources(node)] + list(concat)
-    self._uses = tuple(read.count(state) for state in range(num_nodes + 1))
+    self.features_in = features_in
+    self.wiring = Wiring(edges, num_nodes, tuple(concat), norm, precision)
     self.initial = uniform(rng, (features_in + units, 2 * units))
     self.nodes = uniform(rng, (num_nodes, units, 2 * units))
 
@@ -115,47 +113,173 @@ class RecurrentCell(nnx.Module):
       inputs: [T, B, I].
       hidden: the hidden state before the first time step, [B, H].
       length: number of valid time steps, an integer scalar, at most T. Later steps do not change the hidden state.
-      masks: variational dropout, or None.
+      masks: variational dropout, or None. No gradient flows into the masks.
       context: argument of the edges.
 
     Returns:
       The output of every time step, [T, B, H], and the hidden state after `length` steps. Outputs from `length` on are meaningless.
     """
     initial, hidden_initial = jnp.split(self.initial[...], [self.features_in])
-    weights = (hidden_initial, *(self.nodes[node] for node in range(self.num_nodes)))
+    weights = (hidden_initial, *(self.nodes[node] for node in range(self.wiring.num_nodes)))
     if masks is not None:
       inputs = inputs * masks.inputs[None]
-    projected = product(inputs, initial, self.precision)
+    projected = product(inputs, initial, self.wiring.precision)
+    if self.wiring.single:
+      return _over_time(self.wiring, weights, projected, hidden, length, masks)
+    return self.wiring.over_time(weights, None, projected, hidden, length, masks, context)[0]
 
-    def step(hidden: jax.Array, xs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-      projection, time = xs
-      output = self._step(projection, hidden, weights, masks, context)
-      return jnp.where(time < length, output, hidden), output
 
-    step = jax.checkpoint(step, prevent_cse=False)  # the gradient recomputes each time step: equally fast, an eighth of the memory
-    hidden, outputs = jax.lax.scan(step, hidden, (projected, jnp.arange(len(inputs))))
-    return outputs, hidden
+@dataclasses.dataclass(frozen=True)
+class Wiring:
+  """The computation of a cell; see `RecurrentCell`.
+
+  Attributes:
+    edges: the edges into the nodes.
+    num_nodes: number of nodes.
+    concat: the states whose mean is the output.
+    norm: whether states are normalized.
+    precision: precision of the products.
+  """
+
+  edges: IncomingEdges
+  num_nodes: int
+  concat: tuple[int, ...]
+  norm: bool
+  precision: str
+
+  @property
+  def single(self) -> bool:
+    """Whether one edge enters every node, as in a derived network."""
+    return all(len(self.edges.sources(node)) == 1 for node in range(1, self.num_nodes + 1))
+
+  def over_time(
+    self,
+    weights: Sequence[jax.Array],
+    traces: Sequence[jax.Array] | None,
+    projected: jax.Array,
+    hidden: jax.Array,
+    length: jax.Array,
+    masks: Masks | None,
+    context: Any,
+  ) -> tuple[tuple[jax.Array, jax.Array], tuple[jax.Array, ...]]:
+    """Runs the cell over a sequence.
+
+    Args:
+      weights: of state 0 and of every node, [H, 2H] each.
+      traces: zeros, [T, E, B, 2H] for state 0 and for every node, into which the gradients of the products go, and none into the weights;
+        None for gradients in the weights.
+      projected: the products of the inputs, [T, B, 2H].
+      hidden: see `RecurrentCell`.
+      length: see `RecurrentCell`.
+      masks: see `RecurrentCell`.
+      context: see `RecurrentCell`.
+
+    Returns:
+      What `RecurrentCell` returns, and with traces the left factors of the products, [T, E, B, H] each.
+    """
+
+    def step(hidden: jax.Array, xs: Any) -> tuple[jax.Array, tuple[jax.Array, tuple[jax.Array, ...]]]:
+      projection, time, traces = xs
+      output, factors = self._step(projection, hidden, weights, traces, masks, context)
+      return jnp.where(time < length, output, hidden), (output, factors)
+
+    # The gradient recomputes each time step. With one edge a node it saves the products, which are few.
+    step = jax.checkpoint(step, prevent_cse=False, policy=jax.checkpoint_policies.dots_saveable if self.single else None)
+    hidden, (outputs, factors) = jax.lax.scan(step, hidden, (projected, jnp.arange(len(projected)), traces))
+    return (outputs, hidden), factors
 
   def _step(
-    self, projection: jax.Array, hidden: jax.Array, weights: Sequence[jax.Array], masks: Masks | None, context: Any
-  ) -> jax.Array:
-    """Returns the output of one time step, [B, H]."""
-    state = _highway(projection + product(_masked(hidden, masks), weights[0], self.precision), hidden)
+    self,
+    projection: jax.Array,
+    hidden: jax.Array,
+    weights: Sequence[jax.Array],
+    traces: Sequence[jax.Array] | None,
+    masks: Masks | None,
+    context: Any,
+  ) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    """Returns the output of one time step, [B, H], and with traces the left factors of the products."""
+    factors: list[jax.Array] = []
+
+    def times(x: jax.Array, node: int) -> jax.Array:
+      x = _masked(x, masks)
+      if traces is None:
+        return product(x, weights[node], self.precision)
+      factors.append(x)
+      return _traced_product(self.precision, x, weights[node], traces[node])
+
+    reads = [source for node in range(1, self.num_nodes + 1) for source in self.edges.sources(node)] + list(self.concat)
+    state = _highway(projection + times(hidden[None], 0)[0], hidden)
     copies: list[list[jax.Array]] = []
     for node in range(self.num_nodes + 1):
       if node:
         sources = jnp.stack([copies[source].pop() for source in self.edges.sources(node)])
-        state = self._node(node, sources, weights[node], masks, context)
+        state = self._node(node, sources, times(sources, node), context)
       if self.norm:
         state = _normalized(state)
-      copies.append(list(_fan_out(state, self._uses[node])))
-    return sum(copies[state].pop() for state in self.concat) / len(self.concat)  # pyright: ignore[reportReturnType]  # not zero, as it is of arrays
+      copies.append(list(_fan_out(state, reads.count(node))))
+    output = sum(copies[state].pop() for state in self.concat) / len(self.concat)
+    return output, tuple(factors)  # pyright: ignore[reportReturnType]  # the output is not zero, as it is of arrays
 
-  def _node(self, node: int, sources: jax.Array, weight: jax.Array, masks: Masks | None, context: Any) -> jax.Array:
-    gate, x = jnp.split(product(_masked(sources, masks), weight, self.precision), 2, -1)
+  def _node(self, node: int, sources: jax.Array, products: jax.Array, context: Any) -> jax.Array:
+    gate, x = jnp.split(products, 2, -1)
     gate = jax.nn.sigmoid(gate)
     activated, share = self.edges(node, x, context)
     return (share[:, None, None] * (1 - gate) * sources + gate * activated).sum(0)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _traced_product(precision: str, x: jax.Array, weight: jax.Array, trace: jax.Array) -> jax.Array:
+  """Returns the product of x and the weight. The gradient of the product goes to `trace`, which is not read, and none to the weight."""
+  return product(x, weight, precision)
+
+
+def _traced_forward(precision: str, x: jax.Array, weight: jax.Array, trace: jax.Array) -> tuple[jax.Array, jax.Array]:
+  return product(x, weight, precision), weight
+
+
+def _traced_backward(precision: str, weight: jax.Array, g: jax.Array) -> tuple[jax.Array, None, jax.Array]:
+  return product(g, weight.T, precision), None, g
+
+
+_traced_product.defvjp(_traced_forward, _traced_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _over_time(
+  wiring: Wiring, weights: Sequence[jax.Array], projected: jax.Array, hidden: jax.Array, length: jax.Array, masks: Masks | None
+) -> tuple[jax.Array, jax.Array]:
+  """Runs a cell with one edge a node and without context over a sequence (`Wiring.over_time`).
+
+  The gradient of a weight is one product over all time steps. Within the loop it would be a sum of products of few rows each. Every time
+  step would read and write all of it.
+  """
+  return wiring.over_time(weights, None, projected, hidden, length, masks, None)[0]
+
+
+def _over_time_forward(
+  wiring: Wiring, weights: Sequence[jax.Array], projected: jax.Array, hidden: jax.Array, length: jax.Array, masks: Masks | None
+) -> tuple[tuple[jax.Array, jax.Array], Any]:
+  shape = len(projected), 1, *hidden.shape[:-1], projected.shape[-1]
+  traces = tuple(jnp.zeros(shape, projected.dtype) for _ in weights)
+
+  def run(traces: Sequence[jax.Array], projected: jax.Array, hidden: jax.Array) -> Any:
+    return wiring.over_time(weights, traces, projected, hidden, length, masks, None)
+
+  outputs, pull_back, factors = jax.vjp(run, traces, projected, hidden, has_aux=True)
+  return outputs, (pull_back, factors)
+
+
+def _over_time_backward(wiring: Wiring, residuals: Any, cotangents: tuple[jax.Array, jax.Array]) -> tuple[Any, ...]:
+  pull_back, factors = residuals
+  traced, projected, hidden = pull_back(cotangents)
+
+  def gradient(x: jax.Array, g: jax.Array) -> jax.Array:
+    return product(x.reshape(-1, x.shape[-1]).T, g.reshape(-1, g.shape[-1]), wiring.precision)
+
+  return tuple(map(gradient, factors, traced)), projected, hidden, None, None
+
+
+_over_time.defvjp(_over_time_forward, _over_time_backward)
 
 
 def uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> nnx.Param:

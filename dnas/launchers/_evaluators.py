@@ -280,8 +280,11 @@ def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder:
   preset = _presets.load(config.search, "search")
   names = [field.name for field in dataclasses.fields(SharedConfig) if hasattr(preset.darts, field.name)]
   rates = SharedConfig(**{name: getattr(preset.darts, name) for name in names})
-  task = SharedWeightsTask(rates, preset.supernet, preset.data, SPACES[config.space], datasets.from_config(preset.data), seed)
+  space = space_of(config)
+  task = SharedWeightsTask(rates, preset.supernet, preset.data, space, datasets.from_config(preset.data), seed)
   flat = {"seed": seed, "space": config.space} | {f"shared.{name}": value for name, value in config_lib.flatten(rates).items()}
+  if space != SPACES[config.space]:  # the table lacks some operations
+    flat["operations"] = ", ".join(space.choices)
   defaults: dict[str, object] = {}
   for component in ("data", "supernet"):
     flat |= {f"{component}.{path}": value for path, value in config_lib.flatten(getattr(preset, component)).items()}

@@ -55,7 +55,7 @@ def test_training_learns_what_can_be_learned():
   text = datasets.text_from_config(data)
   bound = math.exp(synthetic.entropy_rate())
   assert bound == pytest.approx(6.89, abs=0.01) and 18.5 < perplexity_of_words_alone(text.train, text.valid) < 20
-  config = language.Config(epochs=8, learning_rate=8.0, weight_decay=0.0, gradient_clip=0.5, patience=1)
+  config = language.Config(epochs=10, learning_rate=10.0, weight_decay=0.0, gradient_clip=0.5, patience=1)
   plain = NetworkConfig(units=24, dropout_embedding=0, dropout_inputs=0, dropout_hidden=0, dropout_output=0)
   position, _ = run_whole(task := make_task(config, data, plain))
   first, last = position.history[0]["metrics"], position.history[-1]["metrics"]
