@@ -8,15 +8,15 @@ import jax
 from dnas.compiler.functions import Compiled, kind_of
 
 
-def costs(function: Compiled, *args: Any) -> dict[str, float]:
+def costs(function: Any, *args: Any) -> dict[str, float]:
   """Returns the costs of one call with arguments of these types: 'flops', 'bytes accessed', and 'memory' in bytes.
 
   'memory' is the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the program that runs
-  then has for itself.
+  then has for itself. `function` is a `Compiled` function that was called with such arguments, or one of `jax.jit`.
   """
-  found = function.chains[*kind_of(*args), True]
+  found = function.chains[*kind_of(*args), True] if isinstance(function, Compiled) else None
   if found is None:
-    program = function.whole.lower(*args).compile()
+    program = (function.whole if isinstance(function, Compiled) else function).lower(*args).compile()
     memory = program.memory_analysis()
     peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes if memory else float("nan")
     return _counts(program, float("nan")) | {"memory": float(peak)}
