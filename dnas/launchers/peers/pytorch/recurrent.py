@@ -38,9 +38,11 @@ class LanguageModel(nn.Module):
     """Builds the model with given weights. 'genotype' is a list of (activation, source) of every node, or None for the supernet."""
     super().__init__()
     self.about, cell = about, weights["cell"]
-    self.embedding, self.bias, self.initial, self.nodes = (
-      nn.Parameter(torch.tensor(np.asarray(array))) for array in (weights["embedding"], weights["bias"], cell["initial"], cell["nodes"])
+    self.embedding, self.bias, self.initial = (
+      nn.Parameter(torch.tensor(np.asarray(array))) for array in (weights["embedding"], weights["bias"], cell["initial"])
     )
+    # One parameter a node, as in the published code: the gradient of a slice would fill all of a stack with zeros at every use.
+    self.nodes = nn.ParameterList(nn.Parameter(torch.tensor(array)) for array in np.asarray(cell["nodes"]))
 
   def forward(
     self, tokens: torch.Tensor, hidden: torch.Tensor, mixture: torch.Tensor | None = None, masks: Masks | None = None
