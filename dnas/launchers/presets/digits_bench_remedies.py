@@ -2,7 +2,7 @@
 
 Paper: Zela et al., "Understanding and Robustifying DARTS", ICLR 2020, for the design; the table is ours (docs/digits_bench.md).
 Command: dnas compare --preset=digits_bench_remedies --workdir=runs/remedies
-Expected result: docs/digits_bench.md has its table.
+Expected result: not measured yet at full size.
 Expected time: about half an hour on two CPU cores.
 """
 

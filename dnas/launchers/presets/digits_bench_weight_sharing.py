@@ -2,7 +2,7 @@
 
 Paper: Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", UAI 2019; sizes and rates are ours.
 Command: dnas compare --preset=digits_bench_weight_sharing --workdir=runs/methods
-Expected result: docs/digits_bench.md has its table.
+Expected result: not measured yet at full size.
 Expected time: about ten minutes on two CPU cores.
 """
 
