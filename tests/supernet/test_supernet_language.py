@@ -124,7 +124,7 @@ def test_one_hot_supernet_is_the_derived_model(norm):
 def test_the_retrained_cell_is_not_normalized_and_the_searched_one_is():
   searched = language_supernet(CONFIG, SPACE, V, np.random.default_rng(0)).cell
   retrained = derived_language_model(CONFIG, LANGUAGE_GENOTYPES["ENAS"], V, np.random.default_rng(0)).cell
-  assert searched.norm and not retrained.norm
+  assert searched.wiring.norm and not retrained.wiring.norm
   assert searched.nodes.shape == (8, H, 2 * H) and retrained.nodes.shape == (11, H, 2 * H)
 
 
