@@ -146,7 +146,7 @@ def _peers(config: SpeedConfig, jobs: list[Job], states: list[Any], stack: conte
 @contextlib.contextmanager
 def _compilation_cache(folder: str) -> Iterator[None]:
   """Uses a folder as compilation cache, and then the previous cache again."""
-  before = jax.config.jax_compilation_cache_dir
+  before = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]  # JAX 0.10 declares no settings
   compilation_cache.reset_cache()
   program_cache.use(folder, float("inf"))
   try:
