@@ -124,7 +124,7 @@ class RecurrentCell(nnx.Module):
     if masks is not None:
       inputs = inputs * masks.inputs[None]
     projected = product(inputs, initial, self.wiring.precision)
-    if self.wiring.single:
+    if context is None:
       return _over_time(self.wiring, weights, projected, hidden, length, masks)
     return self.wiring.over_time(weights, None, projected, hidden, length, masks, context)[0]
 
@@ -146,11 +146,6 @@ class Wiring:
   concat: tuple[int, ...]
   norm: bool
   precision: str
-
-  @property
-  def single(self) -> bool:
-    """Whether one edge enters every node, as in a derived network."""
-    return all(len(self.edges.sources(node)) == 1 for node in range(1, self.num_nodes + 1))
 
   def over_time(
     self,
@@ -183,8 +178,8 @@ class Wiring:
       output, factors = self._step(projection, hidden, weights, traces, masks, context)
       return jnp.where(time < length, output, hidden), (output, factors)
 
-    # The gradient recomputes each time step. With one edge a node it saves the products, which are few.
-    step = jax.checkpoint(step, prevent_cse=False, policy=jax.checkpoint_policies.dots_saveable if self.single else None)
+    # The gradient recomputes each time step. In a derived network it saves the products, which are few.
+    step = jax.checkpoint(step, prevent_cse=False, policy=jax.checkpoint_policies.dots_saveable if context is None else None)
     hidden, (outputs, factors) = jax.lax.scan(step, hidden, (projected, jnp.arange(len(projected)), traces))
     return (outputs, hidden), factors
 
@@ -248,7 +243,7 @@ _traced_product.defvjp(_traced_forward, _traced_backward)
 def _over_time(
   wiring: Wiring, weights: Sequence[jax.Array], projected: jax.Array, hidden: jax.Array, length: jax.Array, masks: Masks | None
 ) -> tuple[jax.Array, jax.Array]:
-  """Runs a cell with one edge a node and without context over a sequence (`Wiring.over_time`).
+  """Runs a cell without context, that of a derived network, over a sequence (`Wiring.over_time`).
 
   The gradient of a weight is one product over all time steps. Within the loop it would be a sum of products of few rows each. Every time
   step would read and write all of it.
@@ -259,8 +254,8 @@ def _over_time(
 def _over_time_forward(
   wiring: Wiring, weights: Sequence[jax.Array], projected: jax.Array, hidden: jax.Array, length: jax.Array, masks: Masks | None
 ) -> tuple[tuple[jax.Array, jax.Array], Any]:
-  shape = len(projected), 1, *hidden.shape[:-1], projected.shape[-1]
-  traces = tuple(jnp.zeros(shape, projected.dtype) for _ in weights)
+  counts = [1, *(len(wiring.edges.sources(node)) for node in range(1, wiring.num_nodes + 1))]
+  traces = tuple(jnp.zeros((len(projected), count, *projected.shape[1:]), projected.dtype) for count in counts)
 
   def run(traces: Sequence[jax.Array], projected: jax.Array, hidden: jax.Array) -> Any:
     return wiring.over_time(weights, traces, projected, hidden, length, masks, None)

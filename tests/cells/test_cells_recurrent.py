@@ -25,6 +25,8 @@ from dnas.supernet.edges import MixedActivations
 T, B, I, H = 4, 3, 2, 5  # noqa: E741
 EPSILON = 1e-5
 SMALL = dataclasses.replace(SPACE, num_nodes=3)  # for derivatives, whose compilation takes long
+ONE_NODE = dataclasses.replace(SPACE, num_nodes=1)  # a supernet with one edge a node, like a derived network
+TWO_EDGES = CellGenotype(((Edge("tanh", 0),), (Edge("relu", 0), Edge("sigmoid", 1))), (1, 2))
 WIRINGS = {"supernet": SPACE} | {name: LANGUAGE_GENOTYPES[name]["recurrent"] for name in LANGUAGE_GENOTYPES}
 
 every_wiring = pytest.mark.parametrize("wiring", WIRINGS.values(), ids=WIRINGS)
@@ -167,8 +169,8 @@ product_of = quick_jit(
 
 @pytest.mark.parametrize(
   "wiring, norm",
-  [(SMALL, True), (SMALL, False), (WIRINGS["DARTS_V2"], False)],
-  ids=["norm", "plain", "DARTS_V2"]
+  [(SMALL, True), (SMALL, False), (ONE_NODE, True), (WIRINGS["DARTS_V2"], False), (TWO_EDGES, False)],
+  ids=["norm", "plain", "one node", "DARTS_V2", "two edges"],
 )
 def test_gradient_is_the_limit_of_differences(x64, wiring, norm):
   network, variables = split(cell_of(wiring, norm))
