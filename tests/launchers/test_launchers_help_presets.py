@@ -68,36 +68,37 @@ def other(path, kind, value, of_text):
   return value + 2 if kind is int else value / 2 or 0.25
 
 
-def is_preset(flags):
-  return bool(flags) and flags[0].startswith("--preset=")
-
-
 DEFAULTS = {type(module.CONFIG): config_lib.defaults(module.CONFIG) for module in PRESETS.values()}
-
-
-def excluded(remedies, path):
-  """Whether another remedy is on, beside which this one is refused."""
-  return bool(remedies.stop_ratio) if path == "remedies.projection" else remedies.projection
-
-
 BASES = [("search", ()), ("train", ()), ("demo", ()), ("search", TEXT), ("train", TEXT)]
 BASES += [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()]
-CASES = [
-  pytest.param(launcher, base, path, kind, value, is_text(config), id=f"{''.join(base).rpartition('=')[2] or launcher}-{launcher}-{path}")
-  for launcher, base in BASES
-  for config in [LAUNCHERS[launcher].parse([launcher, *base])[0]]
-  for path, kind, value in config_lib.fields(config)
-  if not is_preset(base) or value != DEFAULTS[type(config)].get(path)  # of a preset only what it sets: a flag must win against that
-  if not (is_text(config) and path.endswith("space"))  # the only one for text
-  if not (path.endswith("test") and not is_text(config)) and not path.endswith("ray_address")  # they are refused alone
-  if path != "keep_operations" or config.start_from  # it is refused alone
-  if path != "space" or not getattr(config, "without", "")  # another space may lack the operations that are left out
-  if path != "search" or "darts_projection" not in getattr(config, "methods", "")  # these methods are presets named after this search
-  if path not in ("remedies.projection", "remedies.stop_ratio") or not excluded(config.remedies, path)
-]
 
 
-@pytest.mark.parametrize("launcher, base, path, kind, value, of_text", CASES)
+def cases():
+  """Every field of every configuration once, and of a preset all fields that it sets: a flag must win against that."""
+  seen = set()
+  for launcher, base in BASES:
+    config, *_ = LAUNCHERS[launcher].parse([launcher, *base])
+    for path, kind, value in config_lib.fields(config):
+      known = (launcher, type(config), path) in seen and value == DEFAULTS[type(config)].get(path)
+      if not known and not refused_alone(config, path):
+        seen.add((launcher, type(config), path))
+        name = "".join(base).rpartition("=")[2] or launcher
+        yield pytest.param(launcher, base, path, kind, value, is_text(config), id=f"{name}-{launcher}-{path}")
+
+
+def refused_alone(config, path):
+  """Whether a change of a field is refused unless others change with it."""
+  if path in ("remedies.projection", "remedies.stop_ratio"):  # one is refused beside the other
+    return config.remedies.stop_ratio > 0 if path == "remedies.projection" else config.remedies.projection
+  if path == "search":  # some methods are presets named after this search
+    return "darts_projection" in getattr(config, "methods", "")
+  if path.endswith("space"):  # the only one for text, and another may lack the operations that are left out
+    return is_text(config) or (path == "space" and bool(getattr(config, "without", "")))
+  start = path == "keep_operations" and not config.start_from
+  return start or path.endswith("ray_address") or (path.endswith("test") and not is_text(config))
+
+
+@pytest.mark.parametrize("launcher, base, path, kind, value, of_text", list(cases()))
 def test_every_field_is_a_flag_that_overrides_the_preset(launcher, base, path, kind, value, of_text):
   argv = [launcher, "--workdir=w", *base]
   config, options, given = LAUNCHERS[launcher].parse(argv)
