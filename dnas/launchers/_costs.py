@@ -14,9 +14,11 @@ def costs(function: Any, *args: Any) -> dict[str, float]:
   'memory' is the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the program that runs
   then has for itself. `function` is a `Compiled` function that was called with such arguments, or one of `jax.jit`.
   """
-  found = function.chains[*kind_of(*args), True] if isinstance(function, Compiled) else None
+  found = None
+  if isinstance(function, Compiled):
+    found, function = function.chains[*kind_of(*args), True], function.whole
   if found is None:
-    program = (function.whole if isinstance(function, Compiled) else function).lower(*args).compile()
+    program = function.lower(*args).compile()
     memory = program.memory_analysis()
     peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes if memory else float("nan")
     return _counts(program, float("nan")) | {"memory": float(peak)}

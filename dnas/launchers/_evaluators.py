@@ -118,10 +118,11 @@ def make_judge(config: ComparisonSettings, options: _flags.Options, folder: path
   if not _has_table(config):
     return Judge(space_of(config), evaluate, functools.partial(_retrained, config, options, folder, seed))
   table, epochs = read_table(config.table, config.dataset), config.report_epochs
-  shares = report_shares(table, epochs)
-  return Judge(
-    table.space, evaluate, lambda genotype: report_test(table, genotype, epochs), lambda genotype: 100 * float(shares[table.row(genotype)])
-  )
+
+  def percentile(genotype: Genotype) -> float:
+    return 100 * float(report_shares(table, epochs)[table.row(genotype)])
+
+  return Judge(table.space, evaluate, lambda genotype: report_test(table, genotype, epochs), percentile)
 
 
 def check_settings(config: ComparisonSettings) -> None:

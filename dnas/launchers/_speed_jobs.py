@@ -134,14 +134,14 @@ class Job(NamedTuple):
     examples: number of examples, or of words, that a step trains on.
     programs: maps a state to the network-sized programs of a step, each with its arguments and its number of calls.
     inputs: maps a state to the inputs of a step, such as its batches.
-    problem: maps a state to the arrays of the same job for the peer (`process.problem`); None if the peer does not have the job.
+    problem: maps a state to the arrays of the same network for the peer (`process.problem`).
   """
 
   task: loop.Task | Evaluation
   examples: int
   programs: Callable[[Any], list[tuple[Any, tuple[Any, ...], int]]]
   inputs: Callable[[Any], Any]
-  problem: Callable[[Any], Mapping[str, np.ndarray]] | None = None
+  problem: Callable[[Any], Mapping[str, np.ndarray]]
 
 
 def _dataset(config: SpeedConfig, batch: int) -> base.ImageDataset:
@@ -159,9 +159,8 @@ def _search(config: SpeedConfig, size: Size, hypergradient: Hypergradient, calls
   supernet = SupernetConfig(**sizes, precision=size.precision, rematerialize=config.rematerialize)
   workload = ImageWorkload(supernet, data, SPACES[config.space], _dataset(config, size.batch), 0)
   task = DartsTask(DartsConfig(), workload, hypergradient, jax.random.key(0))
-  job = _job_of_search(task, size, size.batch, calls)
   about = process.about_search(SPACES[config.space], size.channels, size.cells, size.batch, config.image_size)
-  return job._replace(problem=lambda state: process.problem(about, state.search.weights))
+  return _job_of_search(task, size, size.batch, calls, about)
 
 
 def _text(config: SpeedConfig, batch: int) -> tuple[text.TextDataset, text.Config]:
@@ -179,9 +178,8 @@ def _language_search(config: SpeedConfig, size: Size) -> Job:
   workload = LanguageWorkload(network, data, RECURRENT, dataset, 0)
   rates = DartsConfig(learning_rate=20.0, momentum=0.0, gradient_clip=0.25)
   task = DartsTask(rates, workload, FirstOrder(), jax.random.key(0))
-  job = _job_of_search(task, size, size.batch * config.words, FIRST_ORDER)
   about = process.about_language(RECURRENT, None, network, size.batch, config.words)
-  return job._replace(problem=lambda state: process.problem(about, state.search.weights))
+  return _job_of_search(task, size, size.batch * config.words, FIRST_ORDER, about)
 
 
 def _language_task(config: SpeedConfig, size: Size) -> tuple[language.RetrainTask, Callable[[Any], Mapping[str, np.ndarray]]]:
@@ -217,8 +215,8 @@ def _language_evaluate(config: SpeedConfig, size: Size) -> Job:
   return Job(evaluation, size.batch * config.words, lambda state: [(sums, arguments(state), 1)], lambda state: state.hidden, problem)
 
 
-def _job_of_search(task: DartsTask, size: Size, examples: int, calls: Mapping[str, int]) -> Job:
-  """`calls` says how often a step calls each of `bilevel.Programs`."""
+def _job_of_search(task: DartsTask, size: Size, examples: int, calls: Mapping[str, int], about: Mapping[str, Any]) -> Job:
+  """`calls` says how often a step calls each of `bilevel.Programs`, and `about` what the peer knows of the supernet."""
   together = SeedsTask([task, *map(task.reseeded, range(1, size.seeds))]) if size.seeds > 1 else None
   of_step = task.problem.programs
   compiled = {"gradient": of_step.gradient.program, "arch_gradient": of_step.arch_gradient.program, "hvp": of_step.hvp}
@@ -233,7 +231,7 @@ def _job_of_search(task: DartsTask, size: Size, examples: int, calls: Mapping[st
     functions = {name: compiled[name].wider() if together else compiled[name] for name in calls}
     return [(functions[name], (*arguments, *directions.get(name, ())), count) for name, count in calls.items()]
 
-  return Job(together or task, size.seeds * examples, programs, inputs)
+  return Job(together or task, size.seeds * examples, programs, inputs, lambda state: process.problem(about, state.search.weights))
 
 
 def _image_task(config: SpeedConfig, size: Size) -> tuple[images.RetrainTask, Callable[[Any], Mapping[str, np.ndarray]]]:
@@ -271,6 +269,8 @@ def _evaluate(config: SpeedConfig, size: Size) -> Job:
 
 
 PEERLESS = {"search_second_order", "search_unrolled"}
+"""Jobs that the peer does not have."""
+
 FIRST_ORDER = {"gradient": 1, "arch_gradient": 1}
 JOBS: dict[str, Callable[[SpeedConfig, Size], Job]] = {
   "search_first_order": functools.partial(_search, hypergradient=FirstOrder(), calls=FIRST_ORDER),

@@ -15,7 +15,6 @@ import collections
 import contextlib
 import dataclasses
 import functools
-import io
 import json
 import os
 import pathlib
@@ -33,7 +32,7 @@ from dnas.core.config import check_at_most, check_fraction, check_name, check_po
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
-from dnas.launchers import _commands, _flags, _run, _units, search
+from dnas.launchers import _commands, _flags, _output, _run, _units, search
 from dnas.launchers._evaluators import (
   DATASETS,
   EVALUATORS,
@@ -127,18 +126,6 @@ def cell_folder(root: pathlib.Path, config: CompareConfig, method: str, seed: in
   return root / config.space / config.evaluator / method / f"seed_{seed:04d}"
 
 
-class _Log(io.TextIOBase):
-  """Appends to a file, which the first text makes."""
-
-  def __init__(self, path: pathlib.Path):
-    self._path = path
-
-  def write(self, text: str) -> int:
-    """See `io.TextIOBase`."""
-    with self._path.open("a", encoding="utf-8") as file:
-      return file.write(text)
-
-
 def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: int) -> None:
   """Runs one search to its end, or resumes it, and writes its result.
 
@@ -149,7 +136,8 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
   with RunFolder.open(path, "compare", config.of_cell(method, seed), defaults=config.defaults_of_cell(method, seed)) as folder:
     if read_result(path) is not None:
       return
-    with contextlib.redirect_stdout(_Log(path / "log.txt")):
+    silent = method in STRATEGIES and config.evaluator == "tabular"
+    with contextlib.nullcontext() if silent else _output.to_log(path / "log.txt"):
       judge = make_judge(config, options, path, seed)
       if method not in STRATEGIES:
         journal = [_search_by_gradient(config, options, judge, path, method, seed)]

@@ -7,7 +7,8 @@ best of k searches at the cost of k searches, and the factor by which random sea
 """
 
 import dataclasses
-import math
+
+import numpy as np
 
 from dnas.core import durable
 from dnas.core.config import check_at_most, check_positive, check_types
@@ -69,7 +70,7 @@ def _notes(one: comparisons.Comparison, k: int, pairs: int, ranks: comparisons.R
     f"- Over {architectures} that were incumbents, the validation score that a search sees and the test accuracy have "
     f"Kendall's tau {ranks.kendall:.2f} and Spearman's rho {ranks.spearman:.2f}.",
   ]
-  if any(not math.isnan(search.percentile) for searches in one.methods.values() for search in searches):
+  if np.isfinite(one.percentiles).any():
     lines.append("- The percentile of an architecture is the percentage of all architectures of the table that have a lower test accuracy.")
   if one.incomplete:
     lines.append(f"- Left out, as they have not ended: {', '.join(one.incomplete)}.")

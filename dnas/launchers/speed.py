@@ -138,9 +138,10 @@ def _seconds(function: Callable[[], Any]) -> float:
 
 def _peers(config: SpeedConfig, jobs: list[Job], states: list[Any], stack: contextlib.ExitStack) -> list[process.Peer]:
   """Returns the same jobs in PyTorch, with our weights, each in a process that ends with `stack`; none without --peer."""
-  problems = [job.problem(state) if config.peer and job.problem else {} for job, state in zip(jobs, states, strict=True)]
-  names = config.jobs.split(",")
-  return [stack.enter_context(process.running(config.peer, *one)) for one in zip(names, problems, strict=True)] if config.peer else []
+  if not config.peer:
+    return []
+  parts = zip(config.jobs.split(","), jobs, states, strict=True)
+  return [stack.enter_context(process.running(config.peer, name, job.problem(state))) for name, job, state in parts]
 
 
 @contextlib.contextmanager

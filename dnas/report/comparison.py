@@ -73,6 +73,11 @@ class Comparison:
   methods: Mapping[str, tuple[Search, ...]]
   incomplete: tuple[str, ...]
 
+  @property
+  def percentiles(self) -> np.ndarray:
+    """The percentiles of all searches, nan where they are not known."""
+    return np.array([search.percentile for searches in self.methods.values() for search in searches])
+
 
 def load(root: pathlib.Path) -> list[Comparison]:
   """Reads the searches in a folder, as one `Comparison` for every space and evaluator.
@@ -145,7 +150,8 @@ def result_table(comparison: Comparison, k: int = 4) -> Table:
     bounds = f"{low:.2f} to {high:.2f}" if len(test) > 1 else "–"
     evaluations = f"{np.mean([len(search.scores) for search in searches]):.0f}"
     seconds = f"{np.mean([search.seconds for search in searches]):,.0f}"
-    percentile = _text(float(np.mean([search.percentile for search in searches])))
+    share = float(np.mean([search.percentile for search in searches]))
+    percentile = "–" if math.isnan(share) else f"{share:.1f}"
     figures = (f"{np.mean(valid):.4g}", f"{mean:.2f}", bounds, spread, percentile, best, times)
     rows.append((name, str(len(test)), evaluations, seconds, *figures))
   if comparison.space == "nasbench201" and comparison.config.get("table") != "synthetic":
@@ -156,10 +162,6 @@ def result_table(comparison: Comparison, k: int = 4) -> Table:
   header += ("percentile, mean", f"best of {k}", "times random search")
   caption = f"{comparison.space}, {comparison.evaluator}: test accuracy in percent after {budget:,.10g} accelerator seconds a search"
   return Table(caption, header, tuple(rows))
-
-
-def _text(percentile: float) -> str:
-  return "–" if math.isnan(percentile) else f"{percentile:.1f}"
 
 
 def correlation(comparison: Comparison) -> tuple[np.ndarray, RankCorrelation]:
@@ -200,7 +202,7 @@ def distribution_figure(comparison: Comparison) -> Figure:
   names = sorted(comparison.methods, key=lambda name: np.mean([search.test for search in comparison.methods[name]]))
   colors = dict(zip(comparison.methods, _colors(comparison), strict=True))
   measures = {"test": "test accuracy of what a search found (%); the line is the mean"}
-  if not any(math.isnan(search.percentile) for searches in comparison.methods.values() for search in searches):
+  if np.isfinite(comparison.percentiles).all():
     measures["percentile"] = "architectures of the table that are worse (%)"
   figure = _figure(7.5 if len(measures) == 1 else 11, 1.1 + 0.5 * len(names))
   panels = figure.subplots(1, len(measures), sharey=True, squeeze=False)[0]

@@ -10,19 +10,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from .blocks import (
-  FORMATS,
-  FactorizedReduce,
-  Weights,
-  convolution,
-  linear,
-  norm,
-  pointwise,
-  pool,
-  preprocessing,
-  problem_of,
-  random_images,
-)
+from . import blocks
+from .blocks import Weights
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+"""Images [B, 3, H, W] and labels [B]."""
 
 DROP_PATH = 0.1
 """Probability that an edge is dropped: that of the middle of the published training."""
@@ -35,9 +27,9 @@ class Separable(nn.Sequential):
     modules: list[nn.Module] = []
     for depth, (_, dilation) in enumerate(layers):
       stack = weights["layers"][depth]
-      depthwise, channels = np.asarray(stack["depthwise"][0])[edge], np.asarray(stack["pointwise"])[edge]
-      modules += [nn.ReLU(), convolution(depthwise, stride if depth == 0 else 1, dilation, depthwise=True), pointwise(channels)]
-      modules.append(norm(channels.shape[1], stack.get("norm"), edge))
+      kernel, channels = np.asarray(stack["depthwise"][0])[edge], np.asarray(stack["pointwise"])[edge]
+      depthwise = blocks.convolution(kernel, stride if depth == 0 else 1, dilation, depthwise=True)
+      modules += [nn.ReLU(), depthwise, blocks.pointwise(channels), blocks.norm(channels.shape[1], stack.get("norm"), edge)]
     super().__init__(*modules)
 
 
@@ -47,7 +39,7 @@ class Cell(nn.Module):
   def __init__(self, about: Mapping[str, Any], weights: Weights, kind: str, reduction: bool):
     super().__init__()
     self._nodes, self._concat = about["genotype"][kind]
-    self.preprocess = nn.ModuleList(preprocessing(weights[name]) for name in ("preprocess0", "preprocess1"))
+    self.preprocess = nn.ModuleList(blocks.preprocessing(weights[name]) for name in ("preprocess0", "preprocess1"))
     seen: dict[tuple[str, int], int] = {}
     self.edges, self._dropped = nn.ModuleList(), []
     for node in self._nodes:
@@ -63,8 +55,8 @@ class Cell(nn.Module):
     if layers:
       return Separable(layers, weights, edge, stride)
     if name == "skip_connect":
-      return nn.Identity() if stride == 1 else FactorizedReduce(weights["others"]["skip_connect"], edge)
-    return pool(name, stride)
+      return nn.Identity() if stride == 1 else blocks.FactorizedReduce(weights["others"]["skip_connect"], edge)
+    return blocks.pool(name, stride)
 
   def forward(self, before_previous: torch.Tensor, previous: torch.Tensor, drop_path: float) -> torch.Tensor:
     """Maps the outputs of two cells to the cell's output."""
@@ -90,8 +82,8 @@ class AuxiliaryHead(nn.Module):
     layers: list[nn.Module] = [nn.ReLU(), nn.AvgPool2d(5, 3)]
     for number in (1, 2):
       kernel = np.asarray(weights[f"conv{number}"]["kernel"])
-      layers += [convolution(kernel, padding=0), norm(kernel.shape[3], weights[f"norm{number}"]), nn.ReLU()]
-    self.features, self.classifier = nn.Sequential(*layers), linear(weights["classifier"])
+      layers += [blocks.convolution(kernel, padding=0), blocks.norm(kernel.shape[3], weights[f"norm{number}"]), nn.ReLU()]
+    self.features, self.classifier = nn.Sequential(*layers), blocks.linear(weights["classifier"])
 
   def forward(self, x: torch.Tensor) -> torch.Tensor:
     """Maps [B, C, 8, 8] to logits."""
@@ -105,11 +97,11 @@ class Network(nn.Module):
     """Builds the network with given weights."""
     super().__init__()
     stack, reductions = weights["stack"], about["reductions"]
-    self.stem = convolution(stack["stem"]["kernel"])
-    self.stem_norm = norm(self.stem.out_channels, stack["stem_norm"])
+    self.stem = blocks.convolution(stack["stem"]["kernel"])
+    self.stem_norm = blocks.norm(self.stem.out_channels, stack["stem_norm"])
     kinds = ["reduce" if index in reductions else "normal" for index in range(about["cells"])]
     self.cells = nn.ModuleList(Cell(about, stack["cells"][index], kind, kind == "reduce") for index, kind in enumerate(kinds))
-    self.classifier, self._auxiliary_cell = linear(weights["classifier"]), reductions[1]
+    self.classifier, self._auxiliary_cell = blocks.linear(weights["classifier"]), reductions[1]
     self.auxiliary = AuxiliaryHead(weights["auxiliary"]) if "auxiliary" in weights else None
 
   def forward(self, images: torch.Tensor, drop_path: float = 0.0) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -122,7 +114,7 @@ class Network(nn.Module):
     return self.classifier(states[1].mean((2, 3))), side
 
 
-def train_step(network: Network, optimizer: torch.optim.Optimizer, batch: tuple[torch.Tensor, torch.Tensor]) -> float:
+def train_step(network: Network, optimizer: torch.optim.Optimizer, batch: Batch) -> float:
   """Takes a step of the published recipe, and returns the loss of the main head."""
   logits, side = network(batch[0], DROP_PATH)
   main = loss = nn.functional.cross_entropy(logits, batch[1])
@@ -135,33 +127,40 @@ def train_step(network: Network, optimizer: torch.optim.Optimizer, batch: tuple[
   return float(main.detach())
 
 
+def evaluate(network: Network, batch: Batch) -> tuple[float, float]:
+  """Returns the loss and the number of right images."""
+  with torch.no_grad():
+    logits = network(batch[0])[0]
+    return float(nn.functional.cross_entropy(logits, batch[1])), float((logits.argmax(1) == batch[1]).sum())
+
+
+def _in_formats(
+  arrays: dict[str, np.ndarray], step_of: Callable[[Network, Batch], Callable[[], object]]
+) -> dict[str, Callable[[], object]]:
+  """Returns `step_of` of the network and a random batch in both memory formats."""
+  about, weights = blocks.problem_of(arrays)
+  images, labels = blocks.random_images(about["batch"], about["image_size"], 10)
+  return {
+    name: step_of(Network(about, weights).to(memory_format=memory), (images.contiguous(memory_format=memory), labels))
+    for name, memory in blocks.FORMATS.items()
+  }
+
+
 def training_steps(arrays: dict[str, np.ndarray]) -> dict[str, Callable[[], object]]:
   """Returns a training step in both memory formats."""
-  about, weights = problem_of(arrays)
-  images, labels = random_images(about["batch"], about["image_size"], 10)
 
-  def step(memory: torch.memory_format) -> Callable[[], object]:
-    network = Network(about, weights).to(memory_format=memory)
+  def step_of(network: Network, batch: Batch) -> Callable[[], object]:
     optimizer = torch.optim.SGD(network.parameters(), 0.025, momentum=0.9, weight_decay=3e-4)
-    batch = images.contiguous(memory_format=memory), labels
     return lambda: train_step(network, optimizer, batch)
 
-  return {name: step(memory) for name, memory in FORMATS.items()}
+  return _in_formats(arrays, step_of)
 
 
 def evaluation_steps(arrays: dict[str, np.ndarray]) -> dict[str, Callable[[], object]]:
   """Returns the evaluation of one batch in both memory formats."""
-  about, weights = problem_of(arrays)
-  images, labels = random_images(about["batch"], about["image_size"], 10)
 
-  def step(memory: torch.memory_format) -> Callable[[], object]:
-    network, own = Network(about, weights).to(memory_format=memory).eval(), images.contiguous(memory_format=memory)
+  def step_of(network: Network, batch: Batch) -> Callable[[], object]:
+    network.eval()
+    return lambda: evaluate(network, batch)
 
-    def evaluate() -> tuple[float, float]:
-      with torch.no_grad():
-        logits = network(own)[0]
-        return float(nn.functional.cross_entropy(logits, labels)), float((logits.argmax(1) == labels).sum())
-
-    return evaluate
-
-  return {name: step(memory) for name, memory in FORMATS.items()}
+  return _in_formats(arrays, step_of)

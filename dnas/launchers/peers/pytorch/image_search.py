@@ -10,19 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from .blocks import (
-  FORMATS,
-  FactorizedReduce,
-  Weights,
-  convolution,
-  linear,
-  norm,
-  pointwise,
-  pool,
-  preprocessing,
-  problem_of,
-  random_images,
-)
+from . import blocks
+from .blocks import Weights
 
 
 class Problem(NamedTuple):
@@ -60,16 +49,17 @@ class MixedOperation(nn.Module):
     branches = []
     for name, kernels in problem.operations:
       if name.endswith("_pool_3x3"):
-        branches.append(nn.Sequential(pool(name, stride), norm(channels)))
+        branches.append(nn.Sequential(blocks.pool(name, stride), blocks.norm(channels)))
       elif name == "skip_connect":
-        branches.append(nn.Identity() if stride == 1 else FactorizedReduce(weights["others"]["skip_connect"], edge))
+        branches.append(nn.Identity() if stride == 1 else blocks.FactorizedReduce(weights["others"]["skip_connect"], edge))
       elif name != "none":
         layers = []
         for depth, (_, dilation) in enumerate(kernels):
           names = [other for other, others in problem.operations if depth < len(others)]
           place, stack = names.index(name), weights["layers"][depth]
-          depthwise = convolution(stack["depthwise"][place][edge], stride if depth == 0 else 1, dilation, depthwise=True)
-          layers += [nn.ReLU(), depthwise, pointwise(np.asarray(stack["pointwise"])[edge * len(names) + place]), norm(channels)]
+          depthwise = blocks.convolution(stack["depthwise"][place][edge], stride if depth == 0 else 1, dilation, depthwise=True)
+          pointwise = blocks.pointwise(np.asarray(stack["pointwise"])[edge * len(names) + place])
+          layers += [nn.ReLU(), depthwise, pointwise, blocks.norm(channels)]
         branches.append(nn.Sequential(*layers))
     self.branches = nn.ModuleList(branches)
     self.columns = [column for column, (name, _) in enumerate(problem.operations) if name != "none"]
@@ -85,7 +75,7 @@ class Cell(nn.Module):
   def __init__(self, problem: Problem, weights: Weights, channels: int, reduction: bool):
     super().__init__()
     self._problem = problem
-    self.preprocess = nn.ModuleList(preprocessing(weights[name]) for name in ("preprocess0", "preprocess1"))
+    self.preprocess = nn.ModuleList(blocks.preprocessing(weights[name]) for name in ("preprocess0", "preprocess1"))
     self.edges = nn.ModuleList()
     for source, target in problem.edges:
       targets = [end for origin, end in problem.edges if origin == source]
@@ -109,15 +99,15 @@ class Supernet(nn.Module):
     super().__init__()
     self.problem, channels = problem, problem.channels
     stack = weights["stack"]
-    self.stem = convolution(stack["stem"]["kernel"])
-    self.stem_norm = norm(self.stem.out_channels, stack["stem_norm"])
+    self.stem = blocks.convolution(stack["stem"]["kernel"])
+    self.stem_norm = blocks.norm(self.stem.out_channels, stack["stem_norm"])
     self.cells, self.types = nn.ModuleList(), []
     for index in range(problem.cells):
       reduction = index in problem.reductions
       channels *= 2 if reduction else 1
       self.cells.append(Cell(problem, stack["cells"][index], channels, reduction))
       self.types.append("reduce" if reduction else "normal")
-    self.classifier = linear(weights["classifier"])
+    self.classifier = blocks.linear(weights["classifier"])
 
   def forward(self, images: torch.Tensor, mixture: Mapping[str, torch.Tensor]) -> torch.Tensor:
     """Maps images [B, 3, H, W] and, by cell type, weights [edges, operations] to logits [B, classes]."""
@@ -161,12 +151,12 @@ class FirstOrderSearch:
 
 def steps(arrays: dict[str, np.ndarray]) -> dict[str, Callable[[], object]]:
   """Returns a first-order search step in both memory formats."""
-  about, weights = problem_of(arrays)
+  about, weights = blocks.problem_of(arrays)
   problem = Problem(**about)
-  batches = [random_images(problem.batch, problem.image_size, len(weights["classifier"]["bias"])) for _ in range(2)]
+  batches = [blocks.random_images(problem.batch, problem.image_size, len(weights["classifier"]["bias"])) for _ in range(2)]
 
   def step(memory: torch.memory_format) -> Callable[[], object]:
     search = FirstOrderSearch(Supernet(problem, weights), memory)
     return lambda: search.step(*batches)
 
-  return {name: step(memory) for name, memory in FORMATS.items()}
+  return {name: step(memory) for name, memory in blocks.FORMATS.items()}
