@@ -6,6 +6,7 @@ Massively Parallel Hyperparameter Tuning" (ASHA), MLSys 2020; Zoph and Le, 2017,
 """
 
 import contextlib
+import functools
 import hashlib
 import math
 import pathlib
@@ -53,7 +54,7 @@ class Training:
       FieldError: if there is no validation set.
     """
     base.search_split(dataset, data)
-    self._parts, self._seed, self._folder = (config, network, data, dataset), seed, folder
+    self._config, self._network, self._data, self._seed, self._folder = config, network, (data, dataset), seed, folder
     self.epochs = config.epochs
 
   def __call__(self, proposal: Proposal) -> Evaluation:
@@ -65,7 +66,8 @@ class Training:
     if epochs > self.epochs:
       budget = counted(epochs, "epoch")
       raise InputError(f"the budget of a proposal is {budget} and a full training has {self.epochs}; ask for at most that.")
-    task = images.RetrainTask(*self._parts, proposal.genotype, self._seed)
+    build = functools.partial(derived_image.DerivedImageNetwork, self._network, proposal.genotype)
+    task = images.RetrainTask(self._config, build, *self._data, self._seed)
     with Checkpoints(self.folder_of(proposal.genotype), keep=1) as checkpoints:
       position = loop.restore(task, checkpoints)
       before = position.seconds if proposal.parent is not None else 0.0

@@ -95,6 +95,7 @@ class Launcher(Generic[C]):
     run: Callable[[C, Options, set[str]], object],
     about: str | None,
     by_space: Mapping[str, C] = MappingProxyType({}),
+    by_model: Mapping[str, C] = MappingProxyType({}),
   ):
     """Makes a launcher.
 
@@ -104,8 +105,10 @@ class Launcher(Generic[C]):
       run: does the work, from the configuration, the options, and the paths of the configuration fields that were given as flags.
       about: the text above the list of flags.
       by_space: what stands in the place of `default` for some values of --space; the flags are then those of its fields.
+      by_model: the same for some values of --model.
     """
-    self.name, self._default, self._run, self._about, self._by_space = name, default, run, about or "", by_space
+    self.name, self._default, self._run, self._about = name, default, run, about or ""
+    self._by_space, self._by_model = by_space, by_model
 
   def main(self, argv: Sequence[str]) -> int:
     """Parses `argv` (with the program's name first), runs, and returns the exit status."""
@@ -171,8 +174,9 @@ class Launcher(Generic[C]):
       InputError: for an unknown preset, or a space that is unknown or not of the preset's kind; whatever other flags there are, since they
         are no flags of another configuration.
     """
-    preset, space = _ahead(argv, "preset", "space").values()
-    base = _presets.load(preset, self.name) if preset else config_lib.with_units(self._by_space.get(space, self._default))
+    preset, space, model = _ahead(argv, "preset", "space", "model").values()
+    chosen = self._by_space.get(space, self._by_model.get(model, self._default))
+    base = _presets.load(preset, self.name) if preset else config_lib.with_units(chosen)
     return config_lib.replace(base, {"space": space}) if space and self._by_space else base
 
   def _unknown_flag(self, name: str, base: Any, known: Sequence[str]) -> str:

@@ -1,6 +1,7 @@
 """Workloads and trainings on images, as the launchers build them."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,6 +21,7 @@ from dnas.data.base import ImageDataset, Split
 from dnas.launchers._run import SearchParts, TrainParts
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
 from dnas.nets.derived_image import Config as NetworkConfig
+from dnas.nets.derived_image import DerivedImageNetwork
 from dnas.report.runs import Run, load_run
 from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient.darts import DartsTask, State
@@ -46,7 +48,7 @@ def search_parts(config: ImageSearchConfig, force: bool = False) -> SearchParts:
   shape = {"states": states, "outputs": len(space.concat), "edges": len(space.edges), "operations": operations}
   _check_memory(config.supernet, "supernet", config.data, dataset, shape, config.num_seeds, force)
   workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, edges)
-  about = _described(dataset, workload.examples, "supernet", config.supernet, tree.size(workload.initial.weights))
+  about = _described(dataset, workload.examples, _of_cells("supernet", config.supernet), tree.size(workload.initial.weights))
   if not config.start_from:
     return SearchParts({}, about, workload)
   return SearchParts({}, about, workload, _start(config, workload), lambda other: _start(other, workload.reseeded(other.seed)))
@@ -93,17 +95,21 @@ def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | Non
   return together.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
 
 
-def train_parts(config: ImageTrainConfig, genotype: Genotype, force: bool = False) -> TrainParts:
-  """Builds the training of a genotype.
+def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool = False) -> TrainParts:
+  """Builds the training of a genotype, or of the configured model where there is none.
 
   Raises:
     InputError: if a value does not fit the data, or, without `force`, if the training needs more memory than there is.
   """
   dataset = datasets.from_config(config.data)
-  nodes, edges, outputs = sizes.of_genotype([cell for _, cell in genotype.cells])
-  shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
-  _check_memory(config.network, "network", config.data, dataset, shape, 1, force)
-  task = images.RetrainTask(config.train, config.network, config.data, dataset, genotype, config.seed)
+  if genotype is None:
+    build, kind = config.make_model().build, config.model
+  else:
+    nodes, edges, outputs = sizes.of_genotype([cell for _, cell in genotype.cells])
+    shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
+    _check_memory(config.network, "network", config.data, dataset, shape, 1, force)
+    build, kind = functools.partial(DerivedImageNetwork, config.network, genotype), _of_cells("network", config.network)
+  task = images.RetrainTask(config.train, build, config.data, dataset, config.seed)
 
   def describe(state: images.TrainState) -> dict[str, float]:
     return {"weights": _size(state.weights)} | ({} if config.test else {"latency": task.latency(state)})
@@ -111,7 +117,7 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype, force: bool = Fals
   def test(state: images.TrainState, split: Split) -> dict[str, float]:
     return {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
 
-  about = _described(dataset, task.examples, "network", config.network, _size(task.init().weights))
+  about = _described(dataset, task.examples, kind, _size(task.init().weights))
   return TrainParts({}, about, task, dataset, describe, test)
 
 
@@ -147,9 +153,13 @@ def _size(weights: Mapping[str, Any]) -> int:
   return tree.size(weights) - tree.size(weights.get("auxiliary", {}))
 
 
-def _described(dataset: ImageDataset, examples: tuple[int, int], kind: str, size: SupernetConfig | NetworkConfig, weights: int) -> str:
+def _of_cells(kind: str, size: SupernetConfig | NetworkConfig) -> str:
+  return f"{kind}: {counted(size.channels, 'channel')}, {counted(size.cells, 'cell')}"
+
+
+def _described(dataset: ImageDataset, examples: tuple[int, int], network: str, weights: int) -> str:
   """Returns a line on the data and one on the network."""
   shape = "x".join(map(str, dataset.train.images.shape[1:]))
   validation = f" and {examples[1]:,} to validate" if examples[1] else ""
   data = f"{dataset.name}: {counted(examples[0], 'image')} of {shape} to train on{validation}, {dataset.num_classes} classes"
-  return f"{data}\n{kind}: {counted(size.channels, 'channel')}, {counted(size.cells, 'cell')}, {weights:,} weights"
+  return f"{data}\n{network}, {weights:,} weights"

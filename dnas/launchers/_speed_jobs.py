@@ -19,6 +19,7 @@ from dnas.data import base, text
 from dnas.launchers.peers import process
 from dnas.launchers.presets import darts_ptb_retrain
 from dnas.nets.derived_image import Config as NetworkConfig
+from dnas.nets.derived_image import DerivedImageNetwork
 from dnas.run import loop
 from dnas.search.gradient.darts import Config as DartsConfig
 from dnas.search.gradient.darts import DartsTask, StepInputs
@@ -239,7 +240,8 @@ def _image_task(config: SpeedConfig, size: Size) -> tuple[images.RetrainTask, Ca
   data = base.Config(train_portion=1.0, batch_size=size.batch, eval_batch_size=size.batch, crop_padding=4, flip=True, cutout_length=16)
   sizes = {"channels": size.channels, "cells": size.cells, "auxiliary": 29 <= config.image_size <= 32}
   network, genotype = NetworkConfig(**sizes, precision=size.precision, rematerialize=config.rematerialize), IMAGE_GENOTYPES["DARTS_V2"]
-  task = images.RetrainTask(images.Config(), network, data, _dataset(config, size.batch), genotype, 0)
+  build = functools.partial(DerivedImageNetwork, network, genotype)
+  task = images.RetrainTask(images.Config(), build, data, _dataset(config, size.batch), 0)
   about = process.about_network(genotype, size.cells, size.batch, config.image_size)
   return task, lambda state: process.problem(about, state.weights)
 

@@ -4,20 +4,21 @@ A search and a training have one configuration for images and one for text, whic
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 from dnas.cells.language_model import Config as LanguageModelConfig
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError
-from dnas.core.registry import is_foreign
+from dnas.core.registry import Registry, is_foreign
 from dnas.core.space import CellSpace
 from dnas.data import datasets
 from dnas.data.base import Config as DataConfig
 from dnas.data.text import TEXTS
 from dnas.data.text import Config as TextConfig
 from dnas.nets.derived_image import Config as NetworkConfig
+from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.search.gradient.darts import Config as DartsConfig
 from dnas.search.gradient.methods import METHODS, DifferentiableMethod, check_channels
 from dnas.search.gradient.remedies import IDLE, Remedies
@@ -184,24 +185,55 @@ class TrainConfig:
   Attributes:
     space: name of the search space of the genotype; it decides whether the data are images or text.
     genotype: a published name, the folder of a search, random:SEED, a genotype, or a file with a genotype.
+    model: a human-designed network, which is trained in place of that of a genotype; empty for the genotype's.
     seed: seed of the initial weights, of the order of the data or the lengths of its windows, of augmentation, drop-path and dropout.
     test: whether the network is tested after the last epoch; a trial of a tuning is not tested.
   """
 
   space: str = named("darts_conv", lambda: SPACES)
   genotype: str = "DARTS_V2"
+  model: str = ""
   seed: int = 0
   test: bool = True
+
+  registries: ClassVar[tuple[Registry[Any], ...]] = ()
 
   def __post_init__(self):
     check_types(self)
     _check_seed(self.seed)
+    if self.model:
+      check_name("model", self.model, self.registries[0])
+
+  def make_model(self) -> Any:
+    """Returns the human-designed network's settings."""
+    return config_lib.unit(self, self.registries[0], self.model)
+
+  def idle(self, path: str) -> str:
+    """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
+    component = path.partition(".")[0]
+    if component in self.registries[0]:
+      without = f"with --model={self.model}" if self.model else "without --model"
+      return "" if component == self.model else f"it does nothing {without}, so leave it out, or choose --model={component}"
+    if self.model and (component in ("genotype", "network") or path in OF_CELLS):
+      return f"it is a setting of networks of cells and does nothing with --model={self.model}, so leave it out"
+    return ""
+
+  def recorded(self) -> dict[str, Any]:
+    """Returns the flattened configuration as a run keeps it: without the settings of the human-designed networks that are not trained."""
+    others = [name for name in self.registries[0] if name != self.model]
+    return {path: value for path, value in config_lib.flatten(self).items() if path.partition(".")[0] not in others}
 
 
+OF_CELLS = ("train.drop_path", "train.auxiliary_weight")
+"""Fields that only networks of cells use."""
+
+
+@config_lib.mounts(IMAGE_MODELS)
 @dataclasses.dataclass(frozen=True)
 class ImageTrainConfig(TrainConfig):
-  """The training of one convolutional architecture; the defaults are the published CIFAR-10 recipe, on a small data set."""
+  """The training of one image network; the defaults are the published CIFAR-10 recipe, on a small data set."""
 
+  model: str = named("", lambda: IMAGE_MODELS)
   data: DataConfig = dataclasses.field(default_factory=lambda: DataConfig(train_portion=1.0))
   network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
   train: RetrainConfig = dataclasses.field(default_factory=RetrainConfig)
@@ -215,11 +247,13 @@ class ImageTrainConfig(TrainConfig):
     check(measured, "test", self.test, hint)
 
 
+@config_lib.mounts(LANGUAGE_MODELS)
 @dataclasses.dataclass(frozen=True)
 class LanguageTrainConfig(TrainConfig):
-  """The training of one recurrent architecture; the defaults are the published Penn Treebank recipe, on a small text."""
+  """The training of one language model; the defaults are the published Penn Treebank recipe, on a small text."""
 
   space: str = named("darts_recurrent", lambda: SPACES)
+  model: str = named("", lambda: LANGUAGE_MODELS)
   seed: int = 1267
   data: TextConfig = dataclasses.field(default_factory=lambda: TextConfig(length_deviation=5.0, buckets=5))
   network: LanguageModelConfig = dataclasses.field(default_factory=lambda: LanguageModelConfig(units=850, dropout_words=0.1))

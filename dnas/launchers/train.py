@@ -1,7 +1,8 @@
-"""Trains the network of one architecture from scratch, and tests it once, after the last epoch.
+"""Trains one network from scratch, that of an architecture or a human-designed one, and tests it once, after the last epoch.
 
   dnas train --preset=digits_demo_retrain --genotype=runs/first --workdir=runs/first_retrained
   dnas train --preset=text_demo_retrain --genotype=runs/first_text --workdir=runs/first_text_retrained
+  dnas train --model=pyramidnet --pyramidnet.depth=110 --workdir=runs/pyramidnet
 
 --genotype takes a published name (DARTS_V2), the folder of a search, random:SEED, a genotype, or a file with a genotype. A genotype is
 written as JSON or as 'Genotype(normal=[...], ...)'; with --space=nasbench201 also as a string of that benchmark, '|nor_conv_3x3~0|+|...'.
@@ -28,6 +29,7 @@ from dnas.core.space import NONE
 from dnas.data import base
 from dnas.launchers import _commands, _flags, _image, _language, _output, _run
 from dnas.launchers.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
+from dnas.nets.models import LANGUAGE_MODELS
 from dnas.report.plots import save_pictures
 from dnas.run import loop
 
@@ -94,9 +96,14 @@ def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputErro
   return InputError(f"{what} a cell of the space '{found.space}' and this training is of '{space_name}'; {hint}.")
 
 
-def parts_of(config: ImageTrainConfig | LanguageTrainConfig, force: bool) -> tuple[Genotype, _run.TrainParts]:
-  """Returns the genotype of a training, and the parts of the training. Raises InputError if they do not fit together."""
-  genotype = load_genotype(config.genotype, config.space)
+def genotype_of(config: ImageTrainConfig | LanguageTrainConfig, flag: str = "genotype") -> Genotype | None:
+  """Returns the genotype of a training, None for a human-designed network. Raises InputError as `load_genotype` does."""
+  return None if config.model else load_genotype(config.genotype, config.space, flag)
+
+
+def parts_of(config: ImageTrainConfig | LanguageTrainConfig, force: bool) -> tuple[Genotype | None, _run.TrainParts]:
+  """Returns the genotype of a training, None for a human-designed network, and the parts. Raises InputError if they do not fit together."""
+  genotype = genotype_of(config)
   if isinstance(config, LanguageTrainConfig):
     return genotype, _language.train_parts(config, genotype, force)
   return genotype, _image.train_parts(config, genotype, force)
@@ -110,25 +117,27 @@ def run(
   draws: bool = True,
 ) -> None:
   """Trains or resumes a network, tests it once, and draws the cells. A training that stops early has no result, and can be resumed."""
+  _flags.refuse_idle(config, given)
   _flags.require_workdir(options)
   _run.prepare(options)
   genotype, parts = parts_of(config, options.force)
-  flat = config_lib.flatten(config) | {"architecture": genotype.to_json()}
+  name = f"{config.genotype} in the space {genotype.space}" if genotype else config.model
+  flat = config.recorded() | ({"architecture": genotype.to_json()} if genotype else {})
   with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config)) as folder:
-    print(f"training of {config.genotype} in the space {genotype.space}: {_run.length_of(parts.task)}", flush=True)
+    print(f"training of {name}: {_run.length_of(parts.task)}", flush=True)
     position = _run.run(parts.task, folder, options, early_stop)
     if len(position.history) < parts.task.epochs:
       return
-    folder.write_genotype(genotype.to_json())
+    if genotype:
+      folder.write_genotype(genotype.to_json())
     result = read_result(folder.path)
     if not devices.vote(result is not None):
       metrics = parts.describe(position.state)
       if config.test:
         test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
         metrics |= parts.test(position.state, test)
-      text, notation = genotype.to_json(), SPACES[genotype.space].notation(genotype)
-      folder.write_result({"genotype": json.loads(text), "notation": notation, **position.history[-1]["metrics"], **metrics})
-    pictures = _output.drawn(lambda: save_pictures(folder.path, SPACES[genotype.space])) if draws else None
+      folder.write_result({**_named(config, genotype), **position.history[-1]["metrics"], **metrics})
+    pictures = _output.drawn(lambda: save_pictures(folder.path, genotype and SPACES[genotype.space])) if draws else None
     result = read_result(folder.path) if devices.is_first() else None
   if result is None:
     return
@@ -139,6 +148,13 @@ def run(
   print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}")
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
+
+
+def _named(config: ImageTrainConfig | LanguageTrainConfig, genotype: Genotype | None) -> dict[str, Any]:
+  """Returns what a result says of the network."""
+  if genotype is None:
+    return {"model": config.model}
+  return {"genotype": json.loads(genotype.to_json()), "notation": SPACES[genotype.space].notation(genotype)}
 
 
 def command_of(config: ImageTrainConfig | LanguageTrainConfig, workdir: str) -> str:
@@ -194,7 +210,8 @@ def loss_of(result: Mapping[str, Any]) -> float:
 
 
 BY_SPACE = {"darts_recurrent": LanguageTrainConfig(), "nasbench201": NASBENCH201_TRAIN}
-LAUNCHER = _flags.Launcher("train", ImageTrainConfig(), run, __doc__, BY_SPACE)
+BY_MODEL = dict.fromkeys(LANGUAGE_MODELS, LanguageTrainConfig())
+LAUNCHER = _flags.Launcher("train", ImageTrainConfig(), run, __doc__, BY_SPACE, BY_MODEL)
 main = LAUNCHER.main
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ class LanguageTuneConfig(TuneConfig):
 
 
 _DATA = ("data.examples", "data.train_portion", "data.split", "data.split_seed")
-_SAME_FOR_ALL = ("test", *_DATA, "train.epochs", "seed", "genotype", "space")
+_SAME_FOR_ALL = ("test", *_DATA, "train.epochs", "seed", "genotype", "space", "model")
 """Fields of the training that are not tuned, since trials that differ in them are not comparable."""
 
 _MAY_CHANGE = (
@@ -144,13 +144,16 @@ class Tuning:
       check(fits, "study.objectives", config.study.objectives, f"trainings on {'images' if image else 'text'} have no {name}")
     changes = {"test": False} | ({"data.train_portion": config.train_portion} if image else {})
     self.trial_training = config_lib.replace(config.training, changes)
-    self.genotype = train.load_genotype(config.training.genotype, config.training.space, "training.genotype")
+    hint = f"{config.training.model} has no architecture to tune, so leave it out"
+    check(not (config.joint and config.training.model), "joint", config.joint, hint)
+    self.genotype = train.genotype_of(config.training, "training.genotype")
     architecture = SPACES[config.training.space] if config.joint else None
     text = config.search_space
     self.space = spaces.parse(text, self.trial_training, architecture)
-    for path in _SAME_FOR_ALL:
-      fits = path not in (entry.path for entry in self.space.parameters)
-      check(fits, "search_space", path, "trials would not be comparable; take it out")
+    for path in (entry.path for entry in self.space.parameters):
+      check(path not in _SAME_FOR_ALL, "search_space", path, "trials would not be comparable; take it out")
+      reason = self.trial_training.idle(path)
+      check(not reason, "search_space", path, reason)
     self.address = study.Address(config.storage or file_url(self.root / "study.db"), config.study_name, config.patience)
     self.id = _id_of(self.root) or uuid.uuid4().hex
     study.check_study(self.address, config.study, self.space, self._owner(config.study_name))
@@ -250,7 +253,7 @@ def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, g
 def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: StopRequest) -> None:
   config, settings, training = tuning.config, tuning.config.study, tuning.config.training
   chosen = f"{settings.sampler} chooses" + (f" and {settings.pruner} ends early" if settings.pruner != "none" else "")
-  network = f"an architecture of {training.space}" if config.joint else training.genotype
+  network = f"an architecture of {training.space}" if config.joint else training.model or training.genotype
   each = f"each trains {network} on {training.data.dataset} for up to {counted(training.train.epochs, 'epoch')}"
   print(f"study '{config.study_name}': {counted(settings.trials, 'trial')}, which {chosen}; {each}", flush=True)
   print(f"what trials print: {tuning.root / 'trials'}/*.log", flush=True)

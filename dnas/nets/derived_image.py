@@ -88,23 +88,17 @@ class DerivedImageNetwork(nnx.Module):
       auxiliary = AuxiliaryHead(self.stack.widths[self.auxiliary_cell], num_classes, rng)
     self.auxiliary = nnx.data(auxiliary)
 
-  def __call__(self, images: jax.Array, train: bool, drop_path: DropPath | None = None) -> tuple[jax.Array, jax.Array | None]:
-    """Computes logits.
-
-    Args:
-      images: float32 [B, H, W, C].
-      train: whether batch statistics are used and updated.
-      drop_path: dropping of edges in training; None drops none.
-
-    Returns:
-      Logits [B, classes], and the logits of the auxiliary head: None in inference or without the head.
-    """
+  def __call__(
+    self, images: jax.Array, train: bool, key: jax.Array | None = None, drop_path: jax.Array | None = None
+  ) -> tuple[jax.Array, jax.Array | None]:
+    """See `models.base.ImageNetwork`. Drop-path needs the key."""
+    drop_key = None if key is None else keys.derive(key, "drop_path")
 
     def contexts(index: int, cell_type: str) -> list[DropPath | None]:
       states = range(self.num_states[cell_type])
-      if drop_path is None:
+      if drop_key is None or drop_path is None:
         return [None for _ in states]
-      return [DropPath(keys.derive(drop_path.key, index, state), drop_path.rate) for state in states]
+      return [DropPath(keys.derive(drop_key, index, state), drop_path) for state in states]
 
     outputs = self.stack(lower(images, self.precision), contexts, train)
     auxiliary = None

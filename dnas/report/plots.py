@@ -138,12 +138,12 @@ def mixture_lines(run: Run, operations: Sequence[str], edges: Edges) -> Figure:
   return figure
 
 
-def save_pictures(folder: str | pathlib.Path, space: CellSpace) -> list[pathlib.Path]:
+def save_pictures(folder: str | pathlib.Path, space: CellSpace | None) -> list[pathlib.Path]:
   """Writes every picture that the data of a run folder allow into its `pictures/` and returns the paths, in the order written.
 
   Args:
     folder: a run folder.
-    space: the space that the run searched, or that its architecture is of.
+    space: the space that the run searched, or that its architecture is of; None for a network that is of none.
 
   Raises:
     InputError: as `load_run`, or if the weights of the run are not of this space.
@@ -152,14 +152,14 @@ def save_pictures(folder: str | pathlib.Path, space: CellSpace) -> list[pathlib.
   pictures = run.folder / "pictures"
   durable.make_folder(pictures)
   paths = []
-  if run.genotype:
+  if run.genotype and space:
     paths += save_drawing(run.genotype, pictures / "genotype", space.num_inputs)
   figures = {}
   if any(name.endswith("/loss") for line in run.metrics for name in line):
     figures["learning_curves"] = learning_curves(run)
   if any(name.startswith("skips/") for line in run.metrics for name in line):
     figures["diagnoses"] = diagnoses_figure(run)
-  if run.mixtures:
+  if run.mixtures and space:
     figures["mixture_heatmaps"] = mixture_heatmaps(run, space.operations, space.edges)
     figures["mixture_lines"] = mixture_lines(run, space.operations, space.edges)
   for name, figure in figures.items():

@@ -1,9 +1,9 @@
-"""The retraining of one architecture on images."""
+"""The training of one network on images."""
 
 import dataclasses
 import functools
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -14,21 +14,21 @@ from dnas.cells import functional
 from dnas.compiler.functions import Compiled, Loss, assembled
 from dnas.core import devices, keys, tree
 from dnas.core.config import check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types, named
-from dnas.core.genotype import Genotype
 from dnas.data import base, batches
-from dnas.nets import derived_image
-from dnas.nets.edges import DropPath
+from dnas.nets.models.base import ImageNetwork
 from dnas.run.loop import EpochRecord, step_key
 from dnas.train import optimizers
 from dnas.train.image_pipeline import Evaluate, Pipeline
 from dnas.train.metrics import correct, cross_entropy
 
 Tree = Any
+Build = Callable[[tuple[int, int, int], int, np.random.Generator], ImageNetwork]
+"""Maps (shape of the images (H, W, C), number of classes, source of initial weights) to a network."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """How one architecture is trained.
+  """How one network is trained.
 
   Attributes:
     epochs: passes over the training data.
@@ -80,7 +80,7 @@ class TrainState:
 
 
 class RetrainTask:
-  """Trains the network of a genotype from scratch (a `loop.Task`).
+  """Trains a network from scratch (a `loop.Task`).
 
   Attributes:
     network: the static part of the network.
@@ -91,21 +91,19 @@ class RetrainTask:
   def __init__(
     self,
     config: Config,
-    network_config: derived_image.Config,
+    build: Build,
     data_config: base.Config,
     dataset: base.ImageDataset,
-    genotype: Genotype,
     seed: int,
   ):
     """Builds the task.
 
     Args:
       config: optimizer and regularization.
-      network_config: size of the network.
+      build: makes the network, such as a model's `build`, or `DerivedImageNetwork` with its first two arguments bound.
       data_config: batches and augmentation. With a train_portion of 1 all training data trains; otherwise the rest validates every epoch.
       dataset: the data set.
-      genotype: the architecture, valid in its space.
-      seed: seed of initial weights, order of the data, augmentation and drop-path.
+      seed: seed of initial weights, order of the data, augmentation and noise of the network.
     """
     train, valid = base.training_split(dataset, data_config)
     self._init_key = jax.random.key(seed)
@@ -114,12 +112,10 @@ class RetrainTask:
     self.examples = len(train), 0 if valid is None else len(valid)
     self._eval_batch_size = data_config.eval_batch_size
     self.epochs, self._config, self._steps_per_epoch = config.epochs, config, self._pipeline.steps_per_epoch
-    module = derived_image.DerivedImageNetwork(
-      network_config, genotype, dataset.train.images.shape[1:], dataset.num_classes, keys.generator(seed, "weights")
-    )
+    module: Any = build(dataset.train.images.shape[1:], dataset.num_classes, keys.generator(seed, "weights"))
     self.network, self._initial = functional.split(module)
     weights = base.class_weights(train, dataset.num_classes, data_config.class_weights)
-    options = {"drops": config.drop_path > 0, "auxiliary": network_config.auxiliary, "class_weights": weights}
+    options = {"drops": config.drop_path > 0, "auxiliary": module.auxiliary is not None, "class_weights": weights}
     self._loss = functools.partial(training_loss, network=self.network, **options)
     self.gradient = Loss(self._loss, (0,)).gradient((0,))
     self._step = assembled(functools.partial(train_step, gradient=self.gradient, parts=_parts(config)))
@@ -256,8 +252,8 @@ def training_loss(
   """
   images, labels = batch
   variables = functional.Variables(devices.replicate(weights), stats)  # so the gradient is replicated too
-  dropping = DropPath(keys.derive(key, "drop_path"), rates.drop_path) if drops else None
-  (logits, side), stats = functional.apply(network, variables, images, train=True, drop_path=dropping)
+  drop_path = rates.drop_path if drops else None
+  (logits, side), stats = functional.apply(network, variables, images, train=True, key=key, drop_path=drop_path)
   main = total = cross_entropy(logits, labels, class_weights).mean()
   if auxiliary:
     total = total + rates.auxiliary_weight * cross_entropy(side, labels, class_weights).mean()

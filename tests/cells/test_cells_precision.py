@@ -17,7 +17,6 @@ from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
 from dnas.core import tree
 from dnas.core.errors import FieldError
 from dnas.nets import derived_image
-from dnas.nets.edges import DropPath
 from dnas.supernet import image_supernet, language_supernet
 from dnas.supernet.edges import EdgeOptions
 from dnas.train.metrics import cross_entropy
@@ -61,7 +60,7 @@ def derived(precision, genotype="AmoebaNet", auxiliary=True):
   found = IMAGE_GENOTYPES[genotype] if auxiliary else from_string(genotype)
   size = 32 if auxiliary else 8
   module = derived_image.DerivedImageNetwork(config, found, (size, size, 3), CLASSES, np.random.default_rng(0))
-  return of_module(module, images(size), train=True, drop_path=DropPath(jax.random.key(3), jnp.float32(0.2)))
+  return of_module(module, images(size), train=True, key=jax.random.key(3), drop_path=jnp.float32(0.2))
 
 
 def recurrent(precision):

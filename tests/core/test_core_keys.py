@@ -1,6 +1,7 @@
 """Every consumer of randomness has a key of its own: recorded from what searches and trainings draw."""
 
 import collections
+import functools
 import inspect
 import itertools
 
@@ -177,7 +178,8 @@ def test_a_training_on_images(drawn):
   pools = tuple(tuple(Edge("max_pool_3x3", source) for source in (0, 1)) for _ in range(4))
   genotype = Genotype("darts_conv", tuple((cell, CellGenotype(pools, (2, 3, 4, 5))) for cell in SPACE.cells))
   network = derived_image.Config(channels=4, cells=3, auxiliary=False)
-  task = images.RetrainTask(images.Config(epochs=2), network, DATA, datasets.from_config(DATA), genotype, 0)
+  build = functools.partial(derived_image.DerivedImageNetwork, network, genotype)
+  task = images.RetrainTask(images.Config(epochs=2), build, DATA, datasets.from_config(DATA), 0)
   state, moments = task.init(), [drawn.take()]
   for step in range(2):
     batch = task._pipeline.shuffled(step, key := images.step_key(state.key, np.int32(step)))

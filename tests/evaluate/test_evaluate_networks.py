@@ -1,6 +1,7 @@
 """Evaluators that build networks: training from rung to rung, shared weights, zero-cost proxies."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -29,6 +30,7 @@ pytestmark = [pytest.mark.xdist_group("evaluate_networks"), pytest.mark.usefixtu
 NETWORK = derived_image.Config(channels=2, cells=3, stem_multiplier=1, auxiliary=False)
 DATA = base.Config(dataset="synthetic", train_portion=0.5, batch_size=32)
 CELL = from_string("|nor_conv_3x3~0|+|skip_connect~0|none~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|")
+BUILD = functools.partial(derived_image.DerivedImageNetwork, NETWORK, CELL)
 OTHER = from_string("|skip_connect~0|+|none~0|nor_conv_1x1~1|+|skip_connect~0|none~1|none~2|")
 NOTHING = from_string("|none~0|+|none~0|none~1|+|none~0|none~1|none~2|")
 
@@ -70,7 +72,7 @@ def test_a_training_goes_on_from_rung_to_rung_and_trains_no_epoch_twice(dataset,
 def test_trainings_that_differ_in_their_rates_share_one_program(dataset):
   def program(**changes):
     config = dataclasses.replace(images.Config(epochs=3, drop_path=0.1), **changes)
-    task = images.RetrainTask(config, NETWORK, DATA, dataset, CELL, 0)
+    task = images.RetrainTask(config, BUILD, DATA, dataset, 0)
     state = task.init()
     key = loop.step_key(state.key, np.int32(0))
     return jax.jit(task._step).lower(state, task._pipeline.shuffled(0, key), key, task.rates(0)).as_text()
@@ -80,7 +82,7 @@ def test_trainings_that_differ_in_their_rates_share_one_program(dataset):
 
 
 def test_nothing_compiles_after_the_first_epoch_of_a_training(dataset, compilations):
-  task = images.RetrainTask(images.Config(epochs=2, drop_path=0.0), NETWORK, DATA, dataset, CELL, 0)
+  task = images.RetrainTask(images.Config(epochs=2, drop_path=0.0), BUILD, DATA, dataset, 0)
   run = loop.run(task, loop.restore(task, None))
   next(run)
   with compilations() as compiled:
@@ -91,7 +93,7 @@ def test_nothing_compiles_after_the_first_epoch_of_a_training(dataset, compilati
 @pytest.mark.parametrize("portion", [0.5, 1.0])
 def test_latency_is_measured_with_a_validation_set_and_without(dataset, portion, monkeypatch):
   data = dataclasses.replace(DATA, train_portion=portion)
-  task = images.RetrainTask(images.Config(epochs=1, drop_path=0.0), NETWORK, data, dataset, CELL, 0)
+  task = images.RetrainTask(images.Config(epochs=1, drop_path=0.0), BUILD, data, dataset, 0)
   clock, seen, evaluate = iter(range(100)), [], task.evaluate
   monkeypatch.setattr(images.time, "perf_counter", lambda: next(clock))
   monkeypatch.setattr(task, "evaluate", lambda state, split: seen.append(len(split)) or evaluate(state, split))

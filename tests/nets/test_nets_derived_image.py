@@ -135,7 +135,7 @@ def test_every_state_of_every_cell_has_its_own_masks(monkeypatch):
 
   monkeypatch.setattr(ImageStack, "__call__", stack)
   rate = jnp.float32(0.3)
-  network(jnp.zeros((2, 32, 32, 3)), False, DropPath(KEY, rate))
+  network(jnp.zeros((2, 32, 32, 3)), False, KEY, rate)
   assert [len(contexts) for contexts in seen] == [4, 4, 4]
   drops = [drop for contexts in seen for drop in contexts]
   assert all(drop.rate is rate for drop in drops)
@@ -183,9 +183,9 @@ def test_no_edge_of_the_published_cells_is_lost(name, cell_type):
 def test_auxiliary_logits_only_in_training(train, auxiliary):
   network, variables = functional.split(small_network(auxiliary=auxiliary))
   images = jnp.zeros((4, 32, 32, 3))
-  drop_path = DropPath(KEY, jnp.float32(0.1)) if train else None
+  noise = {"key": KEY, "drop_path": jnp.float32(0.1)} if train else {}
   (logits, second), stats = jax.eval_shape(
-    lambda variables: functional.apply(network, variables, images, train=train, drop_path=drop_path), variables
+    lambda variables: functional.apply(network, variables, images, train=train, **noise), variables
   )
   assert logits.shape == (4, 5) and (second.shape == (4, 5) if train and auxiliary else second is None)
   assert jax.tree.structure(stats) == jax.tree.structure(variables.stats)

@@ -1,6 +1,7 @@
 """A search and a training in float64, which `jax_enable_x64` asks for."""
 
 import dataclasses
+import functools
 
 import jax
 import numpy as np
@@ -44,8 +45,9 @@ def test_a_search():
 
 def test_a_training_and_the_derivative_of_its_loss():
   network = derived_image.Config(channels=2, cells=2, auxiliary=False)
+  build = functools.partial(derived_image.DerivedImageNetwork, network, CELL)
   data = dataclasses.replace(DATA, train_portion=0.5)
-  task = images.RetrainTask(images.Config(epochs=1, drop_path=0.0), network, data, datasets.from_config(DATA), CELL, 0)
+  task = images.RetrainTask(images.Config(epochs=1, drop_path=0.0), build, data, datasets.from_config(DATA), 0)
   state = run(task).state
   assert types((state.weights, state.stats, state.opt_state)) == {np.dtype("float64")}
   key = images.step_key(state.key, np.int32(0))

@@ -1,6 +1,7 @@
 """Batches and validation of image tasks, with a linear network that compiles at once."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +92,11 @@ LOGITS = np.random.default_rng(4).normal(size=(16, 4)).astype(np.float32)
 LABELS = np.arange(16) % 3
 
 
+def of_darts_v2(**size):
+  network = derived_image.Config(**size, auxiliary=False)
+  return functools.partial(derived_image.DerivedImageNetwork, network, IMAGE_GENOTYPES["DARTS_V2"])
+
+
 def losses_of(kind, dataset, config):
   """The loss of weights and of architecture, of a retraining, or of shared weights, for LOGITS and LABELS."""
   batch, space = (jnp.zeros((16, 8, 8, 3)), jnp.asarray(LABELS)), SPACES["darts_conv"]
@@ -101,8 +107,8 @@ def losses_of(kind, dataset, config):
   if kind == "shared weights":
     task = weight_sharing.SharedWeightsTask(weight_sharing.Config(), image_supernet.Config(**size), config, space, dataset, 0)
     return task._loss({}, {}, batch, {})[0]
-  network = derived_image.Config(**size, auxiliary=False)
-  task = images.RetrainTask(images.Config(drop_path=0.0), network, config, dataset, IMAGE_GENOTYPES["DARTS_V2"], 0)
+  build = of_darts_v2(**size)
+  task = images.RetrainTask(images.Config(drop_path=0.0), build, config, dataset, 0)
   return task._loss({}, {}, batch, jax.random.key(0), task.rates(0))[0]
 
 
@@ -154,8 +160,8 @@ def test_metrics_by_hand():
 def test_trainings_that_differ_in_numbers_share_the_program_of_the_optimizer(dataset, compilations):
   compiled = []
   for changes in ({"learning_rate": 0.1}, {"learning_rate": 0.2, "momentum": 0.5, "gradient_clip": 3.0, "epochs": 7}):
-    network = derived_image.Config(channels=6, cells=1, auxiliary=False)  # a size of its own, whose programs no other test has compiled
-    parts = images.Config(**changes), network, base.Config(batch_size=32), dataset, IMAGE_GENOTYPES["DARTS_V2"]
+    build = of_darts_v2(channels=6, cells=1)  # a size of its own, whose programs no other test has compiled
+    parts = images.Config(**changes), build, base.Config(batch_size=32), dataset
     task = images.RetrainTask(*parts, seed=0)
     with compilations() as messages:
       task.step(task.init(), 0)

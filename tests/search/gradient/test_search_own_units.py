@@ -179,7 +179,8 @@ def test_a_search_and_a_training_of_what_it_found(space, tmp_path, compilations)
   cells = 3 if space.num_inputs == 1 else 1
   size = derived_image.Config(channels=2, cells=cells, stem_multiplier=1, auxiliary=False)
   rates = images.Config(epochs=1, auxiliary_weight=0.0, drop_path=0.2)
-  retraining = images.RetrainTask(rates, size, dataclasses.replace(DATA, train_portion=0.5), dataset(), found, 0)
+  build = functools.partial(derived_image.DerivedImageNetwork, size, found)
+  retraining = images.RetrainTask(rates, build, dataclasses.replace(DATA, train_portion=0.5), dataset(), 0)
   position = loop.restore(retraining, None)
   for record in loop.run(retraining, position):
     assert np.isfinite(record["metrics"]["train/loss"]) and np.isfinite(record["metrics"]["valid/loss"])
