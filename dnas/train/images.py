@@ -2,18 +2,20 @@
 
 import dataclasses
 import functools
+import math
 import time
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 
 from dnas.cells import functional
 from dnas.compiler.functions import Compiled, Loss, assembled
 from dnas.core import devices, keys, tree
-from dnas.core.config import check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types, named
+from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types, named
 from dnas.data import base, batches
 from dnas.nets.models.base import ImageNetwork
 from dnas.run.loop import EpochRecord, step_key
@@ -32,24 +34,34 @@ class Config:
 
   Attributes:
     epochs: passes over the training data.
-    learning_rate: learning rate at the start; it falls to final_learning_rate, epoch by epoch.
+    learning_rate: learning rate at the start.
     final_learning_rate: learning rate at the end of the schedule; unused by the constant schedule.
     schedule: shape of the learning rate over the epochs.
+    milestones: epochs at whose ends the learning rate is multiplied by milestone_factor, whatever the schedule; empty for none.
+    milestone_factor: factor of the learning rate at milestones.
+    every_step: whether learning rate and drop-path change at every step; else they change at the ends of epochs.
     momentum: momentum of the gradient descent.
     nesterov: whether to use Nesterov momentum.
-    weight_decay: coefficient of the L2 penalty on all weights.
+    weight_decay: coefficient of the L2 penalty.
+    decay_vectors: whether the penalty also takes biases and the scales of normalizations; else kernels alone.
+    label_smoothing: part of the target probability that is spread evenly over all classes (Szegedy et al., 2016).
     gradient_clip: largest global norm of the gradient; 0 does not clip.
     auxiliary_weight: weight of the auxiliary head's loss.
-    drop_path: probability to drop an edge at the end of training; it rises linearly from 0, epoch by epoch.
+    drop_path: probability to drop an edge at the end of training; it rises linearly from 0.
   """
 
   epochs: int = 600
   learning_rate: float = 0.025
   final_learning_rate: float = 0.0
   schedule: str = named("cosine", lambda: optimizers.SCHEDULES)
+  milestones: tuple[int, ...] = ()
+  milestone_factor: float = 0.1
+  every_step: bool = False
   momentum: float = 0.9
   nesterov: bool = False
   weight_decay: float = 3e-4
+  decay_vectors: bool = True
+  label_smoothing: float = 0.0
   gradient_clip: float = 5.0
   auxiliary_weight: float = 0.4
   drop_path: float = 0.2
@@ -57,7 +69,7 @@ class Config:
   def __post_init__(self):
     check_types(self)
     check_at_most(10**5, epochs=self.epochs)
-    check_positive(epochs=self.epochs, learning_rate=self.learning_rate)
+    check_positive(epochs=self.epochs, learning_rate=self.learning_rate, milestone_factor=self.milestone_factor)
     check_name("schedule", self.schedule, optimizers.SCHEDULES)
     check_not_negative(
       final_learning_rate=self.final_learning_rate,
@@ -65,7 +77,10 @@ class Config:
       gradient_clip=self.gradient_clip,
       auxiliary_weight=self.auxiliary_weight,
     )
-    check_fraction(momentum=self.momentum, drop_path=self.drop_path)
+    check_fraction(momentum=self.momentum, drop_path=self.drop_path, label_smoothing=self.label_smoothing)
+    fits = list(self.milestones) == sorted(set(self.milestones)) and all(0 < epoch < self.epochs for epoch in self.milestones)
+    hint = f"give rising numbers of epochs, between 0 and {self.epochs}"
+    check(fits, "milestones", ",".join(map(str, self.milestones)), hint)
 
 
 @jax.tree_util.register_dataclass
@@ -116,6 +131,7 @@ class RetrainTask:
     self.network, self._initial = functional.split(module)
     weights = base.class_weights(train, dataset.num_classes, data_config.class_weights)
     options = {"drops": config.drop_path > 0, "auxiliary": module.auxiliary is not None, "class_weights": weights}
+    options["smooths"] = config.label_smoothing > 0
     self._loss = functools.partial(training_loss, network=self.network, **options)
     self.gradient = Loss(self._loss, (0,)).gradient((0,))
     self._step = assembled(functools.partial(train_step, gradient=self.gradient, parts=_parts(config)))
@@ -137,7 +153,8 @@ class RetrainTask:
 
   def step(self, state: TrainState, step: int) -> tuple[TrainState, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
-    key, epoch = step_key(state.key, np.int32(step)), step // self._steps_per_epoch
+    key, epoch = step_key(state.key, np.int32(step)), step / self._steps_per_epoch
+    epoch = epoch if self._config.every_step else math.floor(epoch)
     return self._step(state, self._pipeline.shuffled(step, key), key, self.rates(epoch))
 
   def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
@@ -148,16 +165,17 @@ class RetrainTask:
     metrics["learning_rate"] = self._learning_rate(epoch - 1)
     return state, {"metrics": metrics}
 
-  def rates(self, epoch: int) -> "Rates":
-    """Returns the rates of all steps of an epoch, counted from 0."""
+  def rates(self, epoch: float) -> "Rates":
+    """Returns the rates at an epoch, counted from 0; an epoch that has begun counts by its part."""
     config = self._config
     drop_path = config.drop_path * epoch / self.epochs
-    numbers = config.momentum, config.weight_decay, config.gradient_clip, config.auxiliary_weight
+    numbers = config.momentum, config.weight_decay, config.gradient_clip, config.auxiliary_weight, config.label_smoothing
     return Rates(*map(np.float32, (self._learning_rate(epoch), drop_path, *numbers)))  # pyright: ignore[reportArgumentType]
 
-  def _learning_rate(self, epoch: int) -> float:
-    rates = self._config.learning_rate, self._config.final_learning_rate
-    return optimizers.SCHEDULES[self._config.schedule](*rates, epoch, self.epochs)
+  def _learning_rate(self, epoch: float) -> float:
+    config = self._config
+    rate = optimizers.SCHEDULES[config.schedule](config.learning_rate, config.final_learning_rate, epoch, self.epochs)
+    return rate * config.milestone_factor ** sum(epoch >= milestone for milestone in config.milestones)
 
   def evaluate(self, state: TrainState, split: batches.DeviceSplit) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split."""
@@ -184,6 +202,7 @@ class Rates(NamedTuple):
     weight_decay: see `Config`.
     gradient_clip: see `Config`.
     auxiliary_weight: see `Config`.
+    label_smoothing: see `Config`.
   """
 
   learning_rate: jax.Array
@@ -192,6 +211,7 @@ class Rates(NamedTuple):
   weight_decay: jax.Array
   gradient_clip: jax.Array
   auxiliary_weight: jax.Array
+  label_smoothing: jax.Array
 
 
 class Parts(NamedTuple):
@@ -201,15 +221,17 @@ class Parts(NamedTuple):
     momentum: whether there is momentum.
     gradient_clip: whether gradients are clipped.
     nesterov: whether the momentum is Nesterov's.
+    decay_vectors: whether the L2 penalty takes all weights; else kernels alone.
   """
 
   momentum: bool
   gradient_clip: bool
   nesterov: bool
+  decay_vectors: bool
 
 
 def _parts(config: Config) -> Parts:
-  return Parts(config.momentum > 0, config.gradient_clip > 0, config.nesterov)
+  return Parts(config.momentum > 0, config.gradient_clip > 0, config.nesterov, config.decay_vectors)
 
 
 def _optimizer(parts: Parts, rates: Rates) -> tree.Flattened:
@@ -232,6 +254,7 @@ def training_loss(
   network: functional.Network,
   drops: bool,
   auxiliary: bool,
+  smooths: bool = False,
   class_weights: tuple[float, ...] | None = None,
 ) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
   """Computes the training loss.
@@ -245,6 +268,7 @@ def training_loss(
     network: the static part of the network.
     drops: whether edges are dropped.
     auxiliary: whether the network has an auxiliary head.
+    smooths: whether labels are smoothed.
     class_weights: weight of each class in the losses; None weights all classes equally.
 
   Returns:
@@ -254,9 +278,10 @@ def training_loss(
   variables = functional.Variables(devices.replicate(weights), stats)  # so the gradient is replicated too
   drop_path = rates.drop_path if drops else None
   (logits, side), stats = functional.apply(network, variables, images, train=True, key=key, drop_path=drop_path)
-  main = total = cross_entropy(logits, labels, class_weights).mean()
+  smoothing = rates.label_smoothing if smooths else None
+  main = total = cross_entropy(logits, labels, class_weights, smoothing).mean()
   if auxiliary:
-    total = total + rates.auxiliary_weight * cross_entropy(side, labels, class_weights).mean()
+    total = total + rates.auxiliary_weight * cross_entropy(side, labels, class_weights, smoothing).mean()
   return devices.replicate((total, (stats, {"loss": main, "accuracy": correct(logits, labels).mean()})))
 
 
@@ -277,13 +302,27 @@ def train_step(
     The new state, and loss (without the auxiliary loss) and accuracy on the batch.
   """
   (_, (stats, metrics)), (by_weights,) = gradient(state.weights, state.stats, batch, key, rates)
-  moved, opt_state = _moved(parts, tree.ravel(by_weights), state.opt_state, tree.ravel(state.weights), rates)
+  weights = tree.ravel(state.weights)
+  decayed = weights if parts.decay_vectors else tree.ravel(_kernels_alone(state.weights))
+  moved, opt_state = _moved(parts, tree.ravel(by_weights), state.opt_state, weights, decayed, rates)
   return TrainState(tree.unravel(moved, state.weights), stats, opt_state, state.key), metrics
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _moved(parts: Parts, gradient: jax.Array, opt_state: Tree, weights: jax.Array, rates: Rates) -> tuple[jax.Array, Tree]:
-  """Returns the weights, flattened to a vector, and the optimizer state after a step."""
+def _moved(
+  parts: Parts, gradient: jax.Array, opt_state: Tree, weights: jax.Array, decayed: jax.Array, rates: Rates
+) -> tuple[jax.Array, Tree]:
+  """Returns the weights, flattened to a vector, and the optimizer state after a step. `decayed` are the weights with a penalty, else 0."""
   opt_state = optimizers.with_learning_rate(opt_state, rates.learning_rate)
-  updates, opt_state = _optimizer(parts, rates).inner.update(gradient, opt_state, weights)
+  updates, opt_state = _optimizer(parts, rates).inner.update(gradient, opt_state, decayed)
   return devices.replicate((optax.apply_updates(weights, updates), opt_state))
+
+
+@jax.jit
+def _kernels_alone(weights: Tree) -> Tree:
+  """Returns the weights with zeros in the place of biases and of the scales of normalizations."""
+
+  def kept(path: tuple[Any, ...], x: jax.Array) -> jax.Array:
+    return jnp.zeros_like(x) if path[-1].key in ("scale", "bias") else x
+
+  return jax.tree_util.tree_map_with_path(kept, weights)

@@ -9,15 +9,22 @@ import numpy as np
 from dnas.core.records import BY_CLASS
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array, class_weights: tuple[float, ...] | None = None) -> jax.Array:
+def cross_entropy(
+  logits: jax.Array, labels: jax.Array, class_weights: tuple[float, ...] | None = None, smoothing: jax.Array | float | None = None
+) -> jax.Array:
   """Returns the cross-entropy of every example in nats, [B].
 
   Args:
     logits: [B, classes].
     labels: integers [B].
     class_weights: factor on the cross-entropy of the examples of each class; None weights nothing.
+    smoothing: part of the target probability that is spread evenly over all classes (Szegedy et al., "Rethinking the Inception
+      Architecture", CVPR 2016, section 7); None spreads nothing.
   """
-  losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1)[:, 0]
+  log_probabilities = jax.nn.log_softmax(logits)
+  losses = -jnp.take_along_axis(log_probabilities, labels[:, None], 1)[:, 0]
+  if smoothing is not None:
+    losses = (1 - smoothing) * losses - smoothing * log_probabilities.mean(-1)
   return losses if class_weights is None else jnp.asarray(class_weights, losses.dtype)[labels] * losses
 
 

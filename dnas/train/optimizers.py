@@ -79,20 +79,20 @@ def adam(learning_rate: float, *, beta1: float, beta2: float, weight_decay: floa
   )
 
 
-def cosine(peak: float, final: float, epoch: int, epochs: int) -> float:
-  """Returns the learning rate final + (peak - final) (1 + cos(pi epoch / epochs)) / 2 of an epoch, counted from 0."""
+def cosine(peak: float, final: float, epoch: float, epochs: int) -> float:
+  """Returns the learning rate final + (peak - final) (1 + cos(pi epoch / epochs)) / 2 at an epoch, counted from 0."""
   return final + (peak - final) * (1 + math.cos(math.pi * epoch / epochs)) / 2
 
 
-def linear(peak: float, final: float, epoch: int, epochs: int) -> float:
-  """Returns the learning rate peak + (final - peak) epoch / epochs of an epoch, counted from 0."""
+def linear(peak: float, final: float, epoch: float, epochs: int) -> float:
+  """Returns the learning rate peak + (final - peak) epoch / epochs at an epoch, counted from 0."""
   return peak + (final - peak) * epoch / epochs
 
 
-def constant(peak: float, final: float, epoch: int, epochs: int) -> float:
+def constant(peak: float, final: float, epoch: float, epochs: int) -> float:
   """Returns the peak in every epoch."""
   return peak
 
 
 SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant}
-"""Schedules by name; each maps (learning rate at the start, at the end, epoch, epochs) to the learning rate of the epoch."""
+"""Schedules by name; each maps (learning rate at the start, at the end, epoch, epochs) to the learning rate. An epoch that has begun counts by its part."""
