@@ -95,4 +95,7 @@ def constant(peak: float, final: float, epoch: float, epochs: int) -> float:
 
 
 SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant}
-"""Schedules by name; each maps (learning rate at the start, at the end, epoch, epochs) to the learning rate. An epoch that has begun counts by its part."""
+"""Schedules by name; each maps (learning rate at the start, at the end, epoch, epochs) to the learning rate.
+
+An epoch that has begun counts by its part.
+"""
