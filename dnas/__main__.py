@@ -13,6 +13,7 @@ LAUNCHERS = {
   "train": "train one architecture, and measure it on the test set",
   "compare": "compare search methods at equal budget",
   "report": "report a comparison: tables and figures",
+  "tables": "print the tables of published networks, and train them",
   "tune": "tune the hyperparameters of a training",
   "demo": "search, and compare the found network with random ones",
   "speed": "measure compile time, step time and memory",

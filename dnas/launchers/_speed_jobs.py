@@ -16,6 +16,7 @@ from dnas.cells.registries import IMAGE_GENOTYPES, LANGUAGE_GENOTYPES, SPACES
 from dnas.compiler.functions import Compiled
 from dnas.core.config import check, check_name, check_not_negative, check_positive
 from dnas.data import base, text
+from dnas.launchers._speed_strategies import JOB as STRATEGIES_JOB
 from dnas.launchers.peers import process
 from dnas.launchers.presets import darts_ptb_retrain
 from dnas.nets.derived_image import Config as NetworkConfig
@@ -42,6 +43,7 @@ class SpeedConfig:
   Attributes:
     jobs: jobs to measure, with commas between them: search_first_order, search_second_order, search_unrolled, retrain and evaluate on
       images; language_search, language_retrain and language_evaluate on text. evaluate and language_evaluate take one batch a step.
+      strategies measures every black-box strategy by itself, whatever the other settings but evaluations.
     space: space of the searches on images.
     cells: numbers of cells, with commas between them.
     channels: numbers of channels; units of the cell of a language model.
@@ -52,6 +54,7 @@ class SpeedConfig:
     image_size: height and width of the images in pixels.
     vocabulary: number of words of the text.
     words: number of words in each column of a batch of text.
+    evaluations: number of evaluations of every strategy in the job strategies.
     steps: number of timed steps; two untimed steps come before.
     warm: whether the first step is also measured with a filled compilation cache.
     limit: seconds after which no further size is started; 0 for no limit.
@@ -72,6 +75,7 @@ class SpeedConfig:
   image_size: int = 32
   vocabulary: int = 10_000
   words: int = 35
+  evaluations: int = 200
   steps: int = 5
   warm: bool = True
   limit: float = 0.0
@@ -79,20 +83,25 @@ class SpeedConfig:
   peak_gbytes: float = 0.0
   peer: str = ""
 
+  @property
+  def network_jobs(self) -> list[str]:
+    """The jobs that take steps of a network."""
+    return [job for job in self.jobs.split(",") if job != STRATEGIES_JOB]
+
   def __post_init__(self):
     for job in self.jobs.split(","):
-      check_name("jobs", job, JOBS)
+      check_name("jobs", job, [*JOBS, STRATEGIES_JOB])
     for precision in self.precision.split(","):
       check_name("precision", precision, PRECISIONS)
     check_name("space", self.space, [name for name in SPACES if SPACES[name] is not RECURRENT])
     for field in ("cells", "channels", "batch", "seeds"):
       values = getattr(self, field)
       check(bool(values) and min(values) > 0, field, ",".join(map(str, values)), "give numbers above zero with commas between them")
-    check_positive(image_size=self.image_size, steps=self.steps)
+    check_positive(image_size=self.image_size, steps=self.steps, evaluations=self.evaluations)
     check(self.vocabulary >= 2, "vocabulary", self.vocabulary, "it must be at least 2")
     check(self.words >= 2, "words", self.words, "it must be at least 2")
     check_not_negative(limit=self.limit, peak_gflops=self.peak_gflops, peak_gbytes=self.peak_gbytes)
-    several, alone = max(self.seeds, default=1) > 1, [job for job in self.jobs.split(",") if "search" not in job]
+    several, alone = max(self.seeds, default=1) > 1, [job for job in self.network_jobs if "search" not in job]
     if alone:
       check(not several, "seeds", ",".join(map(str, self.seeds)), f"the job {alone[0]} has one seed, so leave it out")
     if self.peer:

@@ -42,6 +42,7 @@ from dnas.core import devices, program_cache
 from dnas.core.config import check
 from dnas.core.paths import expanded
 from dnas.launchers import _flags, _run
+from dnas.launchers import _speed_strategies as strategies
 from dnas.launchers._costs import costs as costs_of
 from dnas.launchers._speed_jobs import JOBS, Job, Size, SpeedConfig
 from dnas.launchers.peers import process
@@ -66,7 +67,7 @@ PEAKS = {
 def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
   """Returns the measurements of all jobs at one size; times in seconds, memory in bytes."""
   with tempfile.TemporaryDirectory() as root:
-    rows = [{"job": name, **size._asdict(), **_compile_times(config, size, name, root)} for name in config.jobs.split(",")]
+    rows = [{"job": name, **size._asdict(), **_compile_times(config, size, name, root)} for name in config.network_jobs]
     jobs, states = [], []
     for row in rows:
       with _compilation_cache(f"{root}/{row['job']}"):
@@ -140,7 +141,7 @@ def _peers(config: SpeedConfig, jobs: list[Job], states: list[Any], stack: conte
   """Returns the same jobs in PyTorch, with our weights, each in a process that ends with `stack`; none without --peer."""
   if not config.peer:
     return []
-  parts = zip(config.jobs.split(","), jobs, states, strict=True)
+  parts = zip(config.network_jobs, jobs, states, strict=True)
   return [stack.enter_context(process.running(config.peer, name, job.problem(state))) for name, job, state in parts]
 
 
@@ -212,6 +213,12 @@ def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
   folder = expanded("--workdir", options.workdir)
   folder.mkdir(parents=True, exist_ok=True)
   rows, began = [], time.monotonic()
+  if len(config.network_jobs) < len(config.jobs.split(",")):
+    found = strategies.overheads(config.evaluations)
+    (folder / "strategies.json").write_text(json.dumps(found, indent=2) + "\n")
+    print(strategies.table_of(found).to_markdown())
+  if not config.network_jobs:
+    return
   for size in itertools.product(config.cells, config.channels, config.batch, config.seeds, config.precision.split(",")):
     size = Size(*size)
     if config.limit and time.monotonic() - began > config.limit:

@@ -8,6 +8,7 @@ import jax
 import pytest
 
 from dnas.launchers import speed
+from dnas.search.blackbox.strategies import STRATEGIES
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -118,3 +119,12 @@ def test_bad_input(tmp_path, capsys, flags, sentence):
   assert speed.main(["speed", f"--workdir={tmp_path}", *flags]) == 2
   err = capsys.readouterr().err
   assert sentence in err and err.count("\n") == 1
+
+
+def test_every_strategy_is_measured_by_itself(tmp_path, capsys):
+  assert speed.main(["speed", f"--workdir={tmp_path}", "--jobs=strategies", "--evaluations=2"]) == 0
+  rows, out = json.loads((tmp_path / "strategies.json").read_text()), capsys.readouterr().out
+  left_out = {name for name in STRATEGIES if f"{name} is left out: strategy '{name}' needs the package" in out}
+  assert {row["strategy"] for row in rows} == set(STRATEGIES) - left_out and len(rows) >= 8
+  assert all(row["first"] > 0 and row["each"] > 0 and f"| {row['strategy']} " in out for row in rows)
+  assert not (tmp_path / "speed.json").exists()
