@@ -17,12 +17,11 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
 from dnas.core import config as config_lib
-from dnas.core import durable, json_files
+from dnas.core import durable
 from dnas.core.config import check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, counted
 from dnas.core.paths import expanded
@@ -192,18 +191,27 @@ def _run_missing(config: TablesConfig, options: _flags.Options, root: pathlib.Pa
     return
   print(f"running {counted(len(left), 'training')} at scale {config.scale}; what they print: {root}/ROW/seed_*.log", flush=True)
   own = dataclasses.replace(options, preset="", profile_steps=())
+  jobs = [(name, config.scale, seed, root / name, own) for name, seed in left]
+  if config.pool.executor == "local" and config.pool.workers == 1:
+    for job in jobs:
+      train_row(*job)
+      _say(root, job[0], job[2])
+    return
   with contextlib.ExitStack() as stack:
     executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
     stop = stack.enter_context(StopRequest(lambda text: print(text, flush=True)))
-    jobs = [(train_row, name, config.scale, seed, root / name, own) for name, seed in left]
-    for done in executors.run_all(executor, jobs):
+    for done in executors.run_all(executor, [(train_row, *job) for job in jobs]):
       if done is not None:
-        name, seed = left[done[0]]
-        result: dict[str, Any] = json_files.present(train.read_result(folders_of(root / name, ROWS[name], seed)[-1]), root / name)
-        outcome = train.outcome_of(result)
-        print(f"  {name}, seed {seed}: {outcome.measure} {outcome.value:.2f}{outcome.unit}, {result['weights']:,} weights", flush=True)
+        _say(root, *left[done[0]])
       elif stop.requested:
         raise Stopped(f"stopped as requested; the same command goes on with the trainings in {root}.")
+
+
+def _say(root: pathlib.Path, name: str, seed: int) -> None:
+  """Prints what a training has ended in."""
+  result = train.result_of(folders_of(root / name, ROWS[name], seed)[-1])
+  outcome = train.outcome_of(result)
+  print(f"  {name}, seed {seed}: {outcome.measure} {outcome.value:.2f}{outcome.unit}, {result['weights']:,} weights", flush=True)
 
 
 LAUNCHER = _flags.Launcher("tables", TablesConfig(), run, __doc__)
