@@ -2,8 +2,8 @@
 
 Paper: Zela et al., "Understanding and Robustifying DARTS", ICLR 2020, for the design; the table is ours (docs/digits_bench.md).
 Command: dnas compare --preset=digits_bench_remedies --workdir=runs/remedies
-Expected result: not measured yet at full size.
-Expected time: about half an hour on two CPU cores.
+Expected result: DARTS-PT finds cells better than 88 % of all, SDARTS-RS 82 %, DARTS 69 %, random search 89 %.
+Expected time: 40 minutes on two CPU cores.
 """
 
 import dataclasses
