@@ -16,7 +16,7 @@ from dnas.cells.image_stack import Size
 from dnas.cells.precision import PRECISIONS, lower
 from dnas.cells.registries import STACKS
 from dnas.core import keys
-from dnas.core.config import check, check_name
+from dnas.core.config import check, check_fraction, check_name
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
 from dnas.nets.edges import DiscreteEdges, DropPath
@@ -33,6 +33,7 @@ class Config(Size):
     rematerialize: whether gradients store only the states of cells and recompute the arrays inside edges; less memory, longer steps.
     drop_path_by_depth: whether the probability to drop an edge rises linearly from cell to cell, to its full value in the last cell
       (ScheduledDropPath, Zoph et al., 2018); otherwise it is the same in all cells.
+    dropout: probability to drop a feature before the classifier.
   """
 
   channels: int = 36
@@ -41,10 +42,12 @@ class Config(Size):
   precision: str = "float32"
   rematerialize: bool = False
   drop_path_by_depth: bool = False
+  dropout: float = 0.0
 
   def __post_init__(self):
     super().__post_init__()
     check_name("precision", self.precision, PRECISIONS)
+    check_fraction(dropout=self.dropout)
 
 
 class AuxiliaryHead(nnx.Module):
@@ -88,7 +91,7 @@ class DerivedImageNetwork(nnx.Module):
     except FieldError as e:
       raise e.within("network") from None
     self.classifier = Linear(self.stack.widths[-1], num_classes, rng)
-    self.depth = config.cells if config.drop_path_by_depth else None
+    self.dropout, self.depth = config.dropout, config.cells if config.drop_path_by_depth else None
     self.auxiliary_cell, auxiliary = 0, None
     if config.auxiliary:
       if self.stack.auxiliary is None:
@@ -108,7 +111,7 @@ class DerivedImageNetwork(nnx.Module):
     Args:
       images: float32 [B, H, W, C].
       train: whether batch statistics are used and updated.
-      drop_path: dropping of edges in training; None drops none.
+      drop_path: dropping of edges in training; None drops none. Dropout needs it too, for its key.
 
     Returns:
       Logits [B, classes], and the logits of the auxiliary head: None in inference or without the head.
@@ -125,4 +128,8 @@ class DerivedImageNetwork(nnx.Module):
     auxiliary = None
     if self.auxiliary is not None and train:
       auxiliary = self.auxiliary(outputs[self.auxiliary_cell], train)
-    return self.classifier(jnp.mean(outputs[-1].astype(images.dtype), (1, 2))), auxiliary
+    features = jnp.mean(outputs[-1].astype(images.dtype), (1, 2))
+    if self.dropout and train and drop_path is not None:
+      kept = jax.random.bernoulli(keys.derive(drop_path.key, "dropout"), 1 - self.dropout, features.shape)
+      features = jnp.where(kept, features / (1 - self.dropout), 0)
+    return self.classifier(features), auxiliary

@@ -156,6 +156,20 @@ def test_only_a_bare_identity_is_never_dropped(stride, channels_in, kept):
   assert (dropped.mean() == 0) if kept else (dropped.mean() > 0.8)
 
 
+def test_dropout_drops_features_in_training_alone(monkeypatch):
+  network = tiny("NAONet", auxiliary=False, dropout=0.4)
+  width, seen = network.stack.widths[-1], []
+  monkeypatch.setattr(type(network.stack), "__call__", lambda self, *args: [jnp.ones((300, 2, 2, width))])
+  monkeypatch.setattr(type(network.classifier), "__call__", lambda self, x: seen.append(np.asarray(x)))
+  images, drop_path = jnp.zeros((300, 32, 32, 3)), DropPath(jax.random.key(0), jnp.float32(0))
+  for train, drop in ((True, drop_path), (False, drop_path), (True, None)):
+    network(images, train, drop)
+  dropped, *others = seen
+  np.testing.assert_allclose(np.unique(dropped), [0, 1 / 0.6], rtol=1e-6)
+  assert (dropped == 0).mean() == pytest.approx(0.4, abs=0.02) and len({row.tobytes() for row in dropped}) == 300
+  assert all((other == 1).all() for other in others)
+
+
 # Names.
 
 
