@@ -4,6 +4,7 @@ Axes: E edges, B batch, H height, W width, C channels in, D channels out. All bl
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -132,6 +133,18 @@ class ReluConvBN(nnx.Module):
     return self.norm(pointwise(relu(x), self.kernel[...]), train)
 
 
+class ConvBN(nnx.Module):
+  """1x1 convolution, batch normalization."""
+
+  def __init__(self, edges: int, channels_in: int, channels: int, affine: bool, rng: np.random.Generator):
+    self.kernel = uniform(rng, (edges, channels_in, channels), channels_in)
+    self.norm = BatchNorm(edges, channels, affine)
+
+  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    """Maps [E or 1, B, H, W, C] to [E, B, H, W, D]."""
+    return self.norm(pointwise(x, self.kernel[...]), train)
+
+
 class FactorizedReduce(nnx.Module):
   """ReLU, two concatenated 1x1 convolutions of stride 2 (on the even and on the odd pixels), batch normalization."""
 
@@ -147,6 +160,21 @@ class FactorizedReduce(nnx.Module):
     odd = jnp.pad(x, [(0, 0), (0, 0), (0, x.shape[2] % 2), (0, x.shape[3] % 2), (0, 0)])[:, :, 1::2, 1::2]
     halves = pointwise(x[:, :, ::2, ::2], self.even[...]), pointwise(odd, self.odd[...])
     return self.norm(jnp.concatenate(halves, -1), train)
+
+
+def redraw_by_fan_out(module: nnx.Module, rng: np.random.Generator) -> None:
+  """Draws the kernels of all convolutions in a module again, from normal distributions of variance 2 / fan-out.
+
+  All arrays but those of `Conv` begin with an axis for the edges, and depthwise kernels stand in attributes of that name. Arrays of fewer
+  than three axes are left alone. Source: He et al., "Delving Deep into Rectifiers", ICCV 2015, section 2.2.
+  """
+  plain = [node.kernel for _, node in nnx.iter_graph(module) if isinstance(node, Conv)]
+  for path, node in nnx.iter_graph(module):
+    if isinstance(node, nnx.Param) and len(node.shape) > 2:
+      own = node.shape if any(node is kernel for kernel in plain) else node.shape[1:]
+      depthwise = "depthwise" in path
+      fan_out = math.prod(own[:-1]) if depthwise else math.prod(own[:-2]) * own[-1]
+      node.set_value(on_device(rng.normal(0, math.sqrt(2 / fan_out), node.shape)))
 
 
 class Linear(nnx.Module):

@@ -57,47 +57,57 @@ def _depthwise_library(x: jax.Array, kernel: jax.Array, stride: int, dilation: i
   return jnp.moveaxis(out.reshape(batch, *out.shape[1:3], edges, channels), 3, 0)
 
 
-def dense(x: jax.Array, kernel: jax.Array, *, stride: int = 1, padding: int = 0, form: str | None = None) -> jax.Array:
+Pair = tuple[int, int]
+"""One number for the rows and one for the columns."""
+
+
+def dense(
+  x: jax.Array, kernel: jax.Array, *, stride: int | Pair = 1, padding: int | Pair = 0, form: str | None = None
+) -> jax.Array:
   """Convolves images with a dense kernel.
 
   Args:
     x: [B, H, W, C].
     kernel: [k, k', C, D].
     stride: stride of rows and columns.
-    padding: number of zeros on every side.
+    padding: number of zeros above and below, and on the left and on the right.
     form: 'taps', whose kernel gradient is one matrix product per tap, or 'library'; by default the faster one for the back-end.
 
   Returns:
     [B, H', W', D].
   """
   form = form or ("taps" if jax.default_backend() == "cpu" else "library")
-  return (_dense_taps if form == "taps" else _dense_library)(x, kernel, stride, padding)
+  return (_dense_taps if form == "taps" else _dense_library)(x, kernel, _pair(stride), _pair(padding))
 
 
-def _dense_library(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
-  around = [(padding, padding)] * 2
-  return lax.conv_general_dilated(x, kernel, (stride, stride), around, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+def _pair(number: int | Pair) -> Pair:
+  return (number, number) if isinstance(number, int) else number
+
+
+def _dense_library(x: jax.Array, kernel: jax.Array, stride: Pair, padding: Pair) -> jax.Array:
+  around = [(number, number) for number in padding]
+  return lax.conv_general_dilated(x, kernel, stride, around, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _dense_taps(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> jax.Array:
+def _dense_taps(x: jax.Array, kernel: jax.Array, stride: Pair, padding: Pair) -> jax.Array:
   return _dense_library(x, kernel, stride, padding)
 
 
-def _dense_forward(x: jax.Array, kernel: jax.Array, stride: int, padding: int) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+def _dense_forward(x: jax.Array, kernel: jax.Array, stride: Pair, padding: Pair) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
   return _dense_library(x, kernel, stride, padding), (x, kernel)
 
 
-def _dense_backward(stride: int, padding: int, saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _dense_backward(stride: Pair, padding: Pair, saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tuple[jax.Array, jax.Array]:
   x, kernel = saved
   _, pull_back = jax.vjp(lambda x: _dense_library(x, kernel, stride, padding), x)
-  padded = jnp.pad(x, [(0, 0), (padding, padding), (padding, padding), (0, 0)])
-  rows, columns = (stride * (size - 1) + 1 for size in g.shape[1:3])
+  padded = jnp.pad(x, [(0, 0), *((number, number) for number in padding), (0, 0)])
+  rows, columns = (step * (size - 1) + 1 for step, size in zip(stride, g.shape[1:3], strict=True))
   flat = g.reshape(-1, g.shape[-1])
 
   def tap(number: jax.Array) -> jax.Array:
     start = (0, number // kernel.shape[1], number % kernel.shape[1], 0)
-    window = lax.dynamic_slice(padded, start, (x.shape[0], rows, columns, x.shape[3]))[:, ::stride, ::stride]
+    window = lax.dynamic_slice(padded, start, (x.shape[0], rows, columns, x.shape[3]))[:, :: stride[0], :: stride[1]]
     return jnp.matmul(window.reshape(-1, x.shape[3]).T, flat, preferred_element_type=_sum_type(g))
 
   taps = lax.map(tap, jnp.arange(kernel.shape[0] * kernel.shape[1]))

@@ -4,8 +4,8 @@ Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, sections 3.1.1 and 3.2, afte
 """
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -46,6 +46,59 @@ def reduction_indices(num_cells: int) -> tuple[int, int]:
   return num_cells // 3, 2 * num_cells // 3
 
 
+class Place(NamedTuple):
+  """What a stack prescribes for one of its cells.
+
+  Attributes:
+    cell_type: the type of the cell.
+    channels: channels of every state.
+    reduction: whether the cell halves height and width.
+    input_reduced: whether the previous cell is a reduction cell.
+  """
+
+  cell_type: str
+  channels: int
+  reduction: bool
+  input_reduced: bool
+
+
+def places(size: Size, cell_types: Iterable[str]) -> list[Place]:
+  """Returns the places of a stack. Reduction cells are of type 'reduce' if it exists, and the others of the other type."""
+  types, reductions = tuple(cell_types), set(reduction_indices(size.cells))
+  usual = next((cell_type for cell_type in types if cell_type != "reduce"), "reduce")
+  found: list[Place] = []
+  for index in range(size.cells):
+    reduction, stage = index in reductions, sum(index >= place for place in reductions)
+    cell_type = "reduce" if reduction and "reduce" in types else usual
+    found.append(Place(cell_type, size.channels * 2**stage, reduction, index - 1 in reductions))
+  return found
+
+
+class Auxiliary(NamedTuple):
+  """Where the auxiliary head of a stack stands.
+
+  Attributes:
+    cell: position of the cell whose output the head reads.
+    reductions: number of reduction cells up to that cell.
+  """
+
+  cell: int
+  reductions: int
+
+
+def auxiliary_at(size: Size, cell: int) -> Auxiliary | None:
+  """Returns the place of a head on the output of a cell, or None if the stack has no such cell."""
+  return Auxiliary(cell, sum(cell >= place for place in set(reduction_indices(size.cells)))) if 0 <= cell < size.cells else None
+
+
+def check_cell_types(space: CellSpace) -> None:
+  """Raises FieldError unless cells have two inputs, and the space has one cell type, or one besides 'reduce'."""
+  check(space.num_inputs == 2, "num_inputs", space.num_inputs, "a cell reads the two cells before it, so it must be 2")
+  others = [cell for cell in space.cells if cell != "reduce"]
+  fits = len(space.cells) == 1 or len(others) == 1
+  check(fits, "cells", space.cells, "give one type, or one type and 'reduce', which halves the image")
+
+
 @STACKS.register(darts_conv.SPACE.name)
 @STACKS.register(nasnet.SPACE.name)
 class ImageStack(nnx.Module):
@@ -58,11 +111,9 @@ class ImageStack(nnx.Module):
 
   @staticmethod
   def check_space(space: CellSpace) -> None:
-    """Raises FieldError unless cells have two inputs, and the space has one cell type, or one besides 'reduce'."""
-    check(space.num_inputs == 2, "num_inputs", space.num_inputs, "a cell reads the two cells before it, so it must be 2")
-    others = [cell for cell in space.cells if cell != "reduce"]
-    fits = len(space.cells) == 1 or len(others) == 1
-    check(fits, "cells", space.cells, "give one type, or one type and 'reduce', which halves the image")
+    """See `check_cell_types`. Raises FieldError also if cells may concatenate their inputs."""
+    check_cell_types(space)
+    check(not space.inputs_in_concat, "inputs_in_concat", True, "cells of this stack concatenate nodes alone, so it must be False")
 
   def __init__(
     self,
@@ -83,23 +134,18 @@ class ImageStack(nnx.Module):
       affine: whether batch normalizations in the cells train a scale and a bias.
       rng: source of the initial weights.
     """
-    channels, stem_channels = size.channels, size.stem_multiplier * size.channels
+    stem_channels = size.stem_multiplier * size.channels
     self.stem = Conv(image_channels, stem_channels, (3, 3), rng, padding=1)
     self.stem_norm = BatchNorm(1, stem_channels, affine=True)
-    cells, widths, self.cell_types, input_reduced = [], [stem_channels, stem_channels], [], False
-    usual = next((cell_type for cell_type in wirings if cell_type != "reduce"), "reduce")
-    for index in range(size.cells):
-      reduction = index in reduction_indices(size.cells)
-      channels *= 2 if reduction else 1
-      cell_type = "reduce" if reduction and "reduce" in wirings else usual
+    cells, widths, planned = [], [stem_channels, stem_channels], places(size, wirings)
+    for cell_type, channels, reduction, input_reduced in planned:
       inputs = widths[-2], widths[-1]
       cells.append(Cell(cell_type, wirings[cell_type], make_edges, inputs, channels, reduction, input_reduced, affine, rng))
       widths.append(cells[-1].multiplier * channels)
-      self.cell_types.append(cell_type)
-      input_reduced = reduction
-    self.cell_types = tuple(self.cell_types)
+    self.cell_types = tuple(place.cell_type for place in planned)
     self.cells = nnx.List(cells)
     self.widths = tuple(widths[2:])
+    self.auxiliary = auxiliary_at(size, reduction_indices(size.cells)[1])
 
   def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
     """Computes all cells.

@@ -109,6 +109,7 @@ class ResidualStack(nnx.Module):
       stages.append(nnx.List([Cell(self.cell_type, num_nodes, make_edges, width, rng) for _ in range(num_cells // STAGES)]))
     self.stages, self.reductions = nnx.List(stages), nnx.List(reductions)
     self.last_norm = BatchNorm(1, channels * 2 ** (STAGES - 1), affine=True)
+    self.auxiliary = None
     self.widths = tuple(channels * 2**stage for stage in range(STAGES) for _ in range(num_cells // STAGES))
 
   def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:

@@ -1,6 +1,7 @@
-"""The cells of NASNet-A and AmoebaNet-A, as the DARTS paper retrains them.
+"""The cells of NASNet-A and AmoebaNet-A, as the DARTS paper transcribes and retrains them, in the networks of DARTS.
 
-Both have five nodes and operations beyond those of DARTS. They concatenate only the nodes that no other node reads. Sources: Zoph et al.,
+Both have five nodes and operations beyond those of DARTS. They concatenate only the nodes that no other node reads. The cells and networks
+of the original papers are other ones: see `nasnet_a.py`, `amoebanet.py` and `nasnet_stack.py`. Sources: Zoph et al.,
 "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018; Real et al., "Regularized Evolution for Image Classifier
 Architecture Search", AAAI 2019. As in the DARTS paper, the operations are those of `cells.operations`.
 """
@@ -22,7 +23,7 @@ _SEP3, _SEP5, _SEP7 = "sep_conv_3x3", "sep_conv_5x5", "sep_conv_7x7"
 
 
 NASNET = published(
-  "NASNet",
+  "NASNet_in_DARTS",
   SPACE,
   normal=[(_SEP5, 1), (_SEP3, 0), (_SEP5, 0), (_SEP3, 0), (_AVG, 1), (_SKIP, 0), (_AVG, 0), (_AVG, 0), (_SEP3, 1), (_SKIP, 1)],
   normal_concat=[2, 3, 4, 5, 6],
@@ -30,7 +31,7 @@ NASNET = published(
   reduce_concat=[4, 5, 6],
 )
 AMOEBANET = published(
-  "AmoebaNet",
+  "AmoebaNet_in_DARTS",
   SPACE,
   normal=[(_AVG, 0), (_MAX, 1), (_SEP3, 0), (_SEP5, 2), (_SEP3, 0), (_AVG, 3), (_SEP3, 1), (_SKIP, 1), (_SKIP, 0), (_AVG, 1)],
   normal_concat=[4, 5, 6],

@@ -20,7 +20,7 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells import convolution, functional, pooling
-from dnas.cells.blocks import BatchNorm, FactorizedReduce, on_device, pointwise, uniform
+from dnas.cells.blocks import BatchNorm, ConvBN, FactorizedReduce, on_device, pointwise, uniform
 from dnas.cells.rectifier import relu
 from dnas.cells.residuals import keep
 from dnas.core import keys
@@ -43,7 +43,9 @@ class Separable:
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-  """3x3 pooling. In a search a batch normalization may follow, which scales it like the other operations.
+  """Pooling. In a search a batch normalization may follow, which scales it like the other operations.
+
+  If the number of channels changes, a 1x1 convolution and a batch normalization follow, without a ReLU.
 
   Attributes:
     pool: maps (stack of states, stride) to the pooled stack.
@@ -67,9 +69,11 @@ class Stacked:
   Attributes:
     build: builds the module, which maps ([1, B, H, W, C], train) to [E or 1, B, ceil(H / stride), ceil(W / stride), C]. All arrays of the
       module begin with an axis that the edges share equally, edge by edge.
+    changes_channels: whether `build` takes `channels_in` by name, the channels of the state, if they differ from those of the output.
   """
 
-  build: Build
+  build: Callable[..., nnx.Module]
+  changes_channels: bool = False
 
 
 OPERATIONS: Registry[Separable | Pool | Stacked | Build] = Registry("operation")
@@ -95,6 +99,12 @@ class Zero(nnx.Module):
 
 
 OPERATIONS.register("none")(Stacked(Zero))
+
+
+def changes_channels(name: str) -> bool:
+  """Returns whether an operation can put out another number of channels than its state has."""
+  spec: Any = OPERATIONS[name]
+  return isinstance(spec, Pool | Separable) or (isinstance(spec, Stacked) and spec.changes_channels)
 
 
 class Identity(nnx.Module):
@@ -139,13 +149,15 @@ OPERATIONS.register("noise")(Stacked(Noise))
 class ReluConvNorm(nnx.Module):
   """ReLU, dense convolution, batch normalization (NAS-Bench-201). The edges share their input, so one convolution serves all."""
 
-  def __init__(self, size: int, edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
-    self.stride, self.padding = stride, size // 2
-    self.kernel = uniform(rng, (edges, size, size, channels, channels), size * size * channels)
+  def __init__(
+    self, size: int, edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator, channels_in: int | None = None
+  ):
+    self.stride, self.padding, channels_in = stride, size // 2, channels_in or channels
+    self.kernel = uniform(rng, (edges, size, size, channels_in, channels), size * size * channels_in)
     self.norm = BatchNorm(edges, channels, affine)
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """Maps [1, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), C]."""
+    """Maps [1, B, H, W, C] to [E, B, ceil(H / stride), ceil(W / stride), D]."""
     kernel = self.kernel[...].astype(x.dtype)
     edges, channels = kernel.shape[0], kernel.shape[-1]
     flat = jnp.moveaxis(kernel, 0, 3).reshape(*kernel.shape[1:4], edges * channels)
@@ -153,8 +165,8 @@ class ReluConvNorm(nnx.Module):
     return self.norm(jnp.moveaxis(out.reshape(*out.shape[:3], edges, channels), 3, 0), train)
 
 
-OPERATIONS.register("nor_conv_1x1")(Stacked(functools.partial(ReluConvNorm, 1)))
-OPERATIONS.register("nor_conv_3x3")(Stacked(functools.partial(ReluConvNorm, 3)))
+OPERATIONS.register("nor_conv_1x1")(Stacked(functools.partial(ReluConvNorm, 1), changes_channels=True))
+OPERATIONS.register("nor_conv_3x3")(Stacked(functools.partial(ReluConvNorm, 3), changes_channels=True))
 
 
 class Conv7x1x7(nnx.Module):
@@ -183,14 +195,17 @@ OPERATIONS.register("conv_7x1_1x7")(Stacked(Conv7x1x7))
 class SeparableLayer(nnx.Module):
   """One depthwise separable layer of several operations: a depthwise kernel for each, then one product and one normalization for all."""
 
-  def __init__(self, kernels: Sequence[tuple[int, int]], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator):
-    self.stride, self.dilations = stride, tuple(dilation for _, dilation in kernels)
-    self.depthwise = nnx.List([uniform(rng, (edges, size, size, channels), size * size) for size, _ in kernels])
-    self.pointwise = uniform(rng, (edges * len(kernels), channels, channels), channels)
+  def __init__(
+    self, kernels: Sequence[tuple[int, int]], edges: int, ends: tuple[int, int], stride: int, affine: bool, rng: np.random.Generator
+  ):
+    """Builds the layer; `kernels` are (kernel size, dilation) of each operation, `ends` the channels of inputs and outputs."""
+    (channels_in, channels), self.stride, self.dilations = ends, stride, tuple(dilation for _, dilation in kernels)
+    self.depthwise = nnx.List([uniform(rng, (edges, size, size, channels_in), size * size) for size, _ in kernels])
+    self.pointwise = uniform(rng, (edges * len(kernels), channels_in, channels), channels_in)
     self.norm = BatchNorm(edges * len(kernels), channels, affine)
 
   def __call__(self, inputs: Sequence[jax.Array], train: bool) -> list[jax.Array]:
-    """Maps the input of every operation, [E or 1, B, H, W, C], to its output, [E, B, ceil(H / stride), ceil(W / stride), C]."""
+    """Maps the input of every operation, [E or 1, B, H, W, C], to its output, [E, B, ceil(H / stride), ceil(W / stride), D]."""
     convolved = [
       convolution.depthwise(relu(x), kernel[...].astype(x.dtype), stride=self.stride, dilation=dilation)
       for x, kernel, dilation in zip(inputs, self.depthwise, self.dilations, strict=True)
@@ -198,7 +213,7 @@ class SeparableLayer(nnx.Module):
     joined = _joined(convolved)
     # Keep the array in the shape that the product reads: in another shape, a CPU compiler would compute it again.
     flat = keep(joined.reshape(joined.shape[0], -1, joined.shape[-1]))
-    out = self.norm(pointwise(flat, self.pointwise[...]).reshape(joined.shape), train)
+    out = self.norm(pointwise(flat, self.pointwise[...]).reshape(*joined.shape[:-1], -1), train)
     return _apart(out, len(convolved))
 
 
@@ -229,21 +244,31 @@ class OperationStack(nnx.Module):
   """
 
   def __init__(
-    self, names: Sequence[str], edges: int, channels: int, stride: int, affine: bool, rng: np.random.Generator, pool_norm: bool = False
+    self,
+    names: Sequence[str],
+    edges: int,
+    channels: int,
+    stride: int,
+    affine: bool,
+    rng: np.random.Generator,
+    pool_norm: bool = False,
+    channels_in: int | None = None,
   ):
     """Builds the stack.
 
     Args:
       names: names of the operations.
       edges: number of edges; every operation is on every edge.
-      channels: channels of the state.
+      channels: channels of the outputs.
       stride: 1 or 2.
       affine: whether batch normalizations train a scale and a bias.
       rng: source of the initial weights.
       pool_norm: whether a batch normalization follows every pooling, as in a search.
+      channels_in: channels of the state; None stands for those of the outputs. Operations that change them are told by `changes_channels`.
     """
     specs = {name: OPERATIONS[name] for name in names}
-    self.stride = stride
+    self.stride, self.channels, channels_in = stride, channels, channels_in or channels
+    given = {} if channels_in == channels else {"channels_in": channels_in}
     self.pools = tuple(_of(Pool, names))
     self.pool_norm = BatchNorm(len(self.pools), channels, affine=False) if self.pools and pool_norm else None
     separable = _of(Separable, names)
@@ -251,22 +276,25 @@ class OperationStack(nnx.Module):
     layers = []
     for depth in range(max((len(spec.layers) for spec in separable.values()), default=0)):
       kernels = [spec.layers[depth] for spec in separable.values() if depth < len(spec.layers)]
-      layers.append(SeparableLayer(kernels, edges, channels, stride if depth == 0 else 1, affine, rng))
+      ends = channels if depth else channels_in, channels
+      layers.append(SeparableLayer(kernels, edges, ends, 1 if depth else stride, affine, rng))
     self.layers = nnx.List(layers)
     others = {}
     for name, spec in specs.items():
       if isinstance(spec, Stacked):
-        others[name] = spec.build(edges, channels, stride, affine, rng)
+        others[name] = spec.build(edges, channels, stride, affine, rng, **given)
       elif not isinstance(spec, Pool | Separable):
         others[name] = functional.Repeated(name, [spec(1, channels, stride, affine, rng) for _ in range(edges)])
     self.others = nnx.Dict(others)
+    projected = self.pools if given else ()
+    self.projections = nnx.Dict({name: ConvBN(edges, channels_in, channels, affine, rng) for name in projected})
 
   def __call__(self, x: jax.Array, train: bool) -> dict[str, jax.Array]:
-    """Maps a state, [B, H, W, C], to each operation's output, [E or 1, B, ceil(H / stride), ceil(W / stride), C].
+    """Maps a state, [B, H, W, C], to each operation's output, [E or 1, B, ceil(H / stride), ceil(W / stride), D].
 
     All edges share an output of length 1. Raises InputError if an operation returns another shape.
     """
-    expected = (x.shape[0], -(-x.shape[1] // self.stride), -(-x.shape[2] // self.stride), x.shape[3])
+    expected = (x.shape[0], -(-x.shape[1] // self.stride), -(-x.shape[2] // self.stride), self.channels)
     x = x[None]
     outputs = {name: operation(x, train) for name, operation in self.others.items()}
     for name, output in outputs.items():
@@ -277,6 +305,7 @@ class OperationStack(nnx.Module):
       pooled = keep(jnp.concatenate([spec.pool(x, self.stride) for spec in _of(Pool, self.pools).values()]))
       pooled = pooled if self.pool_norm is None else self.pool_norm(pooled, train)
       outputs.update(zip(self.pools, jnp.split(pooled, len(self.pools)), strict=True))
+      outputs.update({name: projection(outputs[name], train) for name, projection in self.projections.items()})
     hidden = dict.fromkeys(self.separable, x)
     for depth, layer in enumerate(self.layers):
       names = [name for name, spec in _of(Separable, self.separable).items() if depth < len(spec.layers)]

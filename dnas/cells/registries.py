@@ -27,10 +27,13 @@ class Stack(Protocol):
   Attributes:
     num_inputs: number of preceding cells whose outputs a cell reads.
     widths: channels of the output of each cell.
+    auxiliary: the pair (position of a cell, number of reduction cells up to it) of the output that an auxiliary head reads; None if the
+      networks of this stack have no such head.
   """
 
   num_inputs: int
   widths: tuple[int, ...]
+  auxiliary: tuple[int, int] | None
 
   def __init__(self, wirings: Mapping[str, Any], make_edges: Callable[..., Any], *size: Any, affine: bool, rng: np.random.Generator): ...
 
@@ -55,6 +58,9 @@ STACKS: Registry[type[Stack]] = Registry("stack", _check_stack)
 
 IMAGE_GENOTYPES: Registry[Genotype] = Registry("genotype")
 """Published convolutional cells."""
+
+FORMER_NAMES = {"NASNet": "NASNet_in_DARTS", "AmoebaNet": "AmoebaNet_in_DARTS"}
+"""Former names of published cells to their names. The configurations of older runs hold them, so that such a run can be resumed."""
 
 LANGUAGE_GENOTYPES: Registry[Genotype] = Registry("genotype")
 """Published recurrent cells."""

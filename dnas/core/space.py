@@ -40,6 +40,7 @@ class CellSpace:
     pool_norm: whether a supernet normalizes the output of a pooling, to bring it to the scale of the other operations.
     edge_choices: for every cell type, in the order of `cells`, and every edge, in the order of `edges`, the operations of that edge. All
       edges have equally many. None gives every edge all operations.
+    inputs_in_concat: whether a discrete cell may concatenate its inputs beside its nodes.
 
   Invalid fields raise InputError.
   """
@@ -54,6 +55,7 @@ class CellSpace:
   num_outputs: int | None = None
   pool_norm: bool = True
   edge_choices: tuple[tuple[tuple[str, ...], ...], ...] | None = None
+  inputs_in_concat: bool = False
 
   def __post_init__(self):
     try:
@@ -272,9 +274,10 @@ class CellSpace:
           raise InputError(f"{where}: node {target} has an edge from node {source}, which does not exist; sources are 0 to {target - 1}.")
         if source >= target:
           raise InputError(f"{where}: node {target} has an edge from node {source}, which makes a cycle; sources are 0 to {target - 1}.")
+    first, kind = (0, "state") if self.inputs_in_concat else (self.num_inputs, "node")
     for state in cell.concat:
-      if not self.num_inputs <= state < num_states:
-        raise InputError(f"{where}: concat names node {state}; the nodes are {self.num_inputs} to {num_states - 1}.")
+      if not first <= state < num_states:
+        raise InputError(f"{where}: concat names {kind} {state}; the {kind}s are {first} to {num_states - 1}.")
 
   def _check_own(self, genotype: Genotype) -> None:
     if genotype.space != self.name or tuple(name for name, _ in genotype.cells) != self.cells:

@@ -43,7 +43,7 @@ def check_fields(space: Any) -> None:
   wirings = sum(math.comb(state, min(space.edges_per_node, state)) for state in range(space.num_inputs, states))
   hint = f"the nodes have {wirings:,} sets of sources; give fewer edges or nodes"
   check(wirings <= _MOST_WIRINGS, "edges_per_node", space.edges_per_node, hint)
-  for field in ("none_allowed", "pool_norm"):
+  for field in ("none_allowed", "pool_norm", "inputs_in_concat"):
     check(isinstance(getattr(space, field), bool), field, shown(getattr(space, field)), "give True or False")
   outputs = space.num_outputs
   fits = outputs is None or (_is_whole(outputs) and 1 <= outputs <= space.num_nodes)

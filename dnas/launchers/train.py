@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import FORMER_NAMES, SPACES
 from dnas.core import config as config_lib
 from dnas.core import devices, json_files
 from dnas.core.config import check_name
@@ -47,6 +47,7 @@ def load_genotype(text: str, space_name: str = "darts_conv", flag: str = "genoty
     InputError: if there is no such genotype, or it is not a network of its space.
   """
   space, is_text = SPACES[space_name], is_of_text(space_name)
+  text = FORMER_NAMES.get(text, text)
   known, others = (_language.GENOTYPES, _image.GENOTYPES) if is_text else (_image.GENOTYPES, _language.GENOTYPES)
   if text in known:
     return known[text]

@@ -12,11 +12,11 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells.blocks import BatchNorm, Conv, Linear
-from dnas.cells.image_stack import ImageStack, Size, reduction_indices
+from dnas.cells.image_stack import Size
 from dnas.cells.precision import PRECISIONS, lower
 from dnas.cells.registries import STACKS
 from dnas.core import keys
-from dnas.core.config import check, check_name
+from dnas.core.config import check, check_fraction, check_name
 from dnas.core.errors import FieldError
 from dnas.core.genotype import Genotype
 from dnas.nets.edges import DiscreteEdges, DropPath
@@ -27,9 +27,13 @@ class Config(Size):
   """Size of the derived network.
 
   Attributes:
-    auxiliary: whether an auxiliary head is trained after the second reduction cell; images must have 29 to 32 pixels.
+    auxiliary: whether an auxiliary head is trained; images must have 29 to 32 pixels. It stands on the second reduction cell; in the spaces
+      nasnet_a and amoebanet on the cell before it, in naonet on the cell after it.
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
     rematerialize: whether gradients store only the states of cells and recompute the arrays inside edges; less memory, longer steps.
+    drop_path_by_depth: whether the probability to drop an edge rises linearly from cell to cell, to its full value in the last cell
+      (ScheduledDropPath, Zoph et al., 2018); otherwise it is the same in all cells.
+    dropout: probability to drop a feature before the classifier.
   """
 
   channels: int = 36
@@ -37,24 +41,31 @@ class Config(Size):
   auxiliary: bool = True
   precision: str = "float32"
   rematerialize: bool = False
+  drop_path_by_depth: bool = False
+  dropout: float = 0.0
 
   def __post_init__(self):
     super().__post_init__()
     check_name("precision", self.precision, PRECISIONS)
+    check_fraction(dropout=self.dropout)
 
 
 class AuxiliaryHead(nnx.Module):
-  """A second classifier on an intermediate cell: pooling, 1x1 convolution to 128 channels, 2x2 to 768, linear (Szegedy et al., 2015)."""
+  """A second classifier on an intermediate cell (Szegedy et al., 2015).
 
-  def __init__(self, channels: int, num_classes: int, rng: np.random.Generator):
+  Average pooling over 5x5 pixels with stride 3, 1x1 convolution to 128 channels, a convolution to 768 over all that is left, linear.
+  """
+
+  def __init__(self, channels: int, num_classes: int, rng: np.random.Generator, size: int = 2):
+    """Builds the head; `size` is the number of rows and columns after the pooling: 2 on images of 8x8 pixels, 4 on 16x16."""
     self.conv1 = Conv(channels, 128, (1, 1), rng)
     self.norm1 = BatchNorm(1, 128, affine=True)
-    self.conv2 = Conv(128, 768, (2, 2), rng)
+    self.conv2 = Conv(128, 768, (size, size), rng)
     self.norm2 = BatchNorm(1, 768, affine=True)
     self.classifier = Linear(768, num_classes, rng)
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """Maps [B, 8, 8, C] to logits, [B, classes]."""
+    """Maps [B, H, H, C] to logits, [B, classes]."""
     x = jax.nn.relu(x)
     x = jax.lax.reduce_window(x, x.dtype.type(0), jax.lax.add, (1, 5, 5, 1), (1, 3, 3, 1), "VALID") / 25
     x = jax.nn.relu(self.norm1(self.conv1(x)[None], train)[0])
@@ -68,8 +79,10 @@ class DerivedImageNetwork(nnx.Module):
   def __init__(self, config: Config, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator):
     """Builds the network; `image_shape` is (H, W, C). Raises FieldError for a size that the space's stack does not support."""
 
-    def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> DiscreteEdges:
-      return DiscreteEdges(genotype[cell_type], source, channels, stride, rng, stack.num_inputs, config.rematerialize)
+    def make_edges(
+      cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator, channels_in: int | None = None
+    ) -> DiscreteEdges:
+      return DiscreteEdges(genotype[cell_type], source, channels, stride, rng, stack.num_inputs, config.rematerialize, channels_in)
 
     stack, self.precision = STACKS[genotype.space], config.precision
     self.num_states = {name: stack.num_inputs + len(cell.nodes) for name, cell in genotype.cells}
@@ -78,30 +91,39 @@ class DerivedImageNetwork(nnx.Module):
     except FieldError as e:
       raise e.within("network") from None
     self.classifier = Linear(self.stack.widths[-1], num_classes, rng)
-    self.auxiliary_cell = reduction_indices(config.cells)[1]
-    auxiliary = None
+    self.dropout, self.depth = config.dropout, config.cells if config.drop_path_by_depth else None
+    self.auxiliary_cell, auxiliary = 0, None
     if config.auxiliary:
-      check(stack is ImageStack, "network.auxiliary", True, f"the networks of space '{genotype.space}' have no auxiliary head; turn it off")
+      if self.stack.auxiliary is None:
+        hint = f"the networks of space '{genotype.space}' have no auxiliary head at {config.cells} cells; turn it off"
+        raise FieldError("network.auxiliary", True, hint)
       smallest, largest = min(image_shape[:2]), max(image_shape[:2])
       fits = 29 <= smallest and largest <= 32
       check(fits, "network.auxiliary", True, f"the auxiliary head needs images of 29 to 32 pixels and these have {smallest}; turn it off")
-      auxiliary = AuxiliaryHead(self.stack.widths[self.auxiliary_cell], num_classes, rng)
+      self.auxiliary_cell, reductions = self.stack.auxiliary
+      size = (32 // 2**reductions - 5) // 3 + 1
+      auxiliary = AuxiliaryHead(self.stack.widths[self.auxiliary_cell], num_classes, rng, size)
     self.auxiliary = nnx.data(auxiliary)
 
   def __call__(
     self, images: jax.Array, train: bool, key: jax.Array | None = None, drop_path: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array | None]:
-    """See `models.base.ImageNetwork`. Drop-path needs the key."""
+    """See `models.base.ImageNetwork`. Drop-path and dropout need the key."""
     drop_key = None if key is None else keys.derive(key, "drop_path")
 
     def contexts(index: int, cell_type: str) -> list[DropPath | None]:
       states = range(self.num_states[cell_type])
       if drop_key is None or drop_path is None:
         return [None for _ in states]
-      return [DropPath(keys.derive(drop_key, index, state), drop_path) for state in states]
+      rate = drop_path if self.depth is None else drop_path * ((index + 1) / self.depth)
+      return [DropPath(keys.derive(drop_key, index, state), rate) for state in states]
 
     outputs = self.stack(lower(images, self.precision), contexts, train)
     auxiliary = None
     if self.auxiliary is not None and train:
       auxiliary = self.auxiliary(outputs[self.auxiliary_cell], train)
-    return self.classifier(jnp.mean(outputs[-1].astype(images.dtype), (1, 2))), auxiliary
+    features = jnp.mean(outputs[-1].astype(images.dtype), (1, 2))
+    if self.dropout and train and key is not None:
+      kept = jax.random.bernoulli(keys.derive(key, "dropout"), 1 - self.dropout, features.shape)
+      features = jnp.where(kept, features / (1 - self.dropout), 0)
+    return self.classifier(features), auxiliary

@@ -5,7 +5,7 @@ Sources: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.2; Larsson, Maire
 
 import dataclasses
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,7 +17,7 @@ from dnas.cells.activations import ACTIVATIONS
 from dnas.cells.operations import OperationStack
 from dnas.core import keys
 from dnas.core.genotype import CellGenotype
-from dnas.core.space import NONE
+from dnas.core.space import NONE, SKIPS
 
 
 class DropPath(NamedTuple):
@@ -53,7 +53,20 @@ class DiscreteEdges(nnx.Module):
     rng: np.random.Generator,
     num_inputs: int = 2,
     rematerialize: bool = False,
+    channels_in: int | None = None,
   ):
+    """Builds the edges of `cell` that leave state `source`.
+
+    Args:
+      cell: the discrete cell.
+      source: number of the state.
+      channels: channels of the outputs.
+      stride: 1 or 2.
+      rng: source of the initial weights.
+      num_inputs: number of input states of the cell.
+      rematerialize: whether gradients recompute all arrays of the edges.
+      channels_in: channels of the state; None stands for those of the outputs.
+    """
     self.rematerialize = rematerialize
     targets: dict[str, list[int]] = {}
     for target, node in enumerate(cell.nodes, start=num_inputs):
@@ -61,8 +74,9 @@ class DiscreteEdges(nnx.Module):
         if origin == source and operation != NONE:
           targets.setdefault(operation, []).append(target)
     self.targets = tuple((name, tuple(nodes)) for name, nodes in targets.items())
-    self.identity = "skip_connect" if stride == 1 else None
-    self.operations = nnx.Dict({name: OperationStack((name,), len(nodes), channels, stride, True, rng) for name, nodes in targets.items()})
+    self.identities = SKIPS if stride == 1 and channels_in in (None, channels) else ()
+    options: dict[str, Any] = {"affine": True, "rng": rng, "channels_in": channels_in}
+    self.operations = nnx.Dict({name: OperationStack((name,), len(nodes), channels, stride, **options) for name, nodes in targets.items()})
 
   def __call__(self, x: jax.Array, drop_path: DropPath | None, train: bool) -> Mapping[int, jax.Array]:
     """Maps a state, [B, H, W, C], to {target: sum of the outputs of the edges from this state}. Drop-path never drops an identity."""
@@ -74,7 +88,7 @@ class DiscreteEdges(nnx.Module):
     for index, (name, nodes) in enumerate(self.targets):
       output = self.operations[name](x, train)[name]
       output = jnp.broadcast_to(output, (len(nodes), *output.shape[1:]))
-      if drop_path is not None and name != self.identity:
+      if drop_path is not None and name not in self.identities:
         output = drop_path(index, output)
       for edge, target in enumerate(nodes):
         received[target] = received[target] + output[edge] if target in received else output[edge]

@@ -55,7 +55,7 @@ def supernet(precision, space=SMALL, parts=1, cells=1):
   return of_module(module, images(8), mixture(space) | edges, train=True)
 
 
-def derived(precision, genotype="AmoebaNet", auxiliary=True):
+def derived(precision, genotype="AmoebaNet_in_DARTS", auxiliary=True):
   config = derived_image.Config(channels=4, cells=3, stem_multiplier=1, auxiliary=auxiliary, precision=precision)
   found = IMAGE_GENOTYPES[genotype] if auxiliary else from_string(genotype)
   size = 32 if auxiliary else 8

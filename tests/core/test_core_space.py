@@ -177,6 +177,7 @@ REFUSED = [
   ({"num_outputs": 5}, "num_outputs is 5; give None for all nodes, or a whole number from 1 to 4"),
   ({"none_allowed": 1}, "none_allowed is 1; give True or False"),
   ({"pool_norm": None}, "pool_norm is None; give True or False"),
+  ({"inputs_in_concat": 2}, "inputs_in_concat is 2; give True or False"),
 ]
 
 
@@ -192,3 +193,20 @@ def test_small_spaces_are_spaces(fields):
   space = CellSpace(**({"name": "mine", "cells": ("c",), "operations": (NONE, "a")} | fields))
   found = space.sample(np.random.default_rng(0))
   assert space.validate(space.decode(space.encode(found))) == found
+
+
+def test_a_cell_may_concatenate_its_inputs_if_its_space_says_so():
+  node = (Edge("a", 0), Edge("a", 1))
+  for inputs, concat, message in (
+    (True, (0, 1, 2), None),
+    (True, (2, 3), "cell 'c': concat names state 3; the states are 0 to 2."),
+    (True, (-1,), "cell 'c': concat names state -1; the states are 0 to 2."),
+    (False, (1, 2), "cell 'c': concat names node 1; the nodes are 2 to 2."),
+  ):
+    space = CellSpace("mine", ("c",), ("a",), num_nodes=1, inputs_in_concat=inputs)
+    found = Genotype("mine", (("c", CellGenotype((node,), concat)),))
+    if message is None:
+      assert space.validate(found) is found and space.parse(str(found)) == found and space.concat == (2,)
+    else:
+      with pytest.raises(InputError, match=message):
+        space.validate(found)

@@ -33,6 +33,7 @@ ANY_SIZES = {
   "none_allowed": st.booleans() | ANYTHING,
   "num_outputs": st.none() | st.integers(1, 3) | ANYTHING,
   "pool_norm": st.booleans() | ANYTHING,
+  "inputs_in_concat": st.booleans() | ANYTHING,
 }
 
 

@@ -119,7 +119,7 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
     ("train", ["--preset=digits_demo"], "--preset=digits_demo is for dnas search and this is dnas train; run that one."),
     ("train", ["--train.drop_path=1"], "--train.drop_path is 1.0; it must be at least 0 and below 1."),
     ("train", ["--network.auxiliary"], "--network.auxiliary is True; the auxiliary head needs images of 29 to 32 pixels and these have 8"),
-    ("train", ["--genotype=DARTS_V3"], "--genotype is DARTS_V3; did you mean 'DARTS_V2'? It can be AmoebaNet, DARTS_V1, DARTS_V2"),
+    ("train", ["--genotype=DARTS_V3"], "--genotype is DARTS_V3; did you mean 'DARTS_V2'? It can be AmoebaNet_A, AmoebaNet_B"),
     ("train", ["--genotype=no/such/folder"], "--genotype is no/such/folder; it can be"),
     ("train", ["--genotype=random:x"], "--genotype=random:x has no seed; write random:0, random:1"),
     ("train", ["--genotype=~nobody_here/x"], "--genotype=~nobody_here/x begins with '~nobody_here', a home"),
