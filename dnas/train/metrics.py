@@ -9,15 +9,22 @@ import numpy as np
 from dnas.core.records import BY_CLASS
 
 
-def cross_entropy(logits: jax.Array, labels: jax.Array, class_weights: tuple[float, ...] | None = None) -> jax.Array:
+def cross_entropy(
+  logits: jax.Array, labels: jax.Array, class_weights: tuple[float, ...] | None = None, label_smoothing: float = 0.0
+) -> jax.Array:
   """Returns the cross-entropy of every example in nats, [B].
 
   Args:
     logits: [B, classes].
     labels: integers [B].
     class_weights: factor on the cross-entropy of the examples of each class; None weights nothing.
+    label_smoothing: share of the target that all classes have equally, in [0, 1]; 0 leaves it to the label (Szegedy et al., "Rethinking
+      the Inception Architecture", 2016, section 7).
   """
-  losses = -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], 1)[:, 0]
+  log_probabilities = jax.nn.log_softmax(logits)
+  losses = -jnp.take_along_axis(log_probabilities, labels[:, None], 1)[:, 0]
+  if label_smoothing:
+    losses = (1 - label_smoothing) * losses - label_smoothing * log_probabilities.mean(-1)
   return losses if class_weights is None else jnp.asarray(class_weights, losses.dtype)[labels] * losses
 
 

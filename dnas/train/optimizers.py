@@ -94,5 +94,15 @@ def constant(peak: float, final: float, epoch: int, epochs: int) -> float:
   return peak
 
 
-SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant}
+def steps(peak: float, final: float, epoch: int, epochs: int) -> float:
+  """Returns the peak, a tenth of it after half of the epochs, a hundredth after three quarters (He et al., 2016, section 4.2)."""
+  return peak * 0.1 ** sum(epoch >= epochs * share for share in (0.5, 0.75))
+
+
+def wide_resnet_steps(peak: float, final: float, epoch: int, epochs: int) -> float:
+  """Returns the peak times 0.2 after 30 %, 60 % and 80 % of the epochs each (Zagoruyko and Komodakis, 2016, section 3)."""
+  return peak * 0.2 ** sum(10 * epoch >= epochs * tenths for tenths in (3, 6, 8))
+
+
+SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant, "steps": steps, "wide_resnet_steps": wide_resnet_steps}
 """Schedules by name; each maps (learning rate at the start, at the end, epoch, epochs) to the learning rate of the epoch."""

@@ -151,6 +151,15 @@ def test_metrics_by_hand():
   np.testing.assert_array_equal(metrics.correct(logits, labels), [1, 0, 1])
 
 
+def test_label_smoothing_is_the_cross_entropy_with_a_softened_target():
+  logits, labels = np.random.default_rng(0).normal(size=(6, 5)).astype(np.float32), np.arange(6) % 5
+  target = 0.9 * np.eye(5)[labels] + 0.1 / 5
+  expected = -(target * np.log(np.exp(logits) / np.exp(logits).sum(1, keepdims=True))).sum(1)
+  np.testing.assert_allclose(metrics.cross_entropy(logits, labels, label_smoothing=0.1), expected, rtol=1e-5)
+  weights = (1.0, 2.0, 0.0, 0.5, 3.0)
+  np.testing.assert_allclose(metrics.cross_entropy(logits, labels, weights, 0.1), np.array(weights)[labels] * expected, rtol=1e-5)
+
+
 def test_trainings_that_differ_in_numbers_share_the_program_of_the_optimizer(dataset, compilations):
   compiled = []
   for changes in ({"learning_rate": 0.1}, {"learning_rate": 0.2, "momentum": 0.5, "gradient_clip": 3.0, "epochs": 7}):

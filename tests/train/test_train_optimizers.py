@@ -68,6 +68,20 @@ def test_cosine_falls_from_the_peak_to_the_final_rate_by_epoch(epoch):
   assert optimizers.cosine(0.025, 0.001, epoch, 50) == pytest.approx(expected, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+  "schedule, epochs, expected",
+  [
+    (optimizers.steps, 300, {0: 1, 149: 1, 150: 0.1, 224: 0.1, 225: 0.01, 299: 0.01}),
+    (optimizers.steps, 7, {3: 1, 4: 0.1, 5: 0.1, 6: 0.01}),
+    (optimizers.wide_resnet_steps, 200, {0: 1, 59: 1, 60: 0.2, 119: 0.2, 120: 0.04, 159: 0.04, 160: 0.008, 199: 0.008}),
+    (optimizers.wide_resnet_steps, 1, {0: 1}),
+  ],
+)
+def test_stepwise_schedules_fall_at_the_published_epochs(schedule, epochs, expected):
+  for epoch, factor in expected.items():
+    assert schedule(0.4, 0.0, epoch, epochs) == pytest.approx(0.4 * factor)
+
+
 def test_cosine_ends_in_the_final_rate():
   assert optimizers.cosine(0.025, 0.001, 50, 50) == pytest.approx(0.001, rel=1e-12)
   assert optimizers.cosine(20.0, 20.0, 7, 50) == 20.0
