@@ -1,4 +1,4 @@
-"""Pooling over 3 x 3 windows on stacks of edges, with gradients of its own; axes as in `convolution`."""
+"""Pooling over 3 x 3 windows on stacks of edges, with gradients of its own; axes as in `convolution`. Average pooling of shortcuts."""
 
 import functools
 
@@ -95,3 +95,9 @@ def _windows_of(outputs: jax.Array, axis: int, stride: int, size: int) -> list[j
   padding[axis] = (1, size - stride * (outputs.shape[axis] - 1), stride - 1)
   spread = lax.pad(outputs, outputs.dtype.type(0), padding)
   return [lax.slice_in_dim(spread, shift, shift + size, 1, axis) for shift in range(3)]
+
+
+def average_pool_2x2(x: jax.Array) -> jax.Array:
+  """Halves height and width of [B, H, W, C]; an odd last row or column is averaged with zeros."""
+  x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
+  return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).mean((2, 4))
