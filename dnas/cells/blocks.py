@@ -5,6 +5,7 @@ Axes: E edges, B batch, H height, W width, C channels in, D channels out. All bl
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -27,6 +28,16 @@ def uniform(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> nn
   """
   bound = 1 / np.sqrt(fan_in)
   return nnx.Param(on_device(rng.uniform(-bound, bound, shape)))
+
+
+def he_normal(rng: np.random.Generator, shape: tuple[int, ...], fan: int) -> nnx.Param:
+  """Returns a weight drawn from N(0, 2 / fan), for layers before a ReLU (He et al., "Delving Deep into Rectifiers", 2015, section 2.2)."""
+  return nnx.Param(on_device(rng.normal(0.0, np.sqrt(2 / fan), shape)))
+
+
+def he_normal_fan_out(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
+  """Returns a kernel drawn from N(0, 2 / (k k' D)) for the shape [k, k', C, D]: `he_normal` of the backward pass."""
+  return he_normal(rng, shape, fan_in // shape[-2] * shape[-1])
 
 
 def on_device(x: np.ndarray) -> jax.Array:
@@ -190,11 +201,21 @@ class Linear(nnx.Module):
 
 
 class Conv(nnx.Module):
-  """Dense convolution of a batch of images, without bias, for stems and heads."""
+  """Dense convolution of a batch of images, without bias."""
 
-  def __init__(self, channels_in: int, channels: int, kernel: tuple[int, int], rng: np.random.Generator, stride: int = 1, padding: int = 0):
+  def __init__(
+    self,
+    channels_in: int,
+    channels: int,
+    kernel: tuple[int, int],
+    rng: np.random.Generator,
+    stride: int = 1,
+    padding: int = 0,
+    draw: Callable[[np.random.Generator, tuple[int, ...], int], nnx.Param] = uniform,
+  ):
+    """`draw` makes the initial kernel from a generator, its shape and its fan-in."""
     self.stride, self.padding = stride, padding
-    self.kernel = uniform(rng, (*kernel, channels_in, channels), kernel[0] * kernel[1] * channels_in)
+    self.kernel = draw(rng, (*kernel, channels_in, channels), kernel[0] * kernel[1] * channels_in)
 
   def __call__(self, x: jax.Array) -> jax.Array:
     """Maps [B, H, W, C] to [B, H', W', D]."""

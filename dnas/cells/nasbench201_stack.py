@@ -15,6 +15,7 @@ from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import EdgeFactory
 from dnas.cells.image_stack import Size
 from dnas.cells.nasbench201 import SPACE
+from dnas.cells.pooling import average_pool_2x2
 from dnas.cells.rectifier import relu
 from dnas.cells.registries import STACKS
 from dnas.core.config import check
@@ -55,13 +56,7 @@ class ResidualReduction(nnx.Module):
     """Maps [B, H, W, C] to [B, ceil(H / 2), ceil(W / 2), D]."""
     out = self.norm1(self.conv1(relu(x))[None], train)[0]
     out = self.norm2(self.conv2(relu(out))[None], train)[0]
-    return out + self.shortcut(_average_pool_2x2(x))
-
-
-def _average_pool_2x2(x: jax.Array) -> jax.Array:
-  """Halves height and width of [B, H, W, C]; an odd last row or column is averaged with zeros."""
-  x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
-  return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).mean((2, 4))
+    return out + self.shortcut(average_pool_2x2(x))
 
 
 @STACKS.register(SPACE.name)

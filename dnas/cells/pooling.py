@@ -1,4 +1,4 @@
-"""Pooling over square windows on stacks of edges, with gradients of its own; axes as in `convolution`.
+"""Pooling over square windows on stacks of edges, with gradients of its own; axes as in `convolution`. Average pooling of shortcuts.
 
 A window of k pixels begins (k - 1) // 2 pixels before its position. So an odd window is centred, and a window of 2 begins at its position.
 """
@@ -112,3 +112,9 @@ def _windows_of(outputs: jax.Array, axis: int, stride: int, window: int, size: i
   padding[axis] = (after, size + before - 1 - stride * (outputs.shape[axis] - 1), stride - 1)
   spread = lax.pad(outputs, outputs.dtype.type(0), padding)
   return [lax.slice_in_dim(spread, shift, shift + size, 1, axis) for shift in range(window)]
+
+
+def average_pool_2x2(x: jax.Array) -> jax.Array:
+  """Halves height and width of [B, H, W, C]; an odd last row or column is averaged with zeros."""
+  x = jnp.pad(x, ((0, 0), (0, x.shape[1] % 2), (0, x.shape[2] % 2), (0, 0)))
+  return x.reshape(x.shape[0], x.shape[1] // 2, 2, x.shape[2] // 2, 2, x.shape[3]).mean((2, 4))

@@ -1,20 +1,28 @@
-"""Augmentation of image batches on the device: the published DARTS recipe, as pure functions.
+"""Augmentation of image batches on the device: the published recipes, as pure functions.
 
-The order is crop, flip, normalize, cutout: the crop pads before normalization, so the border is black, and cutout erases after it, so
-the square is the mean colour.
+The order is crop, flip, random erasing, normalize, cutout. The crop pads before normalization, so a border is black. Random erasing fills
+with random colours before it. Cutout erases after it, so the square is the mean colour.
 
 Axes: B batch, H height, W width, C channels.
 """
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from dnas.core import keys
+from dnas.data import base
 
 
-@functools.partial(jax.jit, static_argnames=("mean", "std", "crop_padding", "flip", "cutout_length"))
+def options(config: base.Config) -> dict[str, Any]:
+  """Returns the arguments of `augment` that a configuration sets."""
+  names = "crop_padding", "crop_reflect", "flip", "random_erasing", "cutout_length"
+  return {name: getattr(config, name) for name in names}
+
+
+@functools.partial(jax.jit, static_argnames=("mean", "std", "crop_padding", "crop_reflect", "flip", "random_erasing", "cutout_length"))
 def augment(
   key: jax.Array,
   images_BHWC: jax.Array,
@@ -24,25 +32,31 @@ def augment(
   crop_padding: int,
   flip: bool,
   cutout_length: int,
+  crop_reflect: bool = False,
+  random_erasing: float = 0.0,
 ) -> jax.Array:
-  """Returns a random crop, mirrored or not, normalized, with a square cut out, of every image.
+  """Returns a random crop, mirrored or not, normalized, with a rectangle and a square cut out, of every image.
 
   Args:
-    key: typed random key; every image of the batch draws its own crop, flip and square from it.
+    key: typed random key; every image of the batch draws its own crop, flip, rectangle and square from it.
     images_BHWC: uint8.
     mean: of every channel, of pixels scaled to [0, 1].
     std: as `mean`.
-    crop_padding: pixels of black border added before the crop; 0 does not crop.
+    crop_padding: pixels of border added before the crop; 0 does not crop.
     flip: whether to mirror every image with probability 1/2.
     cutout_length: side of the square in pixels; 0 does not cut.
+    crop_reflect: whether the border mirrors the image; else it is black.
+    random_erasing: probability to erase a rectangle of an image; 0 erases none.
 
   Returns:
     float32 of the same shape.
   """
   if crop_padding:
-    images_BHWC = random_crop(keys.derive(key, "crop"), images_BHWC, crop_padding)
+    images_BHWC = random_crop(keys.derive(key, "crop"), images_BHWC, crop_padding, crop_reflect)
   if flip:
     images_BHWC = random_flip(keys.derive(key, "flip"), images_BHWC)
+  if random_erasing:
+    images_BHWC = random_erase(keys.derive(key, "random_erasing"), images_BHWC, random_erasing)
   x_BHWC = normalize(images_BHWC, mean, std)
   return cutout(keys.derive(key, "cutout"), x_BHWC, cutout_length) if cutout_length else x_BHWC
 
@@ -60,16 +74,17 @@ def normalize(images_BHWC: jax.Array, mean: tuple[float, ...], std: tuple[float,
   return (images_BHWC.astype(float) / 255 - mean_C[None, None, None]) / std_C[None, None, None]
 
 
-def random_crop(key: jax.Array, images_BHWC: jax.Array, padding: int) -> jax.Array:
-  """Pads every image with zeros on all sides, and returns a window of the old size at a random offset of its own.
+def random_crop(key: jax.Array, images_BHWC: jax.Array, padding: int, reflect: bool = False) -> jax.Array:
+  """Pads every image on all sides, and returns a window of the old size at a random offset of its own.
 
   Args:
     key: typed random key.
     images_BHWC: uint8, not yet normalized.
     padding: pixels on every side; the offsets are 0 to 2 * padding, uniformly.
+    reflect: whether to pad with the mirror image, without repeating the outermost pixels; else with zeros.
   """
-  size = images_BHWC.shape[1:]
-  padded = jnp.pad(images_BHWC, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+  size, border = images_BHWC.shape[1:], ((0, 0), (padding, padding), (padding, padding), (0, 0))
+  padded = jnp.pad(images_BHWC, border, "reflect") if reflect else jnp.pad(images_BHWC, border)
   offsets_B2 = jax.random.randint(key, (len(images_BHWC), 2), 0, 2 * padding + 1)
   return jax.vmap(lambda image, offset: jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), size))(padded, offsets_B2)
 
@@ -102,6 +117,43 @@ def cutout(key: jax.Array, x_BHWC: jax.Array, length: int) -> jax.Array:
   columns_BW = _in_window(centres_B2[:, 1:], width, length)
   erased_BHW = rows_BH[:, :, None] & columns_BW[:, None, :]
   return jnp.where(erased_BHW[..., None], jnp.zeros((), x_BHWC.dtype), x_BHWC)
+
+
+ERASED_SHARES = 0.02, 0.4
+"""Least and largest share of the pixels of an image that random erasing draws."""
+
+ERASED_RATIOS = 0.3, 1 / 0.3
+"""Least and largest ratio of height to width that it draws."""
+
+_ATTEMPTS = 100
+
+
+def random_erase(key: jax.Array, images_BHWC: jax.Array, probability: float) -> jax.Array:
+  """Fills a random rectangle of an image, with a given probability, with random colours.
+
+  Source: Zhong et al., "Random Erasing Data Augmentation", 2017, algorithm 1. Area, ratio and corner are uniform, and drawn again until the
+  rectangle lies within the image. As in the published code, after 100 draws that do not fit the image is left as it is.
+
+  Args:
+    key: typed random key.
+    images_BHWC: uint8, not yet normalized.
+    probability: probability that an image is changed.
+  """
+  batch, height, width, _ = images_BHWC.shape
+  chosen_B = jax.random.bernoulli(keys.derive(key, "chosen"), probability, (batch,))
+  draws_4BA = jax.random.uniform(keys.derive(key, "rectangle"), (4, batch, _ATTEMPTS))
+  area_BA, ratio_BA = (low + (high - low) * draw for (low, high), draw in zip((ERASED_SHARES, ERASED_RATIOS), draws_4BA[:2], strict=True))
+  area_BA = area_BA * (height * width)
+  sizes = jnp.round(jnp.sqrt(area_BA * ratio_BA)), jnp.round(jnp.sqrt(area_BA / ratio_BA))
+  corners = jnp.floor(draws_4BA[2] * height), jnp.floor(draws_4BA[3] * width)
+  fits_BA = (corners[0] + sizes[0] <= height) & (corners[1] + sizes[1] <= width)
+  first_B1 = fits_BA.argmax(-1)[:, None]
+  (top, left), (rows, columns) = (tuple(jnp.take_along_axis(x, first_B1, 1) for x in pair) for pair in (corners, sizes))
+  inside_BH = (jnp.arange(height)[None] >= top) & (jnp.arange(height)[None] < top + rows)
+  inside_BW = (jnp.arange(width)[None] >= left) & (jnp.arange(width)[None] < left + columns)
+  erased_BHW = (chosen_B & fits_BA.any(-1))[:, None, None] & inside_BH[:, :, None] & inside_BW[:, None, :]
+  colours_BHWC = jax.random.bits(keys.derive(key, "colours"), images_BHWC.shape, images_BHWC.dtype)
+  return jnp.where(erased_BHW[..., None], colours_BHWC, images_BHWC)
 
 
 def _in_window(centres_B1: jax.Array, size: int, length: int) -> jax.Array:

@@ -44,9 +44,11 @@ class Config:
       weights, also those of validation and test. No accuracy has them.
     batch_size: examples in a training batch.
     eval_batch_size: examples in a batch of validation or test, at most all examples; it changes speed and memory, never a result.
-    crop_padding: pixels of black border added before the random crop; 0 does not crop. CIFAR recipes take 4.
+    crop_padding: pixels of border added before the random crop; 0 does not crop. CIFAR recipes take 4.
+    crop_reflect: whether this border mirrors the image; else it is black.
     flip: whether an image is mirrored left to right with probability 1/2. CIFAR recipes do this. Leave it out for digits, which a mirror
       turns into other signs.
+    random_erasing: probability that random erasing fills a rectangle of an image with random colours. Recipes take 0.5.
     cutout_length: side in pixels of the square that cutout erases, an even number; 0 does not erase.
   """
 
@@ -60,7 +62,9 @@ class Config:
   batch_size: int = 64
   eval_batch_size: int = 256
   crop_padding: int = 1
+  crop_reflect: bool = False
   flip: bool = False
+  random_erasing: float = 0.0
   cutout_length: int = 0
 
   def __post_init__(self):
@@ -73,6 +77,9 @@ class Config:
     config.check_not_negative(examples=self.examples, split_seed=self.split_seed)
     config.check_not_negative(crop_padding=self.crop_padding, cutout_length=self.cutout_length)
     config.check_at_most(10**6, batch_size=self.batch_size, crop_padding=self.crop_padding, cutout_length=self.cutout_length)
+    hint = "it does nothing without --data.crop_padding, so leave it out"
+    config.check(not self.crop_reflect or self.crop_padding > 0, "crop_reflect", self.crop_reflect, hint)
+    config.check(0 <= self.random_erasing <= 1, "random_erasing", self.random_erasing, "it must be 0 to 1")
     config.check(self.cutout_length % 2 == 0, "cutout_length", self.cutout_length, "it must be even")
 
 

@@ -45,8 +45,7 @@ class Pipeline:
     devices.check_batch("data.batch_size", config.batch_size)
     self.steps_per_epoch = batches.num_batches(len(split), config.batch_size)
     self._split, self._key, self._permutation = batches.to_device(split), key, (-1, None)
-    options = dict(crop_padding=config.crop_padding, flip=config.flip, cutout_length=config.cutout_length)
-    prepare = functools.partial(augment.augment, mean=dataset.mean, std=dataset.std, **options)
+    prepare = functools.partial(augment.augment, mean=dataset.mean, std=dataset.std, **augment.options(config))
 
     @jax.jit
     def shuffled(split: batches.DeviceSplit, permutation: jax.Array, index: jax.Array, key: jax.Array) -> tuple[jax.Array, jax.Array]:

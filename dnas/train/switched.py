@@ -95,8 +95,7 @@ class SwitchedTraining:
     self._initial = jax.tree.map(lambda *arrays: jnp.stack(arrays), *drawn)
     self._keys = jax.vmap(jax.random.key)(np.arange(seeds))
     normalize = functools.partial(augment.normalize, mean=dataset.mean, std=dataset.std)
-    options = {"crop_padding": data.crop_padding, "flip": data.flip, "cutout_length": data.cutout_length}
-    prepare = functools.partial(augment.augment, mean=dataset.mean, std=dataset.std, **options)
+    prepare = functools.partial(augment.augment, mean=dataset.mean, std=dataset.std, **augment.options(data))
     one_seed = functools.partial(_train, config=config, batch_size=data.batch_size, prepare=prepare, normalize=normalize)
     self._train = jax.jit(jax.vmap(one_seed, (None, 0, 0, None, None)))
     self._measure = jax.jit(jax.vmap(functools.partial(_measured, normalize=normalize), (0, None, None)))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dnas.core import keys
-from dnas.data import augment
+from dnas.data import augment, base
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 
@@ -57,6 +57,64 @@ def test_crop_is_a_window_of_the_image_padded_with_black():
   assert set(offsets) == {(top, left) for top in range(5) for left in range(5)}, "an offset never occurs in 200 draws"
 
 
+def test_a_reflecting_crop_is_a_window_of_the_mirrored_image():
+  padding, images = 2, _images(60)
+  _, height, width, _ = images.shape
+  crops = np.asarray(augment.random_crop(jax.random.key(0), jnp.asarray(images), padding, reflect=True))
+  black = np.asarray(augment.random_crop(jax.random.key(0), jnp.asarray(images), padding))
+  inside = (black != 0).all(-1)
+  np.testing.assert_array_equal(crops[inside], black[inside])  # the same offsets
+  for image, crop, kept in zip(images, crops, inside, strict=True):
+    rows, columns = kept.any(1).argmax(), kept.any(0).argmax()  # how many are border at the top and at the left
+    top = -rows if rows else height - kept.any(1).sum()
+    left = -columns if columns else width - kept.any(0).sum()
+    for row in range(height):
+      for column in range(width):
+        y, x = abs(row + top), abs(column + left)
+        np.testing.assert_array_equal(crop[row, column], image[min(y, 2 * height - 2 - y), min(x, 2 * width - 2 - x)])
+
+
+def _erased(count: int, probability: float) -> tuple[np.ndarray, np.ndarray]:
+  """Images of one colour that random erasing changed, and where: bool [N, H, W]."""
+  images = np.full((count, 32, 32, 3), 7, np.uint8)
+  out = np.asarray(augment.random_erase(jax.random.key(5), jnp.asarray(images), probability))
+  return out, (out != 7).any(-1)
+
+
+def test_random_erasing_fills_one_rectangle_with_random_colours():
+  out, changed = _erased(500, 1.0)
+  for image, where in zip(out, changed, strict=True):
+    rows, columns = np.flatnonzero(where.any(1)), np.flatnonzero(where.any(0))
+    inside = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    assert (inside == 7).all(-1).mean() < 0.01 and where.sum() == (inside != 7).any(-1).sum(), "a rectangle, and nothing else"
+    height, width = inside.shape[:2]
+    (least, most), widths = height + np.array([-0.5, 0.5]), width + np.array([-0.5, 0.5])
+    area, ratio = (least * widths[0], most * widths[1]), (least / widths[1], most / widths[0])
+    assert area[1] >= 0.02 * 1024 and area[0] <= 0.4 * 1024, "sizes are rounded to whole pixels"
+    assert ratio[1] >= 0.3 and ratio[0] <= 1 / 0.3
+  colours = out[changed]
+  assert out.dtype == np.uint8 and len(np.unique(colours)) == 256 and abs(colours.mean() - 127.5) < 1
+  assert changed.any((0, 2)).all() and changed.any((0, 1)).all(), "rectangles reach every row and every column"
+
+
+def test_random_erasing_draws_area_ratio_and_corner_until_they_fit():
+  """The shares of erased pixels have the distribution of the paper's loop, here in NumPy."""
+  rng, shares = np.random.default_rng(0), []
+  while len(shares) < 4000:
+    area, ratio = rng.uniform(0.02, 0.4) * 1024, rng.uniform(0.3, 1 / 0.3)
+    height, width = round((area * ratio) ** 0.5), round((area / ratio) ** 0.5)
+    if rng.integers(32) + height <= 32 and rng.integers(32) + width <= 32:
+      shares.append(height * width / 1024)
+  found = _erased(4000, 1.0)[1].mean((1, 2))
+  assert found.min() > 0.015
+  np.testing.assert_allclose(np.quantile(found, (0.1, 0.5, 0.9)), np.quantile(shares, (0.1, 0.5, 0.9)), rtol=0.12)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
+def test_random_erasing_changes_images_with_its_probability(probability):
+  assert _erased(2000, probability)[1].any((1, 2)).mean() == pytest.approx(probability, abs=0.04)
+
+
 def test_flip_mirrors_about_half_of_the_images_left_to_right():
   images = _images(400)
   flipped = np.asarray(augment.random_flip(jax.random.key(0), jnp.asarray(images)))
@@ -85,11 +143,12 @@ def test_cutout_erases_a_square_that_is_clipped_at_the_border():
   assert {int((~mask).sum()) for mask in kept} >= {4, 16}, "a corner erases 2x2, the middle 4x4"
 
 
-def test_augment_composes_crop_flip_normalize_cutout_in_this_order():
+def test_augment_composes_crop_flip_erasing_normalize_cutout_in_this_order():
   key, images = jax.random.key(3), jnp.asarray(_images(64))
-  crop_key, flip_key, cutout_key = (keys.derive(key, name) for name in ("crop", "flip", "cutout"))
-  out = augment.augment(key, images, mean=MEAN, std=STD, crop_padding=2, flip=True, cutout_length=4)
+  crop_key, flip_key, erase_key, cutout_key = (keys.derive(key, name) for name in ("crop", "flip", "random_erasing", "cutout"))
+  out = augment.augment(key, images, mean=MEAN, std=STD, crop_padding=2, flip=True, random_erasing=0.5, cutout_length=4)
   expected = augment.random_flip(flip_key, augment.random_crop(crop_key, images, 2))
+  expected = augment.random_erase(erase_key, expected, 0.5)
   expected = augment.cutout(cutout_key, augment.normalize(expected, MEAN, STD), 4)
   np.testing.assert_allclose(out, expected, atol=1e-6)
   black = augment.normalize(jnp.zeros((1, 1, 1, 3), jnp.uint8), MEAN, STD)[0, 0, 0]
@@ -97,7 +156,18 @@ def test_augment_composes_crop_flip_normalize_cutout_in_this_order():
   assert np.isclose(out, black).all(-1).any(), "the border is black, not the mean"
 
 
-@pytest.mark.parametrize("change", [{"crop_padding": 0}, {"flip": False}, {"cutout_length": 0}, {"mean": (0, 0, 0)}, {"std": (1, 1, 1)}])
+@pytest.mark.parametrize(
+  "change",
+  [
+    {"crop_padding": 0},
+    {"crop_reflect": True},
+    {"flip": False},
+    {"random_erasing": 0.5},
+    {"cutout_length": 0},
+    {"mean": (0, 0, 0)},
+    {"std": (1, 1, 1)},
+  ],
+)
 def test_every_option_of_augment_changes_its_result(change: dict):
   key, images = jax.random.key(1), jnp.asarray(_images(8))
   options = dict(mean=MEAN, std=STD, crop_padding=2, flip=True, cutout_length=4)
@@ -111,6 +181,12 @@ def test_augment_without_options_normalizes_and_is_deterministic():
   random = functools.partial(augment.augment, mean=MEAN, std=STD, crop_padding=2, flip=True, cutout_length=4)
   np.testing.assert_array_equal(random(jax.random.key(0), images), random(jax.random.key(0), images))
   assert not np.array_equal(random(jax.random.key(0), images), random(jax.random.key(1), images))
+
+
+def test_a_configuration_sets_every_option():
+  config = base.Config(crop_padding=3, crop_reflect=True, flip=True, random_erasing=0.25, cutout_length=6)
+  expected = {"crop_padding": 3, "crop_reflect": True, "flip": True, "random_erasing": 0.25, "cutout_length": 6}
+  assert augment.options(config) == expected
 
 
 def test_augment_compiles_once_and_vmaps_over_keys():

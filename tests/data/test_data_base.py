@@ -134,6 +134,8 @@ def test_an_unknown_dataset_is_refused_with_the_nearest_name():
     ("batch_size", 0),
     ("eval_batch_size", -1),
     ("crop_padding", -1),
+    ("random_erasing", -0.5),
+    ("random_erasing", 1.5),
     ("cutout_length", -2),
     ("cutout_length", 3),
   ],
@@ -141,6 +143,11 @@ def test_an_unknown_dataset_is_refused_with_the_nearest_name():
 def test_a_bad_configuration_names_its_field(field: str, value: float):
   with pytest.raises(FieldError, match=rf"^{field} is {value}; it must be .*\.$"):
     base.Config(**{field: value})
+
+
+def test_a_border_that_no_crop_sees_is_refused():
+  with pytest.raises(FieldError, match="crop_reflect is True; it does nothing without --data.crop_padding, so leave it out"):
+    base.Config(crop_padding=0, crop_reflect=True)
 
 
 def test_every_field_of_the_configuration_has_a_help_text():

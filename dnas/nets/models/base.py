@@ -4,11 +4,13 @@ A model is a registered frozen dataclass of the settings of one network, such as
 but `ImageNetwork` or `LanguageNetwork`, so derived and human-designed networks are trained alike.
 """
 
+import dataclasses
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 
+from dnas.core.errors import InputError, shown
 from dnas.core.registry import Registry
 
 Tree = Any
@@ -68,6 +70,11 @@ class LanguageNetwork(Protocol):
 class ImageModel(Protocol):
   """A frozen dataclass: the settings of a human-designed image network."""
 
+  @staticmethod
+  def smallest() -> "ImageModel":
+    """Returns the settings of a network of a few layers and channels with all its kinds of layers and noise, for tests of all models."""
+    ...
+
   def build(self, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator) -> ImageNetwork:
     """Returns the network for images of shape (H, W, C). Raises FieldError for images that it does not take."""
     ...
@@ -81,7 +88,13 @@ class LanguageModel(Protocol):
     ...
 
 
-IMAGE_MODELS: Registry[type[ImageModel]] = Registry("model")
+def _check_image_model(name: str, unit: type[ImageModel]) -> None:
+  complete = dataclasses.is_dataclass(unit) and all(callable(getattr(unit, method, None)) for method in ("build", "smallest"))
+  if not complete:
+    raise InputError(f"model '{name}' is {shown(unit)}; a model of images is a dataclass with the methods 'build' and 'smallest'.")
+
+
+IMAGE_MODELS: Registry[type[ImageModel]] = Registry("model", _check_image_model)
 """Human-designed image networks by name."""
 
 LANGUAGE_MODELS: Registry[type[LanguageModel]] = Registry("model")

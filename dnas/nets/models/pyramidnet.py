@@ -1,0 +1,164 @@
+"""PyramidNet with ShakeDrop.
+
+Sources: Han, Kim and Kim, "Deep Pyramidal Residual Networks", CVPR 2017; Yamada et al., "ShakeDrop Regularization for Deep Residual
+Learning", 2018. With 272 layers and alpha 200 the network has 26,210,842 weights on CIFAR-10.
+"""
+
+import dataclasses
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dnas.cells.blocks import BatchNorm, Conv, he_normal_fan_out
+from dnas.cells.pooling import average_pool_2x2
+from dnas.cells.rectifier import relu
+from dnas.core import keys
+from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_types, named
+from dnas.nets.models.base import IMAGE_MODELS
+from dnas.nets.residual import ResidualNetwork, normalized, pad_channels
+
+STEM_CHANNELS = 16
+STAGES = 3
+BOTTLENECK = 4  # channels of a bottleneck block's output, over the channels of its 3x3 convolution
+SHARED = {"batch": 0, "image": 1, "pixel": 4}
+"""What shares one random number, to how many of the axes [B, H, W, C] have numbers of their own."""
+
+
+@functools.partial(jax.custom_vjp)
+def scaled(x: jax.Array, forward: jax.Array, backward: jax.Array) -> jax.Array:
+  """Returns x times `forward`. The gradient in x is multiplied by `backward` instead; the factors have no gradient."""
+  return x * forward
+
+
+def _scaled_forward(x: jax.Array, forward: jax.Array, backward: jax.Array) -> tuple[jax.Array, jax.Array]:
+  return x * forward, backward
+
+
+def _scaled_backward(backward: jax.Array, g: jax.Array) -> tuple[jax.Array, None, None]:
+  return g * backward, None, None
+
+
+scaled.defvjp(_scaled_forward, _scaled_backward)
+
+
+@dataclasses.dataclass(frozen=True)
+class ShakeDrop:
+  """Multiplies the residual branch of a block by a random number. Source: Yamada et al., equation 6 and section 3.2.
+
+  In training the factor is b + alpha - b alpha forwards and b + beta - b beta backwards, where b is 1 with probability `keep` and else 0,
+  alpha is uniform in [-1, 1], and beta is uniform in [0, 1]. In inference it is their expectation, which is `keep`.
+
+  Attributes:
+    keep: the probability of b = 1.
+    gate: what shares one b, of `SHARED`.
+    noise: what shares one alpha and one beta.
+  """
+
+  keep: float
+  gate: str
+  noise: str
+
+  def __call__(self, x: jax.Array, key: jax.Array | None, train: bool) -> jax.Array:
+    """Maps the output of a branch, [B, H, W, C], to the same shape. Without a key, training changes nothing."""
+    if not train:
+      return x * self.keep
+    if key is None:
+      return x
+    gate, noise = (x.shape[: SHARED[name]] + (1,) * (4 - SHARED[name]) for name in (self.gate, self.noise))
+    b = jax.random.bernoulli(keys.derive(key, "gate"), self.keep, gate)
+    alpha = jax.random.uniform(keys.derive(key, "alpha"), noise, x.dtype, -1, 1)
+    beta = jax.random.uniform(keys.derive(key, "beta"), noise, x.dtype)
+    return scaled(x, jnp.where(b, 1, alpha), jnp.where(b, 1, beta))
+
+
+class Block(nnx.Module):
+  """A residual block that begins with a batch normalization without ReLU, and ends with one. The shortcut appends zeros."""
+
+  def __init__(self, widths: tuple[int, ...], kernels: tuple[int, ...], stride: int, shakedrop: ShakeDrop | None, rng: np.random.Generator):
+    """Builds the block: `widths` are the channels before every convolution and after the last. The first 3x3 one has the stride."""
+    strides = [stride if index == kernels.index(3) else 1 for index in range(len(kernels))]
+    sizes = zip(widths, widths[1:], kernels, strides, strict=False)
+    self.convs = nnx.List([Conv(c, d, (k, k), rng, s, k // 2, he_normal_fan_out) for c, d, k, s in sizes])
+    self.norms = nnx.List([BatchNorm(1, width, affine=True) for width in widths])
+    self.channels, self.stride, self.shakedrop = widths[-1], stride, shakedrop
+
+  def __call__(self, x: jax.Array, key: jax.Array | None, train: bool) -> jax.Array:
+    """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), D]."""
+    out = normalized(self.norms[0], x, train)
+    for index, conv in enumerate(self.convs):
+      out = normalized(self.norms[index + 1], conv(relu(out) if index else out), train)
+    out = out if self.shakedrop is None else self.shakedrop(out, key, train)
+    return out + pad_channels(x if self.stride == 1 else average_pool_2x2(x), self.channels)
+
+
+class Stem(nnx.Module):
+  """3x3 convolution and batch normalization, without ReLU."""
+
+  def __init__(self, channels_in: int, rng: np.random.Generator):
+    self.conv = Conv(channels_in, STEM_CHANNELS, (3, 3), rng, padding=1, draw=he_normal_fan_out)
+    self.norm = BatchNorm(1, STEM_CHANNELS, affine=True)
+
+  def __call__(self, images: jax.Array, train: bool) -> jax.Array:
+    """Maps [B, H, W, C] to [B, H, W, 16]."""
+    return normalized(self.norm, self.conv(images), train)
+
+
+@IMAGE_MODELS.register("pyramidnet")
+@dataclasses.dataclass(frozen=True)
+class PyramidNet:
+  """PyramidNet with ShakeDrop, by default the network of the ShakeDrop paper.
+
+  Attributes:
+    depth: number of layers, 9 n + 2 with bottlenecks and 6 n + 2 without, for n blocks in each of the three stages. Published: 110
+      without bottlenecks; 164, 200, 236 and 272 with them.
+    alpha: widening: block k of all N blocks has 16 + k alpha / N channels, rounded; a bottleneck puts out four times as many.
+    bottleneck: whether a block is a 1x1, a 3x3 and a 1x1 convolution; else it is two 3x3 convolutions.
+    shakedrop: probability that ShakeDrop disturbs the last block; it rises linearly over the blocks. 0 leaves ShakeDrop out.
+    shakedrop_gate: what shares the draw whether a block is disturbed.
+    shakedrop_noise: what shares the factors of a disturbed block.
+  """
+
+  depth: int = 272
+  alpha: int = 200
+  bottleneck: bool = True
+  shakedrop: float = 0.5
+  shakedrop_gate: str = named("batch", lambda: SHARED)
+  shakedrop_noise: str = named("image", lambda: SHARED)
+
+  def __post_init__(self):
+    check_types(self)
+    check_not_negative(alpha=self.alpha)
+    check_at_most(10**4, depth=self.depth, alpha=self.alpha)
+    layers = STAGES * (3 if self.bottleneck else 2)
+    whole = self.depth > 2 and (self.depth - 2) % layers == 0
+    hint = f"blocks {'with' if self.bottleneck else 'without'} bottlenecks make {layers} n + 2 layers, so give for instance"
+    check(whole, "depth", self.depth, f"{hint} {layers * max(1, round((self.depth - 2) / layers)) + 2}")
+    check_fraction(shakedrop=self.shakedrop)
+    check_name("shakedrop_gate", self.shakedrop_gate, SHARED)
+    check_name("shakedrop_noise", self.shakedrop_noise, SHARED)
+
+  @staticmethod
+  def smallest() -> "PyramidNet":
+    """See `ImageModel`."""
+    return PyramidNet(depth=11, alpha=4)
+
+  def widths(self) -> list[int]:
+    """Returns the channels of every block's 3x3 convolutions."""
+    count = (self.depth - 2) // (3 if self.bottleneck else 2)
+    return [math.floor(STEM_CHANNELS + self.alpha * index / count + 0.5) for index in range(1, count + 1)]
+
+  def build(self, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator) -> ResidualNetwork:
+    """See `ImageModel`. It takes images of any size."""
+    stem, blocks, channels, widths = Stem(image_shape[2], rng), [], STEM_CHANNELS, self.widths()
+    for index, width in enumerate(widths):
+      shape = (channels, width, width, BOTTLENECK * width) if self.bottleneck else (channels, width, width)
+      stride = 2 if index in (len(widths) // 3, 2 * len(widths) // 3) else 1
+      keep = 1 - self.shakedrop * (index + 1) / len(widths)
+      shakedrop = ShakeDrop(keep, self.shakedrop_gate, self.shakedrop_noise) if self.shakedrop else None
+      blocks.append(Block(shape, (1, 3, 1) if self.bottleneck else (3, 3), stride, shakedrop, rng))
+      channels = shape[-1]
+    return ResidualNetwork(stem, blocks, True, channels, num_classes, rng)
