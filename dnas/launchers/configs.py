@@ -219,9 +219,8 @@ class TrainConfig:
     return ""
 
   def recorded(self) -> dict[str, Any]:
-    """Returns the flattened configuration as a run keeps it: without the settings of the human-designed networks that are not trained."""
-    others = [name for name in self.registries[0] if name != self.model]
-    return {path: value for path, value in config_lib.flatten(self).items() if path.partition(".")[0] not in others}
+    """Returns the flattened configuration as a run keeps it: without the settings that have no effect."""
+    return {path: value for path, value in config_lib.flatten(self).items() if not self.idle(path)}
 
 
 OF_CELLS = ("train.drop_path", "train.auxiliary_weight")
