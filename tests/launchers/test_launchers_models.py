@@ -1,0 +1,71 @@
+"""Human-designed networks through the launchers: --model in a training and in a tuning."""
+
+import json
+
+import pytest
+from tiny_runs import DATA, cache_flag, launch, refusal
+
+from dnas.launchers import tune
+from dnas.launchers.train import ImageTrainConfig, command_of
+
+SMALL = ("--model=pyramidnet", "--pyramidnet.depth=11", "--pyramidnet.alpha=4")
+TRAIN = (*DATA, "--data.examples=64", "--train.epochs=1", *SMALL)
+
+
+def test_a_model_is_trained_and_tested(tmp_path, capsys):
+  workdir = tmp_path / "run"
+  assert launch("train", *TRAIN, f"--workdir={workdir}") == 0
+  out = capsys.readouterr().out
+  result, config = (json.loads((workdir / name).read_text()) for name in ("result.json", "config.json"))
+  assert result["model"] == "pyramidnet" and "genotype" not in result and 0 <= result["test/accuracy"] <= 1
+  assert f"pyramidnet, {result['weights']:,} weights\ntraining of pyramidnet: 1 epoch of 2 steps" in out
+  assert config["config"]["pyramidnet.depth"] == 11 and not {"genotype", "network.cells", "resnet.depth"} & set(config["config"])
+  assert not (workdir / "genotype.json").exists() and (workdir / "pictures" / "learning_curves.png").exists()
+  before = (workdir / "result.json").read_bytes()
+  assert launch("train", *TRAIN, f"--workdir={workdir}") == 0 and (workdir / "result.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+  ("flags", "sentence"),
+  [
+    (["--model=pyramid"], "--model is pyramid; did you mean 'pyramidnet'? It can be"),
+    (["--model=resnet", "--pyramidnet.depth=11"], "--pyramidnet.depth is 11; it does nothing with --model=resnet, so leave it out, or"),
+    (["--resnet.depth=8"], "--resnet.depth is 8; it does nothing without --model, so leave it out, or choose --model=resnet."),
+    (["--model=resnet", "--genotype=DARTS_V1"], "--genotype is DARTS_V1; it is a setting of networks of cells and does nothing with"),
+    (["--model=resnet", "--network.cells=3"], "--network.cells is 3; it is a setting of networks of cells and does nothing with"),
+    (["--model=resnet", "--train.drop_path=0.1"], "--train.drop_path is 0.1; it is a setting of networks of cells"),
+    (["--model=resnet", "--resnet.depth=9"], "--resnet.depth is 9; "),
+  ],
+)
+def test_what_cannot_be(flags, sentence, tmp_path, capsys):
+  assert refusal(capsys, "train", tmp_path / "run", *flags).startswith(sentence) and not (tmp_path / "run").exists()
+
+
+def test_the_command_of_a_training_names_the_model():
+  config = ImageTrainConfig(model="resnet")
+  assert "--model=resnet" in command_of(config, "w") and "genotype" not in command_of(config, "w")
+
+
+TUNE = ("--training.data.dataset=synthetic", "--training.data.examples=64", "--training.data.batch_size=32", "--training.train.epochs=1")
+
+
+def test_fields_of_a_model_are_tuned(tmp_path):
+  flags = (*TUNE, "--training.model=resnet", "--training.resnet.depth=8", "--training.resnet.channels=4", "--study.trials=1", "--seeds=0")
+  flags = (*flags, "--search_space=resnet.channels = int(2, 3)", "--study.sampler=random", cache_flag())
+  assert tune.main(["tune", *flags, f"--workdir={tmp_path}"]) == 0
+  (trial,) = (tmp_path / "trials").glob("trial_*/result.json")
+  config = json.loads(trial.with_name("config.json").read_text())["config"]
+  assert config["model"] == "resnet" and config["resnet.channels"] in (2, 3) and json.loads(trial.read_text())["model"] == "resnet"
+
+
+@pytest.mark.parametrize(
+  ("flags", "sentence"),
+  [
+    (["--training.model=pyramidnet", "--joint"], "--joint is True; pyramidnet has no architecture to tune, so leave it out."),
+    (["--search_space=pyramidnet.alpha = int(3, 9)"], "--search_space is pyramidnet.alpha; it does nothing without --model"),
+    (["--training.model=pyramidnet", "--search_space=model = choice(resnet, pyramidnet)"], "--search_space is model; trials would not"),
+  ],
+)
+def test_tunings_that_cannot_be(flags, sentence, tmp_path, capsys):
+  assert tune.main(["tune", *TUNE, *flags, f"--workdir={tmp_path / 'run'}"]) == 2
+  assert capsys.readouterr().err.startswith(f"error: {sentence}") and not (tmp_path / "run").exists()
