@@ -91,8 +91,8 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
 @pytest.mark.parametrize(
   "launcher, flags, sentence",
   [
-    ("search", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be darts_conv, darts_recurrent, darts_s1"),
-    ("train", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be darts_conv, darts_recurrent, darts_s1"),
+    ("search", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be amoebanet, darts_conv"),
+    ("train", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be amoebanet, darts_conv"),
     ("search", ["--data.dataset=ptb"], "--data.dataset is ptb; it can be cifar10, cifar100, digits, "),
     ("search", ["--shared_masks"], "--shared_masks is not a flag with --space=darts_conv; it is one with --space=darts_recurrent or"),
     ("train", ["--space=nasnet", "--data.level=word"], "--data.level is not a flag with --space=nasnet; it is one with --space=darts_rec"),

@@ -261,6 +261,7 @@ PUBLISHED_RETRAINING = {
   "network.precision": "float32",
   "network.rematerialize": False,
   "network.auxiliary": True,
+  **{"network.drop_path_by_depth": False, "network.dropout": 0.0},
   "train.epochs": 600,
   "train.learning_rate": 0.025,
   "train.final_learning_rate": 0.0,
