@@ -6,6 +6,7 @@ import re
 import shlex
 
 import pytest
+from other_values import is_text, other
 
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
@@ -25,47 +26,6 @@ LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train,
 PRESETS = {name: _presets.module_of(name) for name in _presets.names()}
 
 TEXT = ("--space=darts_recurrent",)
-CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
-CHOICES |= {"methods": "random_search,gdas", "evaluator": "training", "table": "elsewhere.npz", "dataset": "imagenet16_120"}
-CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "asha.strategy": "tpe", "hyperband.strategy": "tpe"}
-CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation": "uniform"}
-CHOICES |= {"train.schedule": "linear", "search_space": "train.learning_rate = log(0.1, 0.2)", "storage": "elsewhere", "study_name": "b"}
-CHOICES |= {"study.sampler": "random", "study.pruner": "median", "study.objectives": "loss", "pool.executor": "ray"}
-CHOICES |= {name: "bfloat16" for name in ("supernet.precision", "network.precision")}
-IMAGE_CHOICES = {"without": "skip_connect", "data.dataset": "cifar100", "data.split": "shuffled", "data.class_weights": "balanced"}
-TEXT_CHOICES = {"without": "tanh", "data.level": "character"}
-
-
-def is_text(config):
-  return configs.is_of_text(getattr(getattr(config, "training", config), "space", ""))
-
-
-def other(path, kind, value, of_text):
-  """Another valid value of a field."""
-  path = path.removeprefix("training.")
-  if path == "method" and value == "darts":
-    return "gdas"
-  if path == "evaluator" and value == "training":
-    return "naswot"
-  if path == "remedies.perturbation" and value == "uniform":
-    return "adversarial"
-  if kind is str and of_text and path == "data.dataset":
-    return "ptb" if value != "ptb" else "wikitext2"
-  if kind is str:
-    return (CHOICES | (TEXT_CHOICES if of_text else IMAGE_CHOICES))[path]
-  if path == "search" and value != "digits_demo":
-    return "digits_demo"
-  if kind == tuple[int, ...]:
-    return [3, 9]
-  if path.endswith("partial_channels"):
-    return 2 * value
-  if path == "gaea.smallest":
-    return 0.001
-  if path == "supernet.channels":
-    return 2 * value  # so that partial channels divide them
-  if kind is bool:
-    return not value
-  return value + 2 if kind is int else value / 2 or 0.25
 
 
 DEFAULTS = {type(module.CONFIG): config_lib.defaults(module.CONFIG) for module in PRESETS.values()}
