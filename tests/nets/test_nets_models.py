@@ -1,10 +1,13 @@
 """Human-designed image networks: published sizes, initial weights, and one battery for every registered model."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from dnas.cells import functional
+from dnas.compiler import functions
 from dnas.core import tree
 from dnas.core.errors import FieldError, InputError
 from dnas.data.digits import digits as load
@@ -141,11 +144,46 @@ def test_inference_has_no_noise_and_moves_no_statistics(trained, digits):
     np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("settings", [PyramidNet.smallest(), WideResNet.smallest()])
-def test_noise_depends_on_the_key(settings, digits):
+@pytest.mark.parametrize(
+  "settings, noisy",
+  [
+    (PyramidNet.smallest(), True),
+    (dataclasses.replace(PyramidNet.smallest(), shakedrop=0.0), False),
+    (WideResNet.smallest(), True),
+    (dataclasses.replace(WideResNet.smallest(), dropout=0.0), False),
+  ],
+)
+def test_noise_depends_on_the_key(settings, noisy, digits):
   network, variables = functional.split(settings.build(digits[0].shape[1:], 10, np.random.default_rng(0)))
   call = jax.jit(lambda key: functional.apply(network, variables, digits[0], train=True, key=key)[0][0])
-  assert not np.array_equal(call(KEYS[0]), call(KEYS[1]))
+  assert np.array_equal(call(KEYS[0]), call(KEYS[1])) != noisy
+
+
+def test_the_blocks_of_the_published_pyramidnet_share_few_programs():
+  blocks = PyramidNet().build((32, 32, 3), 10, Zeros()).blocks
+  assert len({(index // 30, block.stride, tuple(block.wide())) for index, block in enumerate(blocks)}) == 17
+  for block in blocks:
+    assert block.wide()[1] - 16 < block.convs[1].kernel[...].shape[-1] <= block.wide()[1] == block.wide()[0] // 4 == block.wide()[-1] // 4
+
+
+@pytest.mark.parametrize("bottleneck, noise", [(True, "pixel"), (False, "image")])
+def test_a_pyramidnet_of_shared_programs_is_the_plain_one(bottleneck, noise, digits, monkeypatch):
+  """Channels of zeros change neither the loss, nor the gradient, nor the statistics."""
+  monkeypatch.setattr(functions, "LEAST_REPETITION", 0.0)
+  settings = PyramidNet(depth=11 if bottleneck else 8, alpha=9, bottleneck=bottleneck, shakedrop_noise=noise)
+  network, variables = functional.split(settings.build(digits[0].shape[1:], 10, np.random.default_rng(0)))
+
+  def loss(weights, stats, key):
+    (logits, _), stats = functional.apply(network, functional.Variables(weights, stats), digits[0], train=True, key=key)
+    return cross_entropy(logits, digits[1]).mean(), stats
+
+  gradient = functions.Loss(loss, (0,)).gradient((0,))
+  found, expected = (call(variables.weights, variables.stats, KEYS[1]) for call in (gradient, gradient.whole))
+  assert [chain is not None for chain in gradient.chains.values()] == [True]
+  for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
+  predict = functions.compiled(lambda variables: functional.apply(network, variables, digits[0], train=False)[0][0])
+  np.testing.assert_allclose(predict(variables), predict.whole(variables), rtol=1e-4, atol=1e-4)
 
 
 def test_a_model_without_its_smallest_size_is_refused():

@@ -25,7 +25,7 @@ def draws(keep, gate, noise):
 @pytest.mark.parametrize("keep", [0.02, 0.5, 0.98])
 def test_forward_and_backward_are_the_formulas_of_the_paper(gate, noise, keep):
   b, alpha, beta = draws(keep, gate, noise)
-  out, pull_back = jax.vjp(lambda x: ShakeDrop(keep, gate, noise)(x, KEY, train=True), X)
+  out, pull_back = jax.vjp(lambda x: ShakeDrop(gate, noise)(x, np.float32(keep), KEY, train=True), X)
   np.testing.assert_allclose(out, (b + alpha - b * alpha) * X, rtol=1e-5, atol=1e-6)
   np.testing.assert_allclose(pull_back(G)[0], (b + beta - b * beta) * G, rtol=1e-5, atol=1e-6)
 
@@ -37,19 +37,19 @@ def test_the_granularities_are_those_of_the_settings():
 @pytest.mark.parametrize("gate", OWN)
 @pytest.mark.parametrize("noise", OWN)
 def test_inference_is_the_expectation_of_training(gate, noise):
-  shakedrop, ones = ShakeDrop(0.7, gate, noise), np.ones((4, 2, 2, 1), np.float32)
-  sampled = jax.vmap(lambda key: shakedrop(ones, key, train=True))(jax.random.split(KEY, 4000))
+  shakedrop, ones, keep = ShakeDrop(gate, noise), np.ones((4, 2, 2, 1), np.float32), np.float32(0.7)
+  sampled = jax.vmap(lambda key: shakedrop(ones, keep, key, train=True))(jax.random.split(KEY, 4000))
   np.testing.assert_allclose(np.mean(sampled, 0), 0.7 * ones, atol=0.05)
-  np.testing.assert_allclose(shakedrop(X, None, train=False), 0.7 * X, rtol=1e-6)
-  np.testing.assert_array_equal(shakedrop(X, KEY, train=False), shakedrop(X, None, train=False))
-  np.testing.assert_array_equal(shakedrop(X, None, train=True), X)
+  np.testing.assert_allclose(shakedrop(X, keep, None, train=False), 0.7 * X, rtol=1e-6)
+  np.testing.assert_array_equal(shakedrop(X, keep, KEY, train=False), shakedrop(X, keep, None, train=False))
+  np.testing.assert_array_equal(shakedrop(X, keep, None, train=True), X)
 
 
-def test_the_probability_rises_linearly_over_the_blocks():
-  blocks = PyramidNet(depth=29, alpha=3).build((8, 8, 3), 4, np.random.default_rng(0)).blocks
-  assert [block.shakedrop.keep for block in blocks] == pytest.approx([1 - 0.5 * number / 9 for number in range(1, 10)])
-  plain = PyramidNet(depth=29, alpha=3, shakedrop=0.0).build((8, 8, 3), 4, np.random.default_rng(0)).blocks
-  assert [block.shakedrop for block in plain] == [None] * 9
+def test_more_channels_do_not_change_the_draws_of_the_first_ones():
+  for noise in OWN:
+    shakedrop = ShakeDrop("pixel", noise)
+    narrow, wide = (shakedrop(np.ones((2, 3, 3, c), np.float32), np.float32(0.5), KEY, train=True, channels=7) for c in (4, 7))
+    np.testing.assert_array_equal(narrow, wide[..., :4])
 
 
 @pytest.mark.parametrize(

@@ -7,23 +7,27 @@ Learning", 2018. With 272 layers and alpha 200 the network has 26,210,842 weight
 import dataclasses
 import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from dnas.cells import functional
 from dnas.cells.blocks import BatchNorm, Conv, he_normal_fan_out
 from dnas.cells.pooling import average_pool_2x2
 from dnas.cells.rectifier import relu
+from dnas.compiler import marks
 from dnas.core import keys
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_types, named
 from dnas.nets.models.base import IMAGE_MODELS
-from dnas.nets.residual import ResidualNetwork, normalized, pad_channels
+from dnas.nets.residual import ResidualNetwork, block_keys, normalized, pad_channels
 
 STEM_CHANNELS = 16
 STAGES = 3
 BOTTLENECK = 4  # channels of a bottleneck block's output, over the channels of its 3x3 convolution
+SHARED_WIDTHS = 16  # where functions are cut, channels are filled up to a multiple of it
 SHARED = {"batch": 0, "image": 1, "pixel": 4}
 """What shares one random number, to how many of the axes [B, H, W, C] have numbers of their own."""
 
@@ -53,46 +57,132 @@ class ShakeDrop:
   alpha is uniform in [-1, 1], and beta is uniform in [0, 1]. In inference it is their expectation, which is `keep`.
 
   Attributes:
-    keep: the probability of b = 1.
     gate: what shares one b, of `SHARED`.
     noise: what shares one alpha and one beta.
   """
 
-  keep: float
   gate: str
   noise: str
 
-  def __call__(self, x: jax.Array, key: jax.Array | None, train: bool) -> jax.Array:
-    """Maps the output of a branch, [B, H, W, C], to the same shape. Without a key, training changes nothing."""
+  def __call__(self, x: jax.Array, keep: jax.Array, key: jax.Array | None, train: bool, channels: int | None = None) -> jax.Array:
+    """Maps the output of a branch, [B, H, W, C], to the same shape.
+
+    Args:
+      x: the output of the branch.
+      keep: the probability of b = 1, a scalar.
+      key: typed random key; without one, training changes nothing.
+      train: whether the factor is random.
+      channels: channels for which numbers are drawn, at least C; the first C are used.
+    """
     if not train:
-      return x * self.keep
+      return x * keep
     if key is None:
       return x
-    gate, noise = (x.shape[: SHARED[name]] + (1,) * (4 - SHARED[name]) for name in (self.gate, self.noise))
-    b = jax.random.bernoulli(keys.derive(key, "gate"), self.keep, gate)
-    alpha = jax.random.uniform(keys.derive(key, "alpha"), noise, x.dtype, -1, 1)
-    beta = jax.random.uniform(keys.derive(key, "beta"), noise, x.dtype)
+    shape, (*_, last) = (*x.shape[:3], channels or x.shape[3]), x.shape
+    gate, noise = (shape[: SHARED[name]] + (1,) * (4 - SHARED[name]) for name in (self.gate, self.noise))
+    b = jax.random.bernoulli(keys.derive(key, "gate"), keep, gate)[..., :last]
+    alpha = jax.random.uniform(keys.derive(key, "alpha"), noise, x.dtype, -1, 1)[..., :last]
+    beta = jax.random.uniform(keys.derive(key, "beta"), noise, x.dtype)[..., :last]
     return scaled(x, jnp.where(b, 1, alpha), jnp.where(b, 1, beta))
 
 
 class Block(nnx.Module):
   """A residual block that begins with a batch normalization without ReLU, and ends with one. The shortcut appends zeros."""
 
-  def __init__(self, widths: tuple[int, ...], kernels: tuple[int, ...], stride: int, shakedrop: ShakeDrop | None, rng: np.random.Generator):
-    """Builds the block: `widths` are the channels before every convolution and after the last. The first 3x3 one has the stride."""
+  def __init__(
+    self, channels_in: int, width: int, bottleneck: bool, stride: int, shakedrop: ShakeDrop | None, rng: np.random.Generator
+  ):
+    """Builds the block; `width` is the number of channels of the 3x3 convolutions. The first of these has the stride."""
+    self.stride, self.shakedrop, self.expansion = stride, shakedrop, BOTTLENECK if bottleneck else 1
+    widths, kernels = [channels_in, *[width] * (2 if bottleneck else 1), self.expansion * width], (1, 3, 1) if bottleneck else (3, 3)
     strides = [stride if index == kernels.index(3) else 1 for index in range(len(kernels))]
     sizes = zip(widths, widths[1:], kernels, strides, strict=False)
     self.convs = nnx.List([Conv(c, d, (k, k), rng, s, k // 2, he_normal_fan_out) for c, d, k, s in sizes])
-    self.norms = nnx.List([BatchNorm(1, width, affine=True) for width in widths])
-    self.channels, self.stride, self.shakedrop = widths[-1], stride, shakedrop
+    self.norms = nnx.List([BatchNorm(1, channels, affine=True) for channels in widths])
 
-  def __call__(self, x: jax.Array, key: jax.Array | None, train: bool) -> jax.Array:
-    """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), D]."""
+  def __call__(self, x: jax.Array, keep: jax.Array, key: jax.Array | None, train: bool) -> jax.Array:
+    """Maps [B, H, W, C] to [B, ceil(H / stride), ceil(W / stride), D]; `keep` and `key` are those of ShakeDrop."""
     out = normalized(self.norms[0], x, train)
     for index, conv in enumerate(self.convs):
       out = normalized(self.norms[index + 1], conv(relu(out) if index else out), train)
-    out = out if self.shakedrop is None else self.shakedrop(out, key, train)
-    return out + pad_channels(x if self.stride == 1 else average_pool_2x2(x), self.channels)
+    out = out if self.shakedrop is None else self.shakedrop(out, keep, key, train, self.wide()[-1])
+    return out + pad_channels(x if self.stride == 1 else average_pool_2x2(x), out.shape[-1])
+
+  def weights(self) -> list[nnx.Variable]:
+    """Returns all weights."""
+    trained = [weight for norm in self.norms for weight in (norm.scale, norm.bias) if weight is not None]
+    return [*(conv.kernel for conv in self.convs), *trained]
+
+  def stats(self) -> list[nnx.Variable]:
+    """Returns all running statistics."""
+    return [stat for norm in self.norms for stat in (norm.mean, norm.variance)]
+
+  def wide(self) -> list[int]:
+    """Returns the channels before every convolution and after the last, with zeros appended to those of every convolution."""
+    width = -(-self.convs[0].kernel[...].shape[-1] // SHARED_WIDTHS) * SHARED_WIDTHS
+    return [self.expansion * width, *[width] * (len(self.convs) - 1), self.expansion * width]
+
+
+def _wide_shapes(block: Block) -> tuple[tuple[int, ...], ...]:
+  """Returns the shapes of the weights and then of the statistics, with zeros appended."""
+  widths = block.wide()
+  kernels = [(*conv.kernel[...].shape[:2], c, d) for conv, c, d in zip(block.convs, widths, widths[1:], strict=False)]
+  return (*kernels, *[(1, width) for width in widths for _ in range(2)] * 2)
+
+
+@functools.partial(marks.segment, static_argnums=(1,))
+def _resized(trees: list[list[jax.Array]], shapes: tuple[tuple[tuple[int, ...], ...], ...]) -> list[list[jax.Array]]:
+  """Appends zeros to arrays, or cuts them off, in one program for all blocks."""
+
+  def resized(x: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    kept = x[tuple(slice(0, size) for size in shape)]
+    return jnp.pad(kept, [(0, size - have) for have, size in zip(kept.shape, shape, strict=True)])
+
+  return [[resized(x, shape) for x, shape in zip(*pair, strict=True)] for pair in zip(trees, shapes, strict=True)]
+
+
+@functools.partial(marks.segment, static_argnums=(0,))
+def _keeps(probabilities: tuple[float, ...]) -> list[jax.Array]:
+  return [jnp.asarray(probability, float) for probability in probabilities]
+
+
+@dataclasses.dataclass(frozen=True)
+class Calls:
+  """Calls the blocks, one after the other.
+
+  All blocks have different numbers of channels, and each would be compiled anew. So where functions are cut, the channels are filled up
+  with zeros to a multiple of 16, and blocks share their programs. The results are the same, since channels of zeros stay zeros: a batch
+  normalization maps them to zeros if its scale and bias are zeros.
+
+  Attributes:
+    shakedrop: see `PyramidNet`.
+  """
+
+  shakedrop: float
+
+  def __call__(self, blocks: Sequence[Block], x: jax.Array, key: jax.Array | None, train: bool) -> jax.Array:
+    """See `ResidualNetwork`."""
+    count, channels, called = len(blocks), blocks[-1].norms[-1].mean[...].shape[-1], blocks
+    keeps = _keeps(tuple(1 - self.shakedrop * (index + 1) / count for index in range(count)))
+    own = [None] * count if key is None else block_keys(key, count)
+    wide, shapes = marks.cutting(), tuple(map(_wide_shapes, blocks))
+    if wide:
+      called = [nnx.clone(block) for block in blocks]
+      arrays = [[variable[...] for variable in (*block.weights(), *block.stats())] for block in blocks]
+      for block, resized in zip(called, _resized(arrays, shapes), strict=True):
+        _set((*block.weights(), *block.stats()), resized)
+    for block, keep, key in zip(called, keeps, own, strict=True):
+      x = functional.call_segment(block, pad_channels(x, block.wide()[0]) if wide else x, keep, key, train=train)
+    if wide and train:
+      shapes = tuple(tuple(stat[...].shape for stat in block.stats()) for block in blocks)
+      for block, resized in zip(blocks, _resized([[stat[...] for stat in block.stats()] for block in called], shapes), strict=True):
+        _set(block.stats(), resized)
+    return x[..., :channels]
+
+
+def _set(variables: Sequence[nnx.Variable], values: Sequence[jax.Array]) -> None:
+  for variable, value in zip(variables, values, strict=True):
+    variable.set_value(value)
 
 
 class Stem(nnx.Module):
@@ -153,12 +243,10 @@ class PyramidNet:
 
   def build(self, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator) -> ResidualNetwork:
     """See `ImageModel`. It takes images of any size."""
+    shakedrop = ShakeDrop(self.shakedrop_gate, self.shakedrop_noise) if self.shakedrop else None
     stem, blocks, channels, widths = Stem(image_shape[2], rng), [], STEM_CHANNELS, self.widths()
     for index, width in enumerate(widths):
-      shape = (channels, width, width, BOTTLENECK * width) if self.bottleneck else (channels, width, width)
       stride = 2 if index in (len(widths) // 3, 2 * len(widths) // 3) else 1
-      keep = 1 - self.shakedrop * (index + 1) / len(widths)
-      shakedrop = ShakeDrop(keep, self.shakedrop_gate, self.shakedrop_noise) if self.shakedrop else None
-      blocks.append(Block(shape, (1, 3, 1) if self.bottleneck else (3, 3), stride, shakedrop, rng))
-      channels = shape[-1]
-    return ResidualNetwork(stem, blocks, True, channels, num_classes, rng)
+      blocks.append(Block(channels, width, self.bottleneck, stride, shakedrop, rng))
+      channels = BOTTLENECK * width if self.bottleneck else width
+    return ResidualNetwork(stem, blocks, True, channels, num_classes, rng, Calls(self.shakedrop))
