@@ -15,6 +15,7 @@ from dnas.data.text import TEXTS
 from dnas.launchers import _flags, _presets, compare, configs, demo, report, search, train, tune
 from dnas.launchers._evaluators import DATASETS as TABLES
 from dnas.launchers._evaluators import EVALUATORS
+from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
 from dnas.search.gradient.remedies import Remedies
@@ -180,7 +181,8 @@ def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
 
 
 PUBLISHED_DATA = {"data.dataset": "cifar10", "data.data_dir": "", "data.examples": 0, "data.crop_padding": 4, "data.flip": True}
-PUBLISHED_DATA |= {"data.split": "", "data.split_seed": 0, "data.class_weights": "none"}
+PUBLISHED_DATA |= {"data.split": "", "data.split_seed": 0, "data.class_weights": "none", "data.crop_reflect": False}
+PUBLISHED_DATA |= {"data.random_erasing": 0.0}
 PUBLISHED_SEARCH = {
   **PUBLISHED_DATA,
   "space": "darts_conv",
@@ -209,7 +211,7 @@ PUBLISHED_SEARCH = {
 PUBLISHED_RETRAINING = {
   **PUBLISHED_DATA,
   "space": "darts_conv",
-  "genotype": "DARTS_V2",
+  **{"genotype": "DARTS_V2", "model": ""},
   "test": True,
   "seed": 0,
   "data.train_portion": 1.0,
@@ -226,6 +228,8 @@ PUBLISHED_RETRAINING = {
   "train.learning_rate": 0.025,
   "train.final_learning_rate": 0.0,
   "train.schedule": "cosine",
+  **{"train.milestones": [], "train.milestone_factor": 0.1, "train.every_step": False},
+  **{"train.decay_vectors": True, "train.label_smoothing": 0.0},
   "train.momentum": 0.9,
   "train.nesterov": False,
   "train.weight_decay": 3e-4,
@@ -273,7 +277,7 @@ PTB_SEARCH = {
 }
 PTB_RETRAINING = {
   **PTB,
-  "genotype": "DARTS_V2",
+  **{"genotype": "DARTS_V2", "model": ""},
   "test": True,
   "seed": 1267,
   "data.batch_size": 64,
@@ -295,6 +299,7 @@ PTB_RETRAINING = {
   "train.test_batch_size": 1,
 }
 WIKITEXT2 = {"data.dataset": "wikitext2", "network.units": 700, "network.dropout_hidden": 0.15, "train.weight_decay": 5e-7}
+MODELS = rf"({'|'.join([*IMAGE_MODELS, *LANGUAGE_MODELS])})\."
 PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
 PLAIN |= {"method": "darts", "without": "", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
 STAGE = {"start_from": "", "keep_operations": 0}
@@ -312,11 +317,11 @@ NO_RESULT = {"data.eval_batch_size", "data.buckets"}
     # the settings of other estimators do nothing
     ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | STAGE | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
     ("darts_cifar10_second_order", PUBLISHED_SEARCH | PLAIN | STAGE | SECOND_ORDER | UNCLIPPED, OTHERS + r"|(unrolled|implicit_\w+)\."),
-    ("darts_cifar10_retrain", PUBLISHED_RETRAINING, r"$^"),
+    ("darts_cifar10_retrain", PUBLISHED_RETRAINING, MODELS),
     ("darts_ptb_first_order", PTB_SEARCH | PLAIN | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
     ("darts_ptb_second_order", PTB_SEARCH | PLAIN | SECOND_ORDER | CLIPPED, OTHERS + r"|(unrolled|implicit_\w+)\."),
-    ("darts_ptb_retrain", PTB_RETRAINING, r"$^"),
-    ("darts_wikitext2_retrain", PTB_RETRAINING | WIKITEXT2, r"$^"),
+    ("darts_ptb_retrain", PTB_RETRAINING, MODELS),
+    ("darts_wikitext2_retrain", PTB_RETRAINING | WIKITEXT2, MODELS),
   ],
 )
 def test_published_presets_hold_the_published_figures(name, published, unused):
