@@ -112,13 +112,13 @@ def test_the_demo_on_the_benchmark_ranks_the_found_cell_among_all_and_tests_it_o
 
 
 def test_a_hypergradient_of_the_wrong_sign_falls_below_random_cells(tmp_path, monkeypatch):
-  """The search of the demonstration, shorter and with half the cells. A random cell is better than half of all on average."""
+  """The search of GAEA on the benchmark, shorter and with half the cells. A random cell is better than half of all on average."""
   table = digits_bench.load()
   shares = 100 * report_shares(table, 12)
 
   def found(name):
     changes = {"darts.epochs": 12, "darts.diagnose_every": 0, "supernet.cells": 3}
-    configs = [dnas.load_preset("digits_bench", changes | {"seed": seed}) for seed in range(3)]
+    configs = [dnas.load_preset("digits_bench_gaea", changes | {"seed": seed}) for seed in range(3)]
     cache = cache_flag().partition("=")[2]
     results = [dnas.run_search(config, tmp_path / f"{name}_{config.seed}", compilation_cache=cache) for config in configs]
     return np.mean([shares[table.row(result.genotype)] for result in results])
