@@ -81,6 +81,10 @@ class LanguageModel(nnx.Module):
     self.bias = nnx.Param(jnp.zeros(vocabulary_size))
     self.cell = RecurrentCell(edges, num_nodes, concat, config.units, config.units, norm, rng, config.precision)
 
+  def initial_hidden(self, batch: int) -> jax.Array:
+    """Returns the hidden state at the beginning of a text, zeros [B, H]."""
+    return jnp.zeros((batch, self.config.units))
+
   def __call__(
     self, tokens: jax.Array, hidden: jax.Array, length: jax.Array, context: Any = None, key: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
