@@ -81,6 +81,10 @@ class LanguageModel(nnx.Module):
     self.bias = nnx.Param(jnp.zeros(vocabulary_size))
     self.cell = RecurrentCell(edges, num_nodes, concat, config.units, config.units, norm, rng, config.precision)
 
+  def initial_hidden(self, batch: int) -> jax.Array:
+    """Returns the hidden state at the beginning of a text, zeros [B, H]."""
+    return jnp.zeros((batch, self.config.units))
+
   def __call__(
     self, tokens: jax.Array, hidden: jax.Array, length: jax.Array, context: Any = None, key: jax.Array | None = None
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -100,32 +104,43 @@ class LanguageModel(nnx.Module):
     embedding, masks, output_mask = self.embedding[...], None, None
     words = embedding[tokens]
     if key is not None:
-      words = words * _mask(keys.derive(key, "words"), config.dropout_words, (len(embedding), 1))[tokens]
-      words = words * _mask(keys.derive(key, "embedding"), config.dropout_embedding, (1, batch, config.units))
+      words = words * dropout_mask(keys.derive(key, "words"), config.dropout_words, (len(embedding), 1))[tokens]
+      words = words * dropout_mask(keys.derive(key, "embedding"), config.dropout_embedding, (1, batch, config.units))
       shape = (batch, config.units)
       masks = Masks(
-        _mask(keys.derive(key, "inputs"), config.dropout_inputs, shape), _mask(keys.derive(key, "hidden"), config.dropout_hidden, shape)
+        dropout_mask(keys.derive(key, "inputs"), config.dropout_inputs, shape),
+        dropout_mask(keys.derive(key, "hidden"), config.dropout_hidden, shape),
       )
-      output_mask = _mask(keys.derive(key, "output"), config.dropout_output, (1, *shape))
+      output_mask = dropout_mask(keys.derive(key, "output"), config.dropout_output, (1, *shape))
     outputs, hidden = self.cell(words, hidden, length, masks, context)
     dropped = outputs if output_mask is None else outputs * output_mask
     logits = product(dropped, embedding.T, config.precision) + self.bias[...][None, None]
-    return logits, hidden, self._penalty(outputs, dropped, length)
-
-  def _penalty(self, outputs: jax.Array, dropped: jax.Array, length: jax.Array) -> jax.Array:
-    config, size = self.config, outputs[0].size
-    times = jnp.arange(len(outputs))[:, None, None]
-    total = jnp.float32(0)
-    if config.activation_penalty:
-      squares = jnp.where(times < length, jnp.square(dropped), 0)
-      total += config.activation_penalty * squares.sum() / (length * size)
-    if config.temporal_penalty:
-      squares = jnp.where(times[1:] < length, jnp.square(outputs[1:] - outputs[:-1]), 0)
-      total += config.temporal_penalty * squares.sum() / (jnp.maximum(length - 1, 1) * size)
-    return total
+    penalty = activation_penalties(outputs, dropped, length, config.activation_penalty, config.temporal_penalty)
+    return logits, hidden, penalty
 
 
-def _mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
+def activation_penalties(outputs: jax.Array, dropped: jax.Array, length: jax.Array, activation: float, temporal: float) -> jax.Array:
+  """Returns the sum of activation and temporal regularization, a scalar (Merity et al., 2018, section 4.6).
+
+  Args:
+    outputs: of the last layer, [T, B, H].
+    dropped: the outputs after dropout, [T, B, H].
+    length: number of valid time steps, an integer scalar.
+    activation: coefficient of the mean square of `dropped`.
+    temporal: coefficient of the mean square of the difference of consecutive `outputs`.
+  """
+  size, times = outputs[0].size, jnp.arange(len(outputs))[:, None, None]
+  total = jnp.float32(0)
+  if activation:
+    squares = jnp.where(times < length, jnp.square(dropped), 0)
+    total += activation * squares.sum() / (length * size)
+  if temporal:
+    squares = jnp.where(times[1:] < length, jnp.square(outputs[1:] - outputs[:-1]), 0)
+    total += temporal * squares.sum() / (jnp.maximum(length - 1, 1) * size)
+  return total
+
+
+def dropout_mask(key: jax.Array, rate: float, shape: tuple[int, ...]) -> jax.Array:
   """Returns 0 with probability `rate` and 1 / (1 - rate) otherwise."""
   if not rate:
     return jnp.ones(shape)

@@ -33,3 +33,22 @@ DARTS_V2 = published_recurrent(
   SPACE,
   [("sigmoid", 0), ("relu", 1), ("relu", 1), ("identity", 1), ("tanh", 2), ("sigmoid", 5), ("tanh", 3), ("relu", 5)],
 )
+# Luo et al., "Neural Architecture Optimization", NeurIPS 2018: the released cell. The output is the mean of all nodes.
+NAONET = published_recurrent(
+  "NAONet",
+  SPACE,
+  [
+    ("relu", 0),
+    ("relu", 0),
+    ("relu", 1),
+    ("tanh", 3),
+    ("relu", 4),
+    ("relu", 4),
+    ("relu", 5),
+    ("relu", 1),
+    ("relu", 7),
+    ("relu", 1),
+    ("identity", 1),
+  ],
+  concat=range(1, 12),
+)

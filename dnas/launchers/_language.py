@@ -7,7 +7,7 @@ import numpy as np
 from dnas.cells import sizes
 from dnas.cells.language_model import Config
 from dnas.cells.registries import LANGUAGE_GENOTYPES
-from dnas.core import devices, memory, tree
+from dnas.core import devices, keys, memory, tree
 from dnas.core.errors import counted
 from dnas.core.genotype import Genotype
 from dnas.data import datasets, windows
@@ -15,6 +15,7 @@ from dnas.data.text import Config as TextConfig
 from dnas.data.text import TextDataset
 from dnas.launchers._run import SearchParts, TrainParts
 from dnas.launchers.configs import LanguageSearchConfig, LanguageTrainConfig
+from dnas.nets.derived_language import derived_language_model
 from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.train import language
 
@@ -44,7 +45,8 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype, force: bool = F
   dataset = datasets.text_from_config(config.data)
   nodes, _, _ = sizes.of_genotype([cell for _, cell in genotype.cells])
   _check_memory(config.network, "network", config.data, dataset, nodes, 1, 1, force)
-  task = language.RetrainTask(config.train, config.network, config.data, dataset, genotype, config.seed)
+  network = derived_language_model(config.network, genotype, len(dataset.vocabulary), keys.generator(config.seed, "weights"))
+  task = language.RetrainTask(config.train, network, config.data, dataset, config.seed)
 
   def describe(state: language.TrainState) -> dict[str, float]:
     best = float(state.best_loss)

@@ -14,6 +14,7 @@ from dnas.cells.language_model import Config as LanguageConfig
 from dnas.cells.precision import PRECISIONS
 from dnas.cells.registries import IMAGE_GENOTYPES, LANGUAGE_GENOTYPES, SPACES
 from dnas.compiler.functions import Compiled
+from dnas.core import keys
 from dnas.core.config import check, check_name, check_not_negative, check_positive
 from dnas.data import base, text
 from dnas.launchers._speed_strategies import JOB as STRATEGIES_JOB
@@ -21,6 +22,7 @@ from dnas.launchers.peers import process
 from dnas.launchers.presets import darts_ptb_retrain
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.nets.derived_image import DerivedImageNetwork
+from dnas.nets.derived_language import derived_language_model
 from dnas.run import loop
 from dnas.search.gradient.darts import Config as DartsConfig
 from dnas.search.gradient.darts import DartsTask, StepInputs
@@ -198,7 +200,8 @@ def _language_task(config: SpeedConfig, size: Size) -> tuple[language.RetrainTas
   recipe, genotype = darts_ptb_retrain.CONFIG, LANGUAGE_GENOTYPES["DARTS_V2"]
   network = dataclasses.replace(recipe.network, units=size.channels, precision=size.precision)
   about = process.about_language(RECURRENT, genotype, network, size.batch, config.words)
-  task = language.RetrainTask(recipe.train, network, data, dataset, genotype, 0)
+  module = derived_language_model(network, genotype, len(dataset.vocabulary), keys.generator(0, "weights"))
+  task = language.RetrainTask(recipe.train, module, data, dataset, 0)
   return task, lambda state: process.problem(about, state.weights)
 
 

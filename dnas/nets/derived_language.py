@@ -1,7 +1,8 @@
 """The language model of a recurrent genotype, as the DARTS paper retrains it.
 
 Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, sections 3.3 and A.2.2. The published cells have 22,960,000 weights at 850 units on Penn
-Treebank (10,000 words) and 33,127,878 at 700 units on WikiText-2 (33,278 words).
+Treebank (10,000 words) and 33,127,878 at 700 units on WikiText-2 (33,278 words). The cell of Luo et al., "Neural Architecture
+Optimization", NeurIPS 2018, has 27,295,000 at 850 units on Penn Treebank.
 """
 
 import numpy as np

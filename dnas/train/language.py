@@ -1,4 +1,4 @@
-"""Language modelling: the loss of a window, perplexity of whole texts, and the retraining of one architecture.
+"""Language modelling: the loss of a window, perplexity of whole texts, and the training of one network.
 
 Sources: Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018 (the non-monotonically triggered averaged
 SGD, algorithm 1); Liu, Simonyan and Yang, "DARTS", ICLR 2019, section A.2.2 (the recipe).
@@ -17,17 +17,16 @@ import optax
 from absl import logging
 
 from dnas.cells import functional, language_model
-from dnas.core import devices, keys, tree
+from dnas.core import devices, tree
 from dnas.core.config import check_at_most, check_not_negative, check_positive, check_types
-from dnas.core.genotype import Genotype
 from dnas.data import text, windows
-from dnas.nets.derived_language import derived_language_model
+from dnas.nets.models.base import LanguageNetwork
 from dnas.run.loop import EpochRecord, NonFiniteLoss, step_key
 from dnas.train import optimizers
 
 Tree = Any
-Predict = Callable[[Tree, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-"""Maps (variables of a network, words int32 [T, B], hidden states [B, H]) to logits [T, B, V] and hidden states after the last word."""
+Predict = Callable[[Tree, jax.Array, Tree], tuple[jax.Array, Tree]]
+"""Maps (variables of a network, words int32 [T, B], hidden states) to logits [T, B, V] and hidden states after the last word."""
 
 MAX_ROLLBACKS = 10
 """The run ends when one epoch has more rollbacks to the best weights than this."""
@@ -37,22 +36,22 @@ ADVICE = "lower the learning rate or clip the gradient, and give another --workd
 
 
 def language_loss(
-  network: functional.Network, variables: functional.Variables, window: windows.Window, hidden: jax.Array, context: Any, key: jax.Array
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+  network: functional.Network, variables: functional.Variables, window: windows.Window, hidden: Tree, context: Any, key: jax.Array
+) -> tuple[jax.Array, jax.Array, Tree]:
   """Computes the loss of a window.
 
   Args:
-    network: the static part of a `language_model.LanguageModel`.
+    network: the static part of a `LanguageNetwork`.
     variables: the model's arrays.
     window: the window of words.
-    hidden: hidden states before the window, [B, H]; the first window of a text uses zeros instead. No gradient flows into them.
-    context: context of the cell's edges, such as the mixture weights of a supernet.
+    hidden: hidden states before the window; the first window of a text uses zeros instead. No gradient flows into them.
+    context: the network's context, such as the mixture weights of a supernet.
     key: typed random key of the dropout masks.
 
   Returns:
     The mean loss per word in nats, the penalties on activations, and the hidden states after the window.
   """
-  hidden = devices.split(jnp.where(window.first, 0, hidden))
+  hidden = devices.split(jax.tree.map(lambda leaf: jnp.where(window.first, 0, leaf), hidden))
   tokens, targets = devices.split((window.tokens, window.targets), axis=1)
   (logits, hidden, penalty), _ = functional.apply(network, variables, tokens, hidden, window.length, context, key)
   losses = language_model.token_losses(logits, targets, window.length)
@@ -72,12 +71,12 @@ class Evaluate:
       the sum of the losses and the hidden states after the window.
   """
 
-  def __init__(self, predict: Predict, units: int, config: text.Config):
-    """Prepares the programs. `predict` is the network in inference mode, `units` the size of its hidden state."""
-    self._units, self._length = units, config.sequence_length
+  def __init__(self, predict: Predict, initial_hidden: Callable[[int], Tree], config: text.Config):
+    """Prepares the programs. `predict` is the network in inference mode; for `initial_hidden` see `LanguageNetwork`."""
+    self._initial_hidden, self._length = initial_hidden, config.sequence_length
 
     @jax.jit
-    def sums(network: Tree, columns: windows.Columns, start: jax.Array, total: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def sums(network: Tree, columns: windows.Columns, start: jax.Array, total: jax.Array, hidden: Tree) -> tuple[jax.Array, Tree]:
       words, targets, length, _ = windows.window(columns, start, np.int32(self._length), np.bool_(False), self._length)
       logits, hidden = predict(network, words, hidden)
       losses = language_model.token_losses(logits, targets, length)
@@ -91,7 +90,7 @@ class Evaluate:
 
   def __call__(self, network: Tree, columns: windows.Columns) -> dict[str, float]:
     """Returns loss (nats per word) and perplexity. Every column starts with hidden states of zero."""
-    total, hidden = devices.replicate((jnp.float32(0), jnp.zeros((columns.tokens.shape[1], self._units))))
+    total, hidden = devices.replicate((jnp.float32(0), self._initial_hidden(columns.tokens.shape[1])))
     for start in range(0, columns.rows, self._length):
       total, hidden = self.sums(network, columns, np.int32(start), total, hidden)
     return perplexity_of(float(total) / columns.count)
@@ -99,7 +98,7 @@ class Evaluate:
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """How the language model of one architecture is trained. The defaults are those of the published retraining on Penn Treebank.
+  """How a language model is trained. The defaults are those of the published retraining on Penn Treebank.
 
   Attributes:
     epochs: passes over the training text.
@@ -135,7 +134,7 @@ class TrainState:
     averages: running mean of the weights since averaging began; equal to `weights` before that.
     averaged: number of steps in the running mean, int32; 0 before averaging begins.
     opt_state: state of the optimizer.
-    hidden: hidden states after the last window, [B, H].
+    hidden: hidden states after the last window.
     best: weights of the epoch with the lowest validation loss; the averages if averaging had begun.
     best_loss: lowest validation loss in nats; infinite before the first epoch ends.
     losses: validation loss of every epoch, infinite for the epochs to come, float32 [epochs].
@@ -146,7 +145,7 @@ class TrainState:
   averages: Tree
   averaged: jax.Array
   opt_state: Tree
-  hidden: jax.Array
+  hidden: Tree
   best: Tree
   best_loss: jax.Array
   losses: jax.Array
@@ -154,7 +153,7 @@ class TrainState:
 
 
 class RetrainTask:
-  """Trains the language model of a genotype from scratch (a `loop.Task`).
+  """Trains a language model from scratch (a `loop.Task`).
 
   If a loss is not finite, training continues from the best weights so far (a rollback). The epoch's record counts the rollbacks.
 
@@ -162,41 +161,31 @@ class RetrainTask:
     network: the static part of the network.
   """
 
-  def __init__(
-    self,
-    config: Config,
-    network_config: language_model.Config,
-    data_config: text.Config,
-    dataset: text.TextDataset,
-    genotype: Genotype,
-    seed: int,
-  ):
+  def __init__(self, config: Config, network: LanguageNetwork, data_config: text.Config, dataset: text.TextDataset, seed: int):
     """Builds the task.
 
     Args:
       config: optimizer.
-      network_config: size and regularization of the network.
+      network: the network, with its initial weights.
       data_config: batches and windows.
       dataset: the text.
-      genotype: the architecture, valid in its space.
-      seed: seed of initial weights, lengths of windows and dropout.
+      seed: seed of lengths of windows and dropout.
     """
     self.epochs, self._config, self._data_config = config.epochs, config, data_config
     self._init_key = jax.random.key(seed)
     self._windows = windows.TrainingWindows(dataset.train, data_config, seed)
-    module = derived_language_model(network_config, genotype, len(dataset.vocabulary), keys.generator(seed, "weights"))
-    self.network, initial = functional.split(module)
+    self.network, initial = functional.split(network)  # pyright: ignore[reportArgumentType]  # an nnx module, by the protocol
     self._weights = initial.weights
-    self._hidden = jnp.zeros((data_config.batch_size, network_config.units))
+    self._hidden = network.initial_hidden(data_config.batch_size)
     self._optimizer = optimizers.sgd(momentum=0.0, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip)
     self._step = jax.jit(functools.partial(train_step, network=self.network, optimizer=self._optimizer))
 
-    def predict(weights: Tree, tokens: jax.Array, hidden: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def predict(weights: Tree, tokens: jax.Array, hidden: Tree) -> tuple[jax.Array, Tree]:
       length = np.int32(len(tokens))
       (logits, hidden, _), _ = functional.apply(self.network, functional.Variables(weights, {}), tokens, hidden, length)
       return logits, hidden
 
-    self._evaluate = Evaluate(predict, network_config.units, data_config)
+    self._evaluate = Evaluate(predict, network.initial_hidden, data_config)
     self._valid = self._evaluate.columns(dataset.valid, data_config.eval_batch_size)
 
   def init(self) -> TrainState:
@@ -297,7 +286,7 @@ def train_step(
     'rollbacks' is 1, and the other metrics are 0.
   """
 
-  def loss(weights: Tree) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+  def loss(weights: Tree) -> tuple[jax.Array, tuple[jax.Array, Tree]]:
     variables = functional.Variables(weights, {})
     loss, penalty, hidden = language_loss(network, variables, window, state.hidden, None, key)
     return loss + penalty, (loss, hidden)
@@ -318,5 +307,5 @@ def train_step(
 
 def _with_best_weights(state: TrainState) -> TrainState:
   """Returns the state after a rollback: best weights, hidden states of zero, and an average that, if it had begun, begins anew."""
-  hidden, averaged = jnp.zeros_like(state.hidden), jnp.minimum(state.averaged, 1)
+  hidden, averaged = jax.tree.map(jnp.zeros_like, state.hidden), jnp.minimum(state.averaged, 1)
   return dataclasses.replace(state, weights=state.best, averages=state.best, averaged=averaged, hidden=hidden)

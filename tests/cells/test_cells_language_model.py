@@ -13,7 +13,7 @@ from helpers import quick_jit
 
 from dnas.cells.darts_recurrent import SPACE
 from dnas.cells.functional import Variables, apply, split
-from dnas.cells.language_model import Config, _mask, token_losses
+from dnas.cells.language_model import Config, dropout_mask, token_losses
 from dnas.cells.registries import LANGUAGE_GENOTYPES
 from dnas.core.errors import FieldError
 from dnas.nets.derived_language import derived_language_model
@@ -141,7 +141,7 @@ def test_masks_follow_from_the_key_alone():
 
 @pytest.mark.parametrize("rate", [0.1, 0.25, 0.75])
 def test_dropout_keeps_the_expectation(rate):
-  mask = np.asarray(_mask(KEY, rate, (300, 300)))
+  mask = np.asarray(dropout_mask(KEY, rate, (300, 300)))
   assert mask.dtype == np.float32 and np.unique(mask).tolist() == [0, np.float32(1 / (1 - rate))]
   assert (mask == 0).mean() == pytest.approx(rate, abs=0.01) and mask.mean() == pytest.approx(1, abs=0.02)
 

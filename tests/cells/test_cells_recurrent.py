@@ -286,6 +286,7 @@ PRINTED = {
   "ENAS": ("tanh0 tanh1 relu1 tanh3 tanh3 relu3 relu4 relu7 relu8 relu8 relu8", (2, 5, 6, 9, 10, 11)),
   "DARTS_V1": ("relu0 relu1 tanh2 relu3 relu4 identity1 relu5 relu1", tuple(range(1, 9))),
   "DARTS_V2": ("sigmoid0 relu1 relu1 identity1 tanh2 sigmoid5 tanh3 relu5", tuple(range(1, 9))),
+  "NAONet": ("relu0 relu0 relu1 tanh3 relu4 relu4 relu5 relu1 relu7 relu1 identity1", tuple(range(1, 12))),
 }
 
 

@@ -83,7 +83,11 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
     ("train", ["--train.patience=-1"], "--train.patience is -1; it must be zero or more."),
     ("train", ["--train.test_batch_size=0"], "--train.test_batch_size is 0; it must be above zero."),
     ("train", ["--train.drop_path=0.2"], f"--train.drop_path {ELSEWHERE}"),
-    ("train", ["--genotype=DARTS_V3"], "--genotype is DARTS_V3; did you mean 'DARTS_V2'? It can be DARTS_V1, DARTS_V2, ENAS, the folder"),
+    (
+      "train",
+      ["--genotype=DARTS_V3"],
+      "--genotype is DARTS_V3; did you mean 'DARTS_V2'? It can be DARTS_V1, DARTS_V2, ENAS, NAONet, the folder",
+    ),
     ("train", ["--genotype=random:x"], "--genotype=random:x has no seed; write random:0, random:1"),
     (
       "train",

@@ -75,8 +75,15 @@ def test_published_size():
   assert {cell: arch.shape for cell, arch in relaxations.Relaxation().init(SPACE, KEY, 1e-3).items()} == {"recurrent": (36, 5)}
 
 
-@pytest.mark.parametrize("name", ["DARTS_V1", "DARTS_V2"])
-@pytest.mark.parametrize("units, words, size", [(850, 10_000, 22_960_000), (700, 33_278, 33_127_878)])
+@pytest.mark.parametrize(
+  "name, units, words, size",
+  [
+    ("DARTS_V1", 850, 10_000, 22_960_000),
+    ("DARTS_V2", 850, 10_000, 22_960_000),
+    ("DARTS_V2", 700, 33_278, 33_127_878),
+    ("NAONet", 850, 10_000, 27_295_000),
+  ],
+)
 def test_published_sizes_of_derived_models(name, units, words, size, monkeypatch):
   """The sizes follow from shapes, so that no number needs to be drawn."""
   rng = np.random.default_rng(0)

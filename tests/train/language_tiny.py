@@ -8,8 +8,10 @@ import jax.numpy as jnp
 from helpers import quick_jit
 
 from dnas.cells.language_model import Config as NetworkConfig
+from dnas.core import keys
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.data import datasets, text
+from dnas.nets.derived_language import derived_language_model
 from dnas.train import language
 
 GENOTYPE = Genotype("darts_recurrent", (("recurrent", CellGenotype(((Edge("tanh", 0),), (Edge("relu", 1),)), (1, 2))),))
@@ -23,10 +25,14 @@ def dataset(data=DATA):
   return datasets.text_from_config(data)
 
 
+def make_network(config=NETWORK):
+  return derived_language_model(config, GENOTYPE, len(dataset().vocabulary), keys.generator(32, "weights"))
+
+
 @functools.cache
 def make_task(config=CONFIG, data=DATA, network=NETWORK):
   """A task whose step takes less time to compile than to run well."""
-  task = language.RetrainTask(config, network, data, dataset(data), GENOTYPE, seed=32)
+  task = language.RetrainTask(config, make_network(network), data, dataset(data), seed=32)
   task._step = quick_jit(functools.partial(language.train_step, network=task.network, optimizer=task._optimizer))
   return task
 

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 from helpers import bits, quick_jit
-from language_tiny import CONFIG, DATA, GENOTYPE, NETWORK, dataset, make_task, published_trigger, spoiled
+from language_tiny import CONFIG, DATA, dataset, make_network, make_task, published_trigger, spoiled
 
 from dnas.cells import functional
 from dnas.core import tree
@@ -62,7 +62,7 @@ def mean_loss(tokens, scores, columns):
 def test_perplexity_counts_every_word_but_the_first_once(length, columns):
   rng = np.random.default_rng(0)
   tokens, scores = rng.integers(0, 5, length).astype(np.int32), rng.normal(size=(5, 5)).astype(np.float32)
-  evaluate = language.Evaluate(scripted(jnp.asarray(scores)), 1, text.Config(sequence_length=7))
+  evaluate = language.Evaluate(scripted(jnp.asarray(scores)), lambda batch: jnp.zeros((batch, 1)), text.Config(sequence_length=7))
   result = evaluate((), evaluate.columns(tokens, columns))
   expected = mean_loss(tokens, scores, min(columns, length - 1))
   assert result["loss"] == pytest.approx(expected, rel=1e-5) and result["perplexity"] == pytest.approx(math.exp(expected), rel=1e-4)
@@ -136,7 +136,7 @@ def test_a_loss_beyond_the_exponential_has_an_infinite_perplexity():
 def test_a_text_shorter_than_a_window_is_refused():
   message = "sequence_length is 10; with batch size 8 a column of the training text has 9 words, so lower the sequence length"
   with pytest.raises(FieldError, match=message):
-    language.RetrainTask(CONFIG, NETWORK, DATA, dataclasses.replace(dataset(), train=dataset().train[:80]), GENOTYPE, seed=0)
+    language.RetrainTask(CONFIG, make_network(), DATA, dataclasses.replace(dataset(), train=dataset().train[:80]), seed=0)
 
 
 # Steps.

@@ -62,10 +62,11 @@ class LanguageWorkload:
     self._make = lambda seed: language_supernet(config, space, len(dataset.vocabulary), keys.generator(seed, "weights"), edges)
     self._valid = windows.ValidationWindows(dataset.valid, data_config)
     self._base_length = data_config.sequence_length
-    self.network, self.initial = functional.split(self._make(seed))
-    hidden = jnp.zeros((data_config.batch_size, config.units))
+    network = self._make(seed)
+    self.network, self.initial = functional.split(network)
+    hidden = network.initial_hidden(data_config.batch_size)
     self.carry = (hidden, hidden)
-    self._evaluate = Evaluate(self._predict, config.units, data_config)
+    self._evaluate = Evaluate(self._predict, network.initial_hidden, data_config)
     self._valid_text = self._evaluate.columns(dataset.valid, data_config.eval_batch_size)
 
   def reseeded(self, seed: int) -> "LanguageWorkload":

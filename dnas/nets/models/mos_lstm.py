@@ -1,0 +1,138 @@
+"""The LSTM language model whose output is a mixture of softmaxes.
+
+Source: Yang, Dai, Salakhutdinov and Cohen, "Breaking the Softmax Bottleneck: A High-Rank RNN Language Model", ICLR 2018, sections 2.3 and
+3.1. The layers and their regularization are those of the LSTM with weight drop. K latent vectors are made of an output, each with a softmax
+over the words, and the mean of these with K weights is the distribution of the next word:
+
+  p(v) = sum over k of pi_k softmax_v(e . h_k + b)      h_k = tanh(W_k o + c_k)      pi = softmax(U o)
+
+The published network has 21,500,620 weights on Penn Treebank (10,000 words).
+
+Axes: T time, B batch, V words of the vocabulary, E features of a word, H units of the last layer, K softmaxes.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from dnas.cells.blocks import Linear, uniform
+from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
+from dnas.nets.models.base import LANGUAGE_MODELS
+from dnas.nets.recurrent_layers import LSTM, Encoder, Regularization, State, locked_dropout
+
+
+class MixtureLanguageModel(nnx.Module):
+  """Recurrent layers, and a decoder of several softmaxes that share the embedding's weights (a `LanguageNetwork`)."""
+
+  def __init__(self, encoder: Encoder, units: int, softmaxes: int, dropout_latent: float, rng: np.random.Generator):
+    """Builds the decoder.
+
+    Args:
+      encoder: the embedding and the layers.
+      units: H.
+      softmaxes: K.
+      dropout_latent: probability of dropping a feature of the latent vectors in training, one mask per sequence.
+      rng: source of the initial weights.
+    """
+    self.encoder, self.softmaxes, self.dropout_latent = encoder, softmaxes, dropout_latent
+    words, features = encoder.embedding.shape
+    self.latent = Linear(units, softmaxes * features, rng)
+    self.prior = uniform(rng, (units, softmaxes), units)
+    self.bias = nnx.Param(jnp.zeros(words))
+
+  def initial_hidden(self, batch: int) -> tuple[State, ...]:
+    """See `LanguageNetwork`."""
+    return self.encoder.initial_hidden(batch)
+
+  def __call__(
+    self, tokens: jax.Array, hidden: Sequence[State], length: jax.Array, context: Any = None, key: jax.Array | None = None
+  ) -> tuple[jax.Array, tuple[State, ...], jax.Array]:
+    """See `LanguageNetwork`. The logits are logarithms of probabilities: their exponentials sum to one over the words."""
+    outputs, hidden, penalty = self.encoder(tokens, hidden, length, key)
+    latent = locked_dropout(jnp.tanh(self.latent(outputs)), key, "latent", self.dropout_latent)
+    latent = latent.reshape(*tokens.shape, self.softmaxes, -1)
+    log_prior = jax.nn.log_softmax(outputs @ self.prior[...])
+    embedding, bias = self.encoder.embedding[...], self.bias[...]
+
+    # One time step after the other, and once more for the gradient: the K softmaxes of a whole window would fill the memory.
+    @jax.checkpoint
+    def mixed(of_step: tuple[jax.Array, jax.Array]) -> jax.Array:
+      latent, log_prior = of_step
+      log_softmaxes = jax.nn.log_softmax(latent @ embedding.T + bias[None, None])
+      return jax.nn.logsumexp(log_softmaxes + log_prior[..., None], 1)
+
+    return jax.lax.map(mixed, (latent, log_prior)), hidden, penalty
+
+
+@LANGUAGE_MODELS.register("mos_lstm")
+@dataclasses.dataclass(frozen=True)
+class MosLstm:
+  """Settings of the LSTM with a mixture of softmaxes; the defaults are those of the published training on Penn Treebank.
+
+  Attributes:
+    embedding: features of a word.
+    units: units of every layer but the last.
+    last_units: units of the last layer.
+    layers: number of layers.
+    softmaxes: number of softmaxes that are mixed.
+    dropout_words: probability of dropping a word from the embedding, one mask for all sequences of a batch.
+    dropout_embedding: probability of dropping a feature of the embedded words, one mask per sequence.
+    dropout_layers: probability of dropping an output of a layer but the last, one mask per sequence.
+    dropout_output: probability of dropping an output of the last layer, one mask per sequence.
+    dropout_latent: probability of dropping a feature of the latent vectors of the softmaxes, one mask per sequence.
+    weight_drop: probability of dropping an element of a recurrent matrix, one mask per window.
+    activation_penalty: coefficient of the mean square of the last layer's outputs after dropout (activation regularization).
+    temporal_penalty: coefficient of the mean square of the difference of consecutive outputs (temporal regularization).
+  """
+
+  embedding: int = 280
+  units: int = 960
+  last_units: int = 620
+  layers: int = 3
+  softmaxes: int = 15
+  dropout_words: float = 0.1
+  dropout_embedding: float = 0.4
+  dropout_layers: float = 0.225
+  dropout_output: float = 0.4
+  dropout_latent: float = 0.29
+  weight_drop: float = 0.5
+  activation_penalty: float = 2.0
+  temporal_penalty: float = 1.0
+
+  def __post_init__(self):
+    check_types(self)
+    check_positive(
+      embedding=self.embedding, units=self.units, last_units=self.last_units, layers=self.layers, softmaxes=self.softmaxes
+    )
+    check_at_most(10**6, embedding=self.embedding, units=self.units, last_units=self.last_units)
+    check_at_most(1000, softmaxes=self.softmaxes)
+    check_at_most(100, layers=self.layers)
+    check_fraction(
+      dropout_words=self.dropout_words,
+      dropout_embedding=self.dropout_embedding,
+      dropout_layers=self.dropout_layers,
+      dropout_output=self.dropout_output,
+      dropout_latent=self.dropout_latent,
+      weight_drop=self.weight_drop,
+    )
+    check_not_negative(activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty)
+
+  def build(self, vocabulary_size: int, rng: np.random.Generator) -> MixtureLanguageModel:
+    """See `LanguageModel`."""
+    sizes = (self.embedding, *[self.units] * (self.layers - 1), self.last_units)
+    rates = Regularization(
+      words=self.dropout_words,
+      embedding=self.dropout_embedding,
+      layers=self.dropout_layers,
+      output=self.dropout_output,
+      weights=self.weight_drop,
+      activation=self.activation_penalty,
+      temporal=self.temporal_penalty,
+    )
+    encoder = Encoder(LSTM, vocabulary_size, sizes, rates, rng)
+    return MixtureLanguageModel(encoder, self.last_units, self.softmaxes, self.dropout_latent, rng)
