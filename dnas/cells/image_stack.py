@@ -79,16 +79,11 @@ class Auxiliary(NamedTuple):
 
   Attributes:
     cell: position of the cell whose output the head reads.
-    reductions: number of reduction cells up to that cell.
+    size: rows and columns of the kernel that follows the pooling: 2 on outputs of 8x8 pixels, 4 on 16x16.
   """
 
   cell: int
-  reductions: int
-
-
-def auxiliary_at(size: Size, cell: int) -> Auxiliary | None:
-  """Returns the place of a head on the output of a cell, or None if the stack has no such cell."""
-  return Auxiliary(cell, sum(cell >= place for place in set(reduction_indices(size.cells)))) if 0 <= cell < size.cells else None
+  size: int
 
 
 def check_cell_types(space: CellSpace) -> None:
@@ -145,7 +140,7 @@ class ImageStack(nnx.Module):
     self.cell_types = tuple(place.cell_type for place in planned)
     self.cells = nnx.List(cells)
     self.widths = tuple(widths[2:])
-    self.auxiliary = auxiliary_at(size, reduction_indices(size.cells)[1])
+    self.auxiliary = Auxiliary(reduction_indices(size.cells)[1], size=2)
 
   def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
     """Computes all cells.

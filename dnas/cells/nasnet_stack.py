@@ -26,7 +26,7 @@ from flax import nnx
 from dnas.cells import amoebanet, functional, naonet, nasnet_a
 from dnas.cells.blocks import BatchNorm, Conv, ConvBN, FactorizedReduce, ReluConvBN, redraw_by_fan_out
 from dnas.cells.darts_conv import OutgoingEdges
-from dnas.cells.image_stack import Place, Size, auxiliary_at, check_cell_types, places, reduction_indices
+from dnas.cells.image_stack import Auxiliary, Place, Size, check_cell_types, places, reduction_indices
 from dnas.cells.operations import changes_channels
 from dnas.cells.rectifier import relu
 from dnas.cells.registries import STACKS
@@ -134,10 +134,11 @@ class NasnetStack(nnx.Module):
 
   Attributes:
     auxiliary_offset: position of the cell that an auxiliary head reads, relative to the second reduction cell.
+    auxiliary_size: see `image_stack.Auxiliary`.
   """
 
   num_inputs = 2
-  auxiliary_offset = -1
+  auxiliary_offset, auxiliary_size = -1, 4
 
   @staticmethod
   def check_space(space: CellSpace) -> None:
@@ -168,7 +169,8 @@ class NasnetStack(nnx.Module):
     self.cell_types = tuple(place.cell_type for place in planned)
     self.cells = nnx.List(cells)
     self.widths = tuple(widths[2:])
-    self.auxiliary = auxiliary_at(size, reduction_indices(size.cells)[1] + self.auxiliary_offset)
+    position = reduction_indices(size.cells)[1] + self.auxiliary_offset
+    self.auxiliary = Auxiliary(position, self.auxiliary_size) if 0 <= position < size.cells else None
     redraw_by_fan_out(self, rng)
 
   def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
@@ -184,4 +186,4 @@ class NasnetStack(nnx.Module):
 class NaonetStack(NasnetStack):
   """The stack of NAONet: the auxiliary head reads the first cell after the second reduction."""
 
-  auxiliary_offset = 1
+  auxiliary_offset, auxiliary_size = 1, 2

@@ -27,8 +27,8 @@ class Stack(Protocol):
   Attributes:
     num_inputs: number of preceding cells whose outputs a cell reads.
     widths: channels of the output of each cell.
-    auxiliary: the pair (position of a cell, number of reduction cells up to it) of the output that an auxiliary head reads; None if the
-      networks of this stack have no such head.
+    auxiliary: the pair (position of a cell, size of a kernel) of the auxiliary head on the output of that cell (`image_stack.Auxiliary`);
+      None if the networks of this stack have no such head.
   """
 
   num_inputs: int

@@ -100,8 +100,7 @@ class DerivedImageNetwork(nnx.Module):
       smallest, largest = min(image_shape[:2]), max(image_shape[:2])
       fits = 29 <= smallest and largest <= 32
       check(fits, "network.auxiliary", True, f"the auxiliary head needs images of 29 to 32 pixels and these have {smallest}; turn it off")
-      self.auxiliary_cell, reductions = self.stack.auxiliary
-      size = (32 // 2**reductions - 5) // 3 + 1
+      self.auxiliary_cell, size = self.stack.auxiliary
       auxiliary = AuxiliaryHead(self.stack.widths[self.auxiliary_cell], num_classes, rng, size)
     self.auxiliary = nnx.data(auxiliary)
 

@@ -134,7 +134,7 @@ def test_a_stem_of_the_cells_channels_needs_no_convolution():
   assert not any(call[3] for call in asked) and first.projection0 is first.preprocess0 is second.preprocess0 is None
 
 
-@pytest.mark.parametrize(("name", "cells", "auxiliary"), [("NASNet_A", 20, (12, 1)), ("AmoebaNet_B", 5, (2, 1)), ("NAONet", 20, (14, 2))])
+@pytest.mark.parametrize(("name", "cells", "auxiliary"), [("NASNet_A", 20, (12, 4)), ("AmoebaNet_B", 5, (2, 4)), ("NAONet", 20, (14, 2))])
 def test_the_auxiliary_head_has_its_place(name: str, cells: int, auxiliary: tuple[int, int]):
   assert pieces(name, cells)[0].auxiliary == auxiliary
 

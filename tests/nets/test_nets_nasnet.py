@@ -95,7 +95,7 @@ def test_the_head_reads_all_that_its_pooling_leaves(name, cell, size):
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(AuxiliaryHead, "__call__", head)
     jax.eval_shape(lambda v: functional.apply(split, v, jnp.zeros((2, 32, 32, 3)), train=True), variables)
-  assert seen == [(2, *[32 // 2 ** network.stack.auxiliary.reductions] * 2, network.stack.widths[cell])]
+  assert seen == [(2, 4 * size, 4 * size, network.stack.widths[cell])]
 
 
 @pytest.mark.parametrize("size", [2, 4])
