@@ -1,23 +1,30 @@
 """Builds the workload of a search on text, and the training of a genotype on text, from the configuration of a launcher."""
 
 import math
+from typing import Any
 
 import numpy as np
 
 from dnas.cells import sizes
 from dnas.cells.language_model import Config
 from dnas.cells.registries import LANGUAGE_GENOTYPES
+from dnas.core import config as config_lib
 from dnas.core import devices, keys, memory, tree
-from dnas.core.errors import counted
+from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.genotype import Genotype
+from dnas.core.paths import expanded
 from dnas.data import datasets, windows
 from dnas.data.text import Config as TextConfig
 from dnas.data.text import TextDataset
 from dnas.launchers._run import SearchParts, TrainParts
 from dnas.launchers.configs import LanguageSearchConfig, LanguageTrainConfig
 from dnas.nets.derived_language import derived_language_model
+from dnas.nets.models import LanguageNetwork
+from dnas.report.runs import load_run
+from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.train import language
+from dnas.train.dynamic_evaluation import DynamicEvaluation
 
 GENOTYPES = LANGUAGE_GENOTYPES
 
@@ -32,31 +39,68 @@ def search_parts(config: LanguageSearchConfig, force: bool = False) -> SearchPar
   space, edges = config.searched_space(), config.make_method().edges
   _check_memory(config.supernet, "supernet", config.data, dataset, space.num_nodes, len(space.operations), config.num_seeds, force)
   workload = LanguageWorkload(config.supernet, config.data, space, dataset, config.seed, config.shared_masks, edges)
-  about = _described(dataset, config.data.tokens, "supernet", config.supernet, tree.size(workload.initial.weights))
+  kind = f"supernet: {counted(config.supernet.units, 'unit')}"
+  about = _described(dataset, config.data.tokens, kind, tree.size(workload.initial.weights))
   return SearchParts(_kept(dataset), about, workload)
 
 
-def train_parts(config: LanguageTrainConfig, genotype: Genotype, force: bool = False) -> TrainParts:
-  """Builds the training of a genotype.
+def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: bool = False) -> TrainParts:
+  """Builds the training of a genotype, or of the configured model where there is none.
 
   Raises:
-    InputError: if a value does not fit the text, or, without `force`, if the training needs more memory than there is.
+    InputError: if a value does not fit the text, if the weights to start from are not of this network, or, without `force`, if the training
+      needs more memory than there is.
   """
   dataset = datasets.text_from_config(config.data)
-  nodes, _, _ = sizes.of_genotype([cell for _, cell in genotype.cells])
-  _check_memory(config.network, "network", config.data, dataset, nodes, 1, 1, force)
-  network = derived_language_model(config.network, genotype, len(dataset.vocabulary), keys.generator(config.seed, "weights"))
-  task = language.RetrainTask(config.train, network, config.data, dataset, config.seed)
+  if genotype is None:
+    kind = config.model
+  else:
+    nodes, _, _ = sizes.of_genotype([cell for _, cell in genotype.cells])
+    _check_memory(config.network, "network", config.data, dataset, nodes, 1, 1, force)
+    kind = f"network: {counted(config.network.units, 'unit')}"
+  network = _network(config, genotype, dataset)
+  initial = _best_weights(config, genotype, dataset) if config.start_from else None
+  task = language.RetrainTask(config.train, network, config.data, dataset, config.seed, initial)
 
   def describe(state: language.TrainState) -> dict[str, float]:
     best = float(state.best_loss)
     return {"weights": tree.size(state.weights), "best/epoch": 1 + int(np.argmin(state.losses)), "best/valid_perplexity": math.exp(best)}
 
   def test(state: language.TrainState, tokens: np.ndarray) -> dict[str, float]:
-    return {f"test/{name}": value for name, value in task.test(state, tokens).items()}
+    found = task.test(state, tokens)
+    if config.dynamic_evaluation:
+      learning = DynamicEvaluation(config.dynamic, network, state.best, dataset.train)
+      found |= {f"dynamic_{name}": value for name, value in learning(tokens).items()}
+    return {f"test/{name}": value for name, value in found.items()}
 
-  about = _described(dataset, config.data.tokens, "network", config.network, tree.size(task.init().weights))
-  return TrainParts(_kept(dataset), about, task, dataset, describe, test)
+  about = _described(dataset, config.data.tokens, kind, tree.size(task.init().weights))
+  return TrainParts(_kept(dataset), about, task, dataset, describe, test, task.stops)
+
+
+def _network(config: LanguageTrainConfig, genotype: Genotype | None, dataset: TextDataset) -> LanguageNetwork:
+  words, rng = len(dataset.vocabulary), keys.generator(config.seed, "weights")
+  return config.make_model().build(words, rng) if genotype is None else derived_language_model(config.network, genotype, words, rng)
+
+
+def _best_weights(config: LanguageTrainConfig, genotype: Genotype | None, dataset: TextDataset) -> Any:
+  """Reads the best weights of the training in `config.start_from`. Raises InputError if it is no finished training of this network."""
+  run = load_run(expanded("--start_from", config.start_from))
+  if run.launcher != "train" or not (run.folder / "result.json").exists():
+    raise FieldError("start_from", config.start_from, "give the folder of a finished training on text")
+  written = {**config_lib.defaults(config), **run.config}
+  try:
+    before = config_lib.replace(config, {path: written[path] for path in config_lib.flatten(config) if path in written})
+  except InputError:
+    before = None
+  ours, theirs = ((one.model, one.data.dataset, one.data.level) if one else None for one in (config, before))
+  if before is None or ours != theirs or (genotype is not None and run.genotype != genotype):
+    raise FieldError("start_from", config.start_from, "it is a training of another network or text; give this training the same")
+  task = language.RetrainTask(before.train, _network(before, genotype, dataset), before.data, dataset, before.seed)
+  with Checkpoints(run.folder / "checkpoints") as checkpoints:
+    found = checkpoints.restore(task.init())
+  if found is None:
+    raise FieldError("start_from", config.start_from, "it holds no checkpoint; give a folder that still has its checkpoints")
+  return found.state.best
 
 
 def _check_memory(
@@ -82,10 +126,10 @@ def _kept(dataset: TextDataset) -> dict[str, str]:
   return {"vocabulary.txt": dataset.vocabulary.to_text()}
 
 
-def _described(dataset: TextDataset, cut: int, kind: str, size: Config, weights: int) -> str:
+def _described(dataset: TextDataset, cut: int, network: str, weights: int) -> str:
   """Returns two lines that the launcher prints: one on the text and its unknown words, one on the network."""
   counts = {split: count for split, count in dataset.unknown.items() if split != "train" or not cut}
   unknown = ", ".join(f"{split} {count:,} ({100 * count / len(getattr(dataset, split)):.1f} %)" for split, count in counts.items())
   sizes = f"{len(dataset.train):,} {dataset.level}s to train on and {len(dataset.valid):,} to validate"
   data = f"{dataset.name}: {sizes}, vocabulary {len(dataset.vocabulary):,}; unknown: {unknown}"
-  return f"{data}\n{kind}: {counted(size.units, 'unit')}, {weights:,} weights"
+  return f"{data}\n{network}, {weights:,} weights"

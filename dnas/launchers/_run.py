@@ -63,12 +63,14 @@ class TrainParts(Parts):
     dataset: the data, for their test split.
     describe: final state to the numbers that the run ends in, its number of weights among them.
     test: (final state, test split) to further ones.
+    ends: maps the history to whether the training has come to its end before its last epoch.
   """
 
   task: loop.Task
   dataset: Dataset
   describe: Callable[[Any], dict[str, float]]
   test: Callable[[Any, Any], dict[str, float]]
+  ends: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False
 
 
 class Folder(Protocol):

@@ -78,9 +78,10 @@ ROWS: Mapping[str, Row] = MappingProxyType({
     _CELLS | {"network.cells": 6},
   ),
   "lstm_mos": Row(
-    "ptb", "LSTM with MoS", _BY_HAND, "", "22", "54.4", ("lstm_mos_ptb", "lstm_mos_ptb_finetune"), _DOCS
+    "ptb", "LSTM with MoS", _BY_HAND, "", "22", "54.4", ("lstm_mos_ptb", "lstm_mos_ptb_finetune"),
+    _DOCS | {"mos_lstm.embedding": 32, "mos_lstm.units": 64, "mos_lstm.last_units": 48, "mos_lstm.softmaxes": 5},
   ),
-  "nas_cell": Row("ptb", "NAS cell", _REINFORCE, _PARTIAL, "54", "62.4", ("nas_cell_ptb",), _DOCS),
+  "nas_cell": Row("ptb", "NAS cell", _REINFORCE, _PARTIAL, "54", "62.4", ("nas_cell_ptb",), _DOCS | {"nas_cell.units": 64}),
   "naonet_ptb": Row("ptb", "NAONet", "gradient on an encoding", _PARTIAL, "27", "56.0", ("naonet_ptb",), _DOCS | {"network.units": 64}),
   "darts_ptb": Row("ptb", "DARTS", "differentiable", "weight sharing", "23", "55.7", ("darts_ptb_retrain",), _DOCS | {"network.units": 64}),
 })  # fmt: skip

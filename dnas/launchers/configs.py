@@ -24,6 +24,7 @@ from dnas.search.gradient.methods import METHODS, DifferentiableMethod, check_ch
 from dnas.search.gradient.remedies import IDLE, Remedies
 from dnas.supernet.hypergradients import HYPERGRADIENTS, Hypergradient
 from dnas.supernet.image_supernet import Config as SupernetConfig
+from dnas.train.dynamic_evaluation import Config as DynamicEvaluationConfig
 from dnas.train.images import Config as RetrainConfig
 from dnas.train.language import Config as LanguageRetrainConfig
 
@@ -249,19 +250,35 @@ class ImageTrainConfig(TrainConfig):
 @config_lib.mounts(LANGUAGE_MODELS)
 @dataclasses.dataclass(frozen=True)
 class LanguageTrainConfig(TrainConfig):
-  """The training of one language model; the defaults are the published Penn Treebank recipe, on a small text."""
+  """The training of one language model; the defaults are the published Penn Treebank recipe, on a small text.
+
+  Attributes:
+    start_from: folder of a finished training of the same network on the same text. This training starts from its best weights, as the
+      finetuning of published recipes does. Empty starts from new weights.
+    dynamic_evaluation: whether the test is also done by dynamic evaluation, which learns from the words that it has scored. Its result
+      stands beside that of the test, as test/dynamic_perplexity.
+  """
 
   space: str = named("darts_recurrent", lambda: SPACES)
   model: str = named("", lambda: LANGUAGE_MODELS)
   seed: int = 1267
+  start_from: str = ""
+  dynamic_evaluation: bool = False
   data: TextConfig = dataclasses.field(default_factory=lambda: TextConfig(length_deviation=5.0, buckets=5))
   network: LanguageModelConfig = dataclasses.field(default_factory=lambda: LanguageModelConfig(units=850, dropout_words=0.1))
   train: LanguageRetrainConfig = dataclasses.field(default_factory=LanguageRetrainConfig)
+  dynamic: DynamicEvaluationConfig = dataclasses.field(default_factory=DynamicEvaluationConfig)
 
   def __post_init__(self):
     super().__post_init__()
     _check_space(self.space, of_text=True)
     check_name("data.dataset", self.data.dataset, TEXTS)
+
+  def idle(self, path: str) -> str:
+    """See `TrainConfig.idle`."""
+    if path.startswith("dynamic.") and not self.dynamic_evaluation:
+      return "it does nothing without --dynamic_evaluation, so leave it out"
+    return super().idle(path)
 
 
 def _check_seed(seed: int) -> None:

@@ -126,8 +126,8 @@ def run(
   flat = config.recorded() | ({"architecture": genotype.to_json()} if genotype else {})
   with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config)) as folder:
     print(f"training of {name}: {_run.length_of(parts.task)}", flush=True)
-    position = _run.run(parts.task, folder, options, early_stop)
-    if len(position.history) < parts.task.epochs:
+    position = _run.run(parts.task, folder, options, lambda history: parts.ends(history) or early_stop(history))
+    if len(position.history) < parts.task.epochs and not parts.ends(position.history):
       return
     if genotype:
       folder.write_genotype(genotype.to_json())
