@@ -10,11 +10,14 @@ No window here is longer than the base length and 20 words; the released code ad
 Newer versions of PyTorch than that of the paper give somewhat worse results with the released code.
 """
 
+import dataclasses
+
 from dnas.launchers.configs import LanguageRetrainConfig, LanguageTrainConfig, TextConfig
 from dnas.nets.models.awd_lstm import AwdLstm
 
 LAUNCHER = "train"
-CONFIG = LanguageTrainConfig(
+CONFIG = dataclasses.replace(
+  LanguageTrainConfig(),
   model="awd_lstm",
   seed=141,
   data=TextConfig(

@@ -10,11 +10,14 @@ The released code adds 1e-8 to a probability before the logarithm. Here the loga
 than the base length and 20 words; the released code admits 40. A window is longer than 20 once in 30,000.
 """
 
+import dataclasses
+
 from dnas.launchers.configs import LanguageRetrainConfig, LanguageTrainConfig, TextConfig
 from dnas.nets.models.mos_lstm import MosLstm
 
 LAUNCHER = "train"
-CONFIG = LanguageTrainConfig(
+CONFIG = dataclasses.replace(
+  LanguageTrainConfig(),
   model="mos_lstm",
   seed=28,
   data=TextConfig(

@@ -11,11 +11,14 @@ the values. The numbers of units follow from the numbers of weights. Everything 
 are those of the LSTM with weight drop, the rates of variational dropout those of the recurrent networks of DARTS.
 """
 
+import dataclasses
+
 from dnas.launchers.configs import LanguageRetrainConfig, LanguageTrainConfig, TextConfig
 from dnas.nets.models.nas_cell import NasCell
 
 LAUNCHER = "train"
-CONFIG = LanguageTrainConfig(
+CONFIG = dataclasses.replace(
+  LanguageTrainConfig(),
   model="nas_cell",
   seed=0,
   data=TextConfig(

@@ -20,11 +20,14 @@ What the sources leave open or contradict:
 - Widths are rounded to the nearest whole number. Some code rounds them down, which gives 26,049,562 weights.
 """
 
+import dataclasses
+
 from dnas.launchers.configs import DataConfig, ImageTrainConfig, RetrainConfig
 from dnas.nets.models.pyramidnet import PyramidNet
 
 LAUNCHER = "train"
-CONFIG = ImageTrainConfig(
+CONFIG = dataclasses.replace(
+  ImageTrainConfig(),
   model="pyramidnet",
   seed=0,
   data=DataConfig(dataset="cifar10", train_portion=1.0, batch_size=64, crop_padding=4, flip=True, random_erasing=0.5, cutout_length=0),

@@ -14,11 +14,14 @@ What differs from the paper:
   is left out.
 """
 
+import dataclasses
+
 from dnas.launchers.configs import DataConfig, ImageTrainConfig, RetrainConfig
 from dnas.nets.models.resnet import ResNet
 
 LAUNCHER = "train"
-CONFIG = ImageTrainConfig(
+CONFIG = dataclasses.replace(
+  ImageTrainConfig(),
   model="resnet",
   seed=0,
   data=DataConfig(dataset="cifar10", train_portion=1.0, batch_size=128, crop_padding=4, flip=True, cutout_length=0),

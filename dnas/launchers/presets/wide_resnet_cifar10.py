@@ -9,11 +9,14 @@ What the sources leave open: the paper does not give the initial weights. Kernel
 distribution with variance 2 / fan-out. The classifier has PyTorch's initialization.
 """
 
+import dataclasses
+
 from dnas.launchers.configs import DataConfig, ImageTrainConfig, RetrainConfig
 from dnas.nets.models.wide_resnet import WideResNet
 
 LAUNCHER = "train"
-CONFIG = ImageTrainConfig(
+CONFIG = dataclasses.replace(
+  ImageTrainConfig(),
   model="wide_resnet",
   seed=0,
   data=DataConfig(dataset="cifar10", train_portion=1.0, batch_size=128, crop_padding=4, crop_reflect=True, flip=True, cutout_length=0),
