@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from dnas.cells import sizes
+from dnas.cells import functional, sizes
 from dnas.cells.functional import Variables
 from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
 from dnas.core import config as config_lib
@@ -95,6 +95,16 @@ def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | Non
   return together.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
 
 
+def builder(config: ImageTrainConfig, genotype: Genotype | None) -> images.Build:
+  """Returns what makes the network of a genotype, or of the configured model where there is none."""
+  return config.make_model().build if genotype is None else functools.partial(DerivedImageNetwork, config.network, genotype)
+
+
+def weights_of(module: Any) -> int:
+  """Returns the number of weights of a network, without those of its auxiliary head."""
+  return _size(functional.split(module)[1].weights)
+
+
 def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool = False) -> TrainParts:
   """Builds the training of a genotype, or of the configured model where there is none.
 
@@ -102,14 +112,13 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
     InputError: if a value does not fit the data, or, without `force`, if the training needs more memory than there is.
   """
   dataset = datasets.from_config(config.data)
-  if genotype is None:
-    build, kind = config.make_model().build, config.model
-  else:
+  kind = config.model
+  if genotype is not None:
     nodes, edges, outputs = sizes.of_genotype([cell for _, cell in genotype.cells])
     shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
     _check_memory(config.network, "network", config.data, dataset, shape, 1, force)
-    build, kind = functools.partial(DerivedImageNetwork, config.network, genotype), _of_cells("network", config.network)
-  task = images.RetrainTask(config.train, build, config.data, dataset, config.seed)
+    kind = _of_cells("network", config.network)
+  task = images.RetrainTask(config.train, builder(config, genotype), config.data, dataset, config.seed)
 
   def describe(state: images.TrainState) -> dict[str, float]:
     return {"weights": _size(state.weights)} | ({} if config.test else {"latency": task.latency(state)})
@@ -149,7 +158,7 @@ def _check_memory(
 
 
 def _size(weights: Mapping[str, Any]) -> int:
-  """Returns the number of weights of a derived network, without those of its auxiliary head."""
+  """Returns the number of weights without those of the auxiliary head."""
   return tree.size(weights) - tree.size(weights.get("auxiliary", {}))
 
 

@@ -58,7 +58,7 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
     nodes, _, _ = sizes.of_genotype([cell for _, cell in genotype.cells])
     _check_memory(config.network, "network", config.data, dataset, nodes, 1, 1, force)
     kind = f"network: {counted(config.network.units, 'unit')}"
-  network = _network(config, genotype, dataset)
+  network = network_of(config, genotype, len(dataset.vocabulary))
   initial = _best_weights(config, genotype, dataset) if config.start_from else None
   task = language.RetrainTask(config.train, network, config.data, dataset, config.seed, initial)
 
@@ -77,8 +77,9 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
   return TrainParts(_kept(dataset), about, task, dataset, describe, test, task.stops)
 
 
-def _network(config: LanguageTrainConfig, genotype: Genotype | None, dataset: TextDataset) -> LanguageNetwork:
-  words, rng = len(dataset.vocabulary), keys.generator(config.seed, "weights")
+def network_of(config: LanguageTrainConfig, genotype: Genotype | None, words: int) -> LanguageNetwork:
+  """Returns the network of a genotype, or of the configured model where there is none, for a vocabulary of so many words."""
+  rng = keys.generator(config.seed, "weights")
   return config.make_model().build(words, rng) if genotype is None else derived_language_model(config.network, genotype, words, rng)
 
 
@@ -95,7 +96,7 @@ def _best_weights(config: LanguageTrainConfig, genotype: Genotype | None, datase
   ours, theirs = ((one.model, one.data.dataset, one.data.level) if one else None for one in (config, before))
   if before is None or ours != theirs or (genotype is not None and run.genotype != genotype):
     raise FieldError("start_from", config.start_from, "it is a training of another network or text; give this training the same")
-  task = language.RetrainTask(before.train, _network(before, genotype, dataset), before.data, dataset, before.seed)
+  task = language.RetrainTask(before.train, network_of(before, genotype, len(dataset.vocabulary)), before.data, dataset, before.seed)
   with Checkpoints(run.folder / "checkpoints") as checkpoints:
     found = checkpoints.restore(task.init())
   if found is None:

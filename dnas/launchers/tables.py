@@ -25,8 +25,9 @@ from dnas.core import durable
 from dnas.core.config import check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, counted
 from dnas.core.paths import expanded
-from dnas.launchers import _commands, _flags, _trial, _units, train
+from dnas.launchers import _commands, _flags, _image, _language, _trial, _units, train
 from dnas.launchers._table_rows import CAPTIONS, ROWS, SCALES, Row, stages
+from dnas.launchers.configs import ImageTrainConfig
 from dnas.report.runs import load_run
 from dnas.report.table_picture import save_picture
 from dnas.report.tables import Table
@@ -122,6 +123,19 @@ def read(root: pathlib.Path, row: Row) -> Trainings | None:
   return Trainings(tuple(values), weights, seconds / 3600, measure) if values else None
 
 
+def counted_weights(row: Row) -> int:
+  """Returns the number of weights of a row's network at its published size, on CIFAR-10 or Penn Treebank. The network is built for it."""
+  config = stages(row, "published", 0)[0]
+  genotype = train.genotype_of(config)
+  if isinstance(config, ImageTrainConfig):
+    return _image.weights_of(_image.builder(config, genotype)((32, 32, 3), 10, np.random.default_rng(0)))
+  return _image.weights_of(_language.network_of(config, genotype, PTB_WORDS))
+
+
+PTB_WORDS = 10_000
+"""Words of the vocabulary of Penn Treebank."""
+
+
 def table_of(number: str, rows: Mapping[str, Row], found: Mapping[str, Trainings], scale: str) -> Table:
   """Returns one of the two tables.
 
@@ -142,7 +156,8 @@ def table_of(number: str, rows: Mapping[str, Row], found: Mapping[str, Trainings
   for name, row in rows.items():
     published = (row.name, row.search, row.evaluation or "-", row.weights, row.result)
     if name not in found:
-      lines.append((*published, "not run", "-", "0", "-"))
+      weights = f"{counted_weights(row):,}" if scale == "published" else "-"
+      lines.append((*published, "not run", weights, "0", "-"))
       continue
     trainings = found[name]
     spread = f" ± {np.std(trainings.values, ddof=1):.2f}" if len(trainings.values) > 1 else ""
