@@ -51,7 +51,6 @@ _DIGITS = {
 _CELLS = _DIGITS | {"network.channels": 8, "network.auxiliary": False, "train.auxiliary_weight": 0.0}
 _DOCS = {
   "data.dataset": "python_docs",
-  "data.tokens": 40_000,
   "data.batch_size": 16,
   "data.buckets": 1,
   "train.epochs": 6,

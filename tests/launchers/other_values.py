@@ -5,13 +5,14 @@ from dnas.launchers import configs
 CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
 CHOICES |= {"methods": "random_search,gdas", "evaluator": "training", "table": "elsewhere.npz", "dataset": "imagenet16_120"}
 CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "asha.strategy": "tpe", "hyperband.strategy": "tpe"}
+CHOICES |= {"scale": "demo", "rows": "darts"}
 CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation": "uniform"}
 CHOICES |= {"train.schedule": "linear", "search_space": "train.learning_rate = log(0.1, 0.2)", "storage": "elsewhere", "study_name": "b"}
 CHOICES |= {"study.sampler": "random", "study.pruner": "median", "study.objectives": "loss", "pool.executor": "ray"}
 CHOICES |= {name: "bfloat16" for name in ("supernet.precision", "network.precision")}
 IMAGE_CHOICES = {"model": "wide_resnet", "pyramidnet.shakedrop_gate": "pixel", "pyramidnet.shakedrop_noise": "pixel"}
 IMAGE_CHOICES |= {"without": "skip_connect", "data.dataset": "cifar100", "data.split": "shuffled", "data.class_weights": "balanced"}
-TEXT_CHOICES = {"without": "tanh", "data.level": "character"}
+TEXT_CHOICES = {"without": "tanh", "data.level": "character", "model": "awd_lstm"}
 
 
 def is_text(config):
@@ -29,8 +30,8 @@ def other(path, kind, value, of_text):
     return "adversarial"
   if kind is str and of_text and path == "data.dataset":
     return "ptb" if value != "ptb" else "wikitext2"
-  if path == "model" and value == "wide_resnet":
-    return "resnet"
+  if path == "model" and value in ("wide_resnet", "awd_lstm"):
+    return {"wide_resnet": "resnet", "awd_lstm": "mos_lstm"}[value]
   if kind is str:
     return (CHOICES | (TEXT_CHOICES if of_text else IMAGE_CHOICES))[path]
   if path == "search" and value != "digits_demo":

@@ -12,7 +12,7 @@ from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
-from dnas.launchers import _flags, _presets, compare, configs, demo, report, search, train, tune
+from dnas.launchers import _flags, _presets, compare, configs, demo, report, search, tables, train, tune
 from dnas.launchers._evaluators import DATASETS as TABLES
 from dnas.launchers._evaluators import EVALUATORS
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
@@ -23,14 +23,14 @@ from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.train.optimizers import SCHEDULES
 from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS
 
-LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, demo, compare, report, tune)}
+LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, demo, compare, report, tables, tune)}
 PRESETS = {name: _presets.module_of(name) for name in _presets.names()}
 
 TEXT = ("--space=darts_recurrent",)
 
 
 DEFAULTS = {type(module.CONFIG): config_lib.defaults(module.CONFIG) for module in PRESETS.values()}
-BASES = [("search", ()), ("train", ()), ("demo", ()), ("search", TEXT), ("train", TEXT)]
+BASES = [("search", ()), ("train", ()), ("demo", ()), ("tables", ("--run",)), ("search", TEXT), ("train", TEXT)]
 BASES += [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()]
 
 
@@ -83,7 +83,7 @@ def test_a_space_or_a_preset_chooses_the_configuration():
     if module.LAUNCHER == "tune":
       continue
     config, _, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, f"--space={module.CONFIG.space}", f"--preset={name}"])
-    assert config == module.CONFIG and given == {"space"} and is_text(config) == name.startswith(("darts_ptb", "darts_wikitext2", "text"))
+    assert config == module.CONFIG and given == {"space"} and is_text(config) == any(part in name for part in ("ptb", "wikitext2", "text"))
 
 
 @pytest.mark.parametrize("name", LAUNCHERS)
@@ -277,7 +277,7 @@ PTB_SEARCH = {
 }
 PTB_RETRAINING = {
   **PTB,
-  **{"genotype": "DARTS_V2", "model": ""},
+  **{"genotype": "DARTS_V2", "model": "", "start_from": "", "dynamic_evaluation": False, "train.average_from_start": False},
   "test": True,
   "seed": 1267,
   "data.batch_size": 64,
@@ -299,7 +299,7 @@ PTB_RETRAINING = {
   "train.test_batch_size": 1,
 }
 WIKITEXT2 = {"data.dataset": "wikitext2", "network.units": 700, "network.dropout_hidden": 0.15, "train.weight_decay": 5e-7}
-MODELS = rf"({'|'.join([*IMAGE_MODELS, *LANGUAGE_MODELS])})\."
+MODELS = rf"({'|'.join([*IMAGE_MODELS, *LANGUAGE_MODELS, 'dynamic'])})\."
 PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
 PLAIN |= {"method": "darts", "without": "", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
 STAGE = {"start_from": "", "keep_operations": 0}

@@ -1,4 +1,4 @@
-"""GAEA with perturbation-based selection on the space of the benchmark digits_bench: the search of the demonstration.
+"""GAEA with perturbation-based selection on digits_bench: the search of the demonstration.
 
 Paper: Li et al., "Geometry-Aware Gradient Algorithms for Neural Architecture Search" (GAEA), ICLR 2021, and Wang et al., "Rethinking
 Architecture Selection in Differentiable NAS" (DARTS-PT), ICLR 2021; sizes and rates are ours.

@@ -1,4 +1,4 @@
-"""Finetuning of the LSTM with a mixture of softmaxes (MoS) on Penn Treebank: averaged gradient descent from the trained weights.
+"""Finetuning of the LSTM with a mixture of softmaxes (MoS) on Penn Treebank by averaged gradient descent.
 
 Paper: Yang et al., "Breaking the Softmax Bottleneck: A High-Rank RNN Language Model", ICLR 2018, section 3.1 and appendix.
 Command: dnas train --preset=lstm_mos_ptb_finetune --start_from=runs/lstm_mos --workdir=runs/lstm_mos_finetuned

@@ -1,4 +1,4 @@
-"""Training of the recurrent cell that reinforcement learning found (NAS cell), with 54 million weights, on Penn Treebank.
+"""Training of the NAS cell, which reinforcement learning found, with 54 million weights on Penn Treebank.
 
 Paper: Zoph and Le, "Neural Architecture Search with Reinforcement Learning", ICLR 2017, section 4.2 and table 2.
 Command: dnas train --preset=nas_cell_ptb --workdir=runs/nas_cell
