@@ -46,14 +46,14 @@ _DIGITS = {
   "data.crop_padding": 1,
   "data.flip": False,
   "data.cutout_length": 0,
-  "train.epochs": 12,
+  "train.epochs": 30,
 }
 _CELLS = _DIGITS | {"network.channels": 8, "network.auxiliary": False, "train.auxiliary_weight": 0.0}
 _DOCS = {
   "data.dataset": "python_docs",
   "data.batch_size": 16,
   "data.buckets": 1,
-  "train.epochs": 6,
+  "train.epochs": 20,
   "train.test_batch_size": 10,
 }
 _BY_HAND, _REINFORCE, _PARTIAL = "by hand", "reinforcement learning", "partial training"
