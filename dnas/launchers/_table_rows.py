@@ -90,7 +90,7 @@ CAPTIONS = MappingProxyType({"cifar10": "Table 1: CIFAR-10", "ptb": "Table 2: Pe
 
 
 def stages(row: Row, scale: str, seed: int) -> list[Any]:
-  """Returns the configurations of all stages of a row, one after another.
+  """Returns the configurations of all stages of a row, one after another. The last one alone reads the test set.
 
   Raises:
     InputError: for a change that a preset refuses; the message names the preset.
@@ -98,7 +98,7 @@ def stages(row: Row, scale: str, seed: int) -> list[Any]:
   configs = []
   for name in row.presets:
     try:
-      changes = {"seed": seed} | (dict(row.demo) if scale == "demo" else {})
+      changes = {"seed": seed, "test": name == row.presets[-1]} | (dict(row.demo) if scale == "demo" else {})
       configs.append(config_lib.replace(_presets.load(name, "train"), changes))
     except InputError as e:
       raise InputError(f"preset {name}: {e}") from None

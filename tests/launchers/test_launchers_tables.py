@@ -42,6 +42,7 @@ def test_rows_are_trained_read_and_not_trained_again(tiny_rows, tmp_path, capsys
   perplexities = [json.loads(path.read_text())["test/perplexity"] for path in results[1:4:2]]
   for values in (errors, perplexities):
     assert f"| {sum(values) / 2:.2f} ± {abs(values[0] - values[1]) / 2**0.5:.2f} " in markdown
+  assert not any(key.startswith("test/") for key in json.loads(results[0].read_text()))
   assert json.loads((results[1].with_name("config.json")).read_text())["config"]["start_from"] == str(results[0].parent)
   assert "digits (1,797 images" in markdown and "not run" not in markdown and "| PyramidNet + ShakeDrop " in out
   made = {path.name for path in (tmp_path / "demo").iterdir() if path.is_file()}
