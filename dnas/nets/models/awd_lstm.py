@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
-from dnas.nets.models.base import LANGUAGE_MODELS
+from dnas.nets.models.base import LANGUAGE_MODELS, LanguageNetwork
 from dnas.nets.recurrent_layers import LSTM, Encoder, Regularization, TiedLanguageModel
 
 
@@ -57,9 +57,9 @@ class AwdLstm:
     )
     check_not_negative(activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty)
 
-  def build(self, vocabulary_size: int, rng: np.random.Generator) -> TiedLanguageModel:
-    """See `LanguageModel`."""
-    sizes = (self.embedding, *[self.units] * (self.layers - 1), self.embedding)
+  def encoder(self, vocabulary_size: int, last_units: int, rng: np.random.Generator) -> Encoder:
+    """Returns the embedding and the layers; the last one has `last_units` units."""
+    sizes = (self.embedding, *[self.units] * (self.layers - 1), last_units)
     rates = Regularization(
       words=self.dropout_words,
       embedding=self.dropout_embedding,
@@ -69,4 +69,8 @@ class AwdLstm:
       activation=self.activation_penalty,
       temporal=self.temporal_penalty,
     )
-    return TiedLanguageModel(Encoder(LSTM, vocabulary_size, sizes, rates, rng), bias=True)
+    return Encoder(LSTM, vocabulary_size, sizes, rates, rng)
+
+  def build(self, vocabulary_size: int, rng: np.random.Generator) -> LanguageNetwork:
+    """See `LanguageModel`."""
+    return TiedLanguageModel(self.encoder(vocabulary_size, self.embedding, rng), bias=True)

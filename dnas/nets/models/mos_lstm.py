@@ -21,9 +21,10 @@ import numpy as np
 from flax import nnx
 
 from dnas.cells.blocks import Linear, uniform
-from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
-from dnas.nets.models.base import LANGUAGE_MODELS
-from dnas.nets.recurrent_layers import LSTM, Encoder, Regularization, State, locked_dropout
+from dnas.core.config import check_at_most, check_fraction, check_positive
+from dnas.nets.models.awd_lstm import AwdLstm
+from dnas.nets.models.base import LANGUAGE_MODELS, LanguageNetwork
+from dnas.nets.recurrent_layers import Encoder, State, locked_dropout
 
 
 class MixtureLanguageModel(nnx.Module):
@@ -71,68 +72,32 @@ class MixtureLanguageModel(nnx.Module):
 
 @LANGUAGE_MODELS.register("mos_lstm")
 @dataclasses.dataclass(frozen=True)
-class MosLstm:
+class MosLstm(AwdLstm):
   """Settings of the LSTM with a mixture of softmaxes; the defaults are those of the published training on Penn Treebank.
 
   Attributes:
     embedding: features of a word.
     units: units of every layer but the last.
     last_units: units of the last layer.
-    layers: number of layers.
     softmaxes: number of softmaxes that are mixed.
-    dropout_words: probability of dropping a word from the embedding, one mask for all sequences of a batch.
-    dropout_embedding: probability of dropping a feature of the embedded words, one mask per sequence.
-    dropout_layers: probability of dropping an output of a layer but the last, one mask per sequence.
-    dropout_output: probability of dropping an output of the last layer, one mask per sequence.
     dropout_latent: probability of dropping a feature of the latent vectors of the softmaxes, one mask per sequence.
-    weight_drop: probability of dropping an element of a recurrent matrix, one mask per window.
-    activation_penalty: coefficient of the mean square of the last layer's outputs after dropout (activation regularization).
-    temporal_penalty: coefficient of the mean square of the difference of consecutive outputs (temporal regularization).
   """
 
   embedding: int = 280
   units: int = 960
   last_units: int = 620
-  layers: int = 3
   softmaxes: int = 15
-  dropout_words: float = 0.1
-  dropout_embedding: float = 0.4
   dropout_layers: float = 0.225
-  dropout_output: float = 0.4
   dropout_latent: float = 0.29
-  weight_drop: float = 0.5
-  activation_penalty: float = 2.0
-  temporal_penalty: float = 1.0
 
   def __post_init__(self):
-    check_types(self)
-    check_positive(
-      embedding=self.embedding, units=self.units, last_units=self.last_units, layers=self.layers, softmaxes=self.softmaxes
-    )
-    check_at_most(10**6, embedding=self.embedding, units=self.units, last_units=self.last_units)
+    super().__post_init__()
+    check_positive(last_units=self.last_units, softmaxes=self.softmaxes)
+    check_at_most(10**6, last_units=self.last_units)
     check_at_most(1000, softmaxes=self.softmaxes)
-    check_at_most(100, layers=self.layers)
-    check_fraction(
-      dropout_words=self.dropout_words,
-      dropout_embedding=self.dropout_embedding,
-      dropout_layers=self.dropout_layers,
-      dropout_output=self.dropout_output,
-      dropout_latent=self.dropout_latent,
-      weight_drop=self.weight_drop,
-    )
-    check_not_negative(activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty)
+    check_fraction(dropout_latent=self.dropout_latent)
 
-  def build(self, vocabulary_size: int, rng: np.random.Generator) -> MixtureLanguageModel:
+  def build(self, vocabulary_size: int, rng: np.random.Generator) -> LanguageNetwork:
     """See `LanguageModel`."""
-    sizes = (self.embedding, *[self.units] * (self.layers - 1), self.last_units)
-    rates = Regularization(
-      words=self.dropout_words,
-      embedding=self.dropout_embedding,
-      layers=self.dropout_layers,
-      output=self.dropout_output,
-      weights=self.weight_drop,
-      activation=self.activation_penalty,
-      temporal=self.temporal_penalty,
-    )
-    encoder = Encoder(LSTM, vocabulary_size, sizes, rates, rng)
+    encoder = self.encoder(vocabulary_size, self.last_units, rng)
     return MixtureLanguageModel(encoder, self.last_units, self.softmaxes, self.dropout_latent, rng)
