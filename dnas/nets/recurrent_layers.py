@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dnas.cells.blocks import on_device, uniform
+from dnas.cells.blocks import on_device
 from dnas.cells.language_model import activation_penalties, dropout_mask
 from dnas.core import keys
 
@@ -26,7 +26,7 @@ State = tuple[jax.Array, jax.Array]
 """The hidden state and the memory of a layer, [B, H] each."""
 
 EMBEDDING_RANGE = 0.1
-"""The embedding is drawn from U(-0.1, 0.1)."""
+"""By default the embedding is drawn from U(-0.1, 0.1)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,12 +83,12 @@ class Regularization:
 class RecurrentLayer(nnx.Module):
   """One layer, run over a sequence."""
 
-  def __init__(self, cell: Cell, features_in: int, units: int, rng: np.random.Generator):
-    """All weights are drawn from U(-1/sqrt(H), 1/sqrt(H)), as in PyTorch's LSTM."""
+  def __init__(self, cell: Cell, features_in: int, units: int, init_range: float, rng: np.random.Generator):
+    """All weights are drawn from U(-init_range, init_range)."""
     self.cell, self.units = cell, units
-    self.inputs = uniform(rng, (features_in, cell.gates * units), units)
-    self.recurrent = uniform(rng, (units, cell.gates * units), units)
-    self.biases = uniform(rng, (2, cell.gates * units), units) if cell.bias else None
+    self.inputs = uniform(rng, (features_in, cell.gates * units), init_range)
+    self.recurrent = uniform(rng, (units, cell.gates * units), init_range)
+    self.biases = uniform(rng, (2, cell.gates * units), init_range) if cell.bias else None
 
   def __call__(
     self, inputs: jax.Array, state: State, length: jax.Array, weight_mask: jax.Array | None = None, mask: jax.Array | None = None
@@ -155,6 +155,11 @@ def _backward(cell: Cell, residuals: Any, cotangents: tuple[jax.Array, State]) -
 _over_time.defvjp(_forward, _backward)
 
 
+def uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float) -> nnx.Param:
+  """Returns a weight drawn from U(-bound, bound), on the host."""
+  return nnx.Param(on_device(rng.uniform(-bound, bound, shape)))
+
+
 def _masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
   return x if mask is None else x * mask
 
@@ -162,7 +167,15 @@ def _masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
 class Encoder(nnx.Module):
   """Embedded words, run through layers with dropout between them."""
 
-  def __init__(self, cell: Cell, vocabulary_size: int, sizes: Sequence[int], regularization: Regularization, rng: np.random.Generator):
+  def __init__(
+    self,
+    cell: Cell,
+    vocabulary_size: int,
+    sizes: Sequence[int],
+    regularization: Regularization,
+    rng: np.random.Generator,
+    init_range: float | None = None,
+  ):
     """Builds the embedding and the layers.
 
     Args:
@@ -171,10 +184,13 @@ class Encoder(nnx.Module):
       sizes: features of the embedding, and units of every layer.
       regularization: dropouts in training, and penalties.
       rng: source of the initial weights.
+      init_range: all weights are drawn from U(-init_range, init_range). By default it is 0.1 for the embedding, and 1/sqrt(H) for a layer,
+        as in PyTorch's LSTM.
     """
     self.regularization = regularization
-    self.embedding = nnx.Param(on_device(rng.uniform(-EMBEDDING_RANGE, EMBEDDING_RANGE, (vocabulary_size, sizes[0]))))
-    self.layers = nnx.List([RecurrentLayer(cell, size_in, size, rng) for size_in, size in zip(sizes[:-1], sizes[1:], strict=True)])
+    self.embedding = uniform(rng, (vocabulary_size, sizes[0]), init_range or EMBEDDING_RANGE)
+    pairs = zip(sizes[:-1], sizes[1:], strict=True)
+    self.layers = nnx.List([RecurrentLayer(cell, size_in, size, init_range or size**-0.5, rng) for size_in, size in pairs])
 
   def initial_hidden(self, batch: int) -> tuple[State, ...]:
     """Returns states of zero, one for every layer."""

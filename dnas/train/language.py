@@ -19,9 +19,10 @@ from absl import logging
 from dnas.cells import functional, language_model
 from dnas.core import devices, tree
 from dnas.core.config import check_at_most, check_not_negative, check_positive, check_types
+from dnas.core.errors import InputError
 from dnas.data import text, windows
 from dnas.nets.models.base import LanguageNetwork
-from dnas.run.loop import EpochRecord, NonFiniteLoss, step_key
+from dnas.run.loop import VALID_LOSS, EpochRecord, HistoryRecord, NonFiniteLoss, step_key
 from dnas.train import optimizers
 
 Tree = Any
@@ -105,8 +106,9 @@ class Config:
     learning_rate: learning rate at the base length of a window; it is proportional to the window's length.
     weight_decay: coefficient of the L2 penalty on all weights.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
+    average_from_start: whether weights are averaged from the first step, as in the published finetuning of trained weights.
     patience: averaging of the weights begins when the validation loss exceeds the lowest of the previous epochs, without the last patience
-      of these; 0 never averages.
+      of these. Training that averages from the start ends then. 0 does neither.
     test_batch_size: columns in the final test; 1 reads the whole text as one sequence, as published.
   """
 
@@ -114,6 +116,7 @@ class Config:
   learning_rate: float = 20.0
   weight_decay: float = 8e-7
   gradient_clip: float = 0.25
+  average_from_start: bool = False
   patience: int = 5
   test_batch_size: int = 1
 
@@ -131,7 +134,7 @@ class TrainState:
 
   Attributes:
     weights: the network's weights.
-    averages: running mean of the weights since averaging began; equal to `weights` before that.
+    averages: running mean of the weights since averaging began, the first of them included; equal to `weights` before that.
     averaged: number of steps in the running mean, int32; 0 before averaging begins.
     opt_state: state of the optimizer.
     hidden: hidden states after the last window.
@@ -153,7 +156,7 @@ class TrainState:
 
 
 class RetrainTask:
-  """Trains a language model from scratch (a `loop.Task`).
+  """Trains a language model, from scratch or from trained weights (a `loop.Task`).
 
   If a loss is not finite, training continues from the best weights so far (a rollback). The epoch's record counts the rollbacks.
 
@@ -161,7 +164,15 @@ class RetrainTask:
     network: the static part of the network.
   """
 
-  def __init__(self, config: Config, network: LanguageNetwork, data_config: text.Config, dataset: text.TextDataset, seed: int):
+  def __init__(
+    self,
+    config: Config,
+    network: LanguageNetwork,
+    data_config: text.Config,
+    dataset: text.TextDataset,
+    seed: int,
+    initial: Tree | None = None,
+  ):
     """Builds the task.
 
     Args:
@@ -170,12 +181,17 @@ class RetrainTask:
       data_config: batches and windows.
       dataset: the text.
       seed: seed of lengths of windows and dropout.
+      initial: weights to start from, such as `TrainState.best` of a training that has ended; None for those of the network.
+
+    Raises:
+      FieldError: if a column of the text is shorter than a window.
+      InputError: if `initial` are no weights of this network.
     """
     self.epochs, self._config, self._data_config = config.epochs, config, data_config
     self._init_key = jax.random.key(seed)
     self._windows = windows.TrainingWindows(dataset.train, data_config, seed)
-    self.network, initial = functional.split(network)  # pyright: ignore[reportArgumentType]  # an nnx module, by the protocol
-    self._weights = initial.weights
+    self.network, variables = functional.split(network)  # pyright: ignore[reportArgumentType]  # an nnx module, by the protocol
+    self._weights = variables.weights if initial is None else _checked(initial, variables.weights)
     self._hidden = network.initial_hidden(data_config.batch_size)
     self._optimizer = optimizers.sgd(momentum=0.0, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip)
     self._step = jax.jit(functools.partial(train_step, network=self.network, optimizer=self._optimizer))
@@ -193,7 +209,7 @@ class RetrainTask:
     return TrainState(
       weights=self._weights,
       averages=self._weights,
-      averaged=jnp.int32(0),
+      averaged=jnp.int32(self._config.average_from_start),
       opt_state=self._optimizer.init(self._weights),
       hidden=self._hidden,
       best=self._weights,
@@ -243,6 +259,11 @@ class RetrainTask:
   def test(self, state: TrainState, tokens: np.ndarray) -> dict[str, float]:
     """Returns loss (nats per word) and perplexity of the best weights on a text."""
     return self._evaluate(state.best, self._evaluate.columns(tokens, self._config.test_batch_size))
+
+  def stops(self, history: list[HistoryRecord]) -> bool:
+    """Returns whether training ends after these epochs: it averages from the start, and the last validation loss is too high."""
+    losses = np.array([record["metrics"][VALID_LOSS] for record in history])
+    return self._config.average_from_start and self._triggers(losses)
 
   def _triggers(self, losses: np.ndarray) -> bool:
     """Returns whether the last loss exceeds the lowest previous loss, without the last `patience` of these (Merity et al., algorithm 1)."""
@@ -303,6 +324,14 @@ def train_step(
   keep = finite | ~jnp.isfinite(state.best_loss)
   rolled_back = jax.tree.map(jnp.zeros_like, metrics) | {"rollbacks": jnp.float32(1)}
   return devices.replicate(jax.tree.map(lambda a, b: jnp.where(keep, a, b), (new, metrics), (_with_best_weights(new), rolled_back)))
+
+
+def _checked(initial: Tree, weights: Tree) -> Tree:
+  """Returns `initial`. Raises InputError unless its structure and shapes are those of the weights."""
+  given, wanted = (jax.tree_util.tree_flatten_with_path(jax.tree.map(jnp.shape, tree))[0] for tree in (initial, weights))
+  if given != wanted:
+    raise InputError("the weights to start from are of another network; train the one that they belong to, with the same vocabulary.")
+  return initial
 
 
 def _with_best_weights(state: TrainState) -> TrainState:

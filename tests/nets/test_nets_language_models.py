@@ -266,11 +266,21 @@ def test_the_softmaxes_of_a_window_are_never_in_memory_together():
 
 @pytest.mark.parametrize("name", TINY)
 def test_bad_settings_are_refused(name):
-  sizes = [field for field in LANGUAGE_MODELS[name].__dataclass_fields__ if "_" not in field or field == "last_units"]
-  rates, penalties = fields_of(name, "dropout", "weight_drop"), fields_of(name, "activation", "temporal")
-  assert len(sizes) + len(rates) + len(penalties) == len(LANGUAGE_MODELS[name].__dataclass_fields__)
-  for fields, values in ((sizes, (0, -1, 1.5, 10**7)), (rates, (-0.1, 1.0, float("nan"))), (penalties, (-1.0, float("inf")))):
-    for field in fields:
-      for value in values:
-        with pytest.raises(FieldError, match=f"^{field} is {value}; it must be"):
-          LANGUAGE_MODELS[name](**{field: value})
+  fields = list(LANGUAGE_MODELS[name].__dataclass_fields__)
+  rates, scales = fields_of(name, "dropout", "weight_drop"), fields_of(name, "activation", "temporal", "init_range")
+  for field in fields:
+    values = (-0.1, 1.0, float("nan")) if field in rates else (-1.0, float("inf")) if field in scales else (0, -1, 1.5, 10**7)
+    for value in values:
+      with pytest.raises(FieldError, match=f"^{field} is {value}; it must be"):
+        LANGUAGE_MODELS[name](**{field: value})
+
+
+def test_initial_weights():
+  """Those of layers are as in PyTorch's LSTM; the NAS cell has the range of all its weights as a setting."""
+  for name, bounds in (("awd_lstm", (0.1, 1150**-0.5, 20**-0.5)), ("nas_cell", (0.07, 0.07, 0.07))):
+    fields = {"embedding": 20} if name == "awd_lstm" else {"units": 40, "init_range": 0.07}
+    module = LANGUAGE_MODELS[name](**fields).build(400, np.random.default_rng(0))
+    weights = [module.encoder.embedding, module.encoder.layers[0].recurrent, module.encoder.layers[-1].inputs]
+    for weight, bound in zip(weights, bounds, strict=True):
+      values = np.asarray(weight[...])
+      assert 0.98 * bound < np.abs(values).max() <= 1.0001 * bound and values.std() == pytest.approx(bound / np.sqrt(3), rel=0.05)

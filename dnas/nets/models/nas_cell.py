@@ -3,8 +3,9 @@
 Source: Zoph and Le, "Neural Architecture Search with Reinforcement Learning", ICLR 2017, section 4.2 and appendix: two layers, an embedding
 that is also the decoder, no biases. The sizes are not published. 740 units give 24,923,200 weights on Penn Treebank (10,000 words), and
 1152 units 53,987,328: the models of 25 and 54 million weights in table 3. The rates of the variational dropout (Gal and Ghahramani, NeurIPS
-2016) are not published either. The defaults are those of the variational recurrent highway network (Zilly et al., ICML 2017) that table 3
-compares it with; between the layers they are those of the hidden states.
+2016) and the range of the initial weights, which the authors tuned, are not published either. The default rates are those of the
+variational recurrent highway network (Zilly et al., ICML 2017) that table 3 compares it with; the rate between the layers is that of the
+hidden states. With a range of half the default the states are so small that the first hundreds of steps learn nothing.
 """
 
 import dataclasses
@@ -46,6 +47,7 @@ class NasCell:
     dropout_layers: probability of dropping an output of a layer but the last, one mask per sequence.
     dropout_hidden: probability of dropping a unit of a hidden state where the next time step reads it, one mask per sequence.
     dropout_output: probability of dropping an output of the last layer, one mask per sequence.
+    init_range: all weights are drawn from U(-init_range, init_range).
   """
 
   units: int = 740
@@ -55,10 +57,11 @@ class NasCell:
   dropout_layers: float = 0.25
   dropout_hidden: float = 0.25
   dropout_output: float = 0.75
+  init_range: float = 0.1
 
   def __post_init__(self):
     check_types(self)
-    check_positive(units=self.units, layers=self.layers)
+    check_positive(units=self.units, layers=self.layers, init_range=self.init_range)
     check_at_most(10**6, units=self.units)
     check_at_most(100, layers=self.layers)
     check_fraction(
@@ -78,4 +81,5 @@ class NasCell:
       output=self.dropout_output,
       hidden=self.dropout_hidden,
     )
-    return TiedLanguageModel(Encoder(CELL, vocabulary_size, (self.units,) * (self.layers + 1), rates, rng), bias=False)
+    sizes = (self.units,) * (self.layers + 1)
+    return TiedLanguageModel(Encoder(CELL, vocabulary_size, sizes, rates, rng, self.init_range), bias=False)
