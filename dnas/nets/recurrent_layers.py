@@ -26,7 +26,7 @@ State = tuple[jax.Array, jax.Array]
 """The hidden state and the memory of a layer, [B, H] each."""
 
 EMBEDDING_RANGE = 0.1
-"""The embedding is drawn from U(-0.1, 0.1)."""
+"""By default the embedding is drawn from U(-0.1, 0.1)."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -184,10 +184,11 @@ class Encoder(nnx.Module):
       sizes: features of the embedding, and units of every layer.
       regularization: dropouts in training, and penalties.
       rng: source of the initial weights.
-      init_range: the weights of the layers are drawn from U(-init_range, init_range); by default it is 1/sqrt(H), as in PyTorch's LSTM.
+      init_range: all weights are drawn from U(-init_range, init_range). By default it is 0.1 for the embedding, and 1/sqrt(H) for a layer,
+        as in PyTorch's LSTM.
     """
     self.regularization = regularization
-    self.embedding = uniform(rng, (vocabulary_size, sizes[0]), EMBEDDING_RANGE)
+    self.embedding = uniform(rng, (vocabulary_size, sizes[0]), init_range or EMBEDDING_RANGE)
     pairs = zip(sizes[:-1], sizes[1:], strict=True)
     self.layers = nnx.List([RecurrentLayer(cell, size_in, size, init_range or size**-0.5, rng) for size_in, size in pairs])
 

@@ -276,8 +276,8 @@ def test_bad_settings_are_refused(name):
 
 
 def test_initial_weights():
-  """As in PyTorch's LSTM, but for the embedding and for the range that the NAS cell has as a setting."""
-  for name, bounds in (("awd_lstm", (0.1, 1150**-0.5, 20**-0.5)), ("nas_cell", (0.1, 0.07, 0.07))):
+  """Those of layers are as in PyTorch's LSTM; the NAS cell has the range of all its weights as a setting."""
+  for name, bounds in (("awd_lstm", (0.1, 1150**-0.5, 20**-0.5)), ("nas_cell", (0.07, 0.07, 0.07))):
     fields = {"embedding": 20} if name == "awd_lstm" else {"units": 40, "init_range": 0.07}
     module = LANGUAGE_MODELS[name](**fields).build(400, np.random.default_rng(0))
     weights = [module.encoder.embedding, module.encoder.layers[0].recurrent, module.encoder.layers[-1].inputs]

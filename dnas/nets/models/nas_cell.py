@@ -47,7 +47,7 @@ class NasCell:
     dropout_layers: probability of dropping an output of a layer but the last, one mask per sequence.
     dropout_hidden: probability of dropping a unit of a hidden state where the next time step reads it, one mask per sequence.
     dropout_output: probability of dropping an output of the last layer, one mask per sequence.
-    init_range: the weights of the layers are drawn from U(-init_range, init_range).
+    init_range: all weights are drawn from U(-init_range, init_range).
   """
 
   units: int = 740
