@@ -1,11 +1,11 @@
 """The NASNet search space and the cells of NASNet-A.
 
-A cell has five nodes. It concatenates the states that no node reads. The released cells of NASNet-A concatenate one state more: an input in
-the normal cell, a node in the reduction cell. The network is that of `nasnet_stack`. `nasnet.py` has the same cells as the DARTS paper
-retrains them.
+A cell has five nodes. In the paper it concatenates the states that no node reads. The released cells of NASNet-A concatenate one state
+more: an input in the normal cell, a node in the reduction cell. The network is that of `nasnet_stack`. `nasnet.py` has the same cells as the
+DARTS paper retrains them.
 
-Source: Zoph et al., "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018, section 3.1 and figure 4. The paper
-and its released code have no dense 3x3 convolution in a published cell; here dense convolutions are those of AmoebaNet, with a bottleneck.
+Source: Zoph et al., "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018, section 3.1 and figure 4. No
+published cell has a dense convolution, so its form is open. Here it is that of AmoebaNet, with a bottleneck.
 """
 
 from dnas.cells.registries import SPACES, published

@@ -7,6 +7,7 @@ Expected result: 58.8 test and 60.7 validation perplexity; 57.3 and 60.0 after f
 Expected time: not measured.
 
 No window here is longer than the base length and 20 words; the released code admits 40. A window is longer than 20 once in 30,000.
+Finetuning is a second training: --start_from=runs/awd_lstm --train.average_from_start, with another --workdir.
 Newer versions of PyTorch than that of the paper give somewhat worse results with the released code.
 """
 

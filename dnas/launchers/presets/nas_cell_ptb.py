@@ -1,14 +1,15 @@
 """Training of the NAS cell, which reinforcement learning found, with 54 million weights on Penn Treebank.
 
-Paper: Zoph and Le, "Neural Architecture Search with Reinforcement Learning", ICLR 2017, section 4.2 and table 2.
+Paper: Zoph and Le, "Neural Architecture Search with Reinforcement Learning", ICLR 2017, section 4.2.
 Command: dnas train --preset=nas_cell_ptb --workdir=runs/nas_cell
 Expected result: 62.4 test perplexity with 54 million weights; 64.0 with 25 million (--nas_cell.units=740, 24,923,200 weights). Here
   53,987,328 weights.
 Expected time: not measured.
 
 The recipe was never released. The paper tuned learning rate, initial weights, dropout and the epoch of decay on a grid, and gives none of
-the values. The numbers of units follow from the numbers of weights. Everything else here is an assumption: the optimizer and the windows
-are those of the LSTM with weight drop, the rates of variational dropout those of the recurrent networks of DARTS.
+the values. The numbers of units follow from the numbers of weights. Everything else here is an assumption. Learning rate, penalty, clipping
+and windows are those of the recurrent networks of DARTS, in batches of 20. The rates of dropout are those of the variational recurrent
+highway network (Zilly et al., 2017).
 """
 
 import dataclasses

@@ -14,7 +14,7 @@ What the sources leave open or contradict:
   flags: --train.epochs=300 --data.batch_size=128 --train.learning_rate=0.5 --train.schedule=constant
   --train.milestones=150,225. Its weight decay is that of PyramidNet,
   --train.weight_decay=1e-4, without clipping, --train.gradient_clip=0.
-- What shares the draws of ShakeDrop differs. The authors' code draws b for a batch, and alpha and beta for every element
+- Sources differ in which elements share a draw of ShakeDrop. The authors' code draws b for a batch, and alpha and beta for every element
   (--pyramidnet.shakedrop_noise=pixel). The paper finds elements best, and uses images to save memory, as here. Google's recipe draws b for
   an image too (--pyramidnet.shakedrop_gate=image).
 - Widths are rounded to the nearest whole number. Some code rounds them down, which gives 26,049,562 weights.

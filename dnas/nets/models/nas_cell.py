@@ -2,9 +2,9 @@
 
 Source: Zoph and Le, "Neural Architecture Search with Reinforcement Learning", ICLR 2017, section 4.2 and appendix: two layers, an embedding
 that is also the decoder, no biases. The sizes are not published. 740 units give 24,923,200 weights on Penn Treebank (10,000 words), and
-1152 units 53,987,328: the models of 25 and 54 million weights in table 3. The rates of the variational dropout (Gal and Ghahramani, NeurIPS
+1152 units 53,987,328: the published models of 25 and 54 million weights. The rates of the variational dropout (Gal and Ghahramani, NeurIPS
 2016) and the range of the initial weights, which the authors tuned, are not published either. The default rates are those of the
-variational recurrent highway network (Zilly et al., ICML 2017) that table 3 compares it with; the rate between the layers is that of the
+variational recurrent highway network (Zilly et al., ICML 2017); the rate between the layers is that of the
 hidden states. With a range of half the default the states are so small that the first hundreds of steps learn nothing.
 """
 
