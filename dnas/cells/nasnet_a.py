@@ -1,8 +1,8 @@
 """The NASNet search space and the cells of NASNet-A.
 
 A cell has five nodes. In the paper it concatenates the states that no node reads. The released cells of NASNet-A concatenate one state
-more: an input in the normal cell, a node in the reduction cell. The network is that of `nasnet_stack`. `nasnet.py` has the same cells as the
-DARTS paper retrains them.
+more: an input in the normal cell, a node in the reduction cell. The network is that of `nasnet_stack`. `nasnet.py` has the same cells as
+the DARTS paper retrains them.
 
 Source: Zoph et al., "Learning Transferable Architectures for Scalable Image Recognition", CVPR 2018, section 3.1 and figure 4. No
 published cell has a dense convolution, so its form is open. Here it is that of AmoebaNet, with a bottleneck.
