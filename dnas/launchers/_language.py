@@ -23,8 +23,7 @@ from dnas.nets.models import LanguageNetwork
 from dnas.report.runs import load_run
 from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient.language_workload import LanguageWorkload
-from dnas.train import language
-from dnas.train.dynamic_evaluation import DynamicEvaluation
+from dnas.train import dynamic_evaluation, language
 
 GENOTYPES = LANGUAGE_GENOTYPES
 
@@ -44,8 +43,10 @@ def search_parts(config: LanguageSearchConfig, force: bool = False) -> SearchPar
   return SearchParts(_kept(dataset), about, workload)
 
 
-def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: bool = False) -> TrainParts:
+def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: bool = False, begun: bool = False) -> TrainParts:
   """Builds the training of a genotype, or of the configured model where there is none.
+
+  A training that has `begun` goes on from its own checkpoint. So it does without the folder that it started from.
 
   Raises:
     InputError: if a value does not fit the text, if the weights to start from are not of this network, or, without `force`, if the training
@@ -58,9 +59,20 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
     nodes, _, _ = sizes.of_genotype([cell for _, cell in genotype.cells])
     _check_memory(config.network, "network", config.data, dataset, nodes, 1, 1, force)
     kind = f"network: {counted(config.network.units, 'unit')}"
+  if config.dynamic_evaluation:
+    try:
+      dynamic_evaluation.check_fits(config.dynamic, len(dataset.train))
+    except FieldError as e:
+      raise e.within("dynamic") from None
   network = network_of(config, genotype, len(dataset.vocabulary))
-  initial = _best_weights(config, genotype, dataset) if config.start_from else None
-  task = language.RetrainTask(config.train, network, config.data, dataset, config.seed, initial)
+  initial = _best_weights(config, genotype, dataset, begun) if config.start_from else None
+  try:
+    task = language.RetrainTask(config.train, network, config.data, dataset, config.seed, initial)
+  except InputError as e:
+    if initial is None or isinstance(e, FieldError):
+      raise
+    hint = "its weights are of a network with other settings; give this training the same"
+    raise FieldError("start_from", config.start_from, hint) from None
 
   def describe(state: language.TrainState) -> dict[str, float]:
     best = float(state.best_loss)
@@ -69,7 +81,7 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
   def test(state: language.TrainState, tokens: np.ndarray) -> dict[str, float]:
     found = task.test(state, tokens)
     if config.dynamic_evaluation:
-      learning = DynamicEvaluation(config.dynamic, network, state.best, dataset.train)
+      learning = dynamic_evaluation.DynamicEvaluation(config.dynamic, network, state.best, dataset.train)
       found |= {f"dynamic_{name}": value for name, value in learning(tokens).items()}
     return {f"test/{name}": value for name, value in found.items()}
 
@@ -83,9 +95,19 @@ def network_of(config: LanguageTrainConfig, genotype: Genotype | None, words: in
   return config.make_model().build(words, rng) if genotype is None else derived_language_model(config.network, genotype, words, rng)
 
 
-def _best_weights(config: LanguageTrainConfig, genotype: Genotype | None, dataset: TextDataset) -> Any:
-  """Reads the best weights of the training in `config.start_from`. Raises InputError if it is no finished training of this network."""
-  run = load_run(expanded("--start_from", config.start_from))
+def _best_weights(config: LanguageTrainConfig, genotype: Genotype | None, dataset: TextDataset, begun: bool) -> Any:
+  """Reads the best weights of the training in `config.start_from`; None if it is gone and this training has begun.
+
+  Raises:
+    FieldError: if it is no finished training of this network.
+  """
+  folder = expanded("--start_from", config.start_from)
+  if begun and not folder.exists():
+    return None
+  try:
+    run = load_run(folder)
+  except InputError as e:
+    raise FieldError("start_from", config.start_from, str(e).removesuffix(".")) from None
   if run.launcher != "train" or not (run.folder / "result.json").exists():
     raise FieldError("start_from", config.start_from, "give the folder of a finished training on text")
   written = {**config_lib.defaults(config), **run.config}

@@ -212,12 +212,19 @@ class TrainConfig:
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     component = path.partition(".")[0]
+    for field, unused, hint in self.unused():
+      if path == field and unused:
+        return f"it does nothing {hint}, so leave it out"
     if component in self.registries[0]:
       without = f"with --model={self.model}" if self.model else "without --model"
       return "" if component == self.model else f"it does nothing {without}, so leave it out, or choose --model={component}"
     if self.model and (component in ("genotype", "network") or path in OF_CELLS):
       return f"it is a setting of networks of cells and does nothing with --model={self.model}, so leave it out"
     return ""
+
+  def unused(self) -> list[tuple[str, bool, str]]:
+    """Returns (field, whether it has no effect here, when that is so) of fields that depend on others."""
+    return []
 
   def recorded(self) -> dict[str, Any]:
     """Returns the flattened configuration as a run keeps it: without the settings that have no effect."""
@@ -245,6 +252,19 @@ class ImageTrainConfig(TrainConfig):
     measured = self.test or self.data.train_portion < 1
     hint = "training on all data leaves none to measure; give --data.train_portion below 1, or leave it out"
     check(measured, "test", self.test, hint)
+
+  def unused(self) -> list[tuple[str, bool, str]]:
+    """See `TrainConfig.unused`."""
+    drops = not self.model and self.train.drop_path > 0
+    moves = self.train.schedule != "constant" or bool(self.train.milestones) or drops
+    calm = getattr(getattr(self, "pyramidnet", None), "shakedrop", 0.0) == 0
+    return [
+      ("train.milestone_factor", not self.train.milestones, "without --train.milestones"),
+      ("train.every_step", not moves, "where no rate changes"),
+      ("train.decay_vectors", self.train.weight_decay == 0, "without --train.weight_decay"),
+      ("network.drop_path_by_depth", not self.model and not drops, "without --train.drop_path"),
+      *((f"pyramidnet.{field}", calm, "without --pyramidnet.shakedrop") for field in ("shakedrop_gate", "shakedrop_noise")),
+    ]
 
 
 @config_lib.mounts(LANGUAGE_MODELS)
@@ -279,6 +299,10 @@ class LanguageTrainConfig(TrainConfig):
     if path.startswith("dynamic.") and not self.dynamic_evaluation:
       return "it does nothing without --dynamic_evaluation, so leave it out"
     return super().idle(path)
+
+  def unused(self) -> list[tuple[str, bool, str]]:
+    """See `TrainConfig.unused`."""
+    return [("dynamic_evaluation", not self.test, "without a test")]
 
 
 def _check_seed(seed: int) -> None:

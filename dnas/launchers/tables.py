@@ -23,7 +23,7 @@ import numpy as np
 from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.config import check_at_most, check_name, check_positive, check_types, named
-from dnas.core.errors import FieldError, counted
+from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.launchers import _commands, _flags, _image, _language, _trial, _units, train
 from dnas.launchers._table_rows import CAPTIONS, ROWS, SCALES, Row, stages
@@ -108,18 +108,44 @@ class Trainings:
   measure: str
 
 
-def read(root: pathlib.Path, row: Row) -> Trainings | None:
+_MAY_DIFFER = ("start_from", "data.data_dir", "data.eval_batch_size")
+"""Fields in which a training may differ from that of its row: where something lies, and what changes no result on images."""
+
+
+def ended(root: pathlib.Path, row: Row, scale: str, seed: int) -> bool:
+  """Returns whether the training of a row with a seed has ended. Raises InputError if its folders hold another training."""
+  folders = folders_of(root, row, seed)
+  for config, folder in zip(stages(row, scale, seed), folders, strict=True):
+    if train.read_result(folder) is None:
+      return False
+    kept = {**config_lib.defaults(config), **load_run(folder).config}
+    for path, value in config.recorded().items():
+      if path not in _MAY_DIFFER and kept.get(path) != value:
+        what = f"it holds a training with {path} {kept.get(path)}, and its row has {value}"
+        raise InputError(f"{folder}: {what}; move it away, or give another --workdir.")
+  return True
+
+
+def _seconds(folder: pathlib.Path) -> float:
+  """Returns what a training took. Raises InputError if its metrics do not say it."""
+  metrics = load_run(folder).metrics
+  if not metrics or "seconds" not in metrics[-1]:
+    raise InputError(f"{folder / 'metrics.jsonl'} has no last epoch with its seconds; give the file that the launcher wrote.")
+  return float(metrics[-1]["seconds"])
+
+
+def read(root: pathlib.Path, row: Row, scale: str) -> Trainings | None:
   """Returns the trainings in the folder of a row, or None if none has ended. Raises InputError for a file that holds something else."""
   values, weights, seconds, measure = [], 0, 0.0, ""
   for seed in sorted(int(path.name.removeprefix("seed_")) for path in root.glob("seed_[0-9][0-9][0-9][0-9]")):
-    folders = folders_of(root, row, seed)
-    result = train.read_result(folders[-1])
-    if result is None:
+    if not ended(root, row, scale, seed):
       continue
+    folders = folders_of(root, row, seed)
+    result = train.result_of(folders[-1])
     outcome = train.outcome_of(result)
     values.append(outcome.value)
     weights, measure = result["weights"], outcome.measure
-    seconds += sum(load_run(folder).metrics[-1]["seconds"] for folder in folders)
+    seconds += sum(map(_seconds, folders))
   return Trainings(tuple(values), weights, seconds / 3600, measure) if values else None
 
 
@@ -174,7 +200,7 @@ def run(config: TablesConfig, options: _flags.Options, given: set[str]) -> None:
   root = expanded("--workdir", options.workdir).absolute() / config.scale
   if config.run:
     _run_missing(config, options, root)
-  found = {name: trainings for name in config.names if (trainings := read(root / name, ROWS[name])) is not None}
+  found = {name: trainings for name in config.names if (trainings := read(root / name, ROWS[name], config.scale)) is not None}
   tables = []
   for number in CAPTIONS:
     rows = {name: ROWS[name] for name in config.names if ROWS[name].table == number}
@@ -199,7 +225,7 @@ def _run_missing(config: TablesConfig, options: _flags.Options, root: pathlib.Pa
   pairs = [(name, seed) for seed in range(config.seeds) for name in config.names]
   for name in config.names:
     stages(ROWS[name], config.scale, 0)
-  left = [(name, seed) for name, seed in pairs if train.read_result(folders_of(root / name, ROWS[name], seed)[-1]) is None]
+  left = [(name, seed) for name, seed in pairs if not ended(root / name, ROWS[name], config.scale, seed)]
   if len(left) < len(pairs):
     print(f"complete: {len(pairs) - len(left)} of {counted(len(pairs), 'training')}")
   if not left:

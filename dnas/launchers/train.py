@@ -102,11 +102,19 @@ def genotype_of(config: ImageTrainConfig | LanguageTrainConfig, flag: str = "gen
   return None if config.model else load_genotype(config.genotype, config.space, flag)
 
 
-def parts_of(config: ImageTrainConfig | LanguageTrainConfig, force: bool) -> tuple[Genotype | None, _run.TrainParts]:
-  """Returns the genotype of a training, None for a human-designed network, and the parts. Raises InputError if they do not fit together."""
+def parts_of(
+  config: ImageTrainConfig | LanguageTrainConfig, force: bool, begun: bool = False
+) -> tuple[Genotype | None, _run.TrainParts]:
+  """Returns the genotype of a training, None for a human-designed network, and the parts. Raises InputError if they do not fit together.
+
+  Args:
+    config: the training.
+    force: see `Options`.
+    begun: whether the training has a checkpoint.
+  """
   genotype = genotype_of(config)
   if isinstance(config, LanguageTrainConfig):
-    return genotype, _language.train_parts(config, genotype, force)
+    return genotype, _language.train_parts(config, genotype, force, begun)
   return genotype, _image.train_parts(config, genotype, force)
 
 
@@ -121,7 +129,9 @@ def run(
   _flags.refuse_idle(config, given)
   _flags.require_workdir(options)
   _run.prepare(options)
-  genotype, parts = parts_of(config, options.force)
+  checkpoints = expanded("--workdir", options.workdir) / "checkpoints"
+  begun = checkpoints.is_dir() and any(path.name.isdecimal() for path in checkpoints.iterdir())
+  genotype, parts = parts_of(config, options.force, begun)
   name = f"{config.genotype} in the space {genotype.space}" if genotype else config.model
   flat = config.recorded() | ({"architecture": genotype.to_json()} if genotype else {})
   with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config)) as folder:
@@ -146,6 +156,7 @@ def run(
   split = measure.split()[0]
   balanced = result.get("test/balanced_accuracy", result.get("valid/balanced_accuracy"))
   told = "" if balanced is None else f"  {split} balanced error {100 * (1 - balanced):.2f} %"
+  told += f"  dynamic {result['test/dynamic_perplexity']:.2f}" if "test/dynamic_perplexity" in result else ""
   print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}")
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
@@ -173,7 +184,14 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
     measure = "perplexity" if f"{split}/perplexity" in result else "accuracy"
     return {f"{split}/{measure}": json_files.NUMBER, f"{split}/loss": json_files.NUMBER}
 
-  return json_files.read_result(folder, {"weights": int}, outcome)
+  result = json_files.read_result(folder, {"weights": int}, outcome)
+  if result is not None:
+    numbers = [result[name] for name in outcome(result)]
+    fits = result["weights"] >= 1 and all(number >= 0 for number in numbers)  # not of a number that is none
+    hint = "give the file that the launcher wrote"
+    if not fits:
+      raise InputError(f"{folder / 'result.json'} holds weights {result['weights']} and {outcome(result)}: {numbers}; {hint}.")
+  return result
 
 
 def result_of(folder: pathlib.Path) -> dict[str, Any]:

@@ -50,6 +50,14 @@ class Config:
     check_positive(epsilon=self.epsilon, segment=self.segment, statistics_batch_size=self.statistics_batch_size)
     check_at_most(10**6, segment=self.segment, statistics_batch_size=self.statistics_batch_size)
     check_not_negative(learning_rate=self.learning_rate, decay=self.decay)
+    check_at_most(1000, learning_rate=self.learning_rate, epsilon=self.epsilon, decay=self.decay)
+
+
+def check_fits(config: Config, words: int) -> None:
+  """Raises FieldError if a training text of so many words is too short for one segment in every column."""
+  rows = (words - 1) // config.statistics_batch_size
+  hint = f"with statistics_batch_size {config.statistics_batch_size} a column has {rows} words of the training text; lower one of the two"
+  check(config.segment <= rows, "segment", config.segment, hint)
 
 
 class DynamicEvaluation:
@@ -65,14 +73,12 @@ class DynamicEvaluation:
       train: the training text, int32 [N].
 
     Raises:
-      FieldError: if the training text is too short for one segment in every column.
+      FieldError: see `check_fits`.
     """
     self._config, self._weights, self._initial_hidden = config, weights, network.initial_hidden
     static, _ = functional.split(network)  # pyright: ignore[reportArgumentType]  # an nnx module, by the protocol
     self._gradient = functools.partial(_gradient, static)
-    rows = (len(train) - 1) // config.statistics_batch_size
-    hint = f"with {config.statistics_batch_size} columns each has {rows} words of the training text; lower one of the two"
-    check(config.segment <= rows, "segment", config.segment, hint)
+    check_fits(config, len(train))
     squares = self._mean_squares(windows.columns(train, config.statistics_batch_size, config.segment, fill=False))
     self._rates, self._decays = _rates(squares, config.learning_rate, config.epsilon, config.decay)
     self._learn = jax.jit(functools.partial(_learn, self._gradient))

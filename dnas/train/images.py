@@ -78,6 +78,7 @@ class Config:
       auxiliary_weight=self.auxiliary_weight,
     )
     check_fraction(momentum=self.momentum, drop_path=self.drop_path, label_smoothing=self.label_smoothing)
+    check_at_most(1000, milestone_factor=self.milestone_factor)
     fits = list(self.milestones) == sorted(set(self.milestones)) and all(0 < epoch < self.epochs for epoch in self.milestones)
     hint = f"give rising numbers of epochs, between 0 and {self.epochs}"
     check(fits, "milestones", ",".join(map(str, self.milestones)), hint)

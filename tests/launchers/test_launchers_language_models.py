@@ -1,6 +1,7 @@
 """Human-designed language models through the launcher: training, finetuning, dynamic evaluation."""
 
 import json
+import shutil
 
 import pytest
 from tiny_runs import TEXT_DATA, launch, refusal
@@ -39,13 +40,29 @@ def test_finetuning_starts_from_the_best_weights(trained, tmp_path):
   ("flags", "sentence"),
   [
     (["--dynamic.segment=3"], "--dynamic.segment is 3; it does nothing without --dynamic_evaluation, so leave it out."),
-    (["--start_from=/nowhere"], "run folder '/nowhere' does not exist"),
+    (["--start_from=/nowhere"], "--start_from is /nowhere; run folder '/nowhere' does not exist; give the folder that"),
+    (["--dynamic_evaluation", "--dynamic.segment=1000"], "--dynamic.segment is 1000; with statistics_batch_size 100 a column has 3 words"),
+    (["--dynamic_evaluation", "--test=false"], "--dynamic_evaluation is True; it does nothing without a test, so leave it out."),
     (["--network.units=3"], "--network.units is 3; it is a setting of networks of cells and does nothing with --model=awd_lstm"),
     (["--mos_lstm.units=3"], "--mos_lstm.units is 3; it does nothing with --model=awd_lstm, so leave it out, or choose --model=mos_lstm."),
   ],
 )
 def test_what_cannot_be(flags, sentence, tmp_path, capsys):
   assert refusal(capsys, "train", tmp_path / "run", *TRAIN, *flags).startswith(sentence) and not (tmp_path / "run").exists()
+
+
+def test_a_training_that_has_begun_does_without_the_folder_that_it_started_from(trained, tmp_path):
+  flags = ("train", *TRAIN, f"--start_from={tmp_path / 'copy'}", f"--workdir={tmp_path / 'run'}")
+  shutil.copytree(trained, tmp_path / "copy")
+  assert launch(*flags) == 0
+  before = (tmp_path / "run" / "result.json").read_bytes()
+  shutil.rmtree(tmp_path / "copy")
+  assert launch(*flags) == 0 and (tmp_path / "run" / "result.json").read_bytes() == before
+
+
+def test_weights_of_another_size_are_refused(trained, tmp_path, capsys):
+  said = refusal(capsys, "train", tmp_path / "run", *TRAIN, "--awd_lstm.units=6", f"--start_from={trained}")
+  assert said.startswith(f"--start_from is {trained}; its weights are of a network with other settings")
 
 
 def test_weights_of_another_network_are_refused(trained, tmp_path, capsys):

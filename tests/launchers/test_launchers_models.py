@@ -35,6 +35,11 @@ def test_a_model_is_trained_and_tested(tmp_path, capsys):
     (["--model=resnet", "--network.cells=3"], "--network.cells is 3; it is a setting of networks of cells and does nothing with"),
     (["--model=resnet", "--train.drop_path=0.1"], "--train.drop_path is 0.1; it is a setting of networks of cells"),
     (["--model=resnet", "--resnet.depth=9"], "--resnet.depth is 9; "),
+    (["--train.milestone_factor=0.5"], "--train.milestone_factor is 0.5; it does nothing without --train.milestones, so leave it out."),
+    (["--model=resnet", "--train.schedule=constant", "--train.every_step"], "--train.every_step is True; it does nothing where no rate"),
+    (["--train.drop_path=0", "--network.drop_path_by_depth"], "--network.drop_path_by_depth is True; it does nothing without"),
+    (["--train.weight_decay=0", "--train.decay_vectors=false"], "--train.decay_vectors is False; it does nothing without"),
+    (["--model=pyramidnet", "--pyramidnet.shakedrop=0", "--pyramidnet.shakedrop_gate=image"], "--pyramidnet.shakedrop_gate is image; it"),
   ],
 )
 def test_what_cannot_be(flags, sentence, tmp_path, capsys):

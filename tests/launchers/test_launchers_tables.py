@@ -1,6 +1,7 @@
 """The two tables: counted weights, trainings that are run, read and gone on with, and the files."""
 
 import json
+import math
 import types
 
 import pytest
@@ -57,6 +58,28 @@ def test_what_was_not_run_is_counted_and_told_how(tmp_path, capsys):
   out = capsys.readouterr().out
   assert "| not run " in out and "| 3,346,538 " in out and "| 27,295,000 " in out
   assert "tables --run=true --scale=published --rows=nasnet_a,naonet_ptb" in out
+
+
+def test_another_training_and_damaged_files_are_refused(tiny_rows, tmp_path, capsys):
+  flags = ("--run", "--scale=demo", "--rows=pyramidnet", f"--workdir={tmp_path}")
+  assert run(*flags) == 0
+  folder = tmp_path / "demo" / "pyramidnet" / "seed_0000"
+  result, metrics = (folder / "result.json").read_text(), (folder / "metrics.jsonl").read_text()
+
+  def refused(name, text):
+    kept = (folder / name).read_text()
+    (folder / name).write_text(text)
+    assert run(*flags[1:]) == 2
+    (folder / name).write_text(kept)
+    return capsys.readouterr().err
+
+  assert "metrics.jsonl has no last epoch with its seconds" in refused("metrics.jsonl", "")
+  assert "holds weights -1" in refused("result.json", json.dumps(json.loads(result) | {"weights": -1}))
+  assert "[nan" in refused("result.json", json.dumps(json.loads(result) | {"test/accuracy": math.nan}))
+  config = json.loads((folder / "config.json").read_text())
+  config["config"]["pyramidnet.alpha"] = 5
+  assert "it holds a training with pyramidnet.alpha 5, and its row has 4; move it away" in refused("config.json", json.dumps(config))
+  assert run(*flags[1:]) == 0 and (folder / "metrics.jsonl").read_text() == metrics
 
 
 @pytest.mark.parametrize(
