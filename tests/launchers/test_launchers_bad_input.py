@@ -21,7 +21,7 @@ BOTH = [
   (("--workdi=x",), "--workdi is not a flag; did you mean --workdir?"),
   (("--epochs=3",), "--epochs is not a flag; did you mean --{main}.epochs?"),
   (("--{main}.learning_rat=0.1",), "--{main}.learning_rat is not a flag; did you mean --{main}.learning_rate?"),
-  (("--channels=3",), "--channels is not a flag; did you mean --{net}.channels?"),
+  (("--channels=3",), "--channels is not a flag; did you mean --{net}.channels"),
   (("--data.batchsize=3",), "--data.batchsize is not a flag; did you mean --data.batch_size?"),
   (("--zzz",), "--zzz is not a flag; leave it out."),
   (("stray",), "'stray' is not a flag; write flags as --name=value"),
