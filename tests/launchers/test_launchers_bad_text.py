@@ -19,7 +19,7 @@ def refused(capsys, launcher, workdir, *flags):
 
 ELSEWHERE = "is not a flag with --space=darts_recurrent; it is one with --space=darts_conv or a preset of that kind."
 BOTH = [
-  (("--units=3",), "--units is not a flag; did you mean --{net}.units?"),
+  (("--units=3",), "--units is not a flag; did you mean --{net}.units"),
   (("--level=word",), "--level is not a flag; did you mean --data.level?"),
   (("--data.tokns=3",), "--data.tokns is not a flag; did you mean --data.tokens?"),
   (("--{net}.dropout_hiden=0.1",), "--{net}.dropout_hiden is not a flag; did you mean --{net}.dropout_hidden?"),

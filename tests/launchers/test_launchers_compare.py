@@ -260,8 +260,9 @@ def test_a_preset_named_after_the_search_is_a_method_with_its_own_remedies(tmp_p
   assert search_config(config, "darts_projection", 4) == dataclasses.replace(own, seed=4)
   assert own.remedies.projection and own.method == "darts" and not search_config(config, "darts", 4).remedies.projection
   assert config.of_cell("darts_projection", 4)["darts_projection.remedies.projection"] is True
-  plain = search_config(config, "gaea", 4)  # without a preset of its own
-  assert plain == dataclasses.replace(_presets.load("digits_bench", "search"), method="gaea", seed=4)
+  assert search_config(config, "gaea", 4) == dataclasses.replace(_presets.load("digits_bench_gaea", "search"), seed=4)
+  plain = search_config(dataclasses.replace(config, methods="gaea", search="digits_bench_darts"), "gaea", 4)  # it has no preset of its own
+  assert plain == dataclasses.replace(_presets.load("digits_bench_darts", "search"), method="gaea", seed=4)
   said = refusal(capsys, compare, "compare", f"--workdir={tmp_path / 'w'}", "--search=digits_bench", "--methods=darts_projektion")
   assert said.startswith("--methods is darts_projektion; did you mean 'darts_projection'?") and said.count(" darts,") == 1
   said = refusal(capsys, compare, "compare", f"--workdir={tmp_path / 'w'}", "--search=digits_demo", "--methods=darts_projection")

@@ -9,11 +9,12 @@ COMMON = {"train.weight_decay": 5e-4, "network.drop_path_by_depth": True}
 FIGURES = {
   "nasnet_a_cifar10": {
     **{"space": "nasnet_a", "genotype": "NASNet_A", "network.channels": 32, "data.batch_size": 32},
-    **{"train.drop_path": 0.4},
+    **{"train.drop_path": 0.4, "train.every_step": True, "train.decay_vectors": False},
   },
   "amoebanet_b_cifar10": {
     **{"space": "amoebanet", "genotype": "AmoebaNet_B", "network.channels": 128, "data.batch_size": 128},
     **{"train.drop_path": 0.3, "train.learning_rate": 0.024, "train.gradient_clip": 0.0, "train.auxiliary_weight": 0.5},
+    **{"train.every_step": True, "train.decay_vectors": False},
   },
   "naonet_cifar10": {
     **{"space": "naonet", "genotype": "NAONet", "network.channels": 64, "network.dropout": 0.4, "data.batch_size": 128},

@@ -90,9 +90,7 @@ def test_the_printed_command_runs_the_best_trial_again(tuned):
   assert words[1:4] == ["-m", "dnas", "train"] and words[-1] == f"--workdir={tuned}_best"
   config, _, _ = train.LAUNCHER.parse(words[3:-1])
   run = json.loads((pathlib.Path(result["best"]["folder"]) / "config.json").read_text())["config"]
-  from dnas.core import config as config_lib
-
-  assert config_lib.flatten(config) == {name: value for name, value in run.items() if name != "architecture"}
+  assert config.recorded() == {name: value for name, value in run.items() if name != "architecture"}
 
 
 def test_the_same_command_again_trains_nothing_and_more_trials_are_added(tuned, capsys):

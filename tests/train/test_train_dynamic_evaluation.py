@@ -133,7 +133,7 @@ def test_bad_settings_are_refused():
   for field, value in (("segment", 0), ("statistics_batch_size", 0), ("epsilon", 0.0), ("learning_rate", -1.0), ("decay", float("nan"))):
     with pytest.raises(FieldError, match=f"^{field} is {value}; it must be"):
       Config(**{field: value})
-  message = "^segment is 3; with 40 columns each has 1 words of the training text; lower one of the two"
+  message = "^segment is 3; with statistics_batch_size 40 a column has 1 words of the training text; lower one of the two"
   with pytest.raises(FieldError, match=message):
     evaluation(dataclasses.replace(CONFIG, statistics_batch_size=40))
 
