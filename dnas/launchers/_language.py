@@ -1,4 +1,4 @@
-"""Builds the workload of a search on text, and the training of a genotype on text, from the configuration of a launcher."""
+"""Builds the workload of a search on text, and the training of a language model, from the configuration of a launcher."""
 
 import math
 from typing import Any

@@ -294,15 +294,11 @@ class LanguageTrainConfig(TrainConfig):
     _check_space(self.space, of_text=True)
     check_name("data.dataset", self.data.dataset, TEXTS)
 
-  def idle(self, path: str) -> str:
-    """See `TrainConfig.idle`."""
-    if path.startswith("dynamic.") and not self.dynamic_evaluation:
-      return "it does nothing without --dynamic_evaluation, so leave it out"
-    return super().idle(path)
-
   def unused(self) -> list[tuple[str, bool, str]]:
     """See `TrainConfig.unused`."""
-    return [("dynamic_evaluation", not self.test, "without a test")]
+    dynamic = [f"dynamic.{field.name}" for field in dataclasses.fields(self.dynamic)]
+    settings = [(path, not self.dynamic_evaluation, "without --dynamic_evaluation") for path in dynamic]
+    return [("dynamic_evaluation", not self.test, "without a test"), *settings]
 
 
 def _check_seed(seed: int) -> None:

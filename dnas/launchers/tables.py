@@ -221,10 +221,8 @@ def run(config: TablesConfig, options: _flags.Options, given: set[str]) -> None:
 
 
 def _run_missing(config: TablesConfig, options: _flags.Options, root: pathlib.Path) -> None:
-  """Runs the trainings that have not ended. Raises InputError, before any runs, for a preset that is not as its row needs it."""
+  """Runs the trainings that have not ended. Raises InputError, before any runs, as `ended` does."""
   pairs = [(name, seed) for seed in range(config.seeds) for name in config.names]
-  for name in config.names:
-    stages(ROWS[name], config.scale, 0)
   left = [(name, seed) for name, seed in pairs if not ended(root / name, ROWS[name], config.scale, seed)]
   if len(left) < len(pairs):
     print(f"complete: {len(pairs) - len(left)} of {counted(len(pairs), 'training')}")

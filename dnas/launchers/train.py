@@ -186,11 +186,10 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
 
   result = json_files.read_result(folder, {"weights": int}, outcome)
   if result is not None:
-    numbers = [result[name] for name in outcome(result)]
-    fits = result["weights"] >= 1 and all(number >= 0 for number in numbers)  # not of a number that is none
-    hint = "give the file that the launcher wrote"
-    if not fits:
-      raise InputError(f"{folder / 'result.json'} holds weights {result['weights']} and {outcome(result)}: {numbers}; {hint}.")
+    numbers = {name: result[name] for name in ("weights", *outcome(result))}
+    if result["weights"] < 1 or not all(number >= 0 for number in numbers.values()):  # nan is not
+      told = ", ".join(f"{name} {number}" for name, number in numbers.items())
+      raise InputError(f"{folder / 'result.json'} holds {told}; give the file that the launcher wrote.")
   return result
 
 

@@ -75,7 +75,7 @@ def test_another_training_and_damaged_files_are_refused(tiny_rows, tmp_path, cap
 
   assert "metrics.jsonl has no last epoch with its seconds" in refused("metrics.jsonl", "")
   assert "holds weights -1" in refused("result.json", json.dumps(json.loads(result) | {"weights": -1}))
-  assert "[nan" in refused("result.json", json.dumps(json.loads(result) | {"test/accuracy": math.nan}))
+  assert "test/accuracy nan" in refused("result.json", json.dumps(json.loads(result) | {"test/accuracy": math.nan}))
   config = json.loads((folder / "config.json").read_text())
   config["config"]["pyramidnet.alpha"] = 5
   assert "it holds a training with pyramidnet.alpha 5, and its row has 4; move it away" in refused("config.json", json.dumps(config))
