@@ -12,9 +12,10 @@ The public names, by theme; every other name is internal and may change:
     METHODS, HYPERGRADIENTS, STRATEGIES, EVALUATORS
   Configurations:
     ImageSearchConfig, LanguageSearchConfig, ImageTrainConfig, LanguageTrainConfig, CompareConfig,
-    ImageTuneConfig, LanguageTuneConfig, load_preset
+    ImageTuneConfig, LanguageTuneConfig, load_preset, PRESETS
   Runs, which resume:
-    run_search, run_searches, run_training, run_comparison, run_tuning, Options, SearchResult, Comparison
+    run_search, run_searches, run_training, run_comparison, run_contest, run_tuning, Options, SearchResult,
+    Comparison, Contest
   Drawing:
     draw_genotype
   Errors:
@@ -46,9 +47,14 @@ _MODULES = {
   "dnas.launchers.compare": ("CompareConfig",),
   "dnas.launchers.tune": ("ImageTuneConfig", "LanguageTuneConfig"),
   "dnas.launchers._flags": ("Options",),
-  "dnas.launchers._python": ("load_preset", "run_search", "run_searches", "run_training", "run_comparison", "run_tuning", "draw_genotype"),
+  "dnas.launchers._presets": ("PRESETS",),
+  "dnas.launchers._python": (
+    *("load_preset", "run_search", "run_searches", "run_training", "run_comparison", "run_contest", "run_tuning"),
+    "draw_genotype",
+  ),
   "dnas.core.records": ("SearchResult",),
   "dnas.report.comparison": ("Comparison",),
+  "dnas.report.contest": ("Contest",),
   "dnas.core.errors": ("InputError",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

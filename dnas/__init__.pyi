@@ -10,9 +10,11 @@ from dnas.data.datasets import DATASETS as DATASETS
 from dnas.data.datasets import TEXTS as TEXTS
 from dnas.launchers._evaluators import EVALUATORS as EVALUATORS
 from dnas.launchers._flags import Options as Options
+from dnas.launchers._presets import PRESETS as PRESETS
 from dnas.launchers._python import draw_genotype as draw_genotype
 from dnas.launchers._python import load_preset as load_preset
 from dnas.launchers._python import run_comparison as run_comparison
+from dnas.launchers._python import run_contest as run_contest
 from dnas.launchers._python import run_search as run_search
 from dnas.launchers._python import run_searches as run_searches
 from dnas.launchers._python import run_training as run_training
@@ -26,6 +28,7 @@ from dnas.launchers.tune import ImageTuneConfig as ImageTuneConfig
 from dnas.launchers.tune import LanguageTuneConfig as LanguageTuneConfig
 from dnas.nets.derived_image import DerivedImageNetwork as DerivedImageNetwork
 from dnas.report.comparison import Comparison as Comparison
+from dnas.report.contest import Contest as Contest
 from dnas.search.blackbox.strategies import STRATEGIES as STRATEGIES
 from dnas.search.gradient.methods import METHODS as METHODS
 from dnas.supernet.hypergradients import HYPERGRADIENTS as HYPERGRADIENTS

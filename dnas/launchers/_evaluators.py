@@ -132,9 +132,8 @@ def check_settings(config: ComparisonSettings) -> None:
     check(config.space == nasbench201.SPACE.name, "space", config.space, f"a table of results is of {nasbench201.SPACE.name}")
   for field, launcher, of in (("training", "train", ImageTrainConfig), ("search", "search", ImageSearchConfig)):
     name = getattr(config, field)
-    names = [known for known in _presets.names() if _presets.launcher_of(known) == launcher]
     if name:
-      check_name(field, name, names)
+      check_name(field, name, _presets.names_for(launcher))
       check(isinstance(_presets.load(name, launcher), of), field, name, "it is for text; give a preset for images")
   if config.evaluator == "weight_sharing":
     hint = "weight sharing takes its supernet and its data from a preset of dnas search; name one"
@@ -200,7 +199,7 @@ def search_config(config: ComparisonSettings, method: str, seed: int) -> ImageSe
 def own_preset(search: str, method: str) -> str:
   """Returns the preset of dnas search that a method of a comparison has for itself: the name of `search`, '_METHOD'; '' if none."""
   name = f"{search}_{method}"
-  return name if name in _presets.names() and _presets.launcher_of(name) == "search" else ""
+  return name if name in _presets.names_for("search") else ""
 
 
 def own_presets(search: str) -> list[str]:

@@ -44,11 +44,11 @@ def listed(title: str, fields: Sequence[Told]) -> list[str]:
 
 def head(about: str, launcher: str) -> list[str]:
   """Returns the first lines of the help: what a launcher does, with its commands as they are started here, and its presets."""
-  names = [name for name in _presets.names() if _presets.launcher_of(name) == launcher]
+  names = _presets.names_for(launcher)
   lines = [re.sub(r"^  dnas (\w+)", lambda found: f"  {_commands.program(found[1])}", about.strip(), flags=re.MULTILINE)]
   lines += ["", "Presets (--preset=NAME):" if names else "Presets: none"]
   width = max(map(len, names), default=0)
-  return lines + [f"  {name:<{width}}  {_first_line(_presets.module_of(name).__doc__)}" for name in names]
+  return lines + [f"  {name:<{width}}  {_first_line(_presets.about(name))}" for name in names]
 
 
 def by_space(configs: Sequence[Any]) -> list[str]:

@@ -20,7 +20,7 @@ from dnas.launchers import _flags, _presets, compare, search, train, tune
 from dnas.launchers.compare import CompareConfig
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
 from dnas.launchers.tune import ImageTuneConfig, LanguageTuneConfig
-from dnas.report import comparison, draw
+from dnas.report import comparison, contest, draw
 
 Folder = str | os.PathLike[str]
 
@@ -106,8 +106,31 @@ def run_comparison(config: CompareConfig, workdir: Folder, **options: Any) -> li
     InputError: for a configuration, an option or a folder that cannot be used.
   """
   _check_kind(config, run_comparison)
+  if config.contestants:
+    raise InputError(f"run_comparison does not take contestants, here {shown(config.contestants)}; give it to run_contest.")
   compare.run(config, _options(workdir, options), set())
   return comparison.load(_expanded(workdir))
+
+
+def run_contest(config: CompareConfig, workdir: Folder, **options: Any) -> contest.Contest:
+  """Compares tunings at equal budget, or resumes such a contest, as `dnas compare --contestants=...` does.
+
+  Args:
+    config: the contest; it names presets, among them those in `PRESETS`.
+    workdir: the folder of the contest.
+    **options: fields of `Options`.
+
+  Returns:
+    The contest; `report.contest.verdict` says in words who won.
+
+  Raises:
+    InputError: for a configuration, an option or a folder that cannot be used.
+  """
+  _check_kind(config, run_contest)
+  if not config.contestants:
+    raise InputError("run_contest takes contestants, and this comparison has none; give it to run_comparison.")
+  compare.run(config, _options(workdir, options), set())
+  return contest.load(_expanded(workdir))
 
 
 def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **options: Any) -> dict[str, Any]:
@@ -157,6 +180,7 @@ _KINDS = {
   "run_search": (ImageSearchConfig, LanguageSearchConfig),
   "run_training": (ImageTrainConfig, LanguageTrainConfig),
   "run_comparison": (CompareConfig,),
+  "run_contest": (CompareConfig,),
   "run_tuning": (ImageTuneConfig, LanguageTuneConfig),
 }
 

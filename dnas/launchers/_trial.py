@@ -20,6 +20,10 @@ from dnas.tune.engine import Assignment, Reports, Result
 TrainConfig = ImageTrainConfig | LanguageTrainConfig
 
 
+Ends = Callable[[TrainConfig, list[loop.HistoryRecord]], bool]
+"""Maps (configuration of a trial, its history) to whether the trial ends before its last epoch, whatever the pruner says."""
+
+
 class Payload(NamedTuple):
   """The settings that all trials share.
 
@@ -64,8 +68,8 @@ def check_points(points: Sequence[spaces.Point], payload: Payload) -> str | None
   return refusal
 
 
-def run_trial(assignment: Assignment, payload: Payload) -> Result:
-  """Trains a trial, or resumes it, until it ends or the pruner ends it.
+def run_trial(assignment: Assignment, payload: Payload, stops: Ends = lambda config, records: False) -> Result:
+  """Trains a trial, or resumes it, until it ends, the pruner ends it, or it stops.
 
   Raises:
     InputError: for values that do not fit, or a folder that cannot be used.
@@ -75,7 +79,8 @@ def run_trial(assignment: Assignment, payload: Payload) -> Result:
   config = config_of(payload.training, assignment.point, folder)
 
   def ends(records: list[loop.HistoryRecord]) -> bool:
-    return reports.ends([record["metrics"][f"valid/{objectives[0]}"] for record in records])
+    pruned = reports.ends([record["metrics"][f"valid/{objectives[0]}"] for record in records])
+    return pruned or stops(config, records)
 
   durable.make_folder(folder)
   try:

@@ -22,7 +22,8 @@ def trial_line(name: str, trial: FrozenTrial, settings: StudyConfig) -> str:
   elif trial.state is TrialState.PRUNED:
     last = f" at {trial.intermediate_values[trial.last_step]:.4g}" if trial.last_step is not None else ""
     after = counted(trial.user_attrs.get("pruned_at", 0), "epoch")
-    outcome = "did not stay finite" if "diverged" in trial.user_attrs else f"pruned after {after}{last}"
+    ended = f"pruned after {after}" if "pruned_at" in trial.user_attrs else "ended with the budget"
+    outcome = "did not stay finite" if "diverged" in trial.user_attrs else f"{ended}{last}"
   else:
     outcome = f"failed: {trial.user_attrs.get('error', '')}"
   return f"{name} {trial.number:>3}  {outcome}  ({told}{origin})"

@@ -3,12 +3,17 @@
   dnas compare --preset=digits_bench_comparison --workdir=runs/compare
   dnas compare --preset=nasbench201_tabular --table=nb201.npz --workdir=runs/nasbench201
   dnas compare --preset=digits_comparison --workdir=runs/digits_compare
+  dnas compare --preset=digits_contest --workdir=runs/contest
   dnas report --workdir=runs/compare
 
 A method is a black-box strategy or a differentiable method. The folder of a search is WORKDIR/SPACE/EVALUATOR/METHOD/seed_0000. Its journal
 lists every architecture that the search evaluated. Its result.json holds the architecture that the search found, and its log.txt what the
 search printed. The same command again resumes the comparison and runs only the missing searches. So does a command with more seeds or
 methods. The test accuracy is read once per search, after the end of the search.
+
+A contest compares tunings in place of searches, for instance that of a human-designed network with the search and the tuning of a cell:
+--contestants=TUNING,SEARCH+TUNING --budget=... Every contestant has the same budget on the same data. The folder of a contestant is
+WORKDIR/contest/CONTESTANT/seed_0000.
 """
 
 import collections
@@ -32,7 +37,7 @@ from dnas.core.config import check_at_most, check_fraction, check_name, check_po
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
-from dnas.launchers import _commands, _flags, _output, _run, _units, search
+from dnas.launchers import _commands, _contest, _flags, _output, _run, _units, search
 from dnas.launchers._evaluators import (
   DATASETS,
   EVALUATORS,
@@ -48,7 +53,7 @@ from dnas.launchers._evaluators import (
   space_of,
 )
 from dnas.launchers.configs import SearchConfig
-from dnas.report import comparison
+from dnas.report import comparison, contest
 from dnas.run.run_folder import RunFolder
 from dnas.search.blackbox import study
 from dnas.search.blackbox.strategies import STRATEGIES
@@ -62,14 +67,23 @@ class CompareConfig(ComparisonSettings):
   """The settings of a comparison, of every strategy and of every evaluator.
 
   Attributes:
-    seeds: number of searches per method; their seeds are 0, 1, 2, ...
+    seeds: number of searches per method, or of runs per contestant; their seeds are 0, 1, 2, ...
+    contestants: presets of dnas tune, with commas between them; SEARCH+TUNING first searches a cell by a preset of dnas search. Empty
+      compares search methods.
+    budget: what a contestant may spend on search and trials. It takes the place of the number of trials.
+    budget_in: unit of the budget: seconds, or multiply_adds for images. The second is the same on every machine.
   """
 
   seeds: int = 20
+  contestants: str = ""
+  budget: float = 0.0
+  budget_in: str = "seconds"
   pool: executors.Config = dataclasses.field(default_factory=lambda: executors.Config(workers=0))
 
   def __post_init__(self):
     check_types(self)
+    if self.contestants:
+      _contest.entrants(self.contestant_names, self.budget, self.budget_in)
     known = [*STRATEGIES, *METHODS]
     for name in self.method_names:
       if name not in known and not own_preset(self.search, name):
@@ -86,11 +100,20 @@ class CompareConfig(ComparisonSettings):
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     component = path.partition(".")[0]
+    if not self.contestants and component in ("budget", "budget_in"):
+      return "it does nothing without --contestants, so leave it out"
+    if self.contestants and component not in ("contestants", "budget", "budget_in", "seeds", "pool"):
+      return "it does nothing with --contestants, so leave it out"
     if component in config_lib.units(self, STRATEGIES) and component not in self.method_names:
       return f"it does nothing with --methods={self.methods}, so leave it out"
     if component in config_lib.units(self, EVALUATORS) and component != self.evaluator:
       return f"it does nothing with --evaluator={self.evaluator}, so leave it out"
     return ""
+
+  @property
+  def contestant_names(self) -> tuple[str, ...]:
+    """The contestants, in the order in which they were named."""
+    return tuple(name.strip() for name in self.contestants.split(","))
 
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns all settings on which the result of one search depends, by flag."""
@@ -204,11 +227,18 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   _flags.refuse_idle(config, given)
   _flags.require_one_process(options)
   _flags.require_workdir(options)
-  check_settings(config)
   root = expanded("--workdir", options.workdir).absolute()
   if (root / "config.json").exists():
     raise InputError(f"--workdir {root} holds 'config.json', so it is the folder of a run; give a new one, or that of a comparison.")
   options = dataclasses.replace(options, workdir=str(root))
+  if config.contestants:
+    _contest.check_workdir(root)
+    rules = _contest.Rules(config.budget, config.budget_in, options)
+    _contest.run(config.contestant_names, config.seeds, rules, config.pool)
+    print(f"report it: {_commands.command('report', {'workdir': options.workdir})}")
+    return
+  check_settings(config)
+  _check_no_contest(root)
   for method in config.method_names:
     if method in STRATEGIES:
       config.strategy(method).on(space_of(config))
@@ -232,6 +262,12 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     _run_missing(config, options, missing, executor)
   print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.10g} accelerator seconds, in {options.workdir}")
   print(f"report them: {_commands.command('report', {'workdir': options.workdir})}")
+
+
+def _check_no_contest(root: pathlib.Path) -> None:
+  hint = "give a comparison of search methods a folder of its own"
+  if (root / contest.FOLDER).is_dir():
+    raise InputError(f"--workdir {root} holds a contest of tunings; {hint}.")
 
 
 def _alone(config: CompareConfig, cells: list[tuple[str, int]]) -> bool:

@@ -4,9 +4,11 @@
 
 WORKDIR is the folder that dnas compare wrote. The report goes to WORKDIR/report. For every method it gives the mean over the searches, the
 best of k searches at the cost of k searches, and the factor by which random search needs a larger budget for the same validation score.
+For a contest of tunings it says which contestant won, with intervals.
 """
 
 import dataclasses
+import pathlib
 
 import numpy as np
 
@@ -16,6 +18,8 @@ from dnas.core.errors import counted
 from dnas.core.paths import expanded
 from dnas.launchers import _flags
 from dnas.report import comparison as comparisons
+from dnas.report import contest
+from dnas.report.figures import save_both
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +43,11 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   root = expanded("--workdir", options.workdir)
-  found = comparisons.load(root)
   folder = root / "report"
+  if (root / contest.FOLDER).is_dir():
+    _report_contest(contest.load(root), folder)
+    return
+  found = comparisons.load(root)
   durable.make_folder(folder)
   markdown, latex = ["# Comparison of search methods", ""], []
   for one in found:
@@ -57,6 +64,26 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
   durable.write(folder / "report.md", "\n".join(markdown))
   durable.write(folder / "report.tex", "\n".join(latex))
   print(f"report: {folder / 'report.md'}")
+
+
+def _report_contest(found: contest.Contest, folder: pathlib.Path) -> None:
+  durable.make_folder(folder)
+  table, verdict = contest.result_table(found), contest.verdict(found)
+  print(f"\n{table.to_markdown()}\n{verdict}")
+  lines = ["# Contest of tunings", "", table.to_markdown(), verdict, "![contest](contest.png)", "", _ABOUT_CONTESTS]
+  if found.incomplete:
+    lines += ["", f"Left out, as they have not ended: {', '.join(found.incomplete)}."]
+    print(lines[-1])
+  save_both(contest.figure(found), folder / "contest")
+  durable.write(folder / "report.md", "\n".join([*lines, ""]))
+  durable.write(folder / "report.tex", table.to_latex())
+  print(f"report: {folder / 'report.md'}")
+
+
+_ABOUT_CONTESTS = (
+  "The budget pays for the search and for every trial, also for those that were ended early. It does not pay for the final training, which "
+  "every contestant has once per seed. The interval of a difference is Welch's. Several differences are not corrected for their number."
+)
 
 
 def _notes(one: comparisons.Comparison, k: int, pairs: int, ranks: comparisons.RankCorrelation) -> list[str]:

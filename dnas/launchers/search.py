@@ -101,7 +101,7 @@ _SAME_DATA = ("dataset", "data_dir", "examples", "split", "split_seed", "class_w
 def _retraining(config: Config, workdir: str, place: str) -> str:
   """Returns the command that retrains what was found, on the same data: by a preset for this data set, if possible for this space too."""
   of_text = isinstance(config, LanguageSearchConfig)
-  trainings = {name: _presets.load(name, "train") for name in _presets.names() if _presets.launcher_of(name) == "train"}
+  trainings = {name: _presets.load(name, "train") for name in _presets.names_for("train")}
   presets = {name: one for name, one in trainings.items() if not one.model}
   same_data = [name for name, one in presets.items() if type(one.data) is type(config.data) and one.data.dataset == config.data.dataset]
   fitting = [name for name in same_data if of_text or STACKS[presets[name].space] is STACKS[config.space]]

@@ -21,6 +21,7 @@ import json
 import pathlib
 import shlex
 import uuid
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -171,8 +172,17 @@ class Tuning:
       if done is not None and done[1] is not None:
         raise InputError(f"no trial can use the search space: {done[1]}")
 
-  def run_study(self, executor: executors.Executor, settings: StudyConfig, name: str, stop: StopRequest, first: bool) -> optuna.Study:
-    """Runs the study `name` to its planned number of trials."""
+  def run_study(
+    self,
+    executor: executors.Executor,
+    settings: StudyConfig,
+    name: str,
+    stopping: Callable[[], bool],
+    first: bool,
+    run_trial: engine.RunTrial = _trial.run_trial,
+    exhausted: Callable[[list[FrozenTrial]], bool] = lambda trials: False,
+  ) -> optuna.Study:
+    """Runs the study `name` to its planned number of trials, or until it is `exhausted`; see `engine.Driver`."""
     address, owner = dataclasses.replace(self.address, name=name), self._owner(name)
     with explained(address.url):
       opened = study.open_study(address, settings, self.space, owner)
@@ -188,13 +198,14 @@ class Tuning:
         config=settings,
         space=self.space,
         executor=executor,
-        run_trial=_trial.run_trial,
+        run_trial=run_trial,
         payload=_trial.Payload(self.trial_training, self.options),
         folder=owner.trials,
         owner=owner,
         first=default,
-        stopping=lambda: stop.requested,
+        stopping=stopping,
         on_end=lambda trial: print(_tuning_report.trial_line(name, trial, settings), flush=True),
+        exhausted=exhausted,
       ).run()
     return opened
 
@@ -220,14 +231,15 @@ class Tuning:
 
 def _id_of(root: pathlib.Path) -> str:
   """Returns the identifier that ties a study to its run, or an empty text if the run has not begun."""
-  path = root / _ID
+  path = root / ID
   try:
     return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else ""
   except OSError as e:
     raise InputError(f"{path} cannot be read ({cause_of(e)}); set its permissions, or give another --workdir.") from None
 
 
-_ID = "study.id"
+ID = "study.id"
+"""Name of the file with the identifier of a study."""
 
 
 def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, given: set[str]) -> None:
@@ -242,7 +254,7 @@ def run(config: ImageTuneConfig | LanguageTuneConfig, options: _flags.Options, g
       tuning.check_range(executor)
     own = RunFolder.open(tuning.root, "tune", config_lib.flatten(config), _MAY_CHANGE, config_lib.defaults(config))
     folder = stack.enter_context(own)
-    folder.keep(_ID, f"{tuning.id}\n")
+    folder.keep(ID, f"{tuning.id}\n")
     stop = stack.enter_context(StopRequest(lambda text: print(text, flush=True)))
     try:
       _run(tuning, folder, executor, stop)
@@ -257,7 +269,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
   each = f"each trains {network} on {training.data.dataset} for up to {counted(training.train.epochs, 'epoch')}"
   print(f"study '{config.study_name}': {counted(settings.trials, 'trial')}, which {chosen}; {each}", flush=True)
   print(f"what trials print: {tuning.root / 'trials'}/*.log", flush=True)
-  opened = tuning.run_study(executor, settings, config.study_name, stop, first=True)
+  opened = tuning.run_study(executor, settings, config.study_name, lambda: stop.requested, first=True)
   best = study.best_trials(opened)
   if not best:
     raise InputError(f"no trial of the study '{config.study_name}' finished, so there is no best one; give more --study.trials.")
@@ -291,7 +303,7 @@ def _baseline(tuning: Tuning, executor: executors.Executor, stop: StopRequest, e
   settings = dataclasses.replace(tuning.config.study, sampler="random", pruner="none", trials=whole, seed=tuning.config.study.seed + 1)
   budget = f"{counted(whole, 'whole training')}, {counted(epochs, 'epoch')} or a little more"
   print(f"\nrandom search with the same budget: {budget}", flush=True)
-  opened = tuning.run_study(executor, settings, f"{tuning.config.study_name}_random", stop, first=False)
+  opened = tuning.run_study(executor, settings, f"{tuning.config.study_name}_random", lambda: stop.requested, first=False)
   best = study.best_trials(opened)
   if best:
     told = ", ".join(f"{name} {value:.4f}" for name, value in zip(settings.objective_names, best[0].values, strict=True))

@@ -5,21 +5,19 @@ of the searches and the expected best of k of them separately.
 """
 
 import dataclasses
-import functools
 import json
 import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from dnas.core import durable
 from dnas.core.errors import InputError, counted
 from dnas.core.json_files import NUMBER, read_object, read_result
+from dnas.report.figures import save_both
 from dnas.report.palette import CURVES, FAINT, INK, VALID
 from dnas.report.published import NASBENCH201
 from dnas.report.statistics import RankCorrelation, anytime, best_of, interval, rank_correlation, times_random_search
@@ -239,16 +237,7 @@ def correlation_figure(comparison: Comparison) -> Figure:
 def save(comparison: Comparison, folder: pathlib.Path, prefix: str = "") -> list[pathlib.Path]:
   """Saves the figures as PNG and SVG, and returns the paths of the PNGs."""
   figures = {"anytime": anytime_figure, "distribution": distribution_figure, "correlation": correlation_figure}
-  paths = []
-  for name, make in figures.items():
-    figure = make(comparison)
-    for suffix in ("svg", "png"):
-      path = folder / f"{prefix}{name}.{suffix}"
-      with matplotlib.rc_context({"svg.hashsalt": "dnas"}):  # with this and without a date, the same comparison gives the same bytes
-        metadata = {"Date": None} if suffix == "svg" else None
-        durable.write_by(path, functools.partial(figure.savefig, format=suffix, dpi=130, metadata=metadata))
-    paths.append(path)
-  return paths
+  return [save_both(make(comparison), folder / f"{prefix}{name}") for name, make in figures.items()]
 
 
 def _figure(width: float, height: float) -> Figure:

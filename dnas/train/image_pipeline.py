@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dnas.compiler.counts import multiply_adds
 from dnas.compiler.functions import compiled
 from dnas.core import devices, keys
 from dnas.core.config import check
@@ -126,3 +127,7 @@ class Evaluate:
     *counts, loss = np.asarray(sum(self.sums(network, split, np.int32(index)) for index in range(count)))
     right, seen = np.reshape(counts, (self._dataset.num_classes, 2)).T
     return {"loss": float(loss / len(split)), **accuracies(right, seen, self._dataset.class_names)}
+
+  def multiply_adds(self, network: Tree, split: batches.DeviceSplit) -> float:
+    """Returns the multiply-adds of one evaluation (`compiler.counts`), without doing it."""
+    return batches.num_batches(len(split), self._size(split)) * multiply_adds(self.sums, network, split, np.int32(0))

@@ -13,6 +13,7 @@ import numpy as np
 import optax
 
 from dnas.cells import functional
+from dnas.compiler.counts import multiply_adds
 from dnas.compiler.functions import Compiled, Loss, assembled
 from dnas.core import devices, keys, tree
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types, named
@@ -181,6 +182,13 @@ class RetrainTask:
   def evaluate(self, state: TrainState, split: batches.DeviceSplit) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split."""
     return self._evaluate(functional.Variables(state.weights, state.stats), split)
+
+  def multiply_adds(self) -> float:
+    """Returns the multiply-adds of one epoch, with its validation if there is one (`compiler.counts`)."""
+    state = self.init()
+    steps = self._steps_per_epoch * multiply_adds(lambda state: self.step(state, 0), state)
+    variables = functional.Variables(state.weights, state.stats)
+    return steps + (0.0 if self._valid is None else self._evaluate.multiply_adds(variables, self._valid))
 
   def latency(self, state: TrainState) -> float:
     """Returns the inference time in milliseconds per batch: the median of five runs on the validation set, or else a training batch."""

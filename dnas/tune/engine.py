@@ -141,6 +141,7 @@ class Driver:
     first: parameters of the first trial, such as the defaults; None takes them from the sampler too.
     stopping: returns whether to stop; called about once a second.
     on_end: called with every trial that has ended.
+    exhausted: maps all trials to whether no further one begins, although fewer than planned have. Those that have begun go on.
   """
 
   study: optuna.Study
@@ -155,6 +156,7 @@ class Driver:
   first: dict[str, Any] | None = None
   stopping: Callable[[], bool] = lambda: False
   on_end: Callable[[FrozenTrial], None] = lambda trial: None
+  exhausted: Callable[[list[FrozenTrial]], bool] = lambda trials: False
 
   def __post_init__(self):
     self._active: dict[int, Assignment] = {}  # job number to its assignment
@@ -188,6 +190,8 @@ class Driver:
         if "point" in trial.user_attrs:
           return self._assignment(trial)
         self.study.tell(trial.number, state=TrialState.FAIL)  # a driver died while it was asking for this trial
+    if self.exhausted(trials):
+      return None
     if self.config.pruner == "successive_halving" and self.config.promote:
       promoted = studies.promotable(self.study, self.config.eta)
       if promoted is not None:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, Protocol, Self
 
 from dnas.core.config import check, check_at_most, check_name, check_not_negative, check_types
 from dnas.core.errors import InputError
+from dnas.run.loop import Stopped
 from dnas.tune.jobs import Done, Queue, nothing
 from dnas.tune.ray_executor import Ray
 
@@ -146,6 +147,38 @@ def environments(workers: int, accelerators: float) -> list[dict[str, str]]:
     if sharing > 1:
       out[-1]["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 * accelerators:.3f}"
   return out
+
+
+class Here:
+  """Runs every job in this process as soon as it is submitted; see `Executor`. A job that is asked to stop, stops the caller."""
+
+  def __init__(self):
+    self.workers, self._done, self._numbers = 1, list[Done](), itertools.count()
+
+  def submit(self, function: Callable[..., Any], *arguments: Any) -> int:
+    """Runs a job, and returns its number. Raises `loop.Stopped` if the job does."""
+    number = next(self._numbers)
+    try:
+      self._done.append(Done(number, function(*arguments)))
+    except Stopped:
+      raise
+    except Exception as e:
+      self._done.append(Done(number, error=e))
+    return number
+
+  def wait(self, timeout: float) -> list[Done]:
+    """See `Executor`."""
+    done, self._done = self._done, []
+    return done
+
+  def close(self) -> None:
+    """See `Executor`."""
+
+  def __enter__(self) -> Self:
+    return self
+
+  def __exit__(self, *_: object) -> None:
+    self.close()
 
 
 class _Worker(NamedTuple):

@@ -158,7 +158,7 @@ def flags_of(draw: st.DrawFn, launcher: _flags.Launcher) -> list[str]:
   base = draw(st.sampled_from(launcher._configs()))
   fields = [*config_lib.fields(base), *config_lib.fields(Options())]
   out = [f"--space={base.space}"] if hasattr(base, "space") and draw(st.booleans()) else []
-  own = [name for name in _presets.names() if _presets.launcher_of(name) == launcher.name]
+  own = _presets.names_for(launcher.name)
   if own and not draw(st.integers(0, 4)):
     out = [f"--preset={draw(st.sampled_from(own))}"]
   for _ in range(draw(st.integers(0, 4))):

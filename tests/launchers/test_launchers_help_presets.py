@@ -24,7 +24,7 @@ from dnas.train.optimizers import SCHEDULES
 from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS
 
 LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, demo, compare, report, tables, tune)}
-PRESETS = {name: _presets.module_of(name) for name in _presets.names()}
+PRESETS = {name: _presets._module_of(name) for name in _presets.names()}
 
 TEXT = ("--space=darts_recurrent",)
 

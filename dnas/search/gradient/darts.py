@@ -134,6 +134,7 @@ class DartsTask:
     workload: the supernet and its data.
     problem: the bilevel step of the search.
     epochs: number of epochs, including those of a projection.
+    decisions: the decisions of a projection, in their order.
   """
 
   def __init__(
@@ -177,8 +178,8 @@ class DartsTask:
     )
     self._mean = jax.jit(lambda arch, op_mask: self._weights(relaxation.mean(relaxation.restricted(arch, op_mask)), arch, op_mask))
     seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
-    self._decisions = remedies.decisions(self.space, seed) if remedy.projection else ()
-    self.epochs = config.epochs + remedy.projection_epochs * max(len(self._decisions) - 1, 0)
+    self.decisions = remedies.decisions(self.space, seed) if remedy.projection else ()
+    self.epochs = config.epochs + remedy.projection_epochs * max(len(self.decisions) - 1, 0)
 
   def init(self) -> State:
     """See `loop.Task`."""
@@ -233,14 +234,14 @@ class DartsTask:
     other = copy.copy(self)
     other.workload, other._key = self.workload.reseeded(seed), jax.random.key(seed)
     other._start = start or Start(other.workload.initial, relaxations.everything(self.space))
-    other._decisions = remedies.decisions(self.space, seed) if self._decisions else ()
+    other.decisions = remedies.decisions(self.space, seed) if self.decisions else ()
     return other
 
   def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, loop.EpochRecord]:
     """See `loop.Task`."""
     number, tuned = divmod(epoch - self._config.epochs, self._remedies.projection_epochs)
-    if self._decisions and epoch >= self._config.epochs and not tuned:
-      state = dataclasses.replace(state, op_mask=self._decided(state, self._decisions[number]))
+    if self.decisions and epoch >= self._config.epochs and not tuned:
+      state = dataclasses.replace(state, op_mask=self._decided(state, self.decisions[number]))
     mixture = self.mixture(state)
     on_host = relaxations.to_numpy(mixture)
     valid = self.workload.evaluate(self._variables(state), mixture)

@@ -109,6 +109,11 @@ class ImageWorkload:
     evaluate = self._evaluate_by_batch if batch_statistics else self._evaluate
     return evaluate((variables, mixture), self._valid_split)
 
+  def evaluation_multiply_adds(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> float:
+    """Returns the multiply-adds of `evaluate` (`compiler.counts`), without doing it."""
+    evaluate = self._evaluate_by_batch if batch_statistics else self._evaluate
+    return evaluate.multiply_adds((variables, mixture), self._valid_split)
+
   def _predict(self, network: tuple[functional.Variables, Mixture], images: jax.Array, train: bool) -> jax.Array:
     variables, mixture = network
     return functional.apply(self.network, variables, images, mixture, train=train)[0]
