@@ -154,7 +154,7 @@ def check_searches(found: Sequence[Contestant], rules: Rules) -> None:
     if one.search is not None and rules.unit == "multiply_adds":
       assert isinstance(one.search, ImageSearchConfig)
       cost = multiply_adds_of_search(one.search)
-      hint = f"the search of {one.name} takes {cost:,.4g} multiply-adds, so give more than that"
+      hint = f"the search of {one.name} takes {contest.amount(cost, rules.unit)}, so give more than that"
       check(cost < rules.budget, "budget", rules.budget, hint)
 
 
@@ -238,7 +238,7 @@ def _run_to_its_end(one: Contestant, path: pathlib.Path, folder: RunFolder, rule
       searched["multiply_adds"] = multiply_adds_of_search(one.search)
     tuning = config_lib.replace(tuning, {"training.genotype": str(path / "search")})
   account = Account(rules, searched[rules.unit])
-  hint = f"the search of {one.name} took {searched[rules.unit]:,.4g} {contest.told(rules.unit)}, which left nothing to tune with; give more"
+  hint = f"the search of {one.name} took {contest.amount(searched[rules.unit], rules.unit)}, which left nothing to tune with; give more"
   check(account.left > 0, "budget", rules.budget, hint)
   parts = tune.Tuning(tuning, dataclasses.replace(options, workdir=str(path)))
   folder.keep(tune.ID, f"{parts.id}\n")
@@ -307,8 +307,8 @@ def run(names: Sequence[str], seeds: int, rules: Rules, pool: executors.Config) 
     print(f"complete: {len(cells) - len(missing)} of {counted(len(cells), 'run')}")
   if missing:
     check_searches(found, rules)
-    each = f"{rules.budget:,.10g} {contest.told(rules.unit)} each"
-    print(f"running {counted(len(missing), 'run')} of {each}: {', '.join(names)}", flush=True)
+    each = contest.amount(rules.budget, rules.unit)
+    print(f"running {counted(len(missing), 'run')} of {each} each: {', '.join(names)}", flush=True)
     print(f"what they print: {root / contest.FOLDER}/*/seed_*/log.txt", flush=True)
     with contextlib.ExitStack() as stack:
       workers = min(pool.workers or os.cpu_count() or 1, len(missing))

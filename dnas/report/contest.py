@@ -115,6 +115,11 @@ def told(unit: str) -> str:
   return unit.replace("_", "-")
 
 
+def amount(value: float, unit: str) -> str:
+  """Returns a part of a budget for people, such as '90 seconds'."""
+  return f"{value:,.0f} {told(unit)}" if value >= 1000 else f"{value:.4g} {told(unit)}"
+
+
 def tests_of(contest: Contest, name: str) -> np.ndarray:
   """Returns what the final trainings of a contestant ended in, [seeds]."""
   return np.array([entry.test for entry in contest.entries[name]])
@@ -134,8 +139,8 @@ def result_table(contest: Contest) -> Table:
   unit = f" ({contest.measured_in})" if contest.measured_in else ""
   header = ("contestant", "seeds", "of the budget for the search", "trials", "seconds", "weights")
   header += (f"validation {contest.objective}", f"{contest.measure}, mean{unit}", "95 % interval of the mean", "standard deviation")
-  budget = f"{contest.budget:,.10g} {told(contest.unit)}"
-  caption = f"contest of tunings: {contest.measure} of the best trial, trained again, after {budget} each"
+  each = amount(contest.budget, contest.unit)
+  caption = f"contest of tunings: {contest.measure} of the best trial, trained again, after {each}"
   return Table(caption, header, tuple(rows))
 
 

@@ -14,7 +14,7 @@ from tiny_runs import ENVIRONMENT, cache_flag
 
 import dnas
 from dnas.core import config as config_lib
-from dnas.launchers import _contest, _presets, compare, report
+from dnas.launchers import _contest, _presets, _units, compare, report
 from dnas.report import contest
 
 OWN = pathlib.Path(__file__).parent / "own_presets.py"
@@ -57,6 +57,24 @@ def test_the_search_is_paid_for_before_the_tuning(finished):
   search = _contest.contestant("tiny_search+tiny_cell").seeded(0).search
   assert searched["search"] == pytest.approx(_contest.multiply_adds_of_search(search))
   assert alone["search"] == 0 and min(spent for spent, _ in searched["incumbents"]) > searched["search"]
+
+
+def test_the_cost_of_a_search_follows_its_epochs_its_hypergradient_and_its_projection():
+  _units.load([str(OWN)])
+  base = _presets.load("tiny_search", "search")
+
+  def cost(**changes):
+    named = {name.replace("__", "."): value for name, value in changes.items()}
+    return _contest.multiply_adds_of_search(config_lib.replace(base, named))
+
+  one, two, three = (cost(darts__epochs=epochs) for epochs in (1, 2, 3))
+  assert three - two == pytest.approx(two - one) and one == pytest.approx(two - one)
+  warm = cost(darts__epochs=2, darts__arch_warmup_epochs=1)  # a step without the architecture takes one gradient, not two
+  assert one < warm < two
+  assert cost(hypergradient="unrolled") > 2 * one
+  decisions, epochs_between = 6, 5
+  projected = cost(darts__epochs=1, remedies__projection=True)
+  assert projected > one + (decisions - 1) * epochs_between * (warm - one)  # and the validations of the decisions
 
 
 def test_the_test_set_is_read_once_and_after_the_tuning(finished):
