@@ -20,7 +20,7 @@ from optuna.trial import FrozenTrial
 
 from dnas.core import config as config_lib
 from dnas.core import json_files
-from dnas.core.config import check, check_name
+from dnas.core.config import check
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.launchers import _flags, _image, _output, _presets, _run, _trial, _tuning_report, _units, search, train, tune
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig
@@ -107,7 +107,6 @@ def entrants(names: Sequence[str], budget: float, unit: str) -> list[Contestant]
   """Returns the contestants. Raises FieldError if they cannot be compared with each other."""
   check(len(set(names)) == len(names), "contestants", ",".join(names), "a contestant is given twice; give each once")
   check(len(names) > 1, "contestants", ",".join(names), "a contest has at least two")
-  check_name("budget_in", unit, UNITS)
   check(budget > 0, "budget", budget, "it must be above zero")
   found = [contestant(name) for name in names]
   first = _terms(found[0])

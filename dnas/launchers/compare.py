@@ -33,7 +33,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dnas.cells.registries import STACKS
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
-from dnas.core.config import check_at_most, check_fraction, check_name, check_positive, check_types
+from dnas.core.config import check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
@@ -82,14 +82,14 @@ class CompareConfig(ComparisonSettings):
 
   def __post_init__(self):
     check_types(self)
-    if self.contestants:
-      _contest.entrants(self.contestant_names, self.budget, self.budget_in)
     known = [*STRATEGIES, *METHODS]
     for name in self.method_names:
       if name not in known and not own_preset(self.search, name):
         check_name("methods", name, [*known, *(preset for preset in own_presets(self.search) if preset not in known)])
     if len(set(self.method_names)) < len(self.method_names):
       raise FieldError("methods", self.methods, "a method is given twice; give each once")
+    check_name("budget_in", self.budget_in, _contest.UNITS)
+    check_not_negative(budget=self.budget)
     check_name("space", self.space, STACKS)
     check_name("evaluator", self.evaluator, evaluator_names())
     check_name("dataset", self.dataset, DATASETS)

@@ -5,6 +5,7 @@ from dnas.launchers import configs
 CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
 CHOICES |= {"methods": "random_search,gdas", "evaluator": "training", "table": "elsewhere.npz", "dataset": "imagenet16_120"}
 CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "asha.strategy": "tpe", "hyperband.strategy": "tpe"}
+CHOICES |= {"contestants": "tune_digits_cell,tune_digits_resnet", "budget_in": "seconds"}
 CHOICES |= {"scale": "demo", "rows": "darts"}
 CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation": "uniform"}
 CHOICES |= {"train.schedule": "linear", "search_space": "train.learning_rate = log(0.1, 0.2)", "storage": "elsewhere", "study_name": "b"}
@@ -24,6 +25,10 @@ def other(path, kind, value, of_text):
   path = path.removeprefix("training.")
   if path == "method" and value == "darts":
     return "gdas"
+  if path == "study.sampler" and value == "random":
+    return "tpe"
+  if path == "budget_in" and value == "seconds":
+    return "multiply_adds"
   if path == "evaluator" and value == "training":
     return "naswot"
   if path == "remedies.perturbation" and value == "uniform":

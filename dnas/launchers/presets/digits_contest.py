@@ -1,4 +1,4 @@
-"""The question of the review: tuning a human-designed network, or searching a cell and tuning it, at equal budget on the digits.
+"""A contest on the digits, at equal budget: a human-designed network tuned, against a cell searched and tuned.
 
 Paper: Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", UAI 2019, for the question; sizes are ours.
 Command: dnas compare --preset=digits_contest --workdir=runs/contest
