@@ -12,7 +12,7 @@ CELL = {"training.space": "nasbench201", "training.genotype": "random:0", "train
 RATE = "train.learning_rate = log(0.01, 0.5)"
 
 RESNET = {"search_space": RATE, "training.model": "resnet", "training.resnet.depth": 8}
-dnas.PRESETS.register("tiny_resnet")(config_lib.replace(config_lib.with_units(TUNING), TRAIN | RESNET | {"training.resnet.channels": 2}))
+dnas.PRESETS.register("tiny_resnet")(config_lib.replace(config_lib.with_units(TUNING), TRAIN | RESNET | {"training.resnet.channels": 3}))
 PLAIN = {"training.network.auxiliary": False, "training.network.stem_multiplier": 1, "training.train.drop_path": 0.0}
 dnas.PRESETS.register("tiny_cell")(config_lib.replace(config_lib.with_units(TUNING), TRAIN | CELL | PLAIN | {"search_space": RATE}))
 for name in ("tiny_resnet", "tiny_cell"):

@@ -99,7 +99,7 @@ def test_a_killed_contest_goes_on_to_the_same_result(finished, tmp_path):
   command, quiet = [sys.executable, "-m", "dnas", "compare", *flags], {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
   with subprocess.Popen(command, **quiet, env=ENVIRONMENT, start_new_session=True) as process:
     until = time.monotonic() + 120
-    while time.monotonic() < until and not list(tmp_path.glob("contest/tiny_resnet/seed_0000/trials/trial_0001/metrics.jsonl")):
+    while time.monotonic() < until and not list(tmp_path.glob("contest/tiny_resnet/seed_0000/trials/trial_0001/config.json")):
       time.sleep(0.05)
     os.killpg(process.pid, signal.SIGKILL)
   assert not list(tmp_path.glob("contest/*/seed_*/result.json"))
