@@ -12,11 +12,12 @@ import difflib
 import functools
 import os
 import pathlib
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
-from optuna.trial import FrozenTrial
+from optuna.trial import FrozenTrial, TrialState
 
 from dnas.core import config as config_lib
 from dnas.core import json_files
@@ -33,7 +34,8 @@ from dnas.tune import engine, executors, study
 
 UNITS = ("seconds", "multiply_adds")
 
-_TRIALS = 10**5  # a contest ends with its budget; this ends one whose trials all fail at no cost
+_TRIALS = 10**6  # a contest ends with its budget, and not with a number of trials
+_FAILURES = 20  # failed trials in a row that end a contest, since they cost nothing
 
 
 class Contestant(NamedTuple):
@@ -170,8 +172,12 @@ class Account:
     self._trials: list[FrozenTrial] = []
 
   def exhausted(self, trials: list[FrozenTrial]) -> bool:
-    """Returns whether the trials that have ended have used up the budget."""
+    """Returns whether the trials that have ended have used up the budget. Raises InputError if many in a row could not be run."""
     self._trials = trials
+    last = trials[-_FAILURES:]
+    if len(last) == _FAILURES and all(trial.state is TrialState.FAIL for trial in last):
+      why = str(last[-1].user_attrs.get("error", "")).rstrip(".")
+      raise InputError(f"the last {_FAILURES} trials failed, the last one because: {why}; correct the search space of the tuning.")
     return self.spent(trials) >= self.left
 
   @staticmethod
@@ -185,10 +191,13 @@ class Account:
     left = self.left - self.spent(others)
     before = max((trial.user_attrs["seconds"] for trial in others if _is_ended_in(trial, assignment.folder)), default=0.0)
 
+    began = time.monotonic()
+
     def cost(config: Any, epochs: int, seconds: float) -> float:
+      """Returns the cost of a trial after so many epochs; one that did not end its first epoch costs something too."""
       if self._rules.unit == "seconds":
-        return max(seconds - before, 0.0)
-      return epochs * multiply_adds_of_epoch(config)
+        return max(seconds - before, 0.0) if epochs else time.monotonic() - began
+      return max(epochs, 1) * multiply_adds_of_epoch(config)
 
     def stops(config: Any, records: list[Any]) -> bool:
       return bool(records) and cost(config, len(records) - assignment.resumed, records[-1]["seconds"]) >= left

@@ -141,7 +141,8 @@ class Driver:
     first: parameters of the first trial, such as the defaults; None takes them from the sampler too.
     stopping: returns whether to stop; called about once a second.
     on_end: called with every trial that has ended.
-    exhausted: maps all trials to whether no further one begins, although fewer than planned have. Those that have begun go on.
+    exhausted: maps all trials to whether no further one begins, although fewer than planned have. Those that have begun go on. It is
+      called before a trial begins or goes on.
   """
 
   study: optuna.Study
@@ -185,12 +186,13 @@ class Driver:
     studies.check_owner(self.study, self.owner)  # if two runs create a study at once, it belongs to the second
     running = {assignment.number for assignment in self._active.values()}
     trials = self.study.get_trials(deepcopy=False)
+    exhausted = self.exhausted(trials)
     for trial in trials:
       if trial.state is TrialState.RUNNING and trial.number not in running:
         if "point" in trial.user_attrs:
           return self._assignment(trial)
         self.study.tell(trial.number, state=TrialState.FAIL)  # a driver died while it was asking for this trial
-    if self.exhausted(trials):
+    if exhausted:
       return None
     if self.config.pruner == "successive_halving" and self.config.promote:
       promoted = studies.promotable(self.study, self.config.eta)

@@ -10,11 +10,12 @@ import time
 
 import numpy as np
 import pytest
+from optuna.trial import TrialState, create_trial
 from tiny_runs import ENVIRONMENT, cache_flag
 
 import dnas
 from dnas.core import config as config_lib
-from dnas.launchers import _contest, _presets, _units, compare, report
+from dnas.launchers import _contest, _flags, _presets, _units, compare, report
 from dnas.report import contest
 
 OWN = pathlib.Path(__file__).parent / "own_presets.py"
@@ -185,3 +186,17 @@ def test_a_folder_of_another_kind_or_budget_is_refused(finished, tmp_path, capsy
   assert "budget" in capsys.readouterr().err
   assert compare.main(["compare", f"--workdir={tmp_path}", "--budget=3"]) == 2
   assert "does nothing without --contestants" in capsys.readouterr().err
+
+
+def trial(_, state=TrialState.COMPLETE, **attrs):
+  return create_trial(state=state, value=0.5 if state is TrialState.COMPLETE else None, user_attrs=attrs)
+
+
+def test_an_account_counts_what_has_ended_and_ends_a_study_whose_trials_fail():
+  account = _contest.Account(_contest.Rules(10.0, "seconds", _flags.Options()), searched=4.0)
+  assert not account.exhausted([trial(0, cost=5.9), trial(1, TrialState.RUNNING)])
+  assert account.exhausted([trial(0, cost=5.9), trial(1, TrialState.PRUNED, cost=0.1)])
+  failed = [trial(number, TrialState.FAIL, error="resnet.depth is 9.") for number in range(20)]
+  assert not account.exhausted(failed[:19])
+  with pytest.raises(dnas.InputError, match="the last 20 trials failed, the last one because: resnet.depth is 9; correct"):
+    account.exhausted(failed)
