@@ -188,11 +188,12 @@ def figure(contest: Contest) -> Figure:
     left.fill_between(grid[shown], values[:, shown].min(0), values[:, shown].max(0), color=color, alpha=0.12, linewidth=0)
     left.plot(grid[shown], values[:, shown].mean(0), color=color, linewidth=1.7, label=name)
     tests = tests_of(contest, name)
-    right.scatter(tests, np.full(len(tests), row), s=18, color=color, alpha=0.7, linewidths=0)
+    heights = row + np.linspace(-0.18, 0.18, len(tests) + 2)[1:-1]  # so that equal numbers are all seen
+    right.scatter(tests, heights, s=18, color=color, alpha=0.7, linewidths=0)
     right.plot([tests.mean()] * 2, [row - 0.3, row + 0.3], color=INK, linewidth=1.8)
   left.set_title(f"validation {contest.objective} of the best trial; the band has all seeds", size=10.5, loc="left", color=INK)
   left.set_xlabel(f"spent ({told(contest.unit)})", size=9)
-  left.legend(frameon=False, fontsize=8.5, loc="lower right" if contest.objective.endswith("accuracy") else "upper right")
+  left.legend(frameon=False, fontsize=8.5, loc="best")
   right.set_yticks(range(len(contest.entries)), list(contest.entries))
   right.set_ylim(len(contest.entries) - 0.5, -0.5)
   unit = f" ({contest.measured_in})" if contest.measured_in else ""
