@@ -182,7 +182,7 @@ def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
 
 PUBLISHED_DATA = {"data.dataset": "cifar10", "data.data_dir": "", "data.examples": 0, "data.crop_padding": 4, "data.flip": True}
 PUBLISHED_DATA |= {"data.split": "", "data.split_seed": 0, "data.class_weights": "none", "data.crop_reflect": False}
-PUBLISHED_DATA |= {"data.random_erasing": 0.0}
+PUBLISHED_DATA |= {"data.random_erasing": 0.0, "data.standardize_images": False}
 PUBLISHED_SEARCH = {
   **PUBLISHED_DATA,
   "space": "darts_conv",
