@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -125,11 +125,11 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
   def describe(state: images.TrainState) -> dict[str, float]:
     return {"weights": _size(state.weights)} | ({} if config.test else {"latency": task.latency(state)})
 
-  def test(state: images.TrainState, split: Split) -> dict[str, float]:
-    return {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
+  def tester(state: images.TrainState) -> Callable[[Split], dict[str, float]]:
+    return lambda split: {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
 
   about = _described(dataset, task.examples, kind, _size(task.init().weights))
-  return TrainParts({}, about, task, dataset, describe, test)
+  return TrainParts({}, about, task, dataset, describe, tester)
 
 
 def _check_memory(

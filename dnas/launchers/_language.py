@@ -1,6 +1,7 @@
 """Builds the workload of a search on text, and the training of a language model, from the configuration of a launcher."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -81,15 +82,20 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
     best = float(state.best_loss)
     return {"weights": tree.size(state.weights), "best/epoch": 1 + int(np.argmin(state.losses)), "best/valid_perplexity": math.exp(best)}
 
-  def test(state: language.TrainState, tokens: np.ndarray) -> dict[str, float]:
-    found = task.test(state, tokens)
+  def tester(state: language.TrainState) -> Callable[[np.ndarray], dict[str, float]]:
+    learning = None
     if config.dynamic_evaluation:
       learning = dynamic_evaluation.DynamicEvaluation(config.dynamic, network, state.best, dataset.train)
-      found |= {f"dynamic_{name}": value for name, value in learning(tokens).items()}
-    return {f"test/{name}": value for name, value in found.items()}
+
+    def test(tokens: np.ndarray) -> dict[str, float]:
+      dynamic = learning(tokens) if learning else {}
+      found = task.test(state, tokens) | {f"dynamic_{name}": value for name, value in dynamic.items()}
+      return {f"test/{name}": value for name, value in found.items()}
+
+    return test
 
   about = _described(dataset, config.data.tokens, kind, tree.size(task.init().weights))
-  return TrainParts(_kept(dataset), about, task, dataset, describe, test, task.stops)
+  return TrainParts(_kept(dataset), about, task, dataset, describe, tester, task.stops)
 
 
 def network_of(config: LanguageTrainConfig, genotype: Genotype | None, words: int) -> LanguageNetwork:
