@@ -3,14 +3,25 @@
 They count only arrays that are certainly there. Weights of an image network: stem, the 1x1 convolutions on the inputs of a cell, half a
 channels x channels matrix per operation, and classifier. Weights of a language model: embedding and the products of the cell. Activations,
 as float32 and once each: every state of every cell, the outputs of all operations unless they are recomputed. Of a text: the logits twice.
+Of a human-designed network: its convolutions or matrices, and what goes into each of them.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from dnas.core.genotype import CellGenotype
 from dnas.core.memory import Estimate
 
 _FLOAT = 4
+
+
+class Convolution(NamedTuple):
+  """A square convolution, with the channels of its inputs and its outputs."""
+
+  kernel: int
+  channels_in: int
+  channels_out: int
+  stride: int = 1
 
 
 def image_network(
@@ -78,6 +89,29 @@ def language_model(
   """
   weights = vocabulary * (units + 1) + 2 * units**2 * (2 + nodes)
   kept = 2 * vocabulary + units * (2 + nodes * activations)
+  return Estimate(_FLOAT * weights, _FLOAT * max(length * batch * kept, eval_length * eval_batch * vocabulary))
+
+
+def convolutions(layers: Sequence[Convolution], image_shape: Sequence[int], batch: int, eval_batch: int, padding: int) -> Estimate:
+  """Returns the estimate of convolutions one after the other on images (H, W, C); the other arguments as in `image_network`."""
+  height, width, channels = image_shape
+  batch_of_images = batch * (height + 2 * padding) * (width + 2 * padding) * channels
+  weights = kept = largest = 0
+  for layer in layers:
+    weights += layer.kernel**2 * layer.channels_in * layer.channels_out
+    read = layer.channels_in * height * width
+    height, width = -(-height // layer.stride), -(-width // layer.stride)
+    kept += read
+    largest = max(largest, read + layer.channels_out * height * width)
+  return Estimate(_FLOAT * weights, max(_FLOAT * batch * kept + batch_of_images, _FLOAT * eval_batch * largest))
+
+
+def matrices(
+  shapes: Sequence[tuple[int, int]], *, vocabulary: int, length: int, batch: int, eval_length: int, eval_batch: int
+) -> Estimate:
+  """Returns the estimate of a language model of such matrices, (rows, columns); the other arguments as in `language_model`."""
+  weights = vocabulary * shapes[0][0] + sum(rows * columns for rows, columns in shapes)
+  kept = 2 * vocabulary + sum(rows for rows, _ in shapes)
   return Estimate(_FLOAT * weights, _FLOAT * max(length * batch * kept, eval_length * eval_batch * vocabulary))
 
 

@@ -7,6 +7,7 @@ Axes: B batch, H height, W width, C channels.
 """
 
 import functools
+import math
 from typing import Any
 
 import jax
@@ -18,11 +19,14 @@ from dnas.data import base
 
 def options(config: base.Config) -> dict[str, Any]:
   """Returns the arguments of `augment` that a configuration sets."""
-  names = "crop_padding", "crop_reflect", "flip", "random_erasing", "cutout_length"
+  names = "crop_padding", "crop_reflect", "flip", "random_erasing", "cutout_length", "standardize_images"
   return {name: getattr(config, name) for name in names}
 
 
-@functools.partial(jax.jit, static_argnames=("mean", "std", "crop_padding", "crop_reflect", "flip", "random_erasing", "cutout_length"))
+_OPTIONS = "mean", "std", "crop_padding", "crop_reflect", "flip", "random_erasing", "cutout_length", "standardize_images"
+
+
+@functools.partial(jax.jit, static_argnames=_OPTIONS)
 def augment(
   key: jax.Array,
   images_BHWC: jax.Array,
@@ -34,6 +38,7 @@ def augment(
   cutout_length: int,
   crop_reflect: bool = False,
   random_erasing: float = 0.0,
+  standardize_images: bool = False,
 ) -> jax.Array:
   """Returns a random crop, mirrored or not, normalized, with a rectangle and a square cut out, of every image.
 
@@ -47,6 +52,7 @@ def augment(
     cutout_length: side of the square in pixels; 0 does not cut.
     crop_reflect: whether the border mirrors the image; else it is black.
     random_erasing: probability to erase a rectangle of an image; 0 erases none.
+    standardize_images: see `normalize`.
 
   Returns:
     float32 of the same shape.
@@ -57,19 +63,27 @@ def augment(
     images_BHWC = random_flip(keys.derive(key, "flip"), images_BHWC)
   if random_erasing:
     images_BHWC = random_erase(keys.derive(key, "random_erasing"), images_BHWC, random_erasing)
-  x_BHWC = normalize(images_BHWC, mean, std)
+  x_BHWC = normalize(images_BHWC, mean, std, standardize_images)
   return cutout(keys.derive(key, "cutout"), x_BHWC, cutout_length) if cutout_length else x_BHWC
 
 
-@functools.partial(jax.jit, static_argnames=("mean", "std"))
-def normalize(images_BHWC: jax.Array, mean: tuple[float, ...], std: tuple[float, ...]) -> jax.Array:
+@functools.partial(jax.jit, static_argnames=("mean", "std", "standardize_images"))
+def normalize(
+  images_BHWC: jax.Array, mean: tuple[float, ...], std: tuple[float, ...], standardize_images: bool = False
+) -> jax.Array:
   """Returns (images / 255 - mean) / std as float32; validation and test apply nothing else.
 
   Args:
     images_BHWC: uint8.
     mean: of every channel, of pixels scaled to [0, 1].
     std: as `mean`.
+    standardize_images: whether every image has its own mean and deviation instead, over its N = H W C values. A deviation below
+      1 / sqrt(N), with values up to 255, is raised to that, so a uniform image is zero.
   """
+  if standardize_images:
+    x_BHWC = images_BHWC.astype(float)
+    mean_B111, std_B111 = (statistic(x_BHWC, (1, 2, 3), keepdims=True) for statistic in (jnp.mean, jnp.std))
+    return (x_BHWC - mean_B111) / jnp.maximum(std_B111, math.prod(x_BHWC.shape[1:]) ** -0.5)
   mean_C, std_C = jnp.array(mean, float), jnp.array(std, float)
   return (images_BHWC.astype(float) / 255 - mean_C[None, None, None]) / std_C[None, None, None]
 

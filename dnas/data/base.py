@@ -46,10 +46,10 @@ class Config:
     eval_batch_size: examples in a batch of validation or test, at most all examples; it changes speed and memory, never a result.
     crop_padding: pixels of border added before the random crop; 0 does not crop. CIFAR recipes take 4.
     crop_reflect: whether this border mirrors the image; else it is black.
-    flip: whether an image is mirrored left to right with probability 1/2. CIFAR recipes do this. Leave it out for digits, which a mirror
-      turns into other signs.
+    flip: whether an image is mirrored left to right with probability 1/2, as in CIFAR recipes. A mirror turns digits into other signs.
     random_erasing: probability that random erasing fills a rectangle of an image with random colours. Recipes take 0.5.
     cutout_length: side in pixels of the square that cutout erases, an even number; 0 does not erase.
+    standardize_images: whether an image is normalized by its own mean and deviation over all channels, not by those of the data set.
   """
 
   dataset: str = config.named("digits", lambda: DATASETS)
@@ -66,6 +66,7 @@ class Config:
   flip: bool = False
   random_erasing: float = 0.0
   cutout_length: int = 0
+  standardize_images: bool = False
 
   def __post_init__(self):
     config.check_types(self)
@@ -227,11 +228,7 @@ def open_test(dataset: Dataset[T], reason: str) -> T:
 
 
 def subset(dataset: ImageDataset, count: int, data: Config) -> Split:
-  """Returns so many examples of the training set, in its order, chosen as `data.split` says.
-
-  Raises:
-    FieldError: if the seed of the division has no effect.
-  """
+  """Returns examples of the training set, in its order, chosen as `data.split` says. Raises FieldError if its seed has no effect."""
   train = dataset.train
   return train if count >= len(train) else train.where(_division(dataset, count, data))
 

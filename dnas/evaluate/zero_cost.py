@@ -108,7 +108,7 @@ class ZeroCost:
     check(min(data.batch_size, len(dataset.train)) >= 2, "data.batch_size", data.batch_size, hint)
     self._proxy, self._config, self._dataset, self._seed = PROXIES[proxy], config, dataset, seed
     batch = base.subset(dataset, data.batch_size, data)
-    self._images = augment.normalize(jnp.asarray(batch.images), dataset.mean, dataset.std)
+    self._images = augment.normalize(jnp.asarray(batch.images), dataset.mean, dataset.std, data.standardize_images)
 
   def __call__(self, proposal: Proposal) -> Evaluation:
     """Scores a network at its initial weights. The budget is ignored."""

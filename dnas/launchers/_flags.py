@@ -171,13 +171,15 @@ class Launcher(Generic[C]):
     """Returns the configuration that the flags change: the preset, or the default of the space.
 
     Raises:
-      InputError: for an unknown preset, or a space that is unknown or not of the preset's kind; whatever other flags there are, since they
-        are no flags of another configuration.
+      InputError: for an unknown preset, or a space or a model that is unknown or not of the preset's kind; whatever other flags there are,
+        since they are no flags of another configuration.
     """
     preset, space, model = _ahead(argv, "preset", "space", "model").values()
     chosen = self._by_space.get(space, self._by_model.get(model, self._default))
     base = _presets.load(preset, self.name) if preset else config_lib.with_units(chosen)
-    return config_lib.replace(base, {"space": space}) if space and self._by_space else base
+    given = {"space": space} if space and self._by_space else {}
+    given |= {"model": model} if model and self._by_model else {}
+    return config_lib.replace(base, given) if given else base
 
   def _unknown_flag(self, name: str, base: Any, known: Sequence[str]) -> str:
     for config in self._configs() if self._by_space else ():
@@ -200,16 +202,19 @@ class Launcher(Generic[C]):
   def help(self, argv: Sequence[str]) -> str:
     """Returns the help text: what the launcher does, its presets, and its flags by component with defaults.
 
-    Where `argv` has --preset, or --space chooses the configuration, the flags are those of that configuration, with its values.
+    Where `argv` has --preset, or --space or --model chooses the configuration, the flags are those of that configuration, with its values.
+    With a model they are without those of other networks.
 
     Raises:
-      InputError: for a preset or a space that cannot be.
+      InputError: for a preset, a space or a model that cannot be.
     """
     base = self._base(argv)
     if base is self._default:
       own = _help.by_space(self._configs())
     else:
-      own = _help.listed("Configuration, with the values of this preset or space", _help.told(base))
+      elsewhere = getattr(base, "of_another_network", lambda path: False)
+      told = [field for field in _help.told(base) if not elsewhere(field[0])]
+      own = _help.listed("Configuration, with the values of this preset, space or model", told)
     return "\n".join([*_help.head(self._about, self.name), *_help.listed("Flags of every launcher", _help.told(Options())), *own])
 
 

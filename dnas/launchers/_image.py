@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -113,7 +113,9 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
   """
   dataset = datasets.from_config(config.data)
   kind = config.model
-  if genotype is not None:
+  if genotype is None:
+    _check_memory_of_model(config, dataset, force)
+  else:
     nodes, edges, outputs = sizes.of_genotype([cell for _, cell in genotype.cells])
     shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
     _check_memory(config.network, "network", config.data, dataset, shape, 1, force)
@@ -123,11 +125,11 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
   def describe(state: images.TrainState) -> dict[str, float]:
     return {"weights": _size(state.weights)} | ({} if config.test else {"latency": task.latency(state)})
 
-  def test(state: images.TrainState, split: Split) -> dict[str, float]:
-    return {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
+  def tester(state: images.TrainState) -> Callable[[Split], dict[str, float]]:
+    return lambda split: {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
 
   about = _described(dataset, task.examples, kind, _size(task.init().weights))
-  return TrainParts({}, about, task, dataset, describe, test)
+  return TrainParts({}, about, task, dataset, describe, tester)
 
 
 def _check_memory(
@@ -140,7 +142,6 @@ def _check_memory(
   force: bool,
 ) -> None:
   """Raises InputError if the network needs more memory than there is; not with `force`. `shape` is the shape of the largest cell."""
-  examples = len(dataset.train)
   estimate = sizes.image_network(
     channels=network.channels,
     cells=network.cells,
@@ -148,12 +149,29 @@ def _check_memory(
     image_shape=dataset.train.images.shape[1:],
     num_classes=dataset.num_classes,
     keeps_edges=not network.rematerialize,
-    batch=-(-min(data.batch_size, examples) // devices.shared_by()),
-    eval_batch=-(-min(data.eval_batch_size, examples) // devices.shared_by()),
-    padding=data.crop_padding,
+    **_batches(data, dataset),
     **shape,
   ).times(seeds)
-  hint = f"lower --data.batch_size, --data.eval_batch_size, --data.crop_padding, --{component}.channels or --{component}.cells"
+  _check_fits(estimate, dataset, f"--{component}.channels or --{component}.cells", force)
+
+
+def _check_memory_of_model(config: ImageTrainConfig, dataset: ImageDataset, force: bool) -> None:
+  """Raises InputError if the human-designed network needs more memory than there is; not with `force`."""
+  shape = dataset.train.images.shape[1:]
+  layers = config.make_model().convolutions(shape[-1])
+  estimate = sizes.convolutions(layers, shape, **_batches(config.data, dataset))
+  _check_fits(estimate, dataset, f"or the size of the network by the flags --{config.model}.FIELD", force)
+
+
+def _batches(data: DataConfig, dataset: ImageDataset) -> dict[str, int]:
+  """Returns the examples of a batch on one device, in a gradient and in a validation, and the padding of its images."""
+  examples, devices_of_batch = len(dataset.train), devices.shared_by()
+  batch, eval_batch = (-(-min(size, examples) // devices_of_batch) for size in (data.batch_size, data.eval_batch_size))
+  return {"batch": batch, "eval_batch": eval_batch, "padding": data.crop_padding}
+
+
+def _check_fits(estimate: memory.Estimate, dataset: ImageDataset, lower: str, force: bool) -> None:
+  hint = f"lower --data.batch_size, --data.eval_batch_size, --data.crop_padding, {lower}"
   memory.check_fits(dataclasses.replace(estimate, data=dataset.train.images.nbytes), hint, force)
 
 

@@ -1,6 +1,7 @@
 """Builds the workload of a search on text, and the training of a language model, from the configuration of a launcher."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,8 @@ from dnas.search.gradient.language_workload import LanguageWorkload
 from dnas.train import dynamic_evaluation, language
 
 GENOTYPES = LANGUAGE_GENOTYPES
+LOWER = "lower --data.batch_size, --data.eval_batch_size, --data.sequence_length, --data.length_deviation"
+"""Which settings need less memory if they are lower."""
 
 
 def search_parts(config: LanguageSearchConfig, force: bool = False) -> SearchParts:
@@ -55,6 +58,7 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
   dataset = datasets.text_from_config(config.data)
   if genotype is None:
     kind = config.model
+    _check_memory_of_model(config, dataset, force)
   else:
     nodes, _, _ = sizes.of_genotype([cell for _, cell in genotype.cells])
     _check_memory(config.network, "network", config.data, dataset, nodes, 1, 1, force)
@@ -78,15 +82,20 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
     best = float(state.best_loss)
     return {"weights": tree.size(state.weights), "best/epoch": 1 + int(np.argmin(state.losses)), "best/valid_perplexity": math.exp(best)}
 
-  def test(state: language.TrainState, tokens: np.ndarray) -> dict[str, float]:
-    found = task.test(state, tokens)
+  def tester(state: language.TrainState) -> Callable[[np.ndarray], dict[str, float]]:
+    learning = None
     if config.dynamic_evaluation:
       learning = dynamic_evaluation.DynamicEvaluation(config.dynamic, network, state.best, dataset.train)
-      found |= {f"dynamic_{name}": value for name, value in learning(tokens).items()}
-    return {f"test/{name}": value for name, value in found.items()}
+
+    def test(tokens: np.ndarray) -> dict[str, float]:
+      dynamic = learning(tokens) if learning else {}
+      found = task.test(state, tokens) | {f"dynamic_{name}": value for name, value in dynamic.items()}
+      return {f"test/{name}": value for name, value in found.items()}
+
+    return test
 
   about = _described(dataset, config.data.tokens, kind, tree.size(task.init().weights))
-  return TrainParts(_kept(dataset), about, task, dataset, describe, test, task.stops)
+  return TrainParts(_kept(dataset), about, task, dataset, describe, tester, task.stops)
 
 
 def network_of(config: LanguageTrainConfig, genotype: Genotype | None, words: int) -> LanguageNetwork:
@@ -130,19 +139,25 @@ def _check_memory(
   network: Config, component: str, data: TextConfig, dataset: TextDataset, nodes: int, activations: int, seeds: int, force: bool
 ) -> None:
   """Raises InputError if the network needs more memory than there is; not with `force`."""
-  columns = min(data.batch_size, len(dataset.train)) // devices.shared_by()
-  estimate = sizes.language_model(
-    units=network.units,
-    vocabulary=len(dataset.vocabulary),
-    nodes=nodes,
-    activations=activations,
-    length=data.sequence_length + round(windows.DEVIATIONS * data.length_deviation),
-    batch=max(columns, 1),
-    eval_length=data.sequence_length,
-    eval_batch=min(data.eval_batch_size, len(dataset.valid)),
-  ).times(seeds)
-  hint = f"lower --data.batch_size, --data.eval_batch_size, --data.sequence_length, --data.length_deviation or --{component}.units"
-  memory.check_fits(estimate, hint, force)
+  estimate = sizes.language_model(units=network.units, nodes=nodes, activations=activations, **_windows(data, dataset)).times(seeds)
+  memory.check_fits(estimate, f"{LOWER} or --{component}.units", force)
+
+
+def _check_memory_of_model(config: LanguageTrainConfig, dataset: TextDataset, force: bool) -> None:
+  """Raises InputError if the human-designed network needs more memory than there is; not with `force`."""
+  estimate = sizes.matrices(config.make_model().matrices(), **_windows(config.data, dataset))
+  memory.check_fits(estimate, f"{LOWER} or the size of the network by the flags --{config.model}.FIELD", force)
+
+
+def _windows(data: TextConfig, dataset: TextDataset) -> dict[str, int]:
+  """Returns the vocabulary and the sizes of the largest windows on one device."""
+  return {
+    "vocabulary": len(dataset.vocabulary),
+    "length": data.sequence_length + round(windows.DEVIATIONS * data.length_deviation),
+    "batch": max(min(data.batch_size, len(dataset.train)) // devices.shared_by(), 1),
+    "eval_length": data.sequence_length,
+    "eval_batch": min(data.eval_batch_size, len(dataset.valid)),
+  }
 
 
 def _kept(dataset: TextDataset) -> dict[str, str]:

@@ -62,14 +62,15 @@ class TrainParts(Parts):
     task: what to train.
     dataset: the data, for their test split.
     describe: final state to the numbers that the run ends in, its number of weights among them.
-    test: (final state, test split) to further ones.
+    tester: final state to the test, a function of the test split that returns further numbers. It prepares what the test needs of other
+      data, and runs before the test split is opened.
     ends: maps the history to whether the training has come to its end before its last epoch.
   """
 
   task: loop.Task
   dataset: Dataset
   describe: Callable[[Any], dict[str, float]]
-  test: Callable[[Any, Any], dict[str, float]]
+  tester: Callable[[Any], Callable[[Any], dict[str, float]]]
   ends: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False
 
 

@@ -218,9 +218,15 @@ class TrainConfig:
     if component in self.registries[0]:
       without = f"with --model={self.model}" if self.model else "without --model"
       return "" if component == self.model else f"it does nothing {without}, so leave it out, or choose --model={component}"
-    if self.model and (component in ("genotype", "network") or path in OF_CELLS):
+    if self.of_another_network(path):
       return f"it is a setting of networks of cells and does nothing with --model={self.model}, so leave it out"
     return ""
+
+  def of_another_network(self, path: str) -> bool:
+    """Returns whether a setting is of networks of cells, or of another model than the chosen one; it is not if none is chosen."""
+    component = path.partition(".")[0]
+    others = ("genotype", "network", *self.registries[0])
+    return bool(self.model) and component != self.model and (component in others or path in OF_CELLS)
 
   def unused(self) -> list[tuple[str, bool, str]]:
     """Returns (field, whether it has no effect here, when that is so) of fields that depend on others."""

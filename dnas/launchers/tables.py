@@ -162,19 +162,19 @@ PTB_WORDS = 10_000
 """Words of the vocabulary of Penn Treebank."""
 
 
-def table_of(number: str, rows: Mapping[str, Row], found: Mapping[str, Trainings], scale: str) -> Table:
+def table_of(table: str, rows: Mapping[str, Row], found: Mapping[str, Trainings], scale: str) -> Table:
   """Returns one of the two tables.
 
   Args:
-    number: 'cifar10' or 'ptb'.
+    table: its name, 'cifar10' or 'ptb'.
     rows: its rows by name.
     found: the trainings of the rows that have any.
     scale: see `_table_rows.SCALES`.
   """
-  measure = {"cifar10": "test error, %", "ptb": "test perplexity"}[number]
+  measure = {"cifar10": "test error, %", "ptb": "test perplexity"}[table]
   about, ours = "published results, and ours by the published recipe", "ours"
   if scale == "demo":
-    data = {"cifar10": "digits (1,797 images of 8x8 pixels)", "ptb": "python_docs (Python's documentation)"}[number]
+    data = {"cifar10": "digits (1,797 images of 8x8 pixels)", "ptb": "python_docs (Python's documentation)"}[table]
     about, ours = f"published results, and ours of shrunken networks trained briefly on {data}", "ours, not comparable"
   header = ("network", "search", "evaluation", "weights, M", f"{measure}, published", f"{measure}, {ours}")
   header = (*header, "weights, ours", "trainings", "hours")
@@ -189,7 +189,7 @@ def table_of(number: str, rows: Mapping[str, Row], found: Mapping[str, Trainings
     spread = f" ± {np.std(trainings.values, ddof=1):.2f}" if len(trainings.values) > 1 else ""
     own = (f"{np.mean(trainings.values):.2f}{spread}", f"{trainings.weights:,}", str(len(trainings.values)), f"{trainings.hours:.2g}")
     lines.append((*published, *own))
-  return Table(f"{CAPTIONS[number]}: {about}", header, tuple(lines))
+  return Table(f"{CAPTIONS[table]}: {about}", header, tuple(lines))
 
 
 def run(config: TablesConfig, options: _flags.Options, given: set[str]) -> None:
@@ -202,16 +202,16 @@ def run(config: TablesConfig, options: _flags.Options, given: set[str]) -> None:
     _run_missing(config, options, root)
   found = {name: trainings for name in config.names if (trainings := read(root / name, ROWS[name], config.scale)) is not None}
   tables = []
-  for number in CAPTIONS:
-    rows = {name: ROWS[name] for name in config.names if ROWS[name].table == number}
+  for name in CAPTIONS:
+    rows = {row: ROWS[row] for row in config.names if ROWS[row].table == name}
     if rows:
-      tables.append((number, table_of(number, rows, found, config.scale)))
+      tables.append((name, table_of(name, rows, found, config.scale)))
   durable.make_folder(root)
   durable.write(root / "tables.md", "\n".join(table.to_markdown() for _, table in tables))
   durable.write(root / "tables.tex", "\n".join(table.to_latex() for _, table in tables))
-  for number, table in tables:
+  for name, table in tables:
     print(f"\n{table.to_markdown()}")
-    save_picture(table, root / f"table_{number}")
+    save_picture(table, root / f"table_{name}")
   print("± is the standard deviation between trainings of different seeds. Hours are those of all trainings of a row together.")
   missing = [name for name in config.names if name not in found]
   if missing:

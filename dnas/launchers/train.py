@@ -145,8 +145,8 @@ def run(
     if not devices.vote(result is not None):
       metrics = parts.describe(position.state)
       if config.test:
-        test = base.open_test(parts.dataset, f"the training in {folder.path} has come to its end")
-        metrics |= parts.test(position.state, test)
+        test = parts.tester(position.state)
+        metrics |= test(base.open_test(parts.dataset, f"the training in {folder.path} has come to its end"))
       folder.write_result({**_named(config, genotype), **position.history[-1]["metrics"], **metrics})
     pictures = _output.drawn(lambda: save_pictures(folder.path, genotype and SPACES[genotype.space])) if draws else None
     result = read_result(folder.path) if devices.is_first() else None

@@ -10,6 +10,7 @@ Axes: T time, B batch, V words of the vocabulary, I input features, H units of a
 
 import dataclasses
 import functools
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -43,6 +44,10 @@ class Cell:
   gates: int
   step: Callable[[jax.Array, jax.Array, jax.Array], State]
   bias: bool
+
+  def matrices(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
+    """Returns (rows, columns) of the matrices of layers whose features are `sizes`, those of the words first."""
+    return [(rows, self.gates * units) for features, units in itertools.pairwise(sizes) for rows in (features, units)]
 
 
 def _lstm(inputs: jax.Array, products: jax.Array, memory: jax.Array) -> State:

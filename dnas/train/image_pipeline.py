@@ -99,7 +99,7 @@ class Evaluate:
     Args:
       predict: the network, in inference mode.
       dataset: gives the normalization and the classes.
-      config: gives the batch size of validation and test.
+      config: gives the batch size of validation and test, and whether images are standardized.
       class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
 
     Raises:
@@ -111,7 +111,7 @@ class Evaluate:
     @compiled
     def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
       images, labels, weights = devices.split(batches.padded_batch(split, index, self._size(split)))
-      logits = predict(network, augment.normalize(images, dataset.mean, dataset.std))
+      logits = predict(network, augment.normalize(images, dataset.mean, dataset.std, config.standardize_images))
       loss = (cross_entropy(logits, labels, class_weights) * weights).sum()
       counts = jnp.stack([correct(logits, labels) * weights, weights], 1)
       return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), loss))

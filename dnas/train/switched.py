@@ -94,7 +94,7 @@ class SwitchedTraining:
     drawn = [switched_image.init(self.sizes, keys.generator(seed, "weights")) for seed in range(seeds)]
     self._initial = jax.tree.map(lambda *arrays: jnp.stack(arrays), *drawn)
     self._keys = jax.vmap(jax.random.key)(np.arange(seeds))
-    normalize = functools.partial(augment.normalize, mean=dataset.mean, std=dataset.std)
+    normalize = functools.partial(augment.normalize, mean=dataset.mean, std=dataset.std, standardize_images=data.standardize_images)
     prepare = functools.partial(augment.augment, mean=dataset.mean, std=dataset.std, **augment.options(data))
     one_seed = functools.partial(_train, config=config, batch_size=data.batch_size, prepare=prepare, normalize=normalize)
     self._train = jax.jit(jax.vmap(one_seed, (None, 0, 0, None, None)))

@@ -57,6 +57,21 @@ def test_networks_have_no_fewer_weights_than_the_estimate(name):
     assert sizes.image_network(edges=edges, operations=1, **common).weights / 4 < tree.size(variables.weights)
 
 
+def test_convolutions_by_hand():
+  layers = [sizes.Convolution(3, 2, 4), sizes.Convolution(1, 4, 5, 2)]
+  estimate = sizes.convolutions(layers, (3, 5, 2), batch=7, eval_batch=1, padding=1)
+  read = 2 * 15 + 4 * 15  # what goes into both
+  assert estimate == memory.Estimate(4 * (9 * 2 * 4 + 4 * 5), 4 * 7 * read + 7 * 5 * 7 * 2)
+  assert sizes.convolutions(layers, (3, 5, 2), batch=1, eval_batch=90, padding=0).activations == 4 * 90 * (2 + 4) * 15
+
+
+def test_matrices_by_hand():
+  common = {"vocabulary": 11, "length": 6, "batch": 2, "eval_length": 6}
+  estimate = sizes.matrices([(3, 8), (2, 8)], eval_batch=1, **common)
+  assert estimate == memory.Estimate(4 * (11 * 3 + 3 * 8 + 2 * 8), 4 * 6 * 2 * (2 * 11 + 3 + 2))
+  assert sizes.matrices([(3, 8), (2, 8)], eval_batch=90, **common).activations == 4 * 6 * 90 * 11
+
+
 def test_what_does_not_fit_is_refused_with_the_estimate_unless_it_is_forced(monkeypatch):
   monkeypatch.setattr(memory, "available", lambda: 8 * 10**9)
   huge = sizes.image_network(**(RETRAINED | {"channels": 10**5}))

@@ -45,6 +45,19 @@ def test_normalize_is_the_published_formula():
   np.testing.assert_allclose(x, expected, atol=1e-5)
 
 
+def test_an_image_is_standardized_by_its_own_pixels():
+  images = np.concatenate([_images(3), np.full((1, *_images(1).shape[1:]), 7, np.uint8)])
+  expected = np.zeros(images.shape)
+  for index, image in enumerate(images[:3].astype(np.float64)):
+    expected[index] = (image - image.mean()) / np.sqrt(((image - image.mean()) ** 2).mean())
+  x = augment.normalize(jnp.asarray(images), MEAN, STD, standardize_images=True)
+  assert x.dtype == jnp.float32
+  np.testing.assert_allclose(x, expected, atol=1e-4)  # a uniform image is zero
+  nearly = np.zeros((1, 2, 2, 1), np.uint8)
+  nearly[0, 0, 0] = 1  # its deviation is below 1 / sqrt(4)
+  np.testing.assert_allclose(augment.normalize(jnp.asarray(nearly), (0.5,), (0.5,), True)[0, 0, 0, 0], 0.75 / 0.5, rtol=1e-6)
+
+
 def test_crop_is_a_window_of_the_image_padded_with_black():
   padding, images = 2, _images(200)
   crops = np.asarray(augment.random_crop(jax.random.key(0), jnp.asarray(images), padding))
@@ -166,6 +179,7 @@ def test_augment_composes_crop_flip_erasing_normalize_cutout_in_this_order():
     {"cutout_length": 0},
     {"mean": (0, 0, 0)},
     {"std": (1, 1, 1)},
+    {"standardize_images": True},
   ],
 )
 def test_every_option_of_augment_changes_its_result(change: dict):
@@ -184,8 +198,9 @@ def test_augment_without_options_normalizes_and_is_deterministic():
 
 
 def test_a_configuration_sets_every_option():
-  config = base.Config(crop_padding=3, crop_reflect=True, flip=True, random_erasing=0.25, cutout_length=6)
+  config = base.Config(crop_padding=3, crop_reflect=True, flip=True, random_erasing=0.25, cutout_length=6, standardize_images=True)
   expected = {"crop_padding": 3, "crop_reflect": True, "flip": True, "random_erasing": 0.25, "cutout_length": 6}
+  expected |= {"standardize_images": True}
   assert augment.options(config) == expected
 
 

@@ -121,13 +121,20 @@ def test_help_lists_every_flag_with_its_default_and_what_it_means(name, flag, ca
 
 
 @pytest.mark.parametrize(
-  "name, flags", [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()] + [("search", TEXT), ("train", TEXT)]
+  "name, flags",
+  [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()]
+  + [("search", TEXT), ("train", TEXT), ("train", ("--model=resnet",)), ("train", ("--model=mos_lstm",))],
 )
-def test_help_with_a_preset_or_a_space_shows_its_values(name, flags, capsys):
+def test_help_with_a_preset_a_space_or_a_model_shows_its_values(name, flags, capsys):
   assert LAUNCHERS[name].main([name, *flags, "--help"]) == 0
   shown = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  --")]
   config, _, _ = LAUNCHERS[name].parse([name, *flags])
   told = [(path, value) for one in (_flags.Options(), config) for path, _, value in config_lib.fields(one)]
+  if model := getattr(config, "model", ""):
+    others = {"network", *IMAGE_MODELS, *LANGUAGE_MODELS} - {model}
+    of_cells = ("genotype", "train.drop_path", "train.auxiliary_weight")
+    told = [(path, value) for path, value in told if path.partition(".")[0] not in others and path not in of_cells]
+    assert any(path.startswith(f"{model}.") for path, _ in told)
   assert shown == [f"--{path}={' '.join(value.split()) if isinstance(value, str) else value}" for path, value in told]
 
 
@@ -182,7 +189,7 @@ def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
 
 PUBLISHED_DATA = {"data.dataset": "cifar10", "data.data_dir": "", "data.examples": 0, "data.crop_padding": 4, "data.flip": True}
 PUBLISHED_DATA |= {"data.split": "", "data.split_seed": 0, "data.class_weights": "none", "data.crop_reflect": False}
-PUBLISHED_DATA |= {"data.random_erasing": 0.0}
+PUBLISHED_DATA |= {"data.random_erasing": 0.0, "data.standardize_images": False}
 PUBLISHED_SEARCH = {
   **PUBLISHED_DATA,
   "space": "darts_conv",

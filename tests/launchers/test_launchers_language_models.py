@@ -6,6 +6,9 @@ import shutil
 import pytest
 from tiny_runs import TEXT_DATA, launch, refusal
 
+from dnas.data import base
+from dnas.train.dynamic_evaluation import DynamicEvaluation
+
 MODEL = ("--model=awd_lstm", "--awd_lstm.embedding=4", "--awd_lstm.units=5", "--awd_lstm.layers=2")
 TRAIN = (*MODEL, "--data.dataset=synthetic_text", *TEXT_DATA, "--train.epochs=2", "--train.learning_rate=5")
 
@@ -14,7 +17,12 @@ TRAIN = (*MODEL, "--data.dataset=synthetic_text", *TEXT_DATA, "--train.epochs=2"
 def trained(tmp_path_factory):
   workdir = tmp_path_factory.mktemp("trained") / "run"
   flags = ("--dynamic_evaluation", "--dynamic.statistics_batch_size=4")
-  assert launch("train", *TRAIN, *flags, f"--workdir={workdir}") == 0
+  order, make, open_test = [], DynamicEvaluation.__init__, base.open_test
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(DynamicEvaluation, "__init__", lambda *args: order.append("statistics") or make(*args))
+    patch.setattr(base, "open_test", lambda *args: order.append("test") or open_test(*args))
+    assert launch("train", *TRAIN, *flags, f"--workdir={workdir}") == 0
+  assert order == ["statistics", "test"]
   return workdir
 
 

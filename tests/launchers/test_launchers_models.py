@@ -5,8 +5,11 @@ import json
 import pytest
 from tiny_runs import DATA, cache_flag, launch, refusal
 
-from dnas.launchers import tune
+from dnas.core import memory
+from dnas.data.base import Config as DataConfig
+from dnas.launchers import _image, tune
 from dnas.launchers.train import ImageTrainConfig, command_of
+from dnas.nets.models.resnet import ResNet
 
 SMALL = ("--model=pyramidnet", "--pyramidnet.depth=11", "--pyramidnet.alpha=4")
 TRAIN = (*DATA, "--data.examples=64", "--train.epochs=1", *SMALL)
@@ -44,6 +47,30 @@ def test_a_model_is_trained_and_tested(tmp_path, capsys):
 )
 def test_what_cannot_be(flags, sentence, tmp_path, capsys):
   assert refusal(capsys, "train", tmp_path / "run", *flags).startswith(sentence) and not (tmp_path / "run").exists()
+
+
+HUGE = [
+  (("--model=pyramidnet", "--pyramidnet.alpha=9000", "--data.dataset=synthetic"), "pyramidnet"),
+  (("--model=resnet", "--resnet.channels=10000", "--data.dataset=synthetic"), "resnet"),
+  (("--model=wide_resnet", "--wide_resnet.widen_factor=9999", "--data.dataset=synthetic"), "wide_resnet"),
+  (("--model=mos_lstm", "--mos_lstm.units=900000", "--data.dataset=synthetic_text"), "mos_lstm"),
+  (("--model=awd_lstm", "--awd_lstm.embedding=900000", "--data.dataset=synthetic_text"), "awd_lstm"),
+  (("--model=nas_cell", "--nas_cell.units=900000", "--data.dataset=synthetic_text"), "nas_cell"),
+]
+
+
+@pytest.mark.parametrize(("flags", "name"), HUGE)
+def test_a_model_that_needs_more_memory_than_there_is_is_not_built(flags, name, tmp_path, capsys):
+  said = refusal(capsys, "train", tmp_path / "run", *flags)
+  assert said.startswith("by its shapes the run needs ") and "--data.batch_size" in said and not (tmp_path / "run").exists()
+  assert said.endswith(f"or the size of the network by the flags --{name}.FIELD, or give --force to try it.")
+
+
+def test_force_tries_a_model(tmp_path, capsys, monkeypatch):
+  monkeypatch.setattr(memory, "available", lambda: 1000)
+  assert "and there are 1e-06 GB; lower" in refusal(capsys, "train", tmp_path / "run", *TRAIN)
+  config = ImageTrainConfig(model="resnet", resnet=ResNet.smallest(), data=DataConfig("synthetic", train_portion=1.0))
+  assert _image.train_parts(config, None, force=True).task.epochs == config.train.epochs
 
 
 def test_the_command_of_a_training_names_the_model():

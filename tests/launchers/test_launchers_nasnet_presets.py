@@ -9,6 +9,7 @@ COMMON = {"train.weight_decay": 5e-4, "network.drop_path_by_depth": True}
 FIGURES = {
   "nasnet_a_cifar10": {
     **{"space": "nasnet_a", "genotype": "NASNet_A", "network.channels": 32, "data.batch_size": 32},
+    **{"data.standardize_images": True},
     **{"train.drop_path": 0.4, "train.every_step": True, "train.decay_vectors": False},
   },
   "amoebanet_b_cifar10": {
@@ -18,7 +19,7 @@ FIGURES = {
   },
   "naonet_cifar10": {
     **{"space": "naonet", "genotype": "NAONet", "network.channels": 64, "network.dropout": 0.4, "data.batch_size": 128},
-    **{"data.cutout_length": 0, "train.drop_path": 0.3, "train.learning_rate": 0.024},
+    **{"data.standardize_images": True, "data.cutout_length": 0, "train.drop_path": 0.3, "train.learning_rate": 0.024},
   },
 }
 

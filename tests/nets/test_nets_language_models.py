@@ -3,6 +3,7 @@
 Axes: T time, B batch, V words.
 """
 
+import dataclasses
 import functools
 
 import jax
@@ -22,11 +23,6 @@ from dnas.nets.models import LANGUAGE_MODELS
 pytestmark = pytest.mark.xdist_group("nets_language_models")  # the tests share compiled networks
 T, B, V = 6, 3, 7
 KEY = jax.random.key(3)
-TINY = {
-  "awd_lstm": {"embedding": 4, "units": 5},
-  "mos_lstm": {"embedding": 4, "units": 5, "last_units": 3, "softmaxes": 4},
-  "nas_cell": {"units": 4},
-}
 run = quick_jit(apply, static_argnums=0)
 
 
@@ -37,7 +33,7 @@ def fields_of(name, *beginnings):
 @functools.cache
 def built(name, **fields):
   """A network whose weights are so large that activations bend, its states before a text, and its settings."""
-  settings = LANGUAGE_MODELS[name](**TINY[name] | fields)
+  settings = dataclasses.replace(LANGUAGE_MODELS[name].smallest(), **fields)
   network, variables = split(module := settings.build(V, np.random.default_rng(0)))
   rng = np.random.default_rng(1)
   weights = jax.tree.map(lambda leaf: rng.normal(0, 0.6, leaf.shape).astype(np.float32), variables.weights)
@@ -50,6 +46,13 @@ def words(seed=0):
 
 
 # Sizes.
+
+
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
+def test_the_matrices_are_those_of_the_network(name):
+  _, variables, _, settings = built(name)
+  shapes = [leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(variables.weights) if "bias" not in str(path)]
+  assert sorted([*settings.matrices(), (V, settings.matrices()[0][0])]) == sorted(shapes)
 
 
 @pytest.mark.parametrize(
@@ -74,8 +77,8 @@ def test_the_parts_of_the_published_mixture():
 
 
 def test_states_begin_at_zero():
-  for name in TINY:
-    hidden = LANGUAGE_MODELS[name](**TINY[name]).build(V, np.random.default_rng(0)).initial_hidden(B)
+  for name in LANGUAGE_MODELS:
+    hidden = LANGUAGE_MODELS[name].smallest().build(V, np.random.default_rng(0)).initial_hidden(B)
     assert all(leaf.shape[0] == B and not leaf.any() for leaf in jax.tree.leaves(hidden))
     assert jax.tree.structure(hidden) == jax.tree.structure(built(name)[2])
 
@@ -156,20 +159,20 @@ def check(name, length, key, **fields):
   return np.asarray(logits), np.asarray(after[0][0])
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
 @pytest.mark.parametrize("length", [T, 4])
 def test_the_network_is_the_loop(name, length):
   check(name, length, None)
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
 def test_every_mask_is_drawn_once_and_holds_at_every_time_step(name):
   """The loop of the weight drop, too, has one masked matrix for all steps; another key is another mask."""
   (one, _), (again, _), (other, _) = (check(name, T, key) for key in (KEY, KEY, jax.random.key(4)))
   assert (one == again).all() and (one != other).any()
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
 def test_every_dropout_drops(name):
   rates = fields_of(name, "dropout", "weight_drop")
   none = dict.fromkeys(rates, 0.0)
@@ -196,7 +199,7 @@ def test_weight_drop_masks_single_weights_of_one_matrix_for_all_sequences():
 # Gradients.
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
 def test_gradients_agree_with_differences(name, x64):
   """The gradient of a layer is written by hand. In the direction of a random change it is the slope of the loss."""
   network, variables, hidden, _ = built(name)
@@ -264,7 +267,7 @@ def test_the_softmaxes_of_a_window_are_never_in_memory_together():
   assert memory.temp_size_in_bytes < 4 * steps * sequences * vocabulary * softmaxes / 4
 
 
-@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("name", LANGUAGE_MODELS)
 def test_bad_settings_are_refused(name):
   fields = list(LANGUAGE_MODELS[name].__dataclass_fields__)
   rates, scales = fields_of(name, "dropout", "weight_drop"), fields_of(name, "activation", "temporal", "init_range")

@@ -11,7 +11,7 @@ from dnas.compiler import functions
 from dnas.core import tree
 from dnas.core.errors import FieldError, InputError
 from dnas.data.digits import digits as load
-from dnas.nets.models import IMAGE_MODELS
+from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.nets.models.pyramidnet import PyramidNet
 from dnas.nets.models.resnet import ResNet
 from dnas.nets.models.wide_resnet import WideResNet
@@ -186,10 +186,27 @@ def test_a_pyramidnet_of_shared_programs_is_the_plain_one(bottleneck, noise, dig
   np.testing.assert_allclose(predict(variables), predict.whole(variables), rtol=1e-4, atol=1e-4)
 
 
-def test_a_model_without_its_smallest_size_is_refused():
-  with pytest.raises(InputError, match="a model of images is a dataclass with the methods 'build' and 'smallest'"):
-    IMAGE_MODELS.register("incomplete")(type("Incomplete", (), {"build": lambda self: None}))
-  assert "incomplete" not in IMAGE_MODELS
+@pytest.mark.parametrize(
+  "registry, told",
+  [
+    (IMAGE_MODELS, "a model of images is a dataclass with the methods 'build', 'smallest' and 'convolutions'"),
+    (LANGUAGE_MODELS, "a language model is a dataclass with the methods 'build', 'smallest' and 'matrices'"),
+  ],
+)
+def test_a_model_without_its_smallest_size_is_refused(registry, told):
+  with pytest.raises(InputError, match=told):
+    registry.register("incomplete")(dataclasses.make_dataclass("Incomplete", [], namespace={"build": lambda self: None}))
+  assert "incomplete" not in registry
+
+
+@pytest.mark.parametrize("settings", [*(IMAGE_MODELS[name].smallest() for name in IMAGE_MODELS), PyramidNet(8, 4, False), ResNet(20, 3)])
+def test_the_convolutions_are_those_of_the_network(settings):
+  _, variables = functional.split(settings.build((8, 8, 3), 10, np.random.default_rng(0)))
+  leaves = jax.tree_util.tree_leaves_with_path(variables.weights)
+  shapes = sorted(leaf.shape for path, leaf in leaves if leaf.ndim == 4 and "shortcut" not in str(path))
+  layers = settings.convolutions(3)
+  assert sorted((layer.kernel, layer.kernel, layer.channels_in, layer.channels_out) for layer in layers) == shapes
+  assert [layer.stride for layer in layers].count(2) == 2
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,19 @@ def test_validation_counts_every_example_once(dataset, size):
   assert found["accuracy"] == pytest.approx((logits.argmax(1) == split.labels).mean(), rel=1e-6)
 
 
+def test_validation_and_training_standardize_images_alike(dataset):
+  split = base.Split(dataset.train.images[:100], dataset.train.labels[:100])
+  pixels = split.images.reshape(100, -1).astype(np.float64)
+  x = (pixels - pixels.mean(1, keepdims=True)) / pixels.std(1, keepdims=True)
+  weights = np.random.default_rng(0).normal(size=(x.shape[1], dataset.num_classes)).astype(np.float32) / 30
+  config = base.Config(batch_size=100, crop_padding=0, standardize_images=True)
+  logits = x @ weights
+  losses = np.log(np.exp(logits).sum(1)) - logits[np.arange(100), split.labels]
+  assert Evaluate(linear, dataset, config)(weights, batches.to_device(split))["loss"] == pytest.approx(losses.mean(), rel=1e-4)
+  images, _ = Pipeline(split, dataset, config, jax.random.key(0)).shuffled(0, jax.random.key(0))
+  np.testing.assert_allclose(np.sort(np.asarray(images).reshape(100, -1), 0), np.sort(x, 0), atol=1e-4)
+
+
 def test_validation_does_not_depend_on_its_batch_size(dataset):
   split = batches.to_device(dataset.train)
   weights = np.random.default_rng(1).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32)

@@ -20,15 +20,14 @@ from dnas.run.checkpoint import Checkpoints
 from dnas.train import language
 
 pytestmark = pytest.mark.xdist_group("train_language_models")  # the tests share compiled steps
-SMALL = {"embedding": 6, "units": 8, "last_units": 7, "softmaxes": 3, "init_range": 1.5}
 RUN = dataclasses.replace(CONFIG, epochs=3, learning_rate=5.0, gradient_clip=1.0, weight_decay=0.0)
 
 
 def network_of(name):
-  settings = LANGUAGE_MODELS[name]
-  fields = {field.name: SMALL[field.name] for field in dataclasses.fields(settings) if field.name in SMALL}
-  rates = {field.name: 0.1 for field in dataclasses.fields(settings) if field.name.startswith(("dropout", "weight_drop"))}
-  return settings(**fields, **rates).build(len(dataset().vocabulary), keys.generator(0, "weights"))
+  settings = LANGUAGE_MODELS[name].smallest()
+  fields = [field.name for field in dataclasses.fields(settings)]
+  rates = {field: 0.1 for field in fields if field.startswith(("dropout", "weight_drop"))}
+  return dataclasses.replace(settings, **rates).build(len(dataset().vocabulary), keys.generator(0, "weights"))
 
 
 @functools.cache

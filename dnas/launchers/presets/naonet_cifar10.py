@@ -9,9 +9,8 @@ The numbers of weights contradict each other. The released cell has 11,523,214 w
 F = 128. The paper lists 10.6, 28.6 and 128 million. No quadratic polynomial with positive coefficients goes through these, so they are not
 three widths of one network. --network.channels=56 has 27,842,594 weights, the nearest number.
 The values are those of the released script, which trains F = 128 with cutout (--data.cutout_length=16, 2.10 %). That the row of 2.98 % has
-the same ones without cutout is an assumption. The seed is not given. The released code standardizes every image by its own mean and
-deviation; here the mean and the deviation of the data set are used. There drop-path rises at every step, here at the end of every epoch, as
-the learning rate falls.
+the same ones without cutout is an assumption. The seed is not given. As in the released code, every image is standardized by its own
+mean and deviation. There drop-path rises at every step, here at the end of every epoch, as the learning rate falls.
 """
 
 from dnas.launchers.configs import DataConfig, ImageTrainConfig, NetworkConfig, RetrainConfig
@@ -21,7 +20,15 @@ CONFIG = ImageTrainConfig(
   space="naonet",
   genotype="NAONet",
   seed=0,
-  data=DataConfig(dataset="cifar10", train_portion=1.0, batch_size=128, crop_padding=4, flip=True, cutout_length=0),
+  data=DataConfig(
+    dataset="cifar10",
+    train_portion=1.0,
+    batch_size=128,
+    crop_padding=4,
+    flip=True,
+    cutout_length=0,
+    standardize_images=True,
+  ),
   network=NetworkConfig(channels=64, cells=20, stem_multiplier=3, auxiliary=True, dropout=0.4, drop_path_by_depth=True),
   train=RetrainConfig(
     epochs=600,

@@ -57,9 +57,13 @@ class AwdLstm:
     )
     check_not_negative(activation_penalty=self.activation_penalty, temporal_penalty=self.temporal_penalty)
 
+  @staticmethod
+  def smallest() -> "AwdLstm":
+    """See `LanguageModel`."""
+    return AwdLstm(embedding=4, units=5)
+
   def encoder(self, vocabulary_size: int, last_units: int, rng: np.random.Generator) -> Encoder:
     """Returns the embedding and the layers; the last one has `last_units` units."""
-    sizes = (self.embedding, *[self.units] * (self.layers - 1), last_units)
     rates = Regularization(
       words=self.dropout_words,
       embedding=self.dropout_embedding,
@@ -69,8 +73,15 @@ class AwdLstm:
       activation=self.activation_penalty,
       temporal=self.temporal_penalty,
     )
-    return Encoder(LSTM, vocabulary_size, sizes, rates, rng)
+    return Encoder(LSTM, vocabulary_size, self._sizes(last_units), rates, rng)
 
   def build(self, vocabulary_size: int, rng: np.random.Generator) -> LanguageNetwork:
     """See `LanguageModel`."""
     return TiedLanguageModel(self.encoder(vocabulary_size, self.embedding, rng), bias=True)
+
+  def matrices(self) -> list[tuple[int, int]]:
+    """See `LanguageModel`."""
+    return LSTM.matrices(self._sizes(self.embedding))
+
+  def _sizes(self, last_units: int) -> tuple[int, ...]:
+    return (self.embedding, *[self.units] * (self.layers - 1), last_units)

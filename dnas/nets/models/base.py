@@ -5,11 +5,13 @@ but `ImageNetwork` or `LanguageNetwork`, so derived and human-designed networks 
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 
+from dnas.cells.sizes import Convolution
 from dnas.core.errors import InputError, shown
 from dnas.core.registry import Registry
 
@@ -79,23 +81,44 @@ class ImageModel(Protocol):
     """Returns the network for images of shape (H, W, C). Raises FieldError for images that it does not take."""
     ...
 
+  def convolutions(self, image_channels: int) -> list[Convolution]:
+    """Returns the convolutions one after the other, shortcuts excepted. They tell the memory of a training before it is built."""
+    ...
+
 
 class LanguageModel(Protocol):
   """A frozen dataclass: the settings of a human-designed language model."""
+
+  @staticmethod
+  def smallest() -> "LanguageModel":
+    """Returns the settings of a network of a few units with all its kinds of layers and noise, for tests of all models."""
+    ...
 
   def build(self, vocabulary_size: int, rng: np.random.Generator) -> LanguageNetwork:
     """Returns the network for a number of words."""
     ...
 
+  def matrices(self) -> list[tuple[int, int]]:
+    """Returns (rows, columns) of every matrix of the network but the embedding, which is also the decoder.
 
-def _check_image_model(name: str, unit: type[ImageModel]) -> None:
-  complete = dataclasses.is_dataclass(unit) and all(callable(getattr(unit, method, None)) for method in ("build", "smallest"))
-  if not complete:
-    raise InputError(f"model '{name}' is {shown(unit)}; a model of images is a dataclass with the methods 'build' and 'smallest'.")
+    The first matrix is multiplied by the features of a word. The shapes tell the memory of a training before it is built.
+    """
+    ...
 
 
-IMAGE_MODELS: Registry[type[ImageModel]] = Registry("model", _check_image_model)
+def _checked(what: str, *methods: str) -> Callable[[str, type], None]:
+  """Returns the check of a registration: a model is a dataclass with these methods."""
+
+  def check(name: str, unit: type) -> None:
+    if not (dataclasses.is_dataclass(unit) and all(callable(getattr(unit, method, None)) for method in methods)):
+      told = f"{', '.join(map(repr, methods[:-1]))} and {methods[-1]!r}"
+      raise InputError(f"model '{name}' is {shown(unit)}; a {what} is a dataclass with the methods {told}.")
+
+  return check
+
+
+IMAGE_MODELS: Registry[type[ImageModel]] = Registry("model", _checked("model of images", "build", "smallest", "convolutions"))
 """Human-designed image networks by name."""
 
-LANGUAGE_MODELS: Registry[type[LanguageModel]] = Registry("model")
+LANGUAGE_MODELS: Registry[type[LanguageModel]] = Registry("model", _checked("language model", "build", "smallest", "matrices"))
 """Human-designed language models by name."""

@@ -24,7 +24,7 @@ from dnas.cells.blocks import Linear, uniform
 from dnas.core.config import check_at_most, check_fraction, check_positive
 from dnas.nets.models.awd_lstm import AwdLstm
 from dnas.nets.models.base import LANGUAGE_MODELS, LanguageNetwork
-from dnas.nets.recurrent_layers import Encoder, State, locked_dropout
+from dnas.nets.recurrent_layers import LSTM, Encoder, State, locked_dropout
 
 
 class MixtureLanguageModel(nnx.Module):
@@ -97,7 +97,17 @@ class MosLstm(AwdLstm):
     check_at_most(1000, softmaxes=self.softmaxes)
     check_fraction(dropout_latent=self.dropout_latent)
 
+  @staticmethod
+  def smallest() -> "MosLstm":
+    """See `LanguageModel`."""
+    return MosLstm(embedding=4, units=5, last_units=3, softmaxes=4)
+
   def build(self, vocabulary_size: int, rng: np.random.Generator) -> LanguageNetwork:
     """See `LanguageModel`."""
     encoder = self.encoder(vocabulary_size, self.last_units, rng)
     return MixtureLanguageModel(encoder, self.last_units, self.softmaxes, self.dropout_latent, rng)
+
+  def matrices(self) -> list[tuple[int, int]]:
+    """See `LanguageModel`."""
+    latent, prior = self.softmaxes * self.embedding, self.softmaxes
+    return [*LSTM.matrices(self._sizes(self.last_units)), (self.last_units, latent), (self.last_units, prior)]

@@ -72,6 +72,11 @@ class NasCell:
       dropout_output=self.dropout_output,
     )
 
+  @staticmethod
+  def smallest() -> "NasCell":
+    """See `LanguageModel`."""
+    return NasCell(units=8, init_range=1.5)
+
   def build(self, vocabulary_size: int, rng: np.random.Generator) -> TiedLanguageModel:
     """See `LanguageModel`."""
     rates = Regularization(
@@ -81,5 +86,11 @@ class NasCell:
       output=self.dropout_output,
       hidden=self.dropout_hidden,
     )
-    sizes = (self.units,) * (self.layers + 1)
-    return TiedLanguageModel(Encoder(CELL, vocabulary_size, sizes, rates, rng, self.init_range), bias=False)
+    return TiedLanguageModel(Encoder(CELL, vocabulary_size, self._sizes(), rates, rng, self.init_range), bias=False)
+
+  def matrices(self) -> list[tuple[int, int]]:
+    """See `LanguageModel`."""
+    return CELL.matrices(self._sizes())
+
+  def _sizes(self) -> tuple[int, ...]:
+    return (self.units,) * (self.layers + 1)

@@ -18,6 +18,7 @@ from dnas.cells import functional
 from dnas.cells.blocks import BatchNorm, Conv, he_normal_fan_out
 from dnas.cells.pooling import average_pool_2x2
 from dnas.cells.rectifier import relu
+from dnas.cells.sizes import Convolution
 from dnas.compiler import marks
 from dnas.core import keys
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_types, named
@@ -236,6 +237,20 @@ class PyramidNet:
     """See `ImageModel`."""
     return PyramidNet(depth=11, alpha=4)
 
+  def convolutions(self, image_channels: int) -> list[Convolution]:
+    """See `ImageModel`."""
+    found, widths = [Convolution(3, image_channels, STEM_CHANNELS)], self.widths()
+    for index, width in enumerate(widths):
+      before, stride = found[-1].channels_out, self._stride(index, len(widths))
+      if self.bottleneck:
+        found += [Convolution(1, before, width), Convolution(3, width, width, stride), Convolution(1, width, BOTTLENECK * width)]
+      else:
+        found += [Convolution(3, before, width, stride), Convolution(3, width, width)]
+    return found
+
+  def _stride(self, index: int, count: int) -> int:
+    return 2 if index in (count // 3, 2 * count // 3) else 1
+
   def widths(self) -> list[int]:
     """Returns the channels of every block's 3x3 convolutions."""
     count = (self.depth - 2) // (3 if self.bottleneck else 2)
@@ -246,7 +261,6 @@ class PyramidNet:
     shakedrop = ShakeDrop(self.shakedrop_gate, self.shakedrop_noise) if self.shakedrop else None
     stem, blocks, channels, widths = Stem(image_shape[2], rng), [], STEM_CHANNELS, self.widths()
     for index, width in enumerate(widths):
-      stride = 2 if index in (len(widths) // 3, 2 * len(widths) // 3) else 1
-      blocks.append(Block(channels, width, self.bottleneck, stride, shakedrop, rng))
+      blocks.append(Block(channels, width, self.bottleneck, self._stride(index, len(widths)), shakedrop, rng))
       channels = BOTTLENECK * width if self.bottleneck else width
     return ResidualNetwork(stem, blocks, True, channels, num_classes, rng, Calls(self.shakedrop))

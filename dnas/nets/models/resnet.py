@@ -12,6 +12,7 @@ from flax import nnx
 
 from dnas.cells.blocks import BatchNorm, Conv, he_normal
 from dnas.cells.rectifier import relu
+from dnas.cells.sizes import Convolution
 from dnas.core.config import check, check_at_most, check_positive, check_types
 from dnas.nets.models.base import IMAGE_MODELS
 from dnas.nets.residual import ResidualNetwork, normalized, pad_channels
@@ -76,11 +77,20 @@ class ResNet:
     """See `ImageModel`."""
     return ResNet(depth=8, channels=2)
 
-  def build(self, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator) -> ResidualNetwork:
-    """See `ImageModel`. It takes images of any size."""
-    stem, blocks, width = Stem(image_shape[2], self.channels, rng), [], self.channels
+  def convolutions(self, image_channels: int) -> list[Convolution]:
+    """See `ImageModel`."""
+    return [Convolution(3, image_channels, self.channels), *(conv for block in self._blocks() for conv in block)]
+
+  def _blocks(self) -> list[tuple[Convolution, Convolution]]:
+    blocks, width = [], self.channels
     for stage in range(STAGES):
       for index in range((self.depth - 2) // 6):
         before, width = width, self.channels * 2**stage
-        blocks.append(Block(before, width, 2 if stage and not index else 1, rng))
-    return ResidualNetwork(stem, blocks, False, width, num_classes, rng)
+        blocks.append((Convolution(3, before, width, 2 if stage and not index else 1), Convolution(3, width, width)))
+    return blocks
+
+  def build(self, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator) -> ResidualNetwork:
+    """See `ImageModel`. It takes images of any size."""
+    stem, convs = Stem(image_shape[2], self.channels, rng), self._blocks()
+    blocks = [Block(first.channels_in, first.channels_out, first.stride, rng) for first, _ in convs]
+    return ResidualNetwork(stem, blocks, False, convs[-1][1].channels_out, num_classes, rng)
