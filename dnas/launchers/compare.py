@@ -33,20 +33,9 @@ from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.launchers import _commands, _flags, _output, _run, _units, search
-from dnas.launchers._evaluators import (
-  DATASETS,
-  EVALUATORS,
-  ComparisonSettings,
-  Judge,
-  check_settings,
-  evaluator_names,
-  make_judge,
-  own_preset,
-  own_presets,
-  prepare,
-  search_config,
-  space_of,
-)
+from dnas.launchers._comparison_settings import DATASETS, EVALUATORS, ComparisonSettings, space_of
+from dnas.launchers._evaluator_makers import evaluator_names, prepare
+from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_preset, own_presets, search_config
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison
 from dnas.run.run_folder import RunFolder
