@@ -36,15 +36,16 @@ class ComparisonSettings:
       underscore and a suffix makes its suffix a method too, such as darts_projection for digits_bench_darts_projection.
     space: name of the search space of images; a table of results needs nasbench201.
     evaluator: how an architecture is scored. tabular looks it up in a table. training trains it for the budget of the proposal.
-      weight_sharing takes the weights of a supernet. The zero-cost proxies parameters, synflow, jacob_cov and naswot need no training.
+      weight_sharing takes the weights of a supernet that was trained on random paths, supernet those of a differentiable search, and
+      hypernetwork lets a network generate them. The zero-cost proxies parameters, synflow, jacob_cov and naswot need no training.
     table: digits_bench for the table in the package; an npz file of NAS-Bench-201; or 'synthetic' for a planted table, with which the
       comparison measures nothing real.
     dataset: data set of the table; digits_bench has only digits, and the planted table only cifar10.
     epochs: length in epochs of the training in the table whose validation accuracy a search sees.
     report_epochs: length in epochs of the training in the table whose test accuracy is reported.
     training: preset of dnas train with the networks, data and training of evaluators without a table, and of the reported test accuracy.
-    search: preset of dnas search with the supernet, data and rates of weight sharing and of differentiable methods. A method takes its
-      own preset if there is one, such as digits_bench_darts for darts.
+    search: preset of dnas search with the supernet and data of weight_sharing, hypernetwork and supernet, and with the supernet, data and
+      rates of differentiable methods. A method takes its own preset if there is one, such as digits_bench_darts for darts.
     train_portion: fraction of the training data that trains the architectures; the rest validates them.
     seconds: budget of a search by a strategy, in accelerator seconds of its evaluations. A differentiable method takes the epochs of its
       preset, and the report gives the seconds that these took.

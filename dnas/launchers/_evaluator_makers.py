@@ -3,24 +3,22 @@
 import dataclasses
 import functools
 import pathlib
+from typing import Any
 
-from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.data import datasets
 from dnas.evaluate import base, digits_bench
+from dnas.evaluate.hypernetwork import IDLE
 from dnas.evaluate.tabular import Tabular
 from dnas.evaluate.training import Training
-from dnas.evaluate.weight_sharing import Config as SharedConfig
-from dnas.evaluate.weight_sharing import SharedWeightsTask, WeightSharing
 from dnas.evaluate.zero_cost import PROXIES, ZeroCost
-from dnas.launchers import _flags, _presets, _run
+from dnas.launchers import _flags, _trained_once
 from dnas.launchers._comparison_settings import (
   BENCHMARK,
   EVALUATORS,
   ComparisonSettings,
   MakeEvaluator,
   read_table,
-  space_of,
   training_parts,
 )
 
@@ -30,19 +28,27 @@ def evaluator_names() -> tuple[str, ...]:
   return (*EVALUATORS, *PROXIES)
 
 
-def maker_of(config: ComparisonSettings) -> MakeEvaluator:
-  """Returns the function that makes the evaluator of a comparison."""
-  if config.evaluator not in EVALUATORS:
-    return functools.partial(_zero_cost, proxy=config.evaluator)
-  maker = EVALUATORS[config.evaluator]
-  return config_lib.unit(config, EVALUATORS, config.evaluator) if isinstance(maker, type) else maker
+def maker_of(config: Any, evaluator: str) -> MakeEvaluator:
+  """Returns the function that makes an evaluator. Its settings are those of `config`, if it has some and they are a component there."""
+  if evaluator not in EVALUATORS:
+    return functools.partial(_zero_cost, proxy=evaluator)
+  maker = EVALUATORS[evaluator]
+  return config_lib.unit(config, EVALUATORS, evaluator) if isinstance(maker, type) else maker
+
+
+def idle_in_evaluator(config: Any, path: str) -> str:
+  """Returns why a setting of an evaluator has no effect beside the others of this evaluator; an empty text if it has an effect."""
+  component, _, field = path.partition(".")
+  if component == "hypernetwork" and field in IDLE and IDLE[field](config.hypernetwork):
+    return f"it does nothing with --hypernetwork.encoder={config.hypernetwork.encoder}, so leave it out"
+  return ""
 
 
 def prepare(config: ComparisonSettings, options: _flags.Options, root: pathlib.Path, seeds: int) -> None:
-  """Trains the supernets that all methods share before any search begins: one for every seed, with weight sharing alone."""
-  if config.evaluator == "weight_sharing":
+  """Trains what all methods share before any search begins, once for every seed."""
+  if config.evaluator in BY_SEARCH:
     for seed in range(seeds):
-      _shared_weights(config, options, root / config.space / config.evaluator / f"supernet_{seed:04d}", seed)
+      maker_of(config, config.evaluator)(config, options, root / config.space / config.evaluator / "all" / f"seed_{seed:04d}", seed)
 
 
 def _tabular(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:
@@ -62,30 +68,11 @@ def _zero_cost(
   return ZeroCost(proxy, dataclasses.replace(parts.network, auxiliary=False), parts.data, datasets.from_config(parts.data), seed)
 
 
-def _weight_sharing(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:
-  return _shared_weights(config, options, folder.parent.parent / f"supernet_{seed:04d}", seed)
-
-
-def _shared_weights(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> WeightSharing:
-  preset = _presets.load(config.search, "search")
-  names = [field.name for field in dataclasses.fields(SharedConfig) if hasattr(preset.darts, field.name)]
-  rates = SharedConfig(**{name: getattr(preset.darts, name) for name in names})
-  space = space_of(config)
-  task = SharedWeightsTask(rates, preset.supernet, preset.data, space, datasets.from_config(preset.data), seed)
-  flat = {"seed": seed, "space": config.space} | {f"shared.{name}": value for name, value in config_lib.flatten(rates).items()}
-  if space != SPACES[config.space]:  # the table lacks some operations
-    flat["operations"] = ", ".join(space.choices)
-  defaults: dict[str, object] = {}
-  for component in ("data", "supernet"):
-    flat |= {f"{component}.{path}": value for path, value in config_lib.flatten(getattr(preset, component)).items()}
-    defaults |= config_lib.defaults(getattr(preset, component), f"{component}.")
-  own = dataclasses.replace(options, workdir=str(folder))
-  about = f"training of shared weights in the space {config.space}, seed {seed}: {_run.length_of(task)}"
-  with _run.open_folder(own, "weight_sharing", flat, _run.Parts({}, about), defaults) as opened:
-    position = _run.run(task, opened, own)
-  return WeightSharing(task, position.state.weights, position.seconds)
-
-
 EVALUATORS.register("tabular")(_tabular)
 EVALUATORS.register("training")(_training)
-EVALUATORS.register("weight_sharing")(_weight_sharing)
+EVALUATORS.register("weight_sharing")(_trained_once.weight_sharing)
+EVALUATORS.register("hypernetwork")(_trained_once.Hypernetwork)
+EVALUATORS.register("supernet")(_trained_once.supernet)
+
+BY_SEARCH = ("weight_sharing", "hypernetwork", "supernet")
+"""Evaluators by one training for all searches of a seed, whose network, data and rates are those of a preset of dnas search."""

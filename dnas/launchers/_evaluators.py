@@ -18,7 +18,7 @@ from dnas.evaluate.tabular import Tabular, report_shares, report_test
 from dnas.evaluate.zero_cost import PROXIES
 from dnas.launchers import _flags, _presets, train
 from dnas.launchers._comparison_settings import ComparisonSettings, has_table, read_table, space_of, training_parts
-from dnas.launchers._evaluator_makers import maker_of
+from dnas.launchers._evaluator_makers import BY_SEARCH, maker_of
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
 from dnas.search.blackbox.strategies import STRATEGIES
 
@@ -57,7 +57,7 @@ def make_judge(config: ComparisonSettings, options: _flags.Options, folder: path
   Raises:
     InputError: if the data or presets of the evaluator cannot be used.
   """
-  evaluate = maker_of(config)(config, options, folder, seed)
+  evaluate = maker_of(config, config.evaluator)(config, options, folder, seed)
   if not has_table(config):
     return Judge(space_of(config), evaluate, functools.partial(_retrained, config, options, folder, seed))
   table, epochs = read_table(config.table, config.dataset), config.report_epochs
@@ -68,23 +68,28 @@ def make_judge(config: ComparisonSettings, options: _flags.Options, folder: path
   return Judge(table.space, evaluate, lambda genotype: report_test(table, genotype, epochs), percentile)
 
 
-def check_settings(config: ComparisonSettings) -> None:
-  """Raises InputError for presets that are missing or of text, for a space that the evaluator lacks, and for a table of no use."""
-  tabular = config.evaluator == "tabular"
-  if tabular:
-    check(config.space == nasbench201.SPACE.name, "space", config.space, f"a table of results is of {nasbench201.SPACE.name}")
+def check_presets(config: ComparisonSettings) -> None:
+  """Raises FieldError for presets that are of text or of another launcher, or that the evaluator needs and has not."""
   for field, launcher, of in (("training", "train", ImageTrainConfig), ("search", "search", ImageSearchConfig)):
     name = getattr(config, field)
     names = [known for known in _presets.names() if _presets.launcher_of(known) == launcher]
     if name:
       check_name(field, name, names)
       check(isinstance(_presets.load(name, launcher), of), field, name, "it is for text; give a preset for images")
-  if config.evaluator == "weight_sharing":
-    hint = "weight sharing takes its supernet and its data from a preset of dnas search; name one"
+  if config.evaluator in BY_SEARCH:
+    hint = f"{config.evaluator.replace('_', ' ')} takes its supernet and its data from a preset of dnas search; name one"
     check(bool(config.search), "search", "''", hint)
   elif config.evaluator == "training" or config.evaluator in PROXIES:
     hint = f"the evaluator {config.evaluator} takes its networks and data from a preset of dnas train; name one"
     check(bool(config.training), "training", "''", hint)
+
+
+def check_settings(config: ComparisonSettings) -> None:
+  """Raises InputError for presets that `check_presets` refuses, for a space that the evaluator lacks, and for a table of no use."""
+  tabular = config.evaluator == "tabular"
+  if tabular:
+    check(config.space == nasbench201.SPACE.name, "space", config.space, f"a table of results is of {nasbench201.SPACE.name}")
+  check_presets(config)
   if has_table(config):
     table = read_table(config.table, config.dataset)
     report_test(table, table.genotypes[0], config.report_epochs)  # raises if it cannot be reported

@@ -34,7 +34,7 @@ from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.launchers import _commands, _flags, _output, _run, _units, search
 from dnas.launchers._comparison_settings import DATASETS, EVALUATORS, ComparisonSettings, space_of
-from dnas.launchers._evaluator_makers import evaluator_names, prepare
+from dnas.launchers._evaluator_makers import evaluator_names, idle_in_evaluator, prepare
 from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_preset, own_presets, search_config
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison
@@ -79,7 +79,7 @@ class CompareConfig(ComparisonSettings):
       return f"it does nothing with --methods={self.methods}, so leave it out"
     if component in config_lib.units(self, EVALUATORS) and component != self.evaluator:
       return f"it does nothing with --evaluator={self.evaluator}, so leave it out"
-    return ""
+    return idle_in_evaluator(self, path)
 
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns all settings on which the result of one search depends, by flag."""
