@@ -42,7 +42,7 @@ _MODULES = {
   "dnas.search.gradient.methods": ("METHODS",),
   "dnas.supernet.hypergradients": ("HYPERGRADIENTS",),
   "dnas.search.blackbox.strategies": ("STRATEGIES",),
-  "dnas.launchers._evaluators": ("EVALUATORS",),
+  "dnas.launchers._evaluator_makers": ("EVALUATORS",),
   "dnas.launchers.configs": ("ImageSearchConfig", "LanguageSearchConfig", "ImageTrainConfig", "LanguageTrainConfig"),
   "dnas.launchers.compare": ("CompareConfig",),
   "dnas.launchers.tune": ("ImageTuneConfig", "LanguageTuneConfig"),

@@ -8,7 +8,7 @@ from dnas.core.records import SearchResult as SearchResult
 from dnas.core.space import CellSpace as CellSpace
 from dnas.data.datasets import DATASETS as DATASETS
 from dnas.data.datasets import TEXTS as TEXTS
-from dnas.launchers._evaluators import EVALUATORS as EVALUATORS
+from dnas.launchers._evaluator_makers import EVALUATORS as EVALUATORS
 from dnas.launchers._flags import Options as Options
 from dnas.launchers._presets import PRESETS as PRESETS
 from dnas.launchers._python import draw_genotype as draw_genotype

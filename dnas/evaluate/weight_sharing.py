@@ -6,7 +6,6 @@ batch statistics estimated anew for every architecture as in Guo et al., "Single
 
 import dataclasses
 import functools
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,7 +17,6 @@ from dnas.cells import functional
 from dnas.compiler.functions import Loss, assembled, compiled
 from dnas.core import keys
 from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
-from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.data import base, batches
 from dnas.run import loop
@@ -175,24 +173,3 @@ class SharedWeightsTask:
 
 def _is_statistic(leaf: jax.Array) -> bool:
   return jnp.issubdtype(leaf.dtype, jnp.floating)
-
-
-class WeightSharing:
-  """Evaluates with shared weights, which it never changes (an `evaluate.base.Evaluator`): the score is validation accuracy, a fraction."""
-
-  def __init__(self, task: SharedWeightsTask, weights: Tree, seconds: float = 0.0):
-    """Makes the evaluator.
-
-    Args:
-      task: the supernet and its data.
-      weights: the trained shared weights.
-      seconds: the cost of that training; it is added to the cost of the first evaluation.
-    """
-    self._task, self._weights, self._owed = task, weights, seconds
-
-  def __call__(self, proposal: Proposal) -> Evaluation:
-    """Validates one path. The budget is ignored."""
-    began = time.monotonic()
-    metrics = self._task.validate(self._weights, one_hot(self._task.space, proposal.genotype))
-    cost, self._owed = time.monotonic() - began + self._owed, 0.0
-    return Evaluation(metrics["accuracy"], cost, {f"valid/{name}": value for name, value in metrics.items()})

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -63,9 +64,7 @@ def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
   for field in ("space", "without", "supernet"):
     if getattr(before, field) != getattr(config, field):
       raise FieldError("start_from", config.start_from, f"its {field} is {getattr(before, field)}; give this search the same")
-  old = search_parts(before, force=True)  # it was there
-  task = DartsTask(before.darts, old.workload, before.make_hypergradient(), jax.random.key(0), before.make_method(), before.remedies)
-  state = _end_of(task, before, run)
+  task, _, state = _end_of_search(before, run)
   if state is None:
     raise FieldError("start_from", config.start_from, "it holds no checkpoint; give a folder that still has its checkpoints")
   search, mixture = state.search, to_numpy(task.mixture(state))
@@ -83,6 +82,20 @@ def _configuration_of(run: Run, config: ImageSearchConfig) -> ImageSearchConfig:
   except InputError:
     pass
   raise FieldError("start_from", config.start_from, "its search was written by another version of dnas; run that search again")
+
+
+def end_of_search(config: ImageSearchConfig, folder: pathlib.Path) -> tuple[ImageWorkload, State]:
+  """Returns the workload and the last state of a finished search. Raises InputError if its folder has no checkpoint any more."""
+  _, workload, state = _end_of_search(config, load_run(folder))
+  if state is None:
+    raise InputError(f"{folder} holds no checkpoint of its search; remove the folder, and the search runs again.")
+  return workload, state
+
+
+def _end_of_search(config: ImageSearchConfig, run: Run) -> tuple[DartsTask, ImageWorkload, State | None]:
+  workload: Any = search_parts(config, force=True).workload  # it was there
+  task = DartsTask(config.darts, workload, config.make_hypergradient(), jax.random.key(0), config.make_method(), config.remedies)
+  return task, workload, _end_of(task, config, run)
 
 
 def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | None:

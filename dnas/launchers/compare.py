@@ -38,20 +38,9 @@ from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.launchers import _commands, _contest, _flags, _output, _run, _units, search
-from dnas.launchers._evaluators import (
-  DATASETS,
-  EVALUATORS,
-  ComparisonSettings,
-  Judge,
-  check_settings,
-  evaluator_names,
-  make_judge,
-  own_preset,
-  own_presets,
-  prepare,
-  search_config,
-  space_of,
-)
+from dnas.launchers._comparison_settings import DATASETS, EVALUATORS, ComparisonSettings, space_of
+from dnas.launchers._evaluator_makers import evaluator_names, idle_in_evaluator, prepare
+from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_preset, own_presets, search_config
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison, contest
 from dnas.run.run_folder import RunFolder
@@ -108,7 +97,7 @@ class CompareConfig(ComparisonSettings):
       return f"it does nothing with --methods={self.methods}, so leave it out"
     if component in config_lib.units(self, EVALUATORS) and component != self.evaluator:
       return f"it does nothing with --evaluator={self.evaluator}, so leave it out"
-    return ""
+    return idle_in_evaluator(self, path)
 
   @property
   def contestant_names(self) -> tuple[str, ...]:

@@ -25,7 +25,7 @@ from dnas.core.records import SearchResult
 from dnas.evaluate import digits_bench
 from dnas.evaluate.tabular import report_shares, report_test
 from dnas.launchers import _flags, _presets, _units, search, train
-from dnas.launchers._evaluators import BENCHMARK
+from dnas.launchers._comparison_settings import BENCHMARK
 from dnas.launchers.train import Outcome, outcome_of, result_of
 from dnas.report import statistics
 

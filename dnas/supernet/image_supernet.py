@@ -42,7 +42,11 @@ class Config(Size):
 
 
 class ImageSupernet(nnx.Module):
-  """The convolutional supernet: a stem, cells of mixed operations, global average pooling, a linear classifier."""
+  """The convolutional supernet: a stem, cells of mixed operations, global average pooling, a linear classifier.
+
+  Attributes:
+    edge_types: the type of cell of every module of mixed edges, in the order of the stack.
+  """
 
   def __init__(
     self,
@@ -56,8 +60,10 @@ class ImageSupernet(nnx.Module):
     """Builds the supernet. Raises FieldError for a size that the space's stack does not support."""
 
     def make_edges(cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator) -> MixedEdges:
+      edge_types.append(cell_type)
       return MixedEdges(space, source, channels, stride, rng, options, config.rematerialize)
 
+    edge_types: list[str] = []
     self.precision, self.options, self.cell_types = config.precision, options, space.cells
     wirings = {cell_type: space for cell_type in space.cells}
     self.rows = tuple(outgoing_rows(space, source) for source in range(space.num_inputs + space.num_nodes))
@@ -65,6 +71,7 @@ class ImageSupernet(nnx.Module):
       self.stack = STACKS[space.name](wirings, make_edges, config, image_channels, affine=False, rng=rng)
     except FieldError as e:
       raise e.within("supernet") from None
+    self.edge_types = tuple(edge_types)
     self.classifier = Linear(self.stack.widths[-1], num_classes, rng)
 
   def __call__(self, images: jax.Array, mixture: Mapping[str, jax.Array], train: bool) -> jax.Array:

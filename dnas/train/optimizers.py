@@ -72,6 +72,20 @@ def _clip_by_global_norm(largest: float | jax.Array, through: bool) -> optax.Gra
   return optax.stateless(clip)
 
 
+def clipped_adam(*, weight_decay: float, gradient_clip: float, beta1: float = 0.9, beta2: float = 0.999) -> tree.Flattened:
+  """Adam that clips the gradient, and then adds the L2 penalty to it. `with_learning_rate` sets the learning rate, as with `sgd`.
+
+  Args:
+    weight_decay: coefficient of the L2 penalty; it is not clipped.
+    gradient_clip: largest global norm of the gradient; 0 does not clip.
+    beta1: decay of the first moment.
+    beta2: decay of the second moment.
+  """
+  clip = optax.identity() if _is_zero(gradient_clip) or _is_beyond(gradient_clip) else _clip_by_global_norm(gradient_clip, True)
+  moments = optax.scale_by_adam(beta1, beta2, eps=1e-8)
+  return tree.flattened(optax.chain(clip, optax.add_decayed_weights(weight_decay), moments, _scale_by_given_learning_rate()))
+
+
 def adam(learning_rate: float, *, beta1: float, beta2: float, weight_decay: float) -> optax.GradientTransformation:
   """Adam with the L2 penalty in the gradient (unlike AdamW). DARTS uses it for the architecture parameters."""
   return optax.chain(

@@ -17,8 +17,9 @@ from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Proposal
 from dnas.core.trials import trial_id
 from dnas.data import base, datasets
+from dnas.evaluate.base import TrainedOnce
 from dnas.evaluate.training import Training
-from dnas.evaluate.weight_sharing import Config, SharedWeightsTask, WeightSharing
+from dnas.evaluate.weight_sharing import Config, SharedWeightsTask
 from dnas.evaluate.zero_cost import PROXIES, ZeroCost
 from dnas.nets import derived_image
 from dnas.run import loop
@@ -125,7 +126,7 @@ def shared(dataset):
 def test_evaluation_never_touches_the_shared_weights_and_gives_the_same_number_twice(shared):
   task, state = shared
   before = bits((state.weights, state.stats, task.initial))
-  evaluate = WeightSharing(task, state.weights, seconds=100.0)
+  evaluate = TrainedOnce(task, state.weights, seconds=100.0)
   first, second = evaluate(Proposal(CELL)), evaluate(Proposal(OTHER))
   again = evaluate(Proposal(CELL))
   assert bits((state.weights, state.stats, task.initial)) == before

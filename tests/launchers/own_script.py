@@ -14,7 +14,7 @@ from dnas.cells.operations import OPERATIONS
 from dnas.cells.registries import SPACES, STACKS
 from dnas.core.records import Evaluation
 from dnas.core.space import CellSpace
-from dnas.launchers._evaluators import EVALUATORS
+from dnas.launchers._evaluator_makers import EVALUATORS
 from dnas.search.blackbox.base import STRATEGIES
 from dnas.search.blackbox.random_search import Config as RandomSearch
 from dnas.search.gradient.methods import METHODS, DifferentiableMethod

@@ -6,10 +6,11 @@ import json
 import types
 
 import pytest
+from helpers import Killed
 from tiny_runs import cache_flag
 
 from dnas.core import config as config_lib
-from dnas.evaluate import training, weight_sharing, zero_cost
+from dnas.evaluate import base, hypernetwork, training, zero_cost
 from dnas.evaluate.nasbench201_formats import write_npz
 from dnas.evaluate.synthetic_table import planted
 from dnas.launchers import _presets, compare, report
@@ -23,6 +24,8 @@ TINY = {
   "digits_demo_retrain": DATA | {"network.channels": 2, "network.cells": 3, "network.stem_multiplier": 1, "train.epochs": 2},
 }
 
+BENCHMARK = ("--table=digits_bench", "--dataset=digits", "--report_epochs=12")
+
 
 @pytest.fixture(autouse=True)
 def shrunken(monkeypatch):
@@ -33,7 +36,7 @@ def shrunken(monkeypatch):
 
   monkeypatch.setattr(_presets, "load", tiny)
   ticks = itertools.count(0, 100)
-  for module in (weight_sharing, zero_cost):  # every evaluation takes 100 seconds
+  for module in (base, zero_cost):  # every evaluation takes 100 seconds
     monkeypatch.setattr(module, "time", types.SimpleNamespace(monotonic=lambda: next(ticks)))
   evaluate = training.Training.__call__
   monkeypatch.setattr(training.Training, "__call__", lambda self, asked: dataclasses.replace(evaluate(self, asked), cost=100.0))
@@ -78,6 +81,29 @@ def test_weight_sharing_trains_one_supernet_for_all_methods_of_a_seed(tmp_path, 
   assert set(one.methods) == {"random_search", "local_search"} and one.incomplete == ()
 
 
+def test_a_hypernetwork_is_trained_once_and_a_kill_costs_no_more_than_an_epoch(tmp_path, monkeypatch):
+  flags = ("--methods=random_search,regularized_evolution", "--evaluator=hypernetwork", "--search=digits_demo", *BENCHMARK)
+  flags += ("--hypernetwork.epochs=3", "--hypernetwork.width=4", "--hypernetwork.passes=1", "--hypernetwork.decoder_width=4")
+  end_epoch, ended = hypernetwork.HypernetworkTask.end_epoch, []
+
+  def killed_in_the_third(self, state, epoch, means):
+    ended.append(epoch)
+    if len(ended) == 3:
+      raise Killed
+    return end_epoch(self, state, epoch, means)
+
+  monkeypatch.setattr(hypernetwork.HypernetworkTask, "end_epoch", killed_in_the_third)
+  with pytest.raises(Killed):
+    launch(tmp_path, *flags, "--seconds=350")
+  assert launch(tmp_path, *flags, "--seconds=350") == 0 and ended == [1, 2, 3, 3]
+  root = tmp_path / "nasbench201/hypernetwork"
+  assert {path.name for path in root.iterdir()} == {"supernet_0000", "random_search", "regularized_evolution"}
+  first, second, *_ = entries(root / "random_search/seed_0000")
+  assert first["cost"] > second["cost"] == 100 and 0 <= first["score"] <= 1
+  config = json.loads((root / "random_search/seed_0000/config.json").read_text())["config"]
+  assert config["hypernetwork.epochs"] == 3 and config["hypernetwork.encoder"] == "graph"
+
+
 @pytest.mark.parametrize("evaluator", ["parameters", "naswot"])
 def test_a_differentiable_method_beside_a_strategy(tmp_path, table, evaluator, capsys):
   flags = (f"--evaluator={evaluator}", "--training=digits_demo_retrain", "--search=digits_demo", f"--table={table}", "--seconds=350")
@@ -103,6 +129,12 @@ def test_a_differentiable_method_beside_a_strategy(tmp_path, table, evaluator, c
   [
     (("--evaluator=training",), "--training is ''; the evaluator training takes its networks and data from a preset of dnas train"),
     (("--evaluator=weight_sharing",), "--search is ''; weight sharing takes its supernet and its data from a preset"),
+    (("--evaluator=hypernetwork",), "--search is ''; hypernetwork takes its supernet and its data from a preset"),
+    (("--evaluator=hypernetwork", "--hypernetwork.encoder=tree"), "--hypernetwork.encoder is tree; it can be flat, graph."),
+    (
+      ("--evaluator=hypernetwork", "--hypernetwork.encoder=flat", "--hypernetwork.passes=3"),
+      "--hypernetwork.passes is 3; it does nothing with --hypernetwork.encoder=flat, so leave it out.",
+    ),
     (("--methods=darts",), "--search is ''; darts is differentiable, and takes its supernet, data and rates from a preset"),
     (("--evaluator=training", "--training=digits_demo"), "--training is digits_demo; did you mean 'digits_demo_retrain'?"),
     (("--evaluator=naswot", "--training=text_demo_retrain"), "--training is text_demo_retrain; it is for text"),

@@ -13,8 +13,8 @@ from dnas.core import config as config_lib
 from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
 from dnas.launchers import _flags, _presets, compare, configs, demo, report, search, tables, train, tune
-from dnas.launchers._evaluators import DATASETS as TABLES
-from dnas.launchers._evaluators import EVALUATORS
+from dnas.launchers._comparison_settings import DATASETS as TABLES
+from dnas.launchers._evaluator_makers import EVALUATORS
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
