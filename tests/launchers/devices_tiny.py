@@ -16,8 +16,9 @@ from dnas.search.gradient import darts
 
 SPACE = ("--space=nasbench201", "--data.dataset=synthetic", "--data.batch_size=32")
 CELL = "|skip_connect~0|+|nor_conv_1x1~0|none~1|+|none~0|avg_pool_3x3~1|skip_connect~2|"
+WITHOUT = "--without=none,nor_conv_1x1"
 RUNS = {
-  "search": (search, (*SPACE, "--supernet.cells=3", "--supernet.channels=2", "--hypergradient=finite_difference")),
+  "search": (search, (*SPACE, "--supernet.cells=3", "--supernet.channels=2", WITHOUT, "--hypergradient=finite_difference")),
   "train": (train, (*SPACE, f"--genotype={CELL}", "--network.cells=3", "--network.channels=2", "--data.train_portion=0.5")),
   "text_train": (train, (*TEXT_TRAIN, "--genotype=DARTS_V2")),
 }

@@ -25,7 +25,10 @@ def copied(name, tmp_path):
 
 @pytest.mark.parametrize(
   "launcher, name, flags",
-  [(train, "train", (*TRAIN, "--train.epochs=2", "--genotype=DARTS_V2")), (search, "text_search", TEXT_SEARCH)],
+  [
+    (train, "train", (*TRAIN, "--train.epochs=2", "--genotype=DARTS_V2")),
+    (search, "text_search", (*TEXT_SEARCH, "--darts.diagnose_every=5")),
+  ],
   ids=["train", "text_search"],
 )
 def test_a_run_of_an_earlier_version_goes_on(launcher, name, flags, tmp_path, capsys, caplog):
@@ -38,6 +41,7 @@ def test_a_run_of_an_earlier_version_goes_on(launcher, name, flags, tmp_path, ca
   after = lines(folder / "metrics.jsonl")
   assert after[:1] == before and [line["epoch"] for line in after] == [1, 2]
   assert json.loads((folder / "result.json").read_text())
+  assert launcher is train or after[-1]["eigenvalue"] > 0, "the last epoch has a diagnosis"
 
 
 COMPARE = ("--methods=random_search", "--seconds=400", "--seeds=1", "--pool.workers=1")

@@ -10,7 +10,7 @@ import pytest
 from tiny_runs import ENVIRONMENT, ROOT, SEARCH, STEPS, TEXT_SEARCH, TEXT_TRAIN, TRAIN, cache_flag, final_bits, history, saved_steps
 
 FLAGS = {
-  "search": ("search", *SEARCH),
+  "search": ("search", *SEARCH, "--without=max_pool_3x3,sep_conv_5x5,dil_conv_5x5"),
   "train": ("train", *TRAIN, "--genotype=DARTS_V2"),
   "text_search": ("search", *TEXT_SEARCH, "--data.tokens=1200"),
   "text_train": ("train", *TEXT_TRAIN, "--data.tokens=1200", "--train.learning_rate=120", "--genotype=DARTS_V2"),

@@ -14,6 +14,7 @@ from dnas.launchers import _flags, _run
 
 pytestmark = [pytest.mark.xdist_group("launchers_processes"), pytest.mark.usefixtures("quick_compilation")]
 FLAGS = ("--space=nasbench201", "--data.dataset=synthetic", "--data.batch_size=32", "--supernet.cells=3", "--supernet.channels=2")
+FLAGS = (*FLAGS, "--without=none,nor_conv_1x1,avg_pool_3x3")  # a program of every operation is compiled in every process
 FLAGS = (*FLAGS, "--darts.epochs=3", "--darts.diagnose_every=0", "--save_every_steps=2")
 STEPS = 24
 PATIENCE = 240

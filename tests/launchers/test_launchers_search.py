@@ -235,9 +235,12 @@ def test_accuracy_by_class_is_in_every_record_and_in_no_line(searched, retrained
 
 
 def test_second_order_searches_run(searched, tmp_path):
-  assert launch("search", *SEARCH, "--darts.epochs=1", "--hypergradient=finite_difference", f"--workdir={tmp_path / 'run'}") == 0
+  flags = ("--darts.epochs=1", "--hypergradient=finite_difference", "--darts.diagnose_every=1")
+  assert launch("search", *SEARCH, *flags, f"--workdir={tmp_path / 'run'}") == 0
   first_order, second_order = (lines(folder / "architecture.jsonl")[0]["mixture"] for folder in (searched, tmp_path / "run"))
   assert first_order["reduce"] != second_order["reduce"]
+  (diagnosed,) = lines(tmp_path / "run" / "metrics.jsonl")
+  assert math.isfinite(diagnosed["eigenvalue"]) and "eigenvalue" not in lines(searched / "metrics.jsonl")[-1]
 
 
 def test_a_folder_may_be_given_by_the_home_directory(monkeypatch, tmp_path, capsys):

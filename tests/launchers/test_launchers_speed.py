@@ -22,11 +22,11 @@ def rows_of(folder, *flags):
 
 def test_the_table_and_its_file(tmp_path, capsys):
   before = jax.config.jax_compilation_cache_dir
-  rows = rows_of(tmp_path, "--jobs=language_search,retrain", "--peak_gflops=1", "--peak_gbytes=1000")
-  assert [(row["job"], row["channels"]) for row in rows] == [("language_search", 2), ("retrain", 2)]
+  rows = rows_of(tmp_path, "--jobs=language_evaluate,retrain", "--peak_gflops=1", "--peak_gbytes=1000")
+  assert [(row["job"], row["channels"]) for row in rows] == [("language_evaluate", 2), ("retrain", 2)]
   for row in rows:
     assert 0 < row["step"] < min(row["warm"], row["cold"]) and row["flops"] > 0 and row["memory"] > 0
-    assert row["examples_per_second"] * row["step"] == pytest.approx(4 * 5 if row["job"] == "language_search" else 4)
+    assert row["examples_per_second"] * row["step"] == pytest.approx(4 * 5 if row["job"] == "language_evaluate" else 4)
     assert 0 < row["dispatch"] <= 2 * row["step"] and 0 < row["input"]
     assert row["roofline"] * row["step"] == pytest.approx(max(row["flops"] / 1e9, row["bytes"] / 1e12))
   assert rows[0]["to_first"] == 1 and rows[1]["to_first"] > 0
@@ -45,7 +45,7 @@ def test_seeds_and_growth(tmp_path, capsys):
 
 
 def test_cold_compiles_everything_and_warm_reads_it(tmp_path, monkeypatch):
-  events, seen, first_step = collections.Counter(), [], speed._first_step
+  events, seen, problems, first_step = collections.Counter(), [], [], speed._first_step
 
   def count(name, **_):
     events[name.rpartition("/")[2]] += 1
@@ -54,6 +54,7 @@ def test_cold_compiles_everything_and_warm_reads_it(tmp_path, monkeypatch):
     events.clear()
     result = first_step(job)
     seen.append((events["cache_misses"], events["cache_hits"]))
+    problems.append(job.problem(result[1]))
     return result
 
   monkeypatch.setattr(speed, "_first_step", counted)
@@ -65,6 +66,7 @@ def test_cold_compiles_everything_and_warm_reads_it(tmp_path, monkeypatch):
     jax.monitoring.unregister_event_listener(count)
   (compiled, _), (missed, read) = seen
   assert missed == 0 and read == sum(seen[0]) and compiled > 30
+  assert len(problems[0]) > 10  # arrays of the search, as the peer would get them
 
 
 PEER = """#!{python}
@@ -82,7 +84,7 @@ def test_a_peer_takes_its_steps_in_turn(tmp_path, capsys):
   peer = tmp_path / "python"
   peer.write_text(PEER.format(python=sys.executable))
   peer.chmod(0o755)
-  (row,) = rows_of(tmp_path, "--jobs=search_first_order", "--warm=false", f"--peer={peer}")
+  (row,) = rows_of(tmp_path, "--jobs=retrain", "--warm=false", f"--peer={peer}")
   assert (row["peer_forms"], row["peer_steps"]) == (["channels first", "channels last"], [2, 1]) and row["jax"] == jax.__version__
   assert row["ratio_to_peer"] == pytest.approx(row["step"])
   assert "the peer: Python 3.10.0, PyTorch 2.0, threads: 2" in capsys.readouterr().out

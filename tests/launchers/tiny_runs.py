@@ -17,13 +17,14 @@ ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JA
 """Of launchers in processes of their own, which so compile quickly."""
 LAUNCHERS = {"search": search, "train": train}
 DATA = ("--data.dataset=synthetic", "--data.batch_size=32")
-SEARCH = (*DATA, "--supernet.channels=2", "--supernet.cells=1", "--darts.epochs=2", "--darts.arch_learning_rate=0.05")
+DARTS = ("--darts.epochs=2", "--darts.arch_learning_rate=0.05", "--darts.diagnose_every=0")  # a diagnosis compiles for seconds
+SEARCH = (*DATA, "--supernet.channels=2", "--supernet.cells=1", *DARTS)
 TRAIN = (*DATA, "--network.channels=2", "--network.cells=1", "--network.auxiliary=false", "--train.epochs=1")
 STEPS = 8
 """Of an epoch of the search: 256 examples in batches of 32."""
 TEXT_DATA = ("--data.tokens=400", "--data.batch_size=8", "--data.sequence_length=6", "--data.short_probability=0.3", "--data.buckets=1")
 TEXT = ("--space=darts_recurrent", "--data.dataset=synthetic_text", *TEXT_DATA)
-TEXT_SEARCH = (*TEXT, "--supernet.units=4", "--darts.epochs=2", "--darts.arch_learning_rate=0.05")
+TEXT_SEARCH = (*TEXT, "--supernet.units=4", *DARTS)
 TEXT_TRAIN = (*TEXT, "--network.units=4", "--data.length_deviation=1", "--train.epochs=4", "--train.patience=1", "--train.learning_rate=40")
 
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from helpers import quick_jit
 
 from dnas.cells import functional, nasbench201
 from dnas.core import tree
@@ -57,28 +58,39 @@ def given(module: DerivedImageNetwork, variables: functional.Variables) -> Deriv
   return module
 
 
+LABELS = np.arange(6)
+
+
+switched_logits = quick_jit(switched_image.apply, static_argnames="train")
+
+
+@quick_jit
+def switched_gradient(variables, operations, images: jax.Array) -> jax.Array:
+  return jax.grad(lambda images: switched_image.apply(variables, operations, images, train=True)[0][LABELS, LABELS].sum())(images)
+
+
 @pytest.mark.parametrize("text", CELLS)
 def test_it_is_the_derived_network(text: str):
   genotype, rng = nasbench201.from_string(text), np.random.default_rng(1)
   operations = switched_image.encode(genotype)
   drawn = switched_image.init(SIZES, rng)
   variables = jax.tree.map(lambda array: jax.numpy.asarray(array + 0.1 * rng.random(array.shape, np.float32)), drawn)
-  images, labels = rng.standard_normal((6, 8, 8, 1)).astype(np.float32), np.arange(6)
+  images = rng.standard_normal((6, 8, 8, 1)).astype(np.float32)
   network, arrays = functional.split(given(derived(genotype), variables))
 
-  def derived_sum(images: jax.Array) -> jax.Array:
-    return functional.apply(network, arrays, images, train=True)[0][0][np.arange(6), labels].sum()
+  def derived_logits(images: jax.Array, train: bool):
+    (logits, _), stats = functional.apply(network, arrays, images, train=train)
+    return logits, stats
 
-  def switched_sum(images: jax.Array) -> jax.Array:
-    return switched_image.apply(variables, operations, images, train=True)[0][np.arange(6), labels].sum()
-
+  derived_gradient = quick_jit(jax.grad(lambda images: derived_logits(images, train=True)[0][LABELS, LABELS].sum()))
   for train in (True, False):
-    (expected, _), stats = functional.apply(network, arrays, images, train=train)
-    found, moved = switched_image.apply(variables, operations, images, train=train)
+    expected, stats = quick_jit(derived_logits, static_argnames="train")(images, train=train)
+    found, moved = switched_logits(variables, operations, images, train=train)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     for name in ("mean", "variance"):
       np.testing.assert_allclose(moved["last"][name], stats["stack"]["last_norm"][name][0], rtol=1e-4, atol=1e-5)
-  np.testing.assert_allclose(jax.grad(switched_sum)(images), jax.grad(derived_sum)(images), rtol=1e-3, atol=1e-3)
+  found, expected = switched_gradient(variables, operations, images), derived_gradient(images)
+  np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("text", CELLS)
