@@ -90,7 +90,8 @@ class TuneConfig:
         return f"it does nothing with --study.{by}={chosen}, so leave it out, or choose {' or '.join(users)}"
     if path == "train_portion" and isinstance(self, LanguageTuneConfig):
       return "a text has a validation set of its own, so leave it out"
-    return ""
+    field = "data.train_portion" if path == "train_portion" else path.removeprefix("training.")
+    return self.training.idle(field) if isinstance(self, ImageTuneConfig | LanguageTuneConfig) and field.startswith("data.") else ""
 
 
 _USED_BY = {
