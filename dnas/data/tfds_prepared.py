@@ -28,8 +28,8 @@ def read(path: pathlib.Path, name: str) -> Examples:
     features = {**builder.info.features}
     kinds = ("image", tfds.features.Image), ("class", tfds.features.ClassLabel)
     column = {what: _only(path, what, [key for key, one in features.items() if isinstance(one, kind)]) for what, kind in kinds}
-    of = {what: tfds.decode.PartialDecoding({key: features[key]}) for what, key in column.items()}
-    images, classes = (builder.as_data_source(split=name, decoders=of[what]) for what in ("image", "class"))
+    images = builder.as_data_source(split=name)
+    classes = builder.as_data_source(split=name, decoders={column["image"]: tfds.decode.SkipDecoding()})
     labels = np.array([classes[index][column["class"]] for index in range(len(classes))])
   except InputError:
     raise

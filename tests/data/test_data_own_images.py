@@ -2,7 +2,7 @@
 
 import io
 import json
-import os
+import pathlib
 import re
 import sys
 
@@ -47,8 +47,8 @@ def test_a_folder_of_classes_is_divided_within_every_class(tmp_path):
 def test_the_division_depends_on_seed_and_portion_and_not_on_the_order_of_the_files(tmp_path, monkeypatch):
   write_images(tmp_path, COUNTS)
   one, other = load("images", tmp_path), load("images", tmp_path, test_seed=1)
-  listed = os.listdir
-  monkeypatch.setattr(os, "listdir", lambda path: listed(path)[::-1])
+  listed = pathlib.Path.iterdir
+  monkeypatch.setattr(pathlib.Path, "iterdir", lambda path: iter(sorted(listed(path))[::-1]))
   again = load("images", tmp_path)
   np.testing.assert_array_equal(one.train.images, again.train.images)
   assert not np.array_equal(one.train.images, other.train.images)
