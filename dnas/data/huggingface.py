@@ -3,7 +3,9 @@
 The image and the class are found by their features. `datasets` is an optional package.
 """
 
+import importlib
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +29,7 @@ def find(path: pathlib.Path) -> dict[str, str]:
 def read(path: pathlib.Path, name: str) -> Examples:
   """See `OwnImages`. Raises InputError unless one column holds images and one holds classes with names."""
   try:
-    import datasets  # pyright: ignore[reportMissingImports]  # here, because it is optional and slow to import
+    datasets: Any = importlib.import_module("datasets")  # here, because it is optional and slow to import
   except ImportError as e:
     raise InputError(f"--data.dataset=hf needs the package datasets ({first_line(e)}); run pip install datasets.") from None
   try:

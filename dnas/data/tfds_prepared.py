@@ -1,6 +1,7 @@
 """A data set that tensorflow-datasets prepared in a format with random access (array_record); TensorFlow is not needed to read it."""
 
 import pathlib
+from typing import Any
 
 import numpy as np
 
@@ -24,8 +25,8 @@ def read(path: pathlib.Path, name: str) -> Examples:
 
   root = _root(path)
   try:
-    builder = tfds.builder_from_directory(root)
-    features = {**builder.info.features}
+    builder: Any = tfds.builder_from_directory(root)
+    features = dict(builder.info.features.items())
     kinds = ("image", tfds.features.Image), ("class", tfds.features.ClassLabel)
     column = {what: _only(path, what, [key for key, one in features.items() if isinstance(one, kind)]) for what, kind in kinds}
     images = builder.as_data_source(split=name)

@@ -54,8 +54,8 @@ class TuneConfig:
   Attributes:
     search_space: the fields of the training that are tuned, 'PATH = uniform(LOW, HIGH); ...', see above.
     joint: whether the architecture is tuned together with these fields, in the space of the training.
-    train_portion: fraction of the training images that a trial trains on; the rest validates. A text has a validation set of its own, and so
-      may images of your own.
+    train_portion: fraction of the training images that a trial trains on; the rest validates. A text has a validation set of its own, as
+      images of your own may have.
     seeds: number of final trainings of the best trial on all training data, with seeds 0, 1, 2, ...; 0 trains and tests none.
     baseline: whether random search also runs, with as many epochs as all trials took together.
     storage: URL of the database of the study, such as postgresql+psycopg://USER@HOST/DATABASE; empty for study.db in --workdir. Every

@@ -88,7 +88,7 @@ def test_images_of_several_sizes_are_resized(tmp_path, size):
   path = tmp_path / "cat" / "000.png"
   Image.fromarray(np.full((20, 30, 3), 77, np.uint8)).save(path)
   text = refused("images", tmp_path, test_portion=0.1)
-  assert re.fullmatch(r"images have different sizes, \S+000\.png 20x30 and \S+\.png 8x8 \(height x width\); give --data\.image_size.*", text)
+  assert re.fullmatch(r"images have different sizes, \S+000\.png 20x30 and \S+\.png 8x8 \(height x width\); give --data\.image_.*", text)
   dataset = load("images", tmp_path, image_size=size, test_portion=0.1)
   assert dataset.train.images.shape[1:] == (6, size[-1], 3)
   assert (dataset.train.images[0] == 77).all(), "the first cat trains"
