@@ -11,77 +11,18 @@ from absl import logging
 
 from dnas.core import config
 from dnas.core.errors import FieldError, InputError, shown
-from dnas.core.registry import Registry
 from dnas.data.checks import checked_images, checked_labels, checked_names, fractions
+from dnas.data.image_config import DATASETS as DATASETS
+from dnas.data.image_config import Config as Config
 from dnas.data.splits import SPLITS
 
 T = TypeVar("T")
-CLASS_WEIGHTS = ("none", "balanced")
 
 _SUSPICIOUS = 1e-3
 """A standard deviation below it is looked at: it may be what rounding leaves of zero."""
 
 _LEAST = 1e-8
 """No channel that varies has so small a standard deviation, and pixels that are divided by it may not be finite."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Config:
-  """The data set, its division and its augmentation.
-
-  Attributes:
-    dataset: name of a registered data set; digits is built in.
-    data_dir: folder of the data set's published files; empty for a built-in data set, or to download them.
-    examples: number of examples of the training set to use, for a short run; 0 uses all. split chooses them: contiguous takes the first
-      ones, shuffled draws from all, stratified draws the same share of every class.
-    train_portion: fraction of the training set that trains the weights. The rest is the validation set, on which a search trains its
-      architecture. A retraining may take 1, the whole training set.
-    split: how the training set is divided: contiguous (the first examples train), shuffled, or stratified (shuffled within every class).
-      Empty is the default of the data set: contiguous for published and built-in data sets, stratified for all others.
-    split_seed: seed of a shuffled or stratified division. All seeds of a run use this seed, so they share one validation set.
-    class_weights: weight of an example in the losses: none (all equal), or balanced (the inverse frequency of its class in the training
-      part, scaled to a mean of 1 over that part). A class without examples in that part has weight 0. All reported losses have these
-      weights, also those of validation and test. No accuracy has them.
-    batch_size: examples in a training batch.
-    eval_batch_size: examples in a batch of validation or test, at most all examples; it changes speed and memory, never a result.
-    crop_padding: pixels of border added before the random crop; 0 does not crop. CIFAR recipes take 4.
-    crop_reflect: whether this border mirrors the image; else it is black.
-    flip: whether an image is mirrored left to right with probability 1/2, as in CIFAR recipes. A mirror turns digits into other signs.
-    random_erasing: probability that random erasing fills a rectangle of an image with random colours. Recipes take 0.5.
-    cutout_length: side in pixels of the square that cutout erases, an even number; 0 does not erase.
-    standardize_images: whether an image is normalized by its own mean and deviation over all channels, not by those of the data set.
-  """
-
-  dataset: str = config.named("digits", lambda: DATASETS)
-  data_dir: str = ""
-  examples: int = 0
-  train_portion: float = 0.5
-  split: str = ""
-  split_seed: int = 0
-  class_weights: str = "none"
-  batch_size: int = 64
-  eval_batch_size: int = 256
-  crop_padding: int = 1
-  crop_reflect: bool = False
-  flip: bool = False
-  random_erasing: float = 0.0
-  cutout_length: int = 0
-  standardize_images: bool = False
-
-  def __post_init__(self):
-    config.check_types(self)
-    config.check(0 < self.train_portion <= 1, "train_portion", self.train_portion, "it must be above 0 and at most 1")
-    if self.split:
-      config.check_name("split", self.split, SPLITS)
-    config.check_name("class_weights", self.class_weights, CLASS_WEIGHTS)
-    config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
-    config.check_not_negative(examples=self.examples, split_seed=self.split_seed)
-    config.check_not_negative(crop_padding=self.crop_padding, cutout_length=self.cutout_length)
-    config.check_at_most(10**6, batch_size=self.batch_size, crop_padding=self.crop_padding, cutout_length=self.cutout_length)
-    hint = "it does nothing without --data.crop_padding, so leave it out"
-    config.check(not self.crop_reflect or self.crop_padding > 0, "crop_reflect", self.crop_reflect, hint)
-    config.check(0 <= self.random_erasing <= 1, "random_erasing", self.random_erasing, "it must be 0 to 1")
-    config.check(self.cutout_length % 2 == 0, "cutout_length", self.cutout_length, "it must be even")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -141,6 +82,7 @@ class ImageDataset(Dataset[Split]):
     class_names: one name per class.
     published: whether the order of the examples is a published one, whose first part trains in published searches. Otherwise the default
       division is stratified, and a class that is missing in a part is an error.
+    valid: the validation set, if the data have one of their own. Then the training set is not divided, whatever the configuration says.
 
   Raises:
     InputError: if they do not fit each other.
@@ -152,6 +94,7 @@ class ImageDataset(Dataset[Split]):
   std: tuple[float, ...]
   class_names: tuple[str, ...]
   published: bool = False
+  valid: Split | None = None
 
   def __post_init__(self):
     if not isinstance(self.name, str) or not self.name:
@@ -173,15 +116,20 @@ class ImageDataset(Dataset[Split]):
       self._check(number == channels, f"has {number} values in {field}; its images have {channels} channels, so give {channels}")
       object.__setattr__(self, field, values)
     self._check_labels(self.train, "training")
+    if self.valid is not None:
+      self._check_fits(self.valid, "validation")
     object.__setattr__(self, "std", self._divisors())
 
   def checked_test(self, test: Split) -> Split:
     """See `Dataset`."""
-    self._check(isinstance(test, Split), f"has a {type(test).__name__} as its test split; give a `Split`")
-    train, found = self.train.images.shape[1:], test.images.shape[1:]
-    self._check(train == found, f"has test images of shape {found} and training images of shape {train}; give both the same shape")
-    self._check_labels(test, "test")
+    self._check_fits(test, "test")
     return test
+
+  def _check_fits(self, split: Split, which: str) -> None:
+    self._check(isinstance(split, Split), f"has a {type(split).__name__} as its {which} split; give a `Split`")
+    train, found = self.train.images.shape[1:], split.images.shape[1:]
+    self._check(train == found, f"has {which} images of shape {found} and training images of shape {train}; give both the same shape")
+    self._check_labels(split, which)
 
   def _check_labels(self, split: Split, which: str) -> None:
     wrong, last = np.flatnonzero(split.labels >= self.num_classes), self.num_classes - 1
@@ -202,10 +150,6 @@ class ImageDataset(Dataset[Split]):
   def _check(self, condition: bool, problem: str) -> None:
     if not condition:
       raise InputError(f"the data set '{self.name}' {problem}.")
-
-
-DATASETS: Registry[Callable[[str], ImageDataset]] = Registry("dataset")
-"""Data set name to its loader, a function of the data folder. `dnas.data.datasets` has registered them all once it is imported."""
 
 
 def open_test(dataset: Dataset[T], reason: str) -> T:
@@ -255,12 +199,16 @@ def search_split(dataset: ImageDataset, data: Config) -> tuple[Split, Split]:
     data: how it is divided; the fraction that goes to the first part is rounded down to whole examples.
 
   Returns:
-    The part that trains the weights, and the part that trains the architecture and is the validation set.
+    The part that trains the weights, and the part that trains the architecture and is the validation set. These are the training set and
+    the validation set of data that have both.
 
   Raises:
     FieldError: if a part would be empty, or the seed of the division has no effect, or a class is missing in a part of a set that is not
       published; for a published one that is a warning.
   """
+  if dataset.valid is not None:
+    _check_classes(dataset, dataset.train, "training", data)
+    return dataset.train, dataset.valid
   train, count = dataset.train, math.floor(data.train_portion * len(dataset.train))
   if not 0 < count < len(train):
     hint = f"it leaves one part of the {len(train)} examples of '{dataset.name}' empty, so give a number between 0 and 1, such as 0.5"
@@ -273,12 +221,12 @@ def search_split(dataset: ImageDataset, data: Config) -> tuple[Split, Split]:
 
 
 def training_split(dataset: ImageDataset, data: Config) -> tuple[Split, Split | None]:
-  """Returns the parts of `search_split`; with a `train_portion` of 1, the whole training set and None.
+  """Returns the parts of `search_split`; with a `train_portion` of 1 and no validation set of the data, the whole training set and None.
 
   Raises:
     FieldError: as `search_split` does.
   """
-  if data.train_portion < 1:
+  if data.train_portion < 1 or dataset.valid is not None:
     return search_split(dataset, data)
   _check_classes(dataset, dataset.train, "training", data)
   return dataset.train, None

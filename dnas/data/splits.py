@@ -32,13 +32,14 @@ def shuffled(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 @SPLITS.register("stratified")
-def stratified(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+def stratified(labels: np.ndarray, count: int, seed: int, consumer: str = "split") -> np.ndarray:
   """Draws the first part uniformly within every class, and gives each class the share that it has in all.
 
   Shares are made whole by the method of the largest remainder: each is rounded down, and the examples that are left over go to the classes
-  with the largest fractions, the first ones where fractions are equal. So every class is within one example of its share.
+  with the largest fractions, the first ones where fractions are equal. So every class is within one example of its share. Divisions with
+  other names of their `consumer` are drawn independently.
   """
-  rng, chosen = keys.generator(seed, "split"), np.zeros(len(labels), bool)
+  rng, chosen = keys.generator(seed, consumer), np.zeros(len(labels), bool)
   classes, sizes = np.unique(labels, return_counts=True)
   shares, fractions = np.divmod(sizes * count, len(labels))
   shares[np.argsort(-fractions, kind="stable")[: count - shares.sum()]] += 1

@@ -30,7 +30,11 @@ class Config:
 
   Attributes:
     dataset: name of a registered text; python_docs is built in.
-    data_dir: folder of the text's published files; empty for a built-in text, or to download them.
+    data_dir: folder of the text's published files; empty for a built-in text, or to download them. For text_file it is a file or a folder
+      of your own.
+    valid_portion: fraction of a text of your own that is its validation part, if it has no file for it. Parts are divided off at ends of
+      lines, in the order training, validation, test.
+    test_portion: the same for its test part.
     level: kind of token: 'word' or 'character'.
     tokens: number of tokens to use from the start of the training text, for a short run; 0 uses all. The vocabulary stays that of the
       whole training text.
@@ -45,6 +49,8 @@ class Config:
 
   dataset: str = config.named("python_docs", lambda: TEXTS)
   data_dir: str = ""
+  valid_portion: float = 0.1
+  test_portion: float = 0.1
   level: str = "word"
   tokens: int = 0
   batch_size: int = 64
@@ -61,6 +67,8 @@ class Config:
     config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size, buckets=self.buckets)
     config.check(self.sequence_length >= 2, "sequence_length", self.sequence_length, "it must be at least 2, since it is also halved")
     config.check_fraction(short_probability=self.short_probability)
+    for name in ("valid_portion", "test_portion"):
+      config.check(0 < getattr(self, name) < 0.5, name, getattr(self, name), "it must be above 0 and below 0.5")
     config.check_at_most(10**6, batch_size=self.batch_size, sequence_length=self.sequence_length, length_deviation=self.length_deviation)
     config.check_at_most(1000, buckets=self.buckets)
     hint = "it must be zero or more, and finite"
@@ -176,8 +184,9 @@ class TextDataset(Dataset[np.ndarray]):
     return checked_ids(ids, len(self.vocabulary), f"{split} text of '{self.name}'")
 
 
-TEXTS: Registry[Callable[[str, str], TextDataset]] = Registry("text dataset")
-"""Name to loader, a function of the data folder and the level. `dnas.data.datasets` has registered them all once it is imported."""
+TEXTS: Registry[Callable[..., TextDataset]] = Registry("text dataset")
+"""Name to loader, a function of the data folder and the level; a `text_file.OwnText` also takes the configuration. `dnas.data.datasets` has
+registered them all once it is imported."""
 
 
 def from_lines(name: str, level: str, read: Callable[[str], Iterable[str]], smallest_count: int = 1) -> TextDataset:

@@ -23,6 +23,7 @@ from dnas.core import config as config_lib
 from dnas.core import json_files
 from dnas.core.config import check
 from dnas.core.errors import FieldError, InputError, counted
+from dnas.data import datasets
 from dnas.launchers import _flags, _image, _output, _presets, _run, _trial, _tuning_report, _units, search, train, tune
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig
 from dnas.report import contest
@@ -125,7 +126,7 @@ def entrants(names: Sequence[str], budget: float, unit: str) -> list[Contestant]
 def _terms(one: Contestant) -> dict[str, Any]:
   """Returns what has to be equal in all contestants: the data, their division, and the objective."""
   data = config_lib.flatten(one.tuning.training.data)
-  names = ("dataset", "data_dir", "examples", "split", "split_seed", "level", "tokens")
+  names = ("dataset", "data_dir", *datasets.OF_OWN_IMAGES, "examples", "split", "split_seed", "valid_portion", "level", "tokens")
   terms = {f"data.{name}": data[name] for name in names if name in data}
   return {**terms, "train_portion": one.tuning.train_portion, "study.objectives": one.tuning.study.objectives}
 

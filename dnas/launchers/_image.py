@@ -19,6 +19,7 @@ from dnas.core.paths import expanded
 from dnas.data import batches, datasets
 from dnas.data.base import Config as DataConfig
 from dnas.data.base import ImageDataset, Split
+from dnas.data.own_images import OwnImages, described
 from dnas.launchers._run import SearchParts, TrainParts
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
 from dnas.nets.derived_image import Config as NetworkConfig
@@ -50,9 +51,10 @@ def search_parts(config: ImageSearchConfig, force: bool = False) -> SearchParts:
   _check_memory(config.supernet, "supernet", config.data, dataset, shape, config.num_seeds, force)
   workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, edges)
   about = _described(dataset, workload.examples, _of_cells("supernet", config.supernet), tree.size(workload.initial.weights))
+  kept = _kept(dataset, config.data)
   if not config.start_from:
-    return SearchParts({}, about, workload)
-  return SearchParts({}, about, workload, _start(config, workload), lambda other: _start(other, workload.reseeded(other.seed)))
+    return SearchParts(kept, about, workload)
+  return SearchParts(kept, about, workload, _start(config, workload), lambda other: _start(other, workload.reseeded(other.seed)))
 
 
 def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
@@ -142,7 +144,12 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
     return lambda split: {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
 
   about = _described(dataset, task.examples, kind, _size(task.init().weights))
-  return TrainParts({}, about, task, dataset, describe, tester)
+  return TrainParts(_kept(dataset, config.data), about, task, dataset, describe, tester)
+
+
+def _kept(dataset: ImageDataset, data: DataConfig) -> Mapping[str, str]:
+  """Returns the file of what is known of images of a user's own, which may change on disk; none for others."""
+  return {"data.json": described(dataset)} if isinstance(datasets.DATASETS[data.dataset], OwnImages) else {}
 
 
 def _check_memory(

@@ -100,6 +100,8 @@ class SearchConfig:
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     component, _, field = path.partition(".")
+    if component == "data":
+      return _idle_data(self, field)
     if component in config_lib.units(self, HYPERGRADIENTS) and component != self.hypergradient_name:
       return f"it does nothing with --hypergradient={self.hypergradient_name}, so leave it out, or choose --hypergradient={component}"
     if component in config_lib.units(self, METHODS) and component != self.method:
@@ -211,7 +213,9 @@ class TrainConfig:
 
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
-    component = path.partition(".")[0]
+    component, _, own = path.partition(".")
+    if component == "data":
+      return _idle_data(self, own)
     for field, unused, hint in self.unused():
       if path == field and unused:
         return f"it does nothing {hint}, so leave it out"
@@ -255,7 +259,7 @@ class ImageTrainConfig(TrainConfig):
     super().__post_init__()
     _check_space(self.space, of_text=False)
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
-    measured = self.test or self.data.train_portion < 1
+    measured = self.test or self.data.train_portion < 1 or datasets.validates_itself(self.data)
     hint = "training on all data leaves none to measure; give --data.train_portion below 1, or leave it out"
     check(measured, "test", self.test, hint)
 
@@ -305,6 +309,12 @@ class LanguageTrainConfig(TrainConfig):
     dynamic = [f"dynamic.{field.name}" for field in dataclasses.fields(self.dynamic)]
     settings = [(path, not self.dynamic_evaluation, "without --dynamic_evaluation") for path in dynamic]
     return [("dynamic_evaluation", not self.test, "without a test"), *settings]
+
+
+def _idle_data(config: Any, field: str) -> str:
+  """Returns why a setting of the data has no effect here, and a hint; an empty text if it has an effect."""
+  when = datasets.unused(config.data, field)
+  return f"it does nothing {when}, so leave it out" if when else ""
 
 
 def _check_seed(seed: int) -> None:

@@ -94,7 +94,10 @@ def _finish(
   return result
 
 
-_SAME_DATA = ("dataset", "data_dir", "examples", "split", "split_seed", "class_weights", "level", "tokens")
+_SAME_DATA = (
+  *("dataset", "data_dir", "image_size", "test_portion", "test_seed", "valid_portion", "examples", "split", "split_seed"),
+  *("class_weights", "level", "tokens"),
+)
 """Fields of the data, of images or text, that a retraining takes from the search; the others belong to its recipe."""
 
 

@@ -34,6 +34,7 @@ from dnas.core import durable
 from dnas.core.config import check, check_at_most, check_not_negative, check_positive, check_types
 from dnas.core.errors import InputError, cause_of, counted
 from dnas.core.paths import expanded
+from dnas.data import datasets
 from dnas.launchers import _flags, _output, _trial, _tuning_report, _units, train
 from dnas.launchers.configs import ImageTrainConfig, LanguageTrainConfig
 from dnas.report import palette
@@ -53,7 +54,8 @@ class TuneConfig:
   Attributes:
     search_space: the fields of the training that are tuned, 'PATH = uniform(LOW, HIGH); ...', see above.
     joint: whether the architecture is tuned together with these fields, in the space of the training.
-    train_portion: fraction of the training images that a trial trains on; the rest validates. A text has a validation set of its own.
+    train_portion: fraction of the training images that a trial trains on; the rest validates. A text has a validation set of its own, as
+      images of your own may have.
     seeds: number of final trainings of the best trial on all training data, with seeds 0, 1, 2, ...; 0 trains and tests none.
     baseline: whether random search also runs, with as many epochs as all trials took together.
     storage: URL of the database of the study, such as postgresql+psycopg://USER@HOST/DATABASE; empty for study.db in --workdir. Every
@@ -90,7 +92,8 @@ class TuneConfig:
         return f"it does nothing with --study.{by}={chosen}, so leave it out, or choose {' or '.join(users)}"
     if path == "train_portion" and isinstance(self, LanguageTuneConfig):
       return "a text has a validation set of its own, so leave it out"
-    return ""
+    field = "data.train_portion" if path == "train_portion" else path.removeprefix("training.")
+    return self.training.idle(field) if isinstance(self, ImageTuneConfig | LanguageTuneConfig) and field.startswith("data.") else ""
 
 
 _USED_BY = {
@@ -117,7 +120,7 @@ class LanguageTuneConfig(TuneConfig):
   training: LanguageTrainConfig = dataclasses.field(default_factory=LanguageTrainConfig)
 
 
-_DATA = ("data.examples", "data.train_portion", "data.split", "data.split_seed")
+_DATA = tuple(f"data.{name}" for name in ("examples", "train_portion", "valid_portion", "split", "split_seed", *datasets.OF_OWN_IMAGES))
 _SAME_FOR_ALL = ("test", *_DATA, "train.epochs", "seed", "genotype", "space", "model")
 """Fields of the training that are not tuned, since trials that differ in them are not comparable."""
 

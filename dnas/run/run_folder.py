@@ -5,6 +5,7 @@
     architecture.jsonl     one line per epoch: the mixture weights
     genotypes/             one file per epoch: epoch_0001.json
     vocabulary.txt         one word per line, in a run on text
+    data.json              classes, statistics and digest, in a run on images of the user's own
     genotype.json          the final architecture
     result.json            the result of the run
     checkpoints/ pictures/
