@@ -86,7 +86,7 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
     return {f"test/{name}": value for name, value in found.items()}
 
   about = _described(dataset, config.data.tokens, kind, tree.size(task.init().weights))
-  return TrainParts(_kept(dataset), about, task, dataset, describe, test, task.stops)
+  return TrainParts(_kept(dataset), about, task, dataset, describe, test, task.stops, language.GROWN)
 
 
 def network_of(config: LanguageTrainConfig, genotype: Genotype | None, words: int) -> LanguageNetwork:
