@@ -34,9 +34,11 @@ def arrays_of(model: Model) -> dict[str, np.ndarray]:
 def about(model: Model) -> dict[str, Any]:
   """Returns what a program must know to use a network, as JSON can hold it."""
   if isinstance(model, ImageClassifier):
-    return {"kind": "image classifier", "input": "uint8 [N, H, W, C], not normalized", **json.loads(model.about.to_json())}
+    reads = "uint8 [N, H, W, C], not normalized; the artifact of jax.export normalizes them"
+    return {"kind": "image classifier", "input": reads, **json.loads(model.about.to_json())}
   hidden = [[None, *leaf.shape[1:]] for leaf in jax.tree.leaves(model.initial_hidden(1))]
-  return {"kind": "language model", "level": model.level, "hidden": hidden, "vocabulary": list(model.vocabulary.words)}
+  reads = "int32 [N], positions in the vocabulary, and the hidden states, a list of float32 arrays that begin at zero; None is N"
+  return {"kind": "language model", "input": reads, "hidden": hidden, "level": model.level, "vocabulary": list(model.vocabulary.words)}
 
 
 def to_safetensors(model: Model, folder: pathlib.Path) -> str:
@@ -68,7 +70,7 @@ def to_orbax(model: Model, folder: pathlib.Path) -> str:
 
 
 def to_jax(model: Model, folder: pathlib.Path) -> str:
-  """Writes `network.jax`, and returns how it is loaded. The batch may have any size, and a text any length.
+  """Writes `network.jax`, and returns how it is loaded. A batch may have any size. A language model reads a word per call.
 
   Raises:
     InputError: if the package flatbuffers, in which `jax.export` writes, is not installed.
@@ -80,16 +82,16 @@ def to_jax(model: Model, folder: pathlib.Path) -> str:
     exported = _exported(lambda images: model.forward(variables, images), images)
     call = "logits = network.call(images)  # images uint8 [N, H, W, C], logits float32 [N, classes]"
   else:
-    time, batch = jax.export.symbolic_shape("time, batch")
+    (batch,) = jax.export.symbolic_shape("batch")
     leaves, structure = jax.tree.flatten(model.initial_hidden(1))
     hidden = [jax.ShapeDtypeStruct((batch, *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
 
     def step(tokens: jax.Array, hidden: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
-      logits, after = model.forward(variables, tokens, jax.tree.unflatten(structure, hidden))
-      return logits, jax.tree.leaves(after)
+      logits, after = model.forward(variables, tokens[None], jax.tree.unflatten(structure, hidden))
+      return logits[0], jax.tree.leaves(after)
 
-    exported = _exported(step, jax.ShapeDtypeStruct((time, batch), np.int32), hidden)
-    call = "logits, hidden = network.call(tokens, hidden)  # tokens int32 [T, N], hidden zeros float32 [N, ...] at first, logits [T, N, V]"
+    exported = _exported(step, jax.ShapeDtypeStruct((batch,), np.int32), hidden)
+    call = "logits, hidden = network.call(tokens, hidden)  # tokens int32 [N], the next of each text; logits float32 [N, V] of those after"
   try:
     serialized = bytes(exported.serialize())
   except ImportError:
@@ -99,7 +101,8 @@ def to_jax(model: Model, folder: pathlib.Path) -> str:
 
 
 def _lacks(name: str, package: str) -> InputError:
-  return InputError(f"the format {name} needs the package {package}, which is not installed: pip install {package}; or give another format.")
+  hint = f"pip install {package}, or give another format"
+  return InputError(f"the format {name} needs the package {package}, which is not installed; {hint}.")
 
 
 def _exported(function: Callable[..., Any], *args: Any) -> jax.export.Exported:

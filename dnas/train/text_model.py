@@ -96,14 +96,18 @@ class TextModel:
       key: a typed random key, or a seed.
 
     Raises:
-      InputError: as `encode` does, and for a length or temperature that cannot be.
+      InputError: as `encode` does, and for a length, temperature or key that cannot be.
     """
     if not isinstance(length, int) or isinstance(length, bool) or not 1 <= length <= 10**6:
       raise InputError(f"length is {shown(length)}; it must be a whole number of tokens, 1 to 1,000,000.")
     if not isinstance(temperature, int | float) or isinstance(temperature, bool) or not 0 <= temperature < 1e6:
       raise InputError(f"temperature is {shown(temperature)}; it must be zero or more, and below 1,000,000.")
+    if isinstance(key, int) and not isinstance(key, bool) and 0 <= key < 2**32:
+      key = jax.random.key(key)
+    if not isinstance(key, jax.Array) or not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+      raise InputError(f"key is {shown(key)}; give a seed, or a typed random key from jax.random.key.")
     logits, hidden = self._after(self._begun(prompt))
-    key, written = keys.derive(key if isinstance(key, jax.Array) else jax.random.key(key), "generate"), []
+    key, written = keys.derive(key, "generate"), []
     for number in range(length):
       token, logits, hidden = self._draw(self.variables, logits, hidden, keys.derive(key, number), np.float32(temperature))
       written.append(token)
