@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from dnas.core import config as config_lib
-from dnas.core import durable
+from dnas.core import devices, durable
 from dnas.core.config import check, check_name, check_types
 from dnas.core.errors import counted, shown
 from dnas.core.paths import expanded
@@ -71,8 +71,8 @@ class EvaluationConfig:
 def run(config: EvaluationConfig, options: _flags.Options, given: set[str]) -> None:
   """Tests a network, writes the results, and prints them."""
   _flags.require_one_process(options)
-  trained = _trained.load_flag(config.run)
   _run.prepare(options)
+  trained = _trained.load_flag(config.run)
   tested = _tested(trained.config, config.data)
   name = " in ".join(filter(None, [tested.data.dataset, tested.data.data_dir]))
   numbers, counts = _measured(trained, tested, config.split)
@@ -133,7 +133,8 @@ def _of_images(
   examples = _examples(dataset, tested, split, str(trained.folder))
   known = np.array([model.class_names.index(name) for name in dataset.class_names])
   examples = base.Split(examples.images, known[examples.labels])
-  numbers = Evaluate(model.of_normalized, model.about, tested.data, weights)(model.variables, batches.to_device(examples))
+  evaluate = Evaluate(model.of_normalized, model.about, tested.data, weights)
+  numbers = evaluate(devices.replicate(model.variables), batches.to_device(examples))
   predicted = model.logits(examples.images, tested.data.eval_batch_size).argmax(-1)
   return numbers, confusion.matrix(examples.labels, predicted, len(model.class_names))
 

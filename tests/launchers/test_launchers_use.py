@@ -218,7 +218,7 @@ def test_what_cannot_be_used(trained, copy, tmp_path, capsys):
   other = said("test", f"--run={trained}", "--data.dataset=digits")
   assert other.startswith("--data.dataset is digits; its images have the shape [8, 8, 1], and those of the training [8, 8, 3]")
   start = (*DATA, *SIZE, *RATES, "--train.epochs=1", f"--start_from={copy}")
-  assert said("train", *start, "--genotype=PC_DARTS_CIFAR10").startswith(f"--start_from is {copy}; it is a training of another network")
+  assert said("train", *start, "--genotype=PDARTS").startswith(f"--start_from is {copy}; it is a training of another network")
   assert "its weights are of a network with other settings" in said("train", *start, "--network.channels=4")
   assert said("train", *TRAIN, "--train.freeze").startswith("--train.freeze is True; it trains the classifier of a trained network alone")
   (copy / "result.json").unlink()
