@@ -26,11 +26,17 @@ def add(folder: pathlib.Path, dataset: str, numbers: Mapping[str, float]) -> Non
     numbers: what was measured, such as 'loss' (nats) and 'accuracy' (a fraction).
 
   Raises:
+    InputError: if the file cannot be read.
     OSError: if the line cannot be written.
   """
   date = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
   line = {"date": date, "command": sys.argv, "dataset": dataset, "numbers": dict(numbers)}
-  durable.append(folder / FILE, json.dumps(line) + "\n")
+  path = folder / FILE
+  text = json_files.read_text(path, _HINT) if path.exists() else ""
+  whole = "".join(f"{each}\n" for each in durable.whole_lines(text))
+  if whole != text:  # a kill left a part of a line
+    durable.write(path, whole)
+  durable.append(path, json.dumps(line) + "\n")
 
 
 def load(folder: pathlib.Path) -> list[dict[str, Any]]:

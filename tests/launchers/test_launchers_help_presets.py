@@ -236,6 +236,8 @@ PUBLISHED_RETRAINING = {
   "train.weight_decay": 3e-4,
   "train.gradient_clip": 5.0,
   "train.auxiliary_weight": 0.4,
+  "train.freeze": False,
+  "start_from": "",
   "train.drop_path": 0.2,
 }
 PTB = {
