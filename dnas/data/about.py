@@ -45,7 +45,8 @@ class About:
   @classmethod
   def from_values(cls, values: dict[str, Any], where: str) -> "About":
     """Returns what `to_json` wrote, parsed. `where` names the file. Raises InputError for anything else."""
-    shape, names, mean, std = (values.get(field.name) for field in dataclasses.fields(cls))
+    given: list[Any] = [values.get(field.name) for field in dataclasses.fields(cls)]
+    shape, names, mean, std = given
     fits = _all(shape, int, 3) and _all(names, str, 0) and len(names) > 1 and _all(mean, float, shape[2]) and _all(std, float, shape[2])
     if not fits or min(shape) < 1 or min(std) <= 0:
       raise InputError(f"{where} holds {shown(values)}; give the file that the launcher wrote.")

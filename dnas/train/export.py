@@ -48,7 +48,7 @@ def to_safetensors(model: Model, folder: pathlib.Path) -> str:
     InputError: if the package safetensors is not installed.
   """
   try:
-    from safetensors.numpy import save
+    from safetensors.numpy import save  # pyright: ignore[reportMissingImports]  # an optional package
   except ImportError:
     raise _lacks("safetensors", "safetensors") from None
   arrays = {name: np.ascontiguousarray(array) for name, array in arrays_of(model).items()}
@@ -75,7 +75,7 @@ def to_jax(model: Model, folder: pathlib.Path) -> str:
   Raises:
     InputError: if the package flatbuffers, in which `jax.export` writes, is not installed.
   """
-  variables = jax.tree.map(np.asarray, model.variables)
+  variables = model.variables  # constants of the artifact
   if isinstance(model, ImageClassifier):
     (batch,) = jax.export.symbolic_shape("batch")
     images = jax.ShapeDtypeStruct((batch, *model.about.image_shape), np.uint8)

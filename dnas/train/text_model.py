@@ -148,4 +148,4 @@ class TextModel:
     """Returns the next token [1], the logits after it [V], and the hidden states."""
     scaled = logits / jnp.where(temperature > 0, temperature, 1.0)
     token = jnp.where(temperature > 0, jax.random.categorical(key, scaled), logits.argmax(-1)).astype(jnp.int32)[None]
-    return token, *self._last(variables, token[None], hidden, np.int32(1))
+    return token, *self._last(variables, token[None], hidden, jnp.int32(1))
