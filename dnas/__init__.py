@@ -16,6 +16,8 @@ The public names, by theme; every other name is internal and may change:
   Runs, which resume:
     run_search, run_searches, run_training, run_comparison, run_contest, run_tuning, Options, SearchResult,
     Comparison, Contest
+  What was trained:
+    load_run, ImageClassifier, TextModel
   Drawing:
     draw_genotype
   Errors:
@@ -24,6 +26,7 @@ The public names, by theme; every other name is internal and may change:
   >>> found = dnas.run_search(dnas.load_preset("digits_demo"), "runs/first")
   >>> dnas.draw_genotype(found.genotype).savefig("cell.png")
   >>> dnas.run_training(dnas.load_preset("digits_demo_retrain"), "runs/first_retrained", found.genotype)["test/accuracy"]
+  >>> dnas.load_run("runs/first_retrained").predict(images)
 """
 
 import importlib
@@ -52,6 +55,9 @@ _MODULES = {
     *("load_preset", "run_search", "run_searches", "run_training", "run_comparison", "run_contest", "run_tuning"),
     "draw_genotype",
   ),
+  "dnas.launchers._trained": ("load_run",),
+  "dnas.train.classifier": ("ImageClassifier",),
+  "dnas.train.text_model": ("TextModel",),
   "dnas.core.records": ("SearchResult",),
   "dnas.report.comparison": ("Comparison",),
   "dnas.report.contest": ("Contest",),

@@ -19,6 +19,7 @@ from dnas.launchers._python import run_search as run_search
 from dnas.launchers._python import run_searches as run_searches
 from dnas.launchers._python import run_training as run_training
 from dnas.launchers._python import run_tuning as run_tuning
+from dnas.launchers._trained import load_run as load_run
 from dnas.launchers.compare import CompareConfig as CompareConfig
 from dnas.launchers.configs import ImageSearchConfig as ImageSearchConfig
 from dnas.launchers.configs import ImageTrainConfig as ImageTrainConfig
@@ -33,5 +34,7 @@ from dnas.search.blackbox.strategies import STRATEGIES as STRATEGIES
 from dnas.search.gradient.methods import METHODS as METHODS
 from dnas.supernet.hypergradients import HYPERGRADIENTS as HYPERGRADIENTS
 from dnas.supernet.image_supernet import ImageSupernet as ImageSupernet
+from dnas.train.classifier import ImageClassifier as ImageClassifier
+from dnas.train.text_model import TextModel as TextModel
 
 __version__: str

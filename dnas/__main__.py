@@ -11,6 +11,8 @@ from dnas.core.errors import InputError, unknown_name
 LAUNCHERS = {
   "search": "search for an architecture, on images or text",
   "train": "train one architecture, and measure it on the test set",
+  "test": "test a trained network again, by class, on any split or data set",
+  "export": "write a trained network in formats that need no dnas",
   "compare": "compare search methods at equal budget",
   "report": "report a comparison: tables and figures",
   "tables": "print the tables of published networks, and train them",

@@ -20,7 +20,7 @@ STARTERS = ("experiments", "benchmarks")  # thin modules that start the launcher
 MOST_LINES = {"dnas": 350, "experiments": 350, "benchmarks": 350, "tests": 400}
 
 SEAM = "dnas/cells/functional.py"
-TEST_SET_ACCESS = ("dnas/launchers/train.py", "dnas/launchers/digits_bench.py")
+TEST_SET_ACCESS = ("dnas/launchers/train.py", "dnas/launchers/test.py", "dnas/launchers/digits_bench.py")
 BENCH = ("dnas/evaluate/digits_bench.py", "dnas/launchers/digits_bench.py")
 HALVES = {"gradient", "blackbox"}  # of the package search
 PEERS = "dnas.launchers.peers.pytorch"  # what another Python runs

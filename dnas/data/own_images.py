@@ -19,6 +19,7 @@ from PIL import Image, ImageOps
 from dnas.core import memory
 from dnas.core.errors import FieldError, InputError, counted, first_line, unreadable
 from dnas.data import splits
+from dnas.data.about import About
 from dnas.data.base import ImageDataset, Split
 from dnas.data.image_config import Config
 
@@ -148,8 +149,8 @@ def described(dataset: ImageDataset) -> str:
       counts[part] = np.bincount(split.labels, minlength=dataset.num_classes).tolist()
       digest.update(np.ascontiguousarray(split.images).data)
       digest.update(np.ascontiguousarray(split.labels).data)
-  about: dict[str, Any] = {"class_names": dataset.class_names, "shape": dataset.train.images.shape[1:], "examples_by_class": counts}
-  return json.dumps(about | {"mean": dataset.mean, "std": dataset.std, "sha256": digest.hexdigest()}, indent=2) + "\n"
+  about: dict[str, Any] = json.loads(About.of(dataset).to_json())
+  return json.dumps(about | {"examples_by_class": counts, "sha256": digest.hexdigest()}, indent=2) + "\n"
 
 
 def _training_part(examples: Examples, config: Config) -> np.ndarray:

@@ -1,7 +1,6 @@
 """Workloads and trainings on images, as the launchers build them."""
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,13 +16,14 @@ from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.data import batches, datasets
+from dnas.data.about import About
 from dnas.data.base import Config as DataConfig
 from dnas.data.base import ImageDataset, Split
 from dnas.data.own_images import OwnImages, described
 from dnas.launchers._run import SearchParts, TrainParts
+from dnas.launchers._trained import ABOUT, builder, load
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
 from dnas.nets.derived_image import Config as NetworkConfig
-from dnas.nets.derived_image import DerivedImageNetwork
 from dnas.report.runs import Run, load_run
 from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient.darts import DartsTask, State
@@ -33,6 +33,7 @@ from dnas.search.gradient.stages import Start, start_from
 from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.supernet.relaxations import to_numpy
 from dnas.train import images
+from dnas.train.classifier import ImageClassifier
 
 GENOTYPES = IMAGE_GENOTYPES
 
@@ -110,21 +111,19 @@ def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | Non
   return together.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
 
 
-def builder(config: ImageTrainConfig, genotype: Genotype | None) -> images.Build:
-  """Returns what makes the network of a genotype, or of the configured model where there is none."""
-  return config.make_model().build if genotype is None else functools.partial(DerivedImageNetwork, config.network, genotype)
-
-
 def weights_of(module: Any) -> int:
   """Returns the number of weights of a network, without those of its auxiliary head."""
   return _size(functional.split(module)[1].weights)
 
 
-def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool = False) -> TrainParts:
+def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool = False, begun: bool = False) -> TrainParts:
   """Builds the training of a genotype, or of the configured model where there is none.
 
+  A training that has `begun` goes on from its own checkpoint. So it does without the folder that it started from.
+
   Raises:
-    InputError: if a value does not fit the data, or, without `force`, if the training needs more memory than there is.
+    InputError: if a value does not fit the data, if the weights to start from are not of this network, or, without `force`, if the training
+      needs more memory than there is.
   """
   dataset = datasets.from_config(config.data)
   kind = config.model
@@ -135,7 +134,14 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
     shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
     _check_memory(config.network, "network", config.data, dataset, shape, 1, force)
     kind = _of_cells("network", config.network)
-  task = images.RetrainTask(config.train, builder(config, genotype), config.data, dataset, config.seed)
+  initial = _weights_before(config, genotype, begun) if config.start_from else None
+  try:
+    task = images.RetrainTask(config.train, builder(config, genotype), config.data, dataset, config.seed, initial)
+  except InputError as e:
+    if initial is None or isinstance(e, FieldError):
+      raise
+    hint = "its weights are of a network with other settings; give this training the same"
+    raise FieldError("start_from", config.start_from, hint) from None
 
   def describe(state: images.TrainState) -> dict[str, float]:
     return {"weights": _size(state.weights)} | ({} if config.test else {"latency": task.latency(state)})
@@ -144,12 +150,30 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
     return lambda split: {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
 
   about = _described(dataset, task.examples, kind, _size(task.init().weights))
-  return TrainParts(_kept(dataset, config.data), about, task, dataset, describe, tester)
+  return TrainParts(_kept(dataset, config.data) or {ABOUT: About.of(dataset).to_json()}, about, task, dataset, describe, tester)
 
 
 def _kept(dataset: ImageDataset, data: DataConfig) -> Mapping[str, str]:
   """Returns the file of what is known of images of a user's own, which may change on disk; none for others."""
-  return {"data.json": described(dataset)} if isinstance(datasets.DATASETS[data.dataset], OwnImages) else {}
+  return {ABOUT: described(dataset)} if isinstance(datasets.DATASETS[data.dataset], OwnImages) else {}
+
+
+def _weights_before(config: ImageTrainConfig, genotype: Genotype | None, begun: bool) -> Variables | None:
+  """Reads the weights of the training in `config.start_from`; None if it is gone and this training has begun.
+
+  Raises:
+    FieldError: if it is no finished training of this network.
+  """
+  folder = expanded("--start_from", config.start_from)
+  if begun and not folder.exists():
+    return None
+  try:
+    before = load(folder)
+  except InputError as e:
+    raise FieldError("start_from", config.start_from, str(e).removesuffix(".")) from None
+  if not isinstance(before.model, ImageClassifier) or (before.config.model, before.genotype) != (config.model, genotype):
+    raise FieldError("start_from", config.start_from, "it is a training of another network; give this training the same")
+  return before.model.variables
 
 
 def _check_memory(

@@ -95,7 +95,7 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
     return test
 
   about = _described(dataset, config.data.tokens, kind, tree.size(task.init().weights))
-  return TrainParts(_kept(dataset), about, task, dataset, describe, tester, task.stops)
+  return TrainParts(_kept(dataset), about, task, dataset, describe, tester, task.stops, language.GROWN)
 
 
 def network_of(config: LanguageTrainConfig, genotype: Genotype | None, words: int) -> LanguageNetwork:

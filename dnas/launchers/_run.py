@@ -7,7 +7,8 @@ import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from dnas.core import devices, program_cache
@@ -65,6 +66,7 @@ class TrainParts(Parts):
     tester: final state to the test, a function of the test split that returns further numbers. It prepares what the test needs of other
       data, and runs before the test split is opened.
     ends: maps the history to whether the training has come to its end before its last epoch.
+    grown: arrays of the state that are longer in a training of more epochs (`Checkpoints.restore`).
   """
 
   task: loop.Task
@@ -72,6 +74,7 @@ class TrainParts(Parts):
   describe: Callable[[Any], dict[str, float]]
   tester: Callable[[Any], Callable[[Any], dict[str, float]]]
   ends: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False
+  grown: Mapping[str, float] = MappingProxyType({})
 
 
 class Folder(Protocol):
@@ -117,7 +120,12 @@ def prepare(options: Options) -> None:
 
 @contextlib.contextmanager
 def open_folder(
-  options: Options, launcher: str, config: Mapping[str, Any], parts: Parts, defaults: Mapping[str, Any]
+  options: Options,
+  launcher: str,
+  config: Mapping[str, Any],
+  parts: Parts,
+  defaults: Mapping[str, Any],
+  volatile: Container[str] = (),
 ) -> Iterator[RunFolder]:
   """Opens the run's folder. If several processes share the run, all but the first get temporary folders.
 
@@ -127,6 +135,7 @@ def open_folder(
     config: see `RunFolder.open`.
     parts: what the run is built of.
     defaults: see `RunFolder.open`.
+    volatile: see `RunFolder.open`.
 
   Raises:
     InputError: as `RunFolder.open` and `RunFolder.keep` do.
@@ -135,7 +144,7 @@ def open_folder(
   with contextlib.ExitStack() as stack:
     workdir = expanded("--workdir", options.workdir)
     own = workdir if devices.is_first() else stack.enter_context(tempfile.TemporaryDirectory())
-    folder = stack.enter_context(RunFolder.open(own, launcher, config, defaults=defaults))
+    folder = stack.enter_context(RunFolder.open(own, launcher, config, volatile, defaults))
     devices.meet()  # The others make checkpoints in the folder of the first, which must have found it to be of this run.
     folder.checkpoints = workdir.absolute() / "checkpoints"
     for name, text in parts.kept.items():
@@ -162,15 +171,16 @@ def run(
   folder: Folder,
   options: Options,
   early_stop: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False,
+  grown: Mapping[str, float] = MappingProxyType({}),
 ) -> loop.Position:
-  """Trains a task to its end or early stop, or resumes it, and keeps everything in its folder.
+  """Trains a task to its end or early stop, or resumes it, and keeps everything in its folder. For `grown` see `Checkpoints.restore`.
 
   Raises:
     InputError, loop.NonFiniteLoss, loop.Stopped: as `loop.run` does.
   """
   with contextlib.ExitStack() as stack:
     checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, options.keep_checkpoints))
-    position = loop.restore(task, checkpoints)
+    position = loop.restore(task, checkpoints, grown)
     folder.sync(position.history)
     writer = stack.enter_context(contextlib.closing(writer_of(folder)))
     for record in position.history:

@@ -191,6 +191,9 @@ class TrainConfig:
     model: a human-designed network, which is trained in place of that of a genotype; empty for the genotype's.
     seed: seed of the initial weights, of the order of the data or the lengths of its windows, of augmentation, drop-path and dropout.
     test: whether the network is tested after the last epoch; a trial of a tuning is not tested.
+    start_from: folder of a finished training of the same network. This training starts from its weights. Images may have other classes; if
+      their number differs, the classifier is drawn anew. Text must be the same, and the weights are those with the lowest validation
+      loss, as in the finetuning of published recipes. Empty starts from new weights.
   """
 
   space: str = named("darts_conv", lambda: SPACES)
@@ -198,6 +201,7 @@ class TrainConfig:
   model: str = ""
   seed: int = 0
   test: bool = True
+  start_from: str = ""
 
   registries: ClassVar[tuple[Registry[Any], ...]] = ()
 
@@ -236,6 +240,10 @@ class TrainConfig:
     """Returns (field, whether it has no effect here, when that is so) of fields that depend on others."""
     return []
 
+  def bound_to_epochs(self) -> str:
+    """Returns what depends on the number of epochs, so that a training cannot be made longer; an empty text if nothing does."""
+    return ""
+
   def recorded(self) -> dict[str, Any]:
     """Returns the flattened configuration as a run keeps it: without the settings that have no effect."""
     return {path: value for path, value in config_lib.flatten(self).items() if not self.idle(path)}
@@ -262,10 +270,21 @@ class ImageTrainConfig(TrainConfig):
     measured = self.test or self.data.train_portion < 1 or datasets.validates_itself(self.data)
     hint = "training on all data leaves none to measure; give --data.train_portion below 1, or leave it out"
     check(measured, "test", self.test, hint)
+    hint = "it trains the classifier of a trained network alone, so give --start_from"
+    check(not self.train.freeze or bool(self.start_from), "train.freeze", self.train.freeze, hint)
+
+  def bound_to_epochs(self) -> str:
+    """See `TrainConfig.bound_to_epochs`."""
+    if self.train.schedule != "constant":
+      return f"its learning rate follows --train.schedule={self.train.schedule} over all epochs"
+    return "its drop-path rises over all epochs" if self._drops() else ""
+
+  def _drops(self) -> bool:
+    return not self.model and self.train.drop_path > 0 and not self.train.freeze
 
   def unused(self) -> list[tuple[str, bool, str]]:
     """See `TrainConfig.unused`."""
-    drops = not self.model and self.train.drop_path > 0
+    drops, frozen = self._drops(), self.train.freeze
     moves = self.train.schedule != "constant" or bool(self.train.milestones) or drops
     calm = getattr(getattr(self, "pyramidnet", None), "shakedrop", 0.0) == 0
     return [
@@ -273,6 +292,7 @@ class ImageTrainConfig(TrainConfig):
       ("train.every_step", not moves, "where no rate changes"),
       ("train.decay_vectors", self.train.weight_decay == 0, "without --train.weight_decay"),
       ("network.drop_path_by_depth", not self.model and not drops, "without --train.drop_path"),
+      *((path, frozen, "with --train.freeze") for path in OF_CELLS),
       *((f"pyramidnet.{field}", calm, "without --pyramidnet.shakedrop") for field in ("shakedrop_gate", "shakedrop_noise")),
     ]
 
@@ -283,8 +303,6 @@ class LanguageTrainConfig(TrainConfig):
   """The training of one language model; the defaults are the published Penn Treebank recipe, on a small text.
 
   Attributes:
-    start_from: folder of a finished training of the same network on the same text. This training starts from its best weights, as the
-      finetuning of published recipes does. Empty starts from new weights.
     dynamic_evaluation: whether the test is also done by dynamic evaluation, which learns from the words that it has scored. Its result
       stands beside that of the test, as test/dynamic_perplexity.
   """
@@ -292,7 +310,6 @@ class LanguageTrainConfig(TrainConfig):
   space: str = named("darts_recurrent", lambda: SPACES)
   model: str = named("", lambda: LANGUAGE_MODELS)
   seed: int = 1267
-  start_from: str = ""
   dynamic_evaluation: bool = False
   data: TextConfig = dataclasses.field(default_factory=lambda: TextConfig(length_deviation=5.0, buckets=5))
   network: LanguageModelConfig = dataclasses.field(default_factory=lambda: LanguageModelConfig(units=850, dropout_words=0.1))

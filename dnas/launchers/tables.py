@@ -25,7 +25,7 @@ from dnas.core import durable
 from dnas.core.config import check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
-from dnas.launchers import _commands, _flags, _image, _language, _trial, _units, train
+from dnas.launchers import _commands, _flags, _image, _language, _trained, _trial, _units, train
 from dnas.launchers._table_rows import CAPTIONS, ROWS, SCALES, Row, stages
 from dnas.launchers.configs import ImageTrainConfig
 from dnas.report.runs import load_run
@@ -154,7 +154,7 @@ def counted_weights(row: Row) -> int:
   config = stages(row, "published", 0)[0]
   genotype = train.genotype_of(config)
   if isinstance(config, ImageTrainConfig):
-    return _image.weights_of(_image.builder(config, genotype)((32, 32, 3), 10, np.random.default_rng(0)))
+    return _image.weights_of(_trained.builder(config, genotype)((32, 32, 3), 10, np.random.default_rng(0)))
   return _image.weights_of(_language.network_of(config, genotype, PTB_WORDS))
 
 

@@ -6,7 +6,8 @@
 
 --genotype takes a published name (DARTS_V2), the folder of a search, random:SEED, a genotype, or a file with a genotype. A genotype is
 written as JSON or as 'Genotype(normal=[...], ...)'; with --space=nasbench201 also as a string of that benchmark, '|nor_conv_3x3~0|+|...'.
-The same command again resumes a run that was stopped or killed.
+The same command again resumes a run that was stopped or killed. With a larger --train.epochs it makes a run longer, if nothing in it
+depends on the number of epochs: --train.schedule=constant, and --train.drop_path=0 in networks of cells.
 """
 
 import json
@@ -27,11 +28,11 @@ from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.space import NONE
 from dnas.data import base
-from dnas.launchers import _commands, _flags, _image, _language, _output, _run
+from dnas.launchers import _commands, _flags, _image, _language, _longer, _output, _run
 from dnas.launchers.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
 from dnas.nets.models import LANGUAGE_MODELS
 from dnas.report.plots import save_pictures
-from dnas.run import loop
+from dnas.run import loop, readings
 
 
 def load_genotype(text: str, space_name: str = "darts_conv", flag: str = "genotype") -> Genotype:
@@ -115,7 +116,7 @@ def parts_of(
   genotype = genotype_of(config)
   if isinstance(config, LanguageTrainConfig):
     return genotype, _language.train_parts(config, genotype, force, begun)
-  return genotype, _image.train_parts(config, genotype, force)
+  return genotype, _image.train_parts(config, genotype, force, begun)
 
 
 def run(
@@ -134,9 +135,12 @@ def run(
   genotype, parts = parts_of(config, options.force, begun)
   name = f"{config.genotype} in the space {genotype.space}" if genotype else config.model
   flat = config.recorded() | ({"architecture": genotype.to_json()} if genotype else {})
-  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config)) as folder:
+  longer = _longer.check(config, options)
+  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config), [_longer.EPOCHS] * longer) as folder:
+    if longer:
+      folder.lengthen(_longer.EPOCHS, parts.task.epochs)
     print(f"training of {name}: {_run.length_of(parts.task)}", flush=True)
-    position = _run.run(parts.task, folder, options, lambda history: parts.ends(history) or early_stop(history))
+    position = _run.run(parts.task, folder, options, lambda history: parts.ends(history) or early_stop(history), parts.grown)
     if len(position.history) < parts.task.epochs and not parts.ends(position.history):
       return
     if genotype:
@@ -146,7 +150,10 @@ def run(
       metrics = parts.describe(position.state)
       if config.test:
         test = parts.tester(position.state)
-        metrics |= test(base.open_test(parts.dataset, f"the training in {folder.path} has come to its end"))
+        found = test(base.open_test(parts.dataset, f"the training in {folder.path} has come to its end"))
+        if devices.is_first():
+          readings.add(folder.path, config.data.dataset, {key.removeprefix("test/"): value for key, value in found.items()})
+        metrics |= found
       folder.write_result({**_named(config, genotype), **position.history[-1]["metrics"], **metrics})
     pictures = _output.drawn(lambda: save_pictures(folder.path, genotype and SPACES[genotype.space])) if draws else None
     result = read_result(folder.path) if devices.is_first() else None

@@ -19,7 +19,7 @@ import re
 import shutil
 from collections.abc import Mapping
 from concurrent import futures
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, NamedTuple, Self
 
 import jax
@@ -117,7 +117,7 @@ class Checkpoints:
     if self._saving is not None:
       self.latest, self._saving = self._saving, None
 
-  def restore(self, like: State) -> Restored | None:
+  def restore(self, like: State, part: bool = False, grown: Mapping[str, float] = MappingProxyType({})) -> Restored | None:
     """Returns the newest undamaged checkpoint, or None if there are no checkpoints.
 
     A damaged checkpoint is logged as a warning, and the previous one is tried. Once an undamaged one is found, the damaged ones are renamed
@@ -125,6 +125,8 @@ class Checkpoints:
 
     Args:
       like: a tree with the structure, shapes, dtypes and placement of the state; its values are not used.
+      part: whether `like` is a part of the state; the rest is left out.
+      grown: path to filling of every array whose first axis may have become longer since, such as {".losses": math.inf}.
 
     Raises:
       InputError: if every checkpoint is damaged, one cannot be read, or the newest undamaged one does not match the structure of `like`.
@@ -142,10 +144,10 @@ class Checkpoints:
         logging.warning("checkpoint %s of step %d is damaged (%s); the checkpoint before it is tried.", path, step, _cause(e))
         damaged.append(path)
         continue
-      _check_structure(contents["leaves"], like, path)
+      _check_structure(contents["leaves"], like, path, part, grown)
       self._set_aside(damaged)
       self.latest = step
-      return Restored(step, _unpack(contents["leaves"], leaves, like), contents["extra"])
+      return Restored(step, _unpack(contents["leaves"], leaves, like, grown), contents["extra"])
     if damaged:
       raise InputError(
         f"every checkpoint in {self.folder} is damaged; restore a good copy of one, or delete that folder to begin the run anew."
@@ -246,7 +248,7 @@ def _pack(state: State, extra: Mapping[str, Any]) -> tuple[dict[str, Any], np.nd
   return contents | {"digest": _digest_of_json(contents)}, packed
 
 
-def _unpack(described: list[list[Any]], packed: np.ndarray, like: State) -> State:
+def _unpack(described: list[list[Any]], packed: np.ndarray, like: State, grown: Mapping[str, float]) -> State:
   arrays, offset = {}, 0
   for name, shape, dtype_name in described:
     dtype = jax.numpy.dtype(dtype_name)
@@ -255,7 +257,11 @@ def _unpack(described: list[list[Any]], packed: np.ndarray, like: State) -> Stat
     offset += size
 
   def place(path: tuple[Any, ...], target: Any) -> Any:
-    array = arrays[jax.tree_util.keystr(path)]
+    name = jax.tree_util.keystr(path)
+    array = arrays[name]
+    if name in grown:
+      filling = np.full((len(target) - len(array), *array.shape[1:]), grown[name], array.dtype)
+      array = np.concatenate([array, filling])
     if not isinstance(target, jax.Array):
       return array
     return devices.place(array, target)
@@ -263,10 +269,15 @@ def _unpack(described: list[list[Any]], packed: np.ndarray, like: State) -> Stat
   return jax.tree_util.tree_map_with_path(place, like)
 
 
-def _check_structure(described: list[list[Any]], like: State, path: pathlib.Path) -> None:
+def _check_structure(
+  described: list[list[Any]], like: State, path: pathlib.Path, part: bool, grown: Mapping[str, float]
+) -> None:
   saved = {name: (tuple(shape), dtype) for name, shape, dtype in described}
   wanted = {jax.tree_util.keystr(key): (tuple(leaf.shape), leaf.dtype.name) for key, leaf in jax.tree_util.tree_leaves_with_path(like)}
-  for name in [*wanted, *saved]:
+  for name in grown:
+    if name in saved and name in wanted and saved[name][0][:1] <= wanted[name][0][:1]:
+      saved[name] = (wanted[name][0][:1] + saved[name][0][1:], saved[name][1])
+  for name in wanted if part else [*wanted, *saved]:
     if saved.get(name) != wanted.get(name):
       old, new = (f"{known[name][1]} of shape {known[name][0]}" if name in known else "nothing" for known in (saved, wanted))
       raise InputError(

@@ -12,6 +12,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NotRequired, Protocol, TypedDict
 
 import jax
@@ -132,14 +133,19 @@ class Stopped(RuntimeError):
   """The run was asked to stop and has saved. The message is one sentence for the user."""
 
 
-def restore(task: Task, checkpoints: Checkpoints | None) -> Position:
+def restore(task: Task, checkpoints: Checkpoints | None, grown: Mapping[str, float] = MappingProxyType({})) -> Position:
   """Returns the position of the newest undamaged checkpoint, or the start of the run if there is none.
+
+  Args:
+    task: the task.
+    checkpoints: those of the run; None for a run without any.
+    grown: see `Checkpoints.restore`.
 
   Raises:
     InputError: from `Checkpoints.restore`.
   """
   state = devices.replicate(task.init())
-  found = checkpoints.restore(state) if checkpoints else None
+  found = checkpoints.restore(state, grown=grown) if checkpoints else None
   if found is None:
     return Position(state)
   sums = found.extra["sums"]

@@ -5,9 +5,11 @@
     architecture.jsonl     one line per epoch: the mixture weights
     genotypes/             one file per epoch: epoch_0001.json
     vocabulary.txt         one word per line, in a run on text
-    data.json              classes, statistics and digest, in a run on images of the user's own
+    data.json              classes, shape and statistics, in a training on images; a digest too, in any run on images of the user's own
     genotype.json          the final architecture
     result.json            the result of the run
+    result_VALUE.json      the result before the run was made longer; VALUE is the former number of epochs
+    test_readings.jsonl    one line per reading of a test set (`readings`)
     checkpoints/ pictures/
     .lock                  held by the process that writes
 
@@ -165,6 +167,23 @@ class RunFolder:
     """Writes the result of the run to result.json. Raises InputError if the file cannot be written."""
     with _named(self.path):
       durable.write(self.path / "result.json", json.dumps(dict(result), indent=2) + "\n")
+
+  def lengthen(self, field: str, value: int) -> None:
+    """Sets the field of config.json that says how long the run is, and puts the result of the shorter run aside.
+
+    The result goes first. So a kill in between leaves a shorter run whose result is missing, which the same command makes longer.
+
+    Raises:
+      InputError: if the files cannot be written.
+    """
+    file, result = self.path / "config.json", self.path / "result.json"
+    description = json_files.read_object(file, "restore the file of this run", {"config": dict})
+    with _named(self.path):
+      if result.exists():
+        os.replace(result, self.path / f"result_{description['config'][field]}.json")
+        durable.sync_folder(self.path)
+      description["config"][field] = value
+      durable.write(file, json.dumps(description, indent=2) + "\n")
 
   def close(self) -> None:
     """Releases the lock. The end of the process releases it too."""

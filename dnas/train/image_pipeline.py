@@ -15,6 +15,7 @@ from dnas.core import devices, keys
 from dnas.core.config import check
 from dnas.core.errors import counted
 from dnas.data import augment, base, batches
+from dnas.data.about import About
 from dnas.train.metrics import accuracies, correct, cross_entropy
 
 Tree = Any
@@ -92,7 +93,7 @@ class Evaluate:
   """
 
   def __init__(
-    self, predict: Predict, dataset: base.ImageDataset, config: base.Config, class_weights: tuple[float, ...] | None = None
+    self, predict: Predict, dataset: base.ImageDataset | About, config: base.Config, class_weights: tuple[float, ...] | None = None
   ):
     """Prepares the programs.
 

@@ -5,24 +5,22 @@ import functools
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
 from dnas.cells import functional
 from dnas.compiler.counts import multiply_adds
-from dnas.compiler.functions import Compiled, Loss, assembled
-from dnas.core import devices, keys, tree
+from dnas.compiler.functions import Loss, assembled
+from dnas.core import keys
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types, named
 from dnas.data import base, batches
 from dnas.nets.models.base import ImageNetwork
 from dnas.run.loop import EpochRecord, step_key
-from dnas.train import optimizers
+from dnas.train import optimizers, transfer
 from dnas.train.image_pipeline import Evaluate, Pipeline
-from dnas.train.metrics import correct, cross_entropy
+from dnas.train.image_steps import Parts, Rates, TrainState, optimizer, train_step, training_loss
 
 Tree = Any
 Build = Callable[[tuple[int, int, int], int, np.random.Generator], ImageNetwork]
@@ -49,6 +47,8 @@ class Config:
     gradient_clip: largest global norm of the gradient; 0 does not clip.
     auxiliary_weight: weight of the auxiliary head's loss.
     drop_path: probability to drop an edge at the end of training; it rises linearly from 0.
+    freeze: whether the classifier alone is trained, on the network of start_from. All other weights and all running statistics stay as they
+      are, and the network runs as in inference, without noise and auxiliary head.
   """
 
   epochs: int = 600
@@ -66,6 +66,7 @@ class Config:
   gradient_clip: float = 5.0
   auxiliary_weight: float = 0.4
   drop_path: float = 0.2
+  freeze: bool = False
 
   def __post_init__(self):
     check_types(self)
@@ -85,19 +86,8 @@ class Config:
     check(fits, "milestones", ",".join(map(str, self.milestones)), hint)
 
 
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True)
-class TrainState:
-  """The state of a training: weights, running batch statistics, optimizer state, and the run's key as raw data, which is constant."""
-
-  weights: Tree
-  stats: Tree
-  opt_state: Tree
-  key: jax.Array
-
-
 class RetrainTask:
-  """Trains a network from scratch (a `loop.Task`).
+  """Trains a network, from scratch or from trained weights (a `loop.Task`).
 
   Attributes:
     network: the static part of the network.
@@ -112,6 +102,7 @@ class RetrainTask:
     data_config: base.Config,
     dataset: base.ImageDataset,
     seed: int,
+    initial: functional.Variables | None = None,
   ):
     """Builds the task.
 
@@ -121,6 +112,10 @@ class RetrainTask:
       data_config: batches and augmentation. With a train_portion of 1 all training data trains; otherwise the rest validates every epoch.
       dataset: the data set.
       seed: seed of initial weights, order of the data, augmentation and noise of the network.
+      initial: trained variables of this network to start from, for any number of classes; None starts from new weights.
+
+    Raises:
+      InputError: if `initial` are of another network.
     """
     train, valid = base.training_split(dataset, data_config)
     self._init_key = jax.random.key(seed)
@@ -129,14 +124,21 @@ class RetrainTask:
     self.examples = len(train), 0 if valid is None else len(valid)
     self._eval_batch_size = data_config.eval_batch_size
     self.epochs, self._config, self._steps_per_epoch = config.epochs, config, self._pipeline.steps_per_epoch
-    module: Any = build(dataset.train.images.shape[1:], dataset.num_classes, keys.generator(seed, "weights"))
+    shape = dataset.train.images.shape[1:]
+    module: Any = build(shape, dataset.num_classes, keys.generator(seed, "weights"))
     self.network, self._initial = functional.split(module)
+    trained = None
+    if initial is not None or config.freeze:
+      wider: Any = build(shape, dataset.num_classes + 1, keys.generator(seed, "weights"))
+      classifier = transfer.classifier_of(self._initial, functional.split(wider)[1])
+      self._initial = self._initial if initial is None else transfer.carried_over(initial, self._initial, classifier)
+      trained = classifier if config.freeze else None
     weights = base.class_weights(train, dataset.num_classes, data_config.class_weights)
     options = {"drops": config.drop_path > 0, "auxiliary": module.auxiliary is not None, "class_weights": weights}
-    options["smooths"] = config.label_smoothing > 0
+    options |= {"smooths": config.label_smoothing > 0, "trained": trained}
     self._loss = functools.partial(training_loss, network=self.network, **options)
     self.gradient = Loss(self._loss, (0,)).gradient((0,))
-    self._step = assembled(functools.partial(train_step, gradient=self.gradient, parts=_parts(config)))
+    self._step = assembled(functools.partial(train_step, gradient=self.gradient, parts=_parts(config), trained=trained))
 
     def predict(variables: functional.Variables, images: jax.Array) -> jax.Array:
       return functional.apply(self.network, variables, images, train=False)[0][0]
@@ -146,7 +148,7 @@ class RetrainTask:
   def init(self) -> TrainState:
     """See `loop.Task`."""
     weights = self._initial.weights
-    opt_state = _optimizer(_parts(self._config), self.rates(0)).init(weights)
+    opt_state = optimizer(_parts(self._config), self.rates(0)).init(weights)
     return TrainState(weights, self._initial.stats, opt_state, jax.random.key_data(self._init_key))
 
   def end_of_epoch(self, epoch: int) -> int:
@@ -167,7 +169,7 @@ class RetrainTask:
     metrics["learning_rate"] = self._learning_rate(epoch - 1)
     return state, {"metrics": metrics}
 
-  def rates(self, epoch: float) -> "Rates":
+  def rates(self, epoch: float) -> Rates:
     """Returns the rates at an epoch, counted from 0; an epoch that has begun counts by its part."""
     config = self._config
     drop_path = config.drop_path * epoch / self.epochs
@@ -201,137 +203,5 @@ class RetrainTask:
     return 1e3 * float(np.median(seconds[1:])) / batches.num_batches(len(split), self._eval_batch_size)
 
 
-class Rates(NamedTuple):
-  """Scalar hyperparameters of a step. They are arguments of the compiled step, so trainings with other values share one program.
-
-  Attributes:
-    learning_rate: learning rate of this step.
-    drop_path: probability to drop an edge in this step.
-    momentum: see `Config`.
-    weight_decay: see `Config`.
-    gradient_clip: see `Config`.
-    auxiliary_weight: see `Config`.
-    label_smoothing: see `Config`.
-  """
-
-  learning_rate: jax.Array
-  drop_path: jax.Array
-  momentum: jax.Array
-  weight_decay: jax.Array
-  gradient_clip: jax.Array
-  auxiliary_weight: jax.Array
-  label_smoothing: jax.Array
-
-
-class Parts(NamedTuple):
-  """The parts of the optimizer. They decide its compiled program; the values of the hyperparameters do not.
-
-  Attributes:
-    momentum: whether there is momentum.
-    gradient_clip: whether gradients are clipped.
-    nesterov: whether the momentum is Nesterov's.
-    decay_vectors: whether the L2 penalty takes all weights; else kernels alone.
-  """
-
-  momentum: bool
-  gradient_clip: bool
-  nesterov: bool
-  decay_vectors: bool
-
-
 def _parts(config: Config) -> Parts:
   return Parts(config.momentum > 0, config.gradient_clip > 0, config.nesterov, config.decay_vectors)
-
-
-def _optimizer(parts: Parts, rates: Rates) -> tree.Flattened:
-  """Returns the optimizer with these parts and rates."""
-  return optimizers.sgd(
-    momentum=rates.momentum if parts.momentum else 0.0,
-    weight_decay=rates.weight_decay,
-    gradient_clip=rates.gradient_clip if parts.gradient_clip else 0.0,
-    nesterov=parts.nesterov,
-  )
-
-
-def training_loss(
-  weights: Tree,
-  stats: Tree,
-  batch: tuple[jax.Array, jax.Array],
-  key: jax.Array,
-  rates: Rates,
-  *,
-  network: functional.Network,
-  drops: bool,
-  auxiliary: bool,
-  smooths: bool = False,
-  class_weights: tuple[float, ...] | None = None,
-) -> tuple[jax.Array, tuple[Tree, dict[str, jax.Array]]]:
-  """Computes the training loss.
-
-  Args:
-    weights: the network's weights.
-    stats: the network's running batch statistics.
-    batch: images float32 [B, H, W, C] and labels [B].
-    key: typed random key of the step.
-    rates: hyperparameters of the step.
-    network: the static part of the network.
-    drops: whether edges are dropped.
-    auxiliary: whether the network has an auxiliary head.
-    smooths: whether labels are smoothed.
-    class_weights: weight of each class in the losses; None weights all classes equally.
-
-  Returns:
-    The loss including that of the auxiliary head, in nats; the new batch statistics; and a dictionary of loss (main head) and accuracy.
-  """
-  images, labels = batch
-  variables = functional.Variables(devices.replicate(weights), stats)  # so the gradient is replicated too
-  drop_path = rates.drop_path if drops else None
-  (logits, side), stats = functional.apply(network, variables, images, train=True, key=key, drop_path=drop_path)
-  smoothing = rates.label_smoothing if smooths else None
-  main = total = cross_entropy(logits, labels, class_weights, smoothing).mean()
-  if auxiliary:
-    total = total + rates.auxiliary_weight * cross_entropy(side, labels, class_weights, smoothing).mean()
-  return devices.replicate((total, (stats, {"loss": main, "accuracy": correct(logits, labels).mean()})))
-
-
-def train_step(
-  state: TrainState, batch: tuple[jax.Array, jax.Array], key: jax.Array, rates: Rates, *, gradient: Compiled, parts: Parts
-) -> tuple[TrainState, dict[str, jax.Array]]:
-  """Takes one step of the optimizer.
-
-  Args:
-    state: the state before the step.
-    batch: images float32 [B, H, W, C] and labels [B].
-    key: typed random key of the step.
-    rates: hyperparameters of the step.
-    gradient: gradient of `training_loss` with respect to the weights.
-    parts: parts of the optimizer; the values of its hyperparameters come from `rates`.
-
-  Returns:
-    The new state, and loss (without the auxiliary loss) and accuracy on the batch.
-  """
-  (_, (stats, metrics)), (by_weights,) = gradient(state.weights, state.stats, batch, key, rates)
-  weights = tree.ravel(state.weights)
-  decayed = weights if parts.decay_vectors else tree.ravel(_kernels_alone(state.weights))
-  moved, opt_state = _moved(parts, tree.ravel(by_weights), state.opt_state, weights, decayed, rates)
-  return TrainState(tree.unravel(moved, state.weights), stats, opt_state, state.key), metrics
-
-
-@functools.partial(jax.jit, static_argnums=0)
-def _moved(
-  parts: Parts, gradient: jax.Array, opt_state: Tree, weights: jax.Array, decayed: jax.Array, rates: Rates
-) -> tuple[jax.Array, Tree]:
-  """Returns the weights, flattened to a vector, and the optimizer state after a step. `decayed` are the weights with a penalty, else 0."""
-  opt_state = optimizers.with_learning_rate(opt_state, rates.learning_rate)
-  updates, opt_state = _optimizer(parts, rates).inner.update(gradient, opt_state, decayed)
-  return devices.replicate((optax.apply_updates(weights, updates), opt_state))
-
-
-@jax.jit
-def _kernels_alone(weights: Tree) -> Tree:
-  """Returns the weights with zeros in the place of biases and of the scales of normalizations."""
-
-  def kept(path: tuple[Any, ...], x: jax.Array) -> jax.Array:
-    return jnp.zeros_like(x) if path[-1].key in ("scale", "bias") else x
-
-  return jax.tree_util.tree_map_with_path(kept, weights)

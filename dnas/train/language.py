@@ -127,6 +127,10 @@ class Config:
     check_not_negative(weight_decay=self.weight_decay, gradient_clip=self.gradient_clip, patience=self.patience)
 
 
+GROWN = {".losses": math.inf}
+"""Arrays of the state that are longer in a training of more epochs, and their filling (`Checkpoints.restore`)."""
+
+
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
 class TrainState:

@@ -12,7 +12,7 @@ from dnas.cells.registries import SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
-from dnas.launchers import _flags, _presets, compare, configs, demo, report, search, tables, train, tune
+from dnas.launchers import _flags, _presets, compare, configs, demo, export, report, search, tables, test, train, tune
 from dnas.launchers._comparison_settings import DATASETS as TABLES
 from dnas.launchers._evaluator_makers import EVALUATORS
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
@@ -23,14 +23,15 @@ from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.train.optimizers import SCHEDULES
 from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS
 
-LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, demo, compare, report, tables, tune)}
+LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, test, export, demo, compare, report, tables, tune)}
 PRESETS = {name: _presets._module_of(name) for name in _presets.names()}
 
 TEXT = ("--space=darts_recurrent",)
 
 
 DEFAULTS = {type(module.CONFIG): config_lib.defaults(module.CONFIG) for module in PRESETS.values()}
-BASES = [("search", ()), ("train", ()), ("demo", ()), ("tables", ("--run",)), ("search", TEXT), ("train", TEXT)]
+BASES = [(name, ()) for name in ("search", "train", "test", "export", "demo")]
+BASES += [("tables", ("--run",)), ("search", TEXT), ("train", TEXT)]
 BASES += [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()]
 
 
@@ -55,7 +56,7 @@ def refused_alone(config, path):
     return "darts_projection" in getattr(config, "methods", "")
   if path.endswith("space"):  # the only one for text, and another may lack the operations that are left out
     return is_text(config) or (path == "space" and bool(getattr(config, "without", "")))
-  start = path == "keep_operations" and not config.start_from
+  start = path == "keep_operations" and not config.start_from or path.endswith("train.freeze")
   return start or path.endswith("ray_address") or (path.endswith("test") and not is_text(config))
 
 
@@ -242,6 +243,8 @@ PUBLISHED_RETRAINING = {
   "train.weight_decay": 3e-4,
   "train.gradient_clip": 5.0,
   "train.auxiliary_weight": 0.4,
+  "train.freeze": False,
+  "start_from": "",
   "train.drop_path": 0.2,
 }
 PTB = {

@@ -9,13 +9,13 @@ import pytest
 
 import dnas
 from dnas.core.genotype import Genotype
-from dnas.launchers import search, train
+from dnas.launchers import export, search, test, train
 from dnas.run.checkpoint import Checkpoints
 
 ROOT = pathlib.Path(dnas.__file__).parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 """Of launchers in processes of their own, which so compile quickly."""
-LAUNCHERS = {"search": search, "train": train}
+LAUNCHERS = {"search": search, "train": train, "test": test, "export": export}
 DATA = ("--data.dataset=synthetic", "--data.batch_size=32")
 DARTS = ("--darts.epochs=2", "--darts.arch_learning_rate=0.05", "--darts.diagnose_every=0")  # a diagnosis compiles for seconds
 SEARCH = (*DATA, "--supernet.channels=2", "--supernet.cells=1", *DARTS)

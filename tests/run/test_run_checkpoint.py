@@ -347,3 +347,32 @@ def test_a_failure_that_was_told_of_is_not_told_of_again_at_the_end(tmp_path, mo
     monkeypatch.setattr(checkpoints._checkpointer, "close", fail)
     checkpoints.save(1, everything(1), {})
   assert checkpoints.latest == 1
+
+
+def test_a_part_of_the_state_is_restored_alone(tmp_path):
+  @jax.tree_util.register_dataclass
+  @dataclasses.dataclass(frozen=True)
+  class Part:
+    params: dict
+
+  state = everything(3)
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(1, state, {})
+    checkpoints.wait()
+    assert bits(checkpoints.restore(Part(everything(4).params), part=True).state.params) == bits(state.params)
+    with pytest.raises(InputError, match="of another run"):
+      checkpoints.restore(Part({"others": jnp.zeros(2)}), part=True)
+    with pytest.raises(InputError, match="of another run"):
+      checkpoints.restore(Part(state.params))
+
+
+def test_an_array_that_has_grown_is_filled_up(tmp_path):
+  with Checkpoints(tmp_path) as checkpoints:
+    checkpoints.save(1, {"a": jnp.arange(6.0).reshape(3, 2), "b": jnp.ones(3)}, {})
+    checkpoints.wait()
+    like = {"a": jnp.zeros((5, 2)), "b": jnp.zeros(3)}
+    found = checkpoints.restore(like, grown={"['a']": np.inf}).state
+    assert found["a"].tolist() == [[0, 1], [2, 3], [4, 5], [np.inf] * 2, [np.inf] * 2] and found["b"].tolist() == [1, 1, 1]
+    for wrong in ({**like, "a": jnp.zeros((2, 2))}, {**like, "a": jnp.zeros((5, 3))}, {**like, "b": jnp.zeros(4)}):
+      with pytest.raises(InputError, match="of another run"):
+        checkpoints.restore(wrong, grown={"['a']": np.inf})
