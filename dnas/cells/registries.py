@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from dnas.core.chain_space import ChainSpace
 from dnas.core.errors import FieldError, InputError, shown
 from dnas.core.genotype import Genotype
 from dnas.core.registry import Registry
@@ -18,7 +19,16 @@ def _check_space(name: str, space: CellSpace) -> None:
 
 
 SPACES: Registry[CellSpace] = Registry("space", _check_space)
-"""Spaces that can be searched."""
+"""Spaces of cells."""
+
+
+def _check_chain_space(name: str, space: ChainSpace) -> None:
+  if not isinstance(space, ChainSpace) or name != space.name or name in SPACES:
+    raise InputError(f"space '{name}' is {shown(getattr(space, 'name', space))}; register a ChainSpace under its own name.")
+
+
+CHAIN_SPACES: Registry[ChainSpace] = Registry("space", _check_chain_space)
+"""Spaces of chains of convolutions."""
 
 
 class Stack(Protocol):
