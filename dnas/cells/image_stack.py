@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from dnas.cells import collapse, darts_conv, nasnet
+from dnas.cells import collapse, darts_conv, nasnet, residual_conv
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import Cell, EdgeFactory
 from dnas.cells.registries import STACKS
@@ -96,6 +96,7 @@ def check_cell_types(space: CellSpace) -> None:
 
 @STACKS.register(darts_conv.SPACE.name)
 @STACKS.register(nasnet.SPACE.name)
+@STACKS.register(residual_conv.SPACE.name)
 class ImageStack(nnx.Module):
   """A 3x3 stem and a stack of cells; the channels double at every reduction cell.
 

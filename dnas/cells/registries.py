@@ -7,9 +7,10 @@ import jax
 import numpy as np
 
 from dnas.core.chain_space import ChainSpace
-from dnas.core.errors import FieldError, InputError, shown
+from dnas.core.errors import FieldError, InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.core.registry import Registry
+from dnas.core.search_space import Space
 from dnas.core.space import CellSpace
 
 
@@ -29,6 +30,15 @@ def _check_chain_space(name: str, space: ChainSpace) -> None:
 
 CHAIN_SPACES: Registry[ChainSpace] = Registry("space", _check_chain_space)
 """Spaces of chains of convolutions."""
+
+
+def any_space(name: str) -> Space:
+  """Returns the space of cells or of chains with a name. Raises InputError if there is none."""
+  if name in CHAIN_SPACES:
+    return CHAIN_SPACES[name]
+  if name not in SPACES:
+    raise unknown_name("space", name, [*SPACES, *CHAIN_SPACES])
+  return SPACES[name]
 
 
 class Stack(Protocol):

@@ -129,6 +129,16 @@ class ChainSpace:
     least = (self.num_poolings + 1) * self.sampled_convolutions
     check(least <= self.most_convolutions <= 1000, "most_convolutions", self.most_convolutions, f"give {least} to 1000")
 
+  @property
+  def num_inputs(self) -> int:
+    """The number of states that a drawing begins with: the image."""
+    return 1
+
+  def smallest(self) -> Genotype:
+    """Returns the chain with one convolution in every stage, dense and of the least width, with the kernel next to 3, and maxima."""
+    convolution = Layer("conv", min(self.kernels, key=lambda size: abs(size - 3)), self.widths[0])
+    return self.make([convolution, *(Layer("max_pool", _WINDOW, 0), convolution) * self.num_poolings])
+
   def make(self, layers: Sequence[Layer]) -> Genotype:
     """Returns the genotype of layers. Raises InputError if they are no chain of this space."""
     nodes = tuple(

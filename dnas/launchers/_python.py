@@ -8,14 +8,14 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import any_space
 from dnas.core import config as config_lib
 from dnas.core import json_files
 from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.records import SearchResult
-from dnas.core.space import CellSpace
+from dnas.core.search_space import Space
 from dnas.launchers import _flags, _presets, compare, search, train, tune
 from dnas.launchers.compare import CompareConfig
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
@@ -167,13 +167,11 @@ def draw_genotype(genotype: Genotype, title: str = "") -> Figure:
   return draw.draw_genotype(genotype, _space_of(genotype).num_inputs, title)
 
 
-def _space_of(genotype: Genotype) -> CellSpace:
+def _space_of(genotype: Genotype) -> Space:
   if not isinstance(genotype, Genotype):
     hint = "give for instance the genotype of a SearchResult, or dnas.SPACES[NAME].parse(TEXT)"
     raise InputError(f"{shown(genotype)} is not a Genotype; {hint}.")
-  if genotype.space not in SPACES:
-    raise unknown_name("space", genotype.space, SPACES)
-  return SPACES[genotype.space]
+  return any_space(genotype.space)
 
 
 _KINDS = {

@@ -15,12 +15,25 @@ from dnas.cells import convolution, functional, pooling
 from dnas.cells.blocks import BatchNorm, Linear, he_normal, on_device
 from dnas.cells.precision import lower
 from dnas.cells.rectifier import relu
+from dnas.cells.sizes import Convolution
 from dnas.core import keys
 from dnas.core.chain_space import Layer, layers_of, widths_of
 from dnas.core.config import check
 from dnas.core.genotype import Genotype
 from dnas.nets.derived_image import Config
 from dnas.nets.residual import normalized
+
+
+def convolutions(config: Config, genotype: Genotype, image_channels: int) -> list[Convolution]:
+  """Returns the convolutions of a network one after the other. They tell the memory of a training before it is built."""
+  layers, found = layers_of(genotype), list[Convolution]()
+  widths = [image_channels, *(config.channels * width for width in widths_of(layers)[1:])]
+  for number, layer in enumerate(layers):
+    if layer.pools:
+      found[-1] = found[-1]._replace(stride=2)
+    else:
+      found.append(Convolution(layer.kernel, widths[number], widths[number + 1]))
+  return found
 
 
 class ChainConvolution(nnx.Module):

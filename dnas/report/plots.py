@@ -17,6 +17,7 @@ from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormat
 
 from dnas.core import durable
 from dnas.core.errors import InputError
+from dnas.core.search_space import Space
 from dnas.core.space import CellSpace
 from dnas.report.diagnoses import diagnoses_figure
 from dnas.report.draw import cell_title, save_drawing, state_names
@@ -138,7 +139,7 @@ def mixture_lines(run: Run, operations: Sequence[str], edges: Edges) -> Figure:
   return figure
 
 
-def save_pictures(folder: str | pathlib.Path, space: CellSpace | None) -> list[pathlib.Path]:
+def save_pictures(folder: str | pathlib.Path, space: Space | None) -> list[pathlib.Path]:
   """Writes every picture that the data of a run folder allow into its `pictures/` and returns the paths, in the order written.
 
   Args:
@@ -159,7 +160,7 @@ def save_pictures(folder: str | pathlib.Path, space: CellSpace | None) -> list[p
     figures["learning_curves"] = learning_curves(run)
   if any(name.startswith("skips/") for line in run.metrics for name in line):
     figures["diagnoses"] = diagnoses_figure(run)
-  if run.mixtures and space:
+  if run.mixtures and isinstance(space, CellSpace):
     figures["mixture_heatmaps"] = mixture_heatmaps(run, space.operations, space.edges)
     figures["mixture_lines"] = mixture_lines(run, space.operations, space.edges)
   for name, figure in figures.items():

@@ -21,8 +21,8 @@ from dnas.core.registry import Registry
 
 Arrays = dict[str, np.ndarray]
 """The arrays of a layer by name: kernel [k, k, C, D], or depthwise [1, k, k, C] and pointwise [C, D]; scale, bias, mean and variance
-[1, D] of the normalization; skip_weights [skips]; state_mean and state_variance [1, D], the moments of the output over a batch. The momentum
-has no statistics and no moments. The classifier comes last, with kernel [D, classes] and bias [classes]."""
+[1, D] of the normalization; skip_weights [skips]; state_mean and state_variance [1, D], the moments of the output over a batch. Momentum
+has neither statistics nor moments. The classifier comes last, with kernel [D, classes] and bias [classes]."""
 
 FILTERS = ("kernel", "pointwise")
 VECTORS = ("scale", "bias")
