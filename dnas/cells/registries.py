@@ -84,7 +84,7 @@ def published(
   """
   cells = {"normal": (normal, list(normal_concat or space.concat)), "reduce": (reduce, list(reduce_concat or space.concat))}
   genotype = space.validate(space.from_lists(cells, where=name))
-  return IMAGE_GENOTYPES.register(name)(genotype)
+  return IMAGE_GENOTYPES.register(name, stacklevel=2)(genotype)
 
 
 def published_recurrent(name: str, space: CellSpace, recurrent: list[tuple[str, int]], concat: Sequence[int] | None = None) -> Genotype:
@@ -98,4 +98,4 @@ def published_recurrent(name: str, space: CellSpace, recurrent: list[tuple[str, 
   """
   cells = {"recurrent": (recurrent, list(concat or space.concat))}
   genotype = space.validate(space.from_lists(cells, where=name))
-  return LANGUAGE_GENOTYPES.register(name)(genotype)
+  return LANGUAGE_GENOTYPES.register(name, stacklevel=2)(genotype)

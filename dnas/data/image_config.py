@@ -6,6 +6,7 @@ from typing import Any
 
 from dnas.core import config
 from dnas.core.registry import Registry
+from dnas.data.metrics import METRICS, check_metrics
 from dnas.data.splits import SPLITS
 
 CLASS_WEIGHTS = ("none", "balanced")
@@ -38,6 +39,7 @@ class Config:
     class_weights: weight of an example in the losses: none (all equal), or balanced (the inverse frequency of its class in the training
       part, scaled to a mean of 1 over that part). A class without examples in that part has weight 0. All reported losses have these
       weights, also those of validation and test. No accuracy has them.
+    metrics: further metrics of validation and test, with commas between their names. Loss and accuracies are always reported.
     batch_size: examples in a training batch.
     eval_batch_size: examples in a batch of validation or test, at most all examples; it changes speed and memory, never a result.
     crop_padding: pixels of border added before the random crop; 0 does not crop. CIFAR recipes take 4.
@@ -58,6 +60,7 @@ class Config:
   split: str = ""
   split_seed: int = 0
   class_weights: str = "none"
+  metrics: tuple[str, ...] = config.named((), lambda: METRICS)
   batch_size: int = 64
   eval_batch_size: int = 256
   crop_padding: int = 1
@@ -78,6 +81,7 @@ class Config:
     if self.split:
       config.check_name("split", self.split, SPLITS)
     config.check_name("class_weights", self.class_weights, CLASS_WEIGHTS)
+    check_metrics(self.metrics)
     config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
     config.check_not_negative(examples=self.examples, split_seed=self.split_seed)
     config.check_not_negative(crop_padding=self.crop_padding, cutout_length=self.cutout_length)

@@ -14,7 +14,7 @@ from dnas.compiler.functions import compiled
 from dnas.core import devices, keys
 from dnas.core.config import check
 from dnas.core.errors import counted
-from dnas.data import augment, base, batches
+from dnas.data import augment, base, batches, metrics
 from dnas.data.about import About
 from dnas.train.metrics import accuracies, correct, cross_entropy
 
@@ -85,11 +85,11 @@ class Pipeline:
 
 
 class Evaluate:
-  """Computes loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split.
+  """Computes loss (nats), accuracies (fractions, see `train.metrics`) and the metrics of the configuration over a whole split.
 
   Attributes:
     sums: compiled function of (variables of the network, split, number of the batch). It returns one array: for every class how many
-      examples were right and how many were seen, and then the sum of the losses.
+      examples were right and how many were seen, and then the sums of the losses and of every metric.
   """
 
   def __init__(
@@ -100,14 +100,14 @@ class Evaluate:
     Args:
       predict: the network, in inference mode.
       dataset: gives the normalization and the classes.
-      config: gives the batch size of validation and test, and whether images are standardized.
+      config: gives the batch size of validation and test, the metrics, and whether images are standardized.
       class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
 
     Raises:
       FieldError: if the devices cannot share a batch of validation.
     """
     devices.check_batch("data.eval_batch_size", config.eval_batch_size)
-    self._batch_size, self._dataset = config.eval_batch_size, dataset
+    self._batch_size, self._dataset, self._metrics = config.eval_batch_size, dataset, config.metrics
 
     @compiled
     def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
@@ -115,7 +115,8 @@ class Evaluate:
       logits = predict(network, augment.normalize(images, dataset.mean, dataset.std, config.standardize_images))
       loss = (cross_entropy(logits, labels, class_weights) * weights).sum()
       counts = jnp.stack([correct(logits, labels) * weights, weights], 1)
-      return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), loss))
+      own = [jnp.where(weights > 0, metrics.values(name, logits, labels), 0).sum() for name in config.metrics]
+      return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), jnp.stack([loss, *own])))
 
     self.sums = sums
 
@@ -123,11 +124,13 @@ class Evaluate:
     return min(self._batch_size, devices.shareable(len(split)))
 
   def __call__(self, network: Tree, split: batches.DeviceSplit) -> dict[str, float]:
-    """Returns 'loss' and the accuracies of a split."""
+    """Returns 'loss', the accuracies and the metrics of a split."""
     count = batches.num_batches(len(split), self._size(split))
-    *counts, loss = np.asarray(sum(self.sums(network, split, np.int32(index)) for index in range(count)))
+    sums = np.asarray(sum(self.sums(network, split, np.int32(index)) for index in range(count)))
+    counts, (loss, *own) = np.split(sums, [2 * self._dataset.num_classes])
     right, seen = np.reshape(counts, (self._dataset.num_classes, 2)).T
-    return {"loss": float(loss / len(split)), **accuracies(right, seen, self._dataset.class_names)}
+    means = {name: float(value / len(split)) for name, value in zip(self._metrics, own, strict=True)}
+    return {"loss": float(loss / len(split)), **accuracies(right, seen, self._dataset.class_names), **means}
 
   def multiply_adds(self, network: Tree, split: batches.DeviceSplit) -> float:
     """Returns the multiply-adds of one evaluation (`compiler.counts`), without doing it."""
