@@ -1,7 +1,7 @@
 """Registries of spaces, stacks and published genotypes. The file that defines a space, a stack or a genotype also registers it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -21,19 +21,36 @@ SPACES: Registry[CellSpace] = Registry("space", _check_space)
 """Spaces that can be searched."""
 
 
+class Auxiliary(NamedTuple):
+  """Where the auxiliary head of a stack stands.
+
+  Attributes:
+    cell: position of the cell whose output the head reads.
+    size: rows and columns of the kernel that follows the pooling: 2 on outputs of 8x8 pixels, 4 on 16x16.
+    stride: stride of the pooling.
+    images: least and largest side of the images on which the head fits.
+    normalized: whether a batch normalization follows the last convolution of the head.
+  """
+
+  cell: int
+  size: int
+  stride: int = 3
+  images: tuple[int, int] = (29, 32)
+  normalized: bool = True
+
+
 class Stack(Protocol):
   """The macro architecture of an image space. See `image_stack.ImageStack` for its constructor and call.
 
   Attributes:
     num_inputs: number of preceding cells whose outputs a cell reads.
     widths: channels of the output of each cell.
-    auxiliary: the pair (position of a cell, size of a kernel) of the auxiliary head on the output of that cell (`image_stack.Auxiliary`);
-      None if the networks of this stack have no such head.
+    auxiliary: the place of the auxiliary head; None if the networks of this stack have no such head.
   """
 
   num_inputs: int
   widths: tuple[int, ...]
-  auxiliary: tuple[int, int] | None
+  auxiliary: Auxiliary | None
 
   def __init__(self, wirings: Mapping[str, Any], make_edges: Callable[..., Any], *size: Any, affine: bool, rng: np.random.Generator): ...
 

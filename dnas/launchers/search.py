@@ -39,7 +39,7 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> list[Search
     parts = _image.search_parts(config, options.force)
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
-  with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config)) as folder:
+  with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config), _run.VOLATILE) as folder:
     several = f", {config.num_seeds} searches at once" if config.num_seeds > 1 else ""
     what = f"{config.method} ({config.hypergradient_name}) in the space {config.space}"
     print(f"search by {what}: {_run.length_of(task)}{several}", flush=True)
