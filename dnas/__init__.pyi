@@ -1,13 +1,22 @@
+from dnas.cells.image_stack import ImageStack as ImageStack
 from dnas.cells.operations import OPERATIONS as OPERATIONS
 from dnas.cells.registries import IMAGE_GENOTYPES as IMAGE_GENOTYPES
 from dnas.cells.registries import LANGUAGE_GENOTYPES as LANGUAGE_GENOTYPES
 from dnas.cells.registries import SPACES as SPACES
+from dnas.cells.registries import STACKS as STACKS
+from dnas.cells.registries import published as published
 from dnas.core.errors import InputError as InputError
 from dnas.core.genotype import Genotype as Genotype
+from dnas.core.records import Evaluation as Evaluation
+from dnas.core.records import Proposal as Proposal
 from dnas.core.records import SearchResult as SearchResult
 from dnas.core.space import CellSpace as CellSpace
+from dnas.data.base import ImageDataset as ImageDataset
+from dnas.data.base import Split as Split
+from dnas.data.base import channel_statistics as channel_statistics
 from dnas.data.datasets import DATASETS as DATASETS
 from dnas.data.datasets import TEXTS as TEXTS
+from dnas.data.metrics import METRICS as METRICS
 from dnas.launchers._evaluator_makers import EVALUATORS as EVALUATORS
 from dnas.launchers._flags import Options as Options
 from dnas.launchers._presets import PRESETS as PRESETS
@@ -32,8 +41,11 @@ from dnas.report.comparison import Comparison as Comparison
 from dnas.report.contest import Contest as Contest
 from dnas.search.blackbox.strategies import STRATEGIES as STRATEGIES
 from dnas.search.gradient.methods import METHODS as METHODS
+from dnas.search.gradient.methods import DifferentiableMethod as DifferentiableMethod
 from dnas.supernet.hypergradients import HYPERGRADIENTS as HYPERGRADIENTS
+from dnas.supernet.hypergradients import Estimate as Estimate
 from dnas.supernet.image_supernet import ImageSupernet as ImageSupernet
+from dnas.supernet.relaxations import Relaxation as Relaxation
 from dnas.train.classifier import ImageClassifier as ImageClassifier
 from dnas.train.text_model import TextModel as TextModel
 

@@ -28,7 +28,7 @@ _KNOWN = "known"
 """Key in a field's metadata. Its value is a function that returns the names that the field takes."""
 
 
-def named(default: str, known: Callable[[], Iterable[str]]) -> Any:
+def named(default: str | tuple[str, ...], known: Callable[[], Iterable[str]]) -> Any:
   """Returns a configuration field whose value is a name, or names, of a registry's units. `help_texts` lists the known names.
 
   Args:

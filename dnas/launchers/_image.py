@@ -15,7 +15,7 @@ from dnas.core import devices, memory, tree
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
-from dnas.data import batches, datasets
+from dnas.data import datasets
 from dnas.data.about import About
 from dnas.data.base import Config as DataConfig
 from dnas.data.base import ImageDataset, Split
@@ -35,6 +35,7 @@ from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.supernet.relaxations import to_numpy
 from dnas.train import images
 from dnas.train.classifier import ImageClassifier
+from dnas.train.image_stream import placed
 
 GENOTYPES = IMAGE_GENOTYPES
 
@@ -151,7 +152,7 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
     return {"weights": _size(state.weights)} | ({} if config.test else {"latency": task.latency(state)})
 
   def tester(state: images.TrainState) -> Callable[[Split], dict[str, float]]:
-    return lambda split: {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
+    return lambda split: {f"test/{name}": value for name, value in task.evaluate(state, placed(split)).items()}
 
   about = _described(dataset, task.examples, kind, _size(task.init().weights))
   return TrainParts(_kept(dataset, config.data) or {ABOUT: About.of(dataset).to_json()}, about, task, dataset, describe, tester)
@@ -190,11 +191,12 @@ def _check_memory(
   force: bool,
 ) -> None:
   """Raises InputError if the network needs more memory than there is; not with `force`. `shape` is the shape of the largest cell."""
+  sides = [-(-side // 8) if network.stem == "imagenet" else side for side in dataset.train.images.shape[1:3]]  # of the first cell
   estimate = sizes.image_network(
     channels=network.channels,
     cells=network.cells,
     stem_multiplier=network.stem_multiplier,
-    image_shape=dataset.train.images.shape[1:],
+    image_shape=(*sides, dataset.train.images.shape[-1]),
     num_classes=dataset.num_classes,
     keeps_edges=not network.rematerialize,
     **_batches(data, dataset),

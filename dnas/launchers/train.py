@@ -136,7 +136,8 @@ def run(
   name = f"{config.genotype} in the space {genotype.space}" if genotype else config.model
   flat = config.recorded() | ({"architecture": genotype.to_json()} if genotype else {})
   longer = _longer.check(config, options)
-  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config), [_longer.EPOCHS] * longer) as folder:
+  volatile = [*_run.VOLATILE, *[_longer.EPOCHS] * longer]
+  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config), volatile) as folder:
     if longer:
       folder.lengthen(_longer.EPOCHS, parts.task.epochs)
     print(f"training of {name}: {_run.length_of(parts.task)}", flush=True)

@@ -19,8 +19,9 @@ from dnas.data import base, batches
 from dnas.nets.models.base import ImageNetwork
 from dnas.run.loop import EpochRecord, step_key
 from dnas.train import optimizers, transfer
-from dnas.train.image_pipeline import Evaluate, Pipeline
+from dnas.train.image_pipeline import Evaluate
 from dnas.train.image_steps import Parts, Rates, TrainState, optimizer, train_step, training_loss
+from dnas.train.image_stream import pipeline, placed
 
 Tree = Any
 Build = Callable[[tuple[int, int, int], int, np.random.Generator], ImageNetwork]
@@ -73,6 +74,9 @@ class Config:
     check_at_most(10**5, epochs=self.epochs)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate, milestone_factor=self.milestone_factor)
     check_name("schedule", self.schedule, optimizers.SCHEDULES)
+    falls = self.schedule != "exponential" or self.final_learning_rate > 0
+    hint = "an exponential schedule never ends at zero, so give a number above zero"
+    check(falls, "final_learning_rate", self.final_learning_rate, hint)
     check_not_negative(
       final_learning_rate=self.final_learning_rate,
       weight_decay=self.weight_decay,
@@ -120,8 +124,8 @@ class RetrainTask:
     """
     train, valid = base.training_split(dataset, data_config)
     self._init_key = jax.random.key(seed)
-    self._pipeline = Pipeline(train, dataset, data_config, keys.derive(self._init_key, "order"))
-    self._valid = None if valid is None else batches.to_device(valid)
+    self._pipeline = pipeline(train, dataset, data_config, keys.derive(self._init_key, "order"))
+    self._valid = None if valid is None else placed(valid)
     self.examples = len(train), 0 if valid is None else len(valid)
     self._eval_batch_size = data_config.eval_batch_size
     self.epochs, self._config, self._steps_per_epoch = config.epochs, config, self._pipeline.steps_per_epoch
@@ -183,7 +187,7 @@ class RetrainTask:
     rate = optimizers.SCHEDULES[config.schedule](config.learning_rate, config.final_learning_rate, epoch, self.epochs)
     return rate * config.milestone_factor ** sum(epoch >= milestone for milestone in config.milestones)
 
-  def evaluate(self, state: TrainState, split: batches.DeviceSplit) -> dict[str, float]:
+  def evaluate(self, state: TrainState, split: batches.DeviceSplit | base.Split) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split."""
     return self._evaluate(functional.Variables(state.weights, state.stats), split)
 

@@ -48,6 +48,10 @@ def cases():
         yield pytest.param(launcher, base, path, kind, value, is_text(config), id=f"{name}-{launcher}-{path}")
 
 
+ALONE = ("data.stream", "data.crop_area", "data.colour_jitter", "data.centre_crop", "data.image_size")
+"""Fields of which each needs another."""
+
+
 def refused_alone(config, path):
   """Whether a change of a field is refused unless others change with it."""
   if path in ("remedies.projection", "remedies.stop_ratio"):  # one is refused beside the other
@@ -56,6 +60,8 @@ def refused_alone(config, path):
     return "darts_projection" in getattr(config, "methods", "")
   if path.endswith("space"):  # the only one for text, and another may lack the operations that are left out
     return is_text(config) or (path == "space" and bool(getattr(config, "without", "")))
+  if path.endswith(ALONE):
+    return True
   start = path == "keep_operations" and not config.start_from or path.endswith("train.freeze")
   return start or path.endswith("ray_address") or (path.endswith("test") and not is_text(config))
 
@@ -65,7 +71,7 @@ def test_every_field_is_a_flag_that_overrides_the_preset(launcher, base, path, k
   argv = [launcher, "--workdir=w", *base]
   config, options, given = LAUNCHERS[launcher].parse(argv)
   new = other(path, kind, value, of_text)
-  value, text = (list(value), "3,9") if kind == tuple[int, ...] else (value, str(new))
+  value, text = (list(value), ",".join(map(str, new))) if kind in (tuple[int, ...], tuple[str, ...]) else (value, str(new))
   for flags in ([f"--{path}={text}"], [f"--{path}", text] if kind is not bool else [f"--{'' if new else 'no'}{path}"]):
     changed, changed_options, changed_given = LAUNCHERS[launcher].parse([*argv, *flags])
     assert config_lib.differences(config_lib.flatten(config), config_lib.flatten(changed)) == {path: (value, new)}
