@@ -132,8 +132,8 @@ class Morphism:
   def __call__(self, proposal: Proposal) -> Evaluation:
     """Trains for the budget. Returns the validation accuracy after it, with the cost in seconds.
 
-    The metrics have the accuracy before the first step (`start/valid/accuracy`), whether there was a parent (`inherited`), and whether the
-    network computed the function of its parent (`exact`).
+    The metrics have those before the first step, such as `start/valid/accuracy`. They tell whether there was a parent (`inherited`), and
+    whether the network computed the function of its parent (`exact`).
     """
     began, trial = time.monotonic(), trial_id(proposal)
     parent = None if proposal.parent is None else self._restored(proposal.parent)
@@ -143,8 +143,9 @@ class Morphism:
     if parent is not None:
       inherited = self._inherited(parent, proposal.genotype, task, state, seed)
       state, exact = _with(state, inherited.trained), inherited.exact
-    started = task.validate(state)["accuracy"]
+    started = {f"start/valid/{name}": value for name, value in task.validate(state).items()}
     asked = {"genotype": json.loads(proposal.genotype.to_json()), "budget": proposal.budget, "parent": proposal.parent, "epochs": epochs}
+    (self._folder / trial).mkdir(parents=True, exist_ok=True)
     durable.write(self._folder / trial / _FILE, json.dumps(asked))
     begun = _Begun(task, state)
     with Checkpoints(self._folder / trial / "checkpoints", keep=1) as checkpoints:
@@ -152,12 +153,19 @@ class Morphism:
       with contextlib.suppress(loop.NonFiniteLoss):
         for _ in loop.run(begun, position, checkpoints):
           pass
-    metrics = {"start/valid/accuracy": started, "inherited": float(parent is not None), "exact": float(exact)}
+    metrics = {**started, "inherited": float(parent is not None), "exact": float(exact)}
     if len(position.history) < epochs:
       return Evaluation(math.nan, prepared + position.seconds, metrics | {"epochs": float(len(position.history))})
     record = position.history[-1]
     metrics |= {**record["metrics"], "epochs": float(epochs)}
     return Evaluation(metrics["valid/accuracy"], prepared + record["seconds"], metrics)
+
+  def curve(self, proposal: Proposal) -> list[float]:
+    """Returns the validation accuracy after every epoch of a proposal that was evaluated, from disk."""
+    trial = trial_id(proposal)
+    task, _ = self._task(proposal.genotype, 1, trial)
+    with Checkpoints(self._folder / trial / "checkpoints") as checkpoints:
+      return [record["metrics"]["valid/accuracy"] for record in loop.restore(task, checkpoints).history]
 
   def _task(self, genotype: Genotype, epochs: int, trial: str) -> tuple[images.RetrainTask, int]:
     """Returns the training of a trial, and its seed."""
