@@ -66,8 +66,8 @@ for record in loop.run(task, position):
 # %% [markdown]
 # ## Four morphisms
 #
-# The child has another convolution, twice the channels in the first stage, a larger kernel at the end, and a skip. Which edits lead from one
-# chain to another is found from the two chains alone. All four morphisms are exact.
+# The child has another convolution, twice the channels in the first stage, a larger kernel at the end, and a skip. The edits that lead from
+# one chain to another are found from the two chains alone. All four morphisms are exact.
 
 # %%
 child = parent
@@ -82,8 +82,8 @@ for edit in edits:
 dnas.draw_genotype(child)
 
 # %% [markdown]
-# The weights follow. Copied channels share their outgoing weights. The inserted convolution is the identity, and its normalization takes its
-# scale and bias from the moments of a batch. The skip begins with a weight of zero.
+# The weights follow. Copied channels share their outgoing weights. The inserted convolution is the identity, and its normalization takes
+# its scale and bias from the moments of a batch. The skip begins with a weight of zero.
 
 # %%
 trained = Trained(task.variables_of(position.state), None)

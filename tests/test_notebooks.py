@@ -41,9 +41,10 @@ def check_tuning(names):
 
 
 def check_morphism(names):
-  assert names["difference"] < 1e-5 and all(names["MORPHISMS"][edit.kind].exact for edit in names["edits"]) and len(names["edits"]) == 4
+  kinds = [edit.kind for edit in names["edits"]]
+  assert names["difference"] < 1e-5 and sorted(kinds) == ["deeper", "kernel_growth", "skip", "wider"]
   assert abs(names["heir"].metrics["start/valid/accuracy"] - names["score"]) < 0.02, "copies have a little noise"
-  assert names["heir"].score > names["alone"].score and np.shape(names["rows"]) == (3, 3)
+  assert names["heir"].score > names["alone"].score and len(names["rows"]) == 3
 
 
 EXPECTED = {"01_build_search_draw": check_search, "02_compare": check_comparison, "03_tune": check_tuning, "04_morphism": check_morphism}

@@ -19,7 +19,7 @@ from dnas.nets.morphisms.cells import CELL_MORPHISMS, Inheritance, is_exact, mor
 pytestmark = [pytest.mark.xdist_group("cell_morphisms"), pytest.mark.usefixtures("quick_compilation")]
 CONFIG = Config(channels=2, cells=3, stem_multiplier=1, auxiliary=False)
 TYPES = ("normal", "reduce", "reduce")
-IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(6, 6, 6, 2)))
+IMAGES = np.random.default_rng(0).normal(size=(6, 6, 6, 2))
 
 
 def built(genotype, seed=0):
@@ -37,9 +37,8 @@ def trained(genotype, seed):
   return network, jax.tree_util.tree_map_with_path(draw, fresh)
 
 
-@functools.partial(quick_jit, static_argnums=(0, 2))
 def logits(network, variables, train):
-  return functional.apply(network, variables, IMAGES, train=train)[0][0]
+  return quick_jit(lambda variables, images: functional.apply(network, variables, images, train=train)[0][0])(variables, IMAGES)
 
 
 def inherited(start, goal, seed=0, momentum=None):
