@@ -71,7 +71,7 @@ def _zero_cost(
 
 @EVALUATORS.register("morphism")
 @dataclasses.dataclass(frozen=True)
-class _Morphism(morphism.Config):
+class Morphism(morphism.Config):
   """Network morphism, on the networks and the data of the training that a comparison names."""
 
   def __call__(self, config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:
