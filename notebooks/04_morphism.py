@@ -112,7 +112,8 @@ print(np.corrcoef(before.ravel(), functional.apply(static, fresh, batch, train=F
 
 # %%
 folder = pathlib.Path(tempfile.mkdtemp())
-evaluate = Morphism(Config(epochs=2, first_epochs=10, learning_rate=0.1), SPACE, images.Config(), network, data, dataset, seed=0, folder=folder)
+settings = Config(epochs=2, first_epochs=10, learning_rate=0.1)
+evaluate = Morphism(settings, SPACE, images.Config(), network, data, dataset, seed=0, folder=folder)
 first = Proposal(parent)
 score = evaluate(first).score
 heir = evaluate(Proposal(child, parent=trial_id(first)))
@@ -133,6 +134,7 @@ print(f"new weights, 2 epochs   {100 * alone.score:.1f} %")
 rows = []
 for edit in (Edit("kernel_growth", 1, 5), Edit("wider", 5, 2), Edit("deeper", 3, ("conv", 3))):
   child = SPACE.edited(parent, edit)
-  scores = [evaluate(asked).score for asked in (Proposal(child, parent=trial_id(first)), Proposal(child, 2), Proposal(child, 10))]
+  asked = Proposal(child, parent=trial_id(first)), Proposal(child, 2), Proposal(child, 10)
+  scores = [evaluate(one).score for one in asked]
   rows.append(scores)
   print("  ".join(f"{100 * one:5.1f} %" for one in scores), SPACE.notation(child))
