@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import cloudpickle
 import numpy as np
 from PIL import Image
 
@@ -42,15 +43,17 @@ class Examples:
   """The same examples for PyTorch: a map-style data set."""
 
   def __init__(self, source: Training):
-    self.source = source
+    self._count, self._pickled, self._source = len(source.labels), cloudpickle.dumps(source), None
 
   def __len__(self) -> int:
-    return len(self.source.labels)
+    return self._count
 
   def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
     """Returns a decoded image, and its label."""
-    example = self.source[index]
-    return example["images"], int(example["labels"])
+    if self._source is None:  # in a process of the loader
+      self._source = cloudpickle.loads(self._pickled)
+    example = self._source[index]
+    return np.array(example["images"]), int(example["labels"])
 
 
 def of_pytorch(source: Training, workers: int) -> Iterator[Any]:
@@ -58,7 +61,9 @@ def of_pytorch(source: Training, workers: int) -> Iterator[Any]:
   import torch.utils.data
 
   settings = {"batch_size": source.batch_size, "shuffle": True, "num_workers": workers, "drop_last": True}
-  loader = torch.utils.data.DataLoader(Examples(source), persistent_workers=workers > 0, **settings)
+  if workers:  # a fork beside the threads of JAX may lock up
+    settings |= {"persistent_workers": True, "multiprocessing_context": "spawn"}
+  loader = torch.utils.data.DataLoader(Examples(source), **settings)
   yield from itertools.chain.from_iterable(itertools.repeat(loader))
 
 
