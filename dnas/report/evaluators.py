@@ -197,8 +197,9 @@ def figure(rows: Sequence[Row]) -> Figure:
     bars = np.clip([heights - below, above - heights], 0, None)
     style: dict[str, Any] = {"fmt": marker, "color": color, "markersize": 6, "elinewidth": 1, "capsize": 2}
     axes.errorbar(shared, heights, bars, label=kind.replace("_", " "), zorder=4, **style)
-    for row, cost, height in zip(members if len(members) > 1 else (), shared, heights, strict=len(members) > 1):
-      axes.annotate(row.name.rpartition(", ")[2], (cost, height), (5, -10), textcoords="offset points", fontsize=7.5, color=color)
+    for row, cost, height in zip(members, shared, heights, strict=True):
+      text = row.name.rpartition(", ")[2] if len(members) > 1 else ""
+      axes.annotate(text, (cost, height), (5, -10), textcoords="offset points", fontsize=7.5, color=color)
   for row in rows:
     if row.name == RANDOM:
       axes.axhspan(row.kendall.low, row.kendall.high, color=FAINT, alpha=0.2, linewidth=0)
