@@ -1,7 +1,6 @@
 """The architectures that evaluators are measured on, and what each evaluator is asked about them."""
 
 import dataclasses
-import functools
 import pathlib
 import time
 
@@ -85,7 +84,6 @@ def has_other_trainings(settings: ComparisonSettings) -> bool:
   return settings.table == BENCHMARK
 
 
-@functools.cache
 def cell_folder(root: pathlib.Path, evaluator: str, seed: int) -> pathlib.Path:
   """Returns the folder of one evaluator and one seed."""
   return root / evaluator / f"seed_{seed:04d}"

@@ -4,9 +4,8 @@
   dnas evaluators --evaluators=tabular,random --architectures=200 --workdir=runs/partial
 
 Draws architectures of a space whose full trainings are in a table, and evaluates each by every evaluator, from several seeds. Prints a
-table, and writes it to WORKDIR/report as Markdown, CSV and JSON, with a picture of cost against correlation. The evaluations of an evaluator
-are in WORKDIR/EVALUATOR/seed_0000. The same command again goes on after a kill. So does a command with more architectures, seeds or
-evaluators.
+table, and writes it to WORKDIR/report as Markdown, CSV and JSON, with a picture of cost against correlation. What an evaluator returned is
+in WORKDIR/EVALUATOR/seed_0000. The same command again goes on after a kill. So does a command with more architectures, seeds or evaluators.
 
 The score by full training is read from the table. In the table digits_bench every architecture was trained from three seeds. There the
 evaluator of a seed is compared with the mean over the other two, and so is a full training of this seed. The evaluator tabular is partial

@@ -6,12 +6,13 @@ Expected result: see docs/evaluators.md.
 Expected time: about 40 minutes on one CPU core.
 """
 
+from dnas.launchers._trained_once import Hypernetwork
 from dnas.launchers.evaluators import EvaluatorsConfig
 
 LAUNCHER = "evaluators"
 CONFIG = EvaluatorsConfig(
   evaluators="tabular,weight_sharing,hypernetwork,supernet,parameters,synflow,jacob_cov,naswot,random",
-  architectures=100,
+  architectures=60,
   table="digits_bench",
   dataset="digits",
   epochs=12,
@@ -19,4 +20,5 @@ CONFIG = EvaluatorsConfig(
   training="digits_bench_retrain",
   search="digits_bench_darts",
   train_portion=0.6,
+  hypernetwork=Hypernetwork(epochs=150),  # pyright: ignore[reportCallIssue]  # see `config.mounts`
 )
