@@ -76,7 +76,8 @@ def full_trainings(settings: ComparisonSettings, seed: int) -> np.ndarray:
   if settings.table != BENCHMARK:
     return read_table(settings.table, settings.dataset).valid(settings.epochs)
   others = [other for other in range(digits_bench.SEEDS) if other != seed % digits_bench.SEEDS]
-  return np.mean([read_table(settings.table, settings.dataset, other).valid(settings.epochs) for other in others], axis=0)
+  mean = np.mean([read_table(settings.table, settings.dataset, other).valid(settings.epochs) for other in others], axis=0)
+  return np.round(mean, 9)  # so that rounding does not order equal means
 
 
 def has_other_trainings(settings: ComparisonSettings) -> bool:

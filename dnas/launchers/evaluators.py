@@ -171,7 +171,8 @@ def run_cell(config: EvaluatorsConfig, options: _flags.Options, evaluator: str, 
     with _output.to_log(path / "log.txt"):
       evaluate = _made(config, options, path, evaluator, seed)
       if isinstance(evaluate, base.TrainedOnce):
-        evaluate(_proposals(config, evaluator)[0])  # compiles, and pays for the training
+        evaluate.settle()  # the training is reported by itself
+        evaluate(_proposals(config, evaluator)[0])  # compiles
       done = _journal(config, path)
       missing = [proposal for proposal in _proposals(config, evaluator) if proposal not in done]
       durable.write(path / "journal.jsonl", "".join(study.to_line(entry) for entry in done.items()))  # without a torn line
