@@ -24,7 +24,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from dnas.core.config import check_at_most, check_positive, check_types
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.search.blackbox.base import STRATEGIES, generator, score_of
 
 MakeSampler = Callable[[int], optuna.samplers.BaseSampler]
@@ -51,7 +51,7 @@ class TpeConfig:
     check_positive(startup=self.startup, candidates=self.candidates)
     check_at_most(10**6, candidates=self.candidates)
 
-  def on(self, space: CellSpace) -> "Bayesian":
+  def on(self, space: Space) -> "Bayesian":
     """See `base.Settings`."""
     return Bayesian(space, self._sampler, joint=self.multivariate)
 
@@ -80,7 +80,7 @@ class GpConfig:
     check_types(self)
     check_positive(startup=self.startup)
 
-  def on(self, space: CellSpace) -> "Bayesian":
+  def on(self, space: Space) -> "Bayesian":
     """See `base.Settings`. Also raises InputError if PyTorch is not installed."""
     if importlib.util.find_spec("torch") is None:
       raise InputError("strategy 'gp' needs the package torch, which is not installed; install it with 'pip install torch', or give 'tpe'.")
@@ -119,7 +119,7 @@ class State:
 class Bayesian:
   """An Optuna sampler as a strategy (a `base.Strategy`)."""
 
-  def __init__(self, space: CellSpace, make_sampler: MakeSampler, *, joint: bool):
+  def __init__(self, space: Space, make_sampler: MakeSampler, *, joint: bool):
     """Prepares the parameters.
 
     Args:

@@ -3,10 +3,10 @@
 import numpy as np
 
 from dnas.core.errors import InputError
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 
 
-def allowed_values(space: CellSpace) -> np.ndarray:
+def allowed_values(space: Space) -> np.ndarray:
   """Returns the mask of the values that each decision has, bool [decisions, largest number of values].
 
   Raises:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dnas.core.config import check, check_at_most, check_positive, check_types
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.search.blackbox.base import STRATEGIES, generator, score_of
 
 
@@ -33,7 +33,7 @@ class Config:
     check_at_most(10**6, population=self.population)
     check(self.tournament <= self.population, "tournament", self.tournament, f"it must be at most the population, {self.population}")
 
-  def on(self, space: CellSpace) -> "RegularizedEvolution":
+  def on(self, space: Space) -> "RegularizedEvolution":
     """Returns the strategy on a space."""
     return RegularizedEvolution(self, space)
 
@@ -49,7 +49,7 @@ class State(NamedTuple):
 class RegularizedEvolution:
   """Regularized evolution (a `base.Strategy`); a mutation changes one edge."""
 
-  def __init__(self, config: Config, space: CellSpace):
+  def __init__(self, config: Config, space: Space):
     """Searches the space."""
     self._config, self._space = config, space
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dnas.core.errors import InputError
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.core.trials import trial_id
 from dnas.search.blackbox import random_search  # noqa: F401  (registers the strategy that is wrapped by default)
 from dnas.search.blackbox.base import STRATEGIES, State, Strategy, score_of
@@ -51,7 +51,7 @@ def names() -> list[str]:
   return [name for name in STRATEGIES if "strategy" not in {field.name for field in dataclasses.fields(STRATEGIES[name])}]
 
 
-def named(strategy: str, space: CellSpace) -> Strategy:
+def named(strategy: str, space: Space) -> Strategy:
   """Returns the named strategy on a space, with default settings. Raises InputError if there is no such strategy."""
   return STRATEGIES[strategy]().on(space)
 
