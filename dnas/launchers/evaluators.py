@@ -35,6 +35,7 @@ from dnas.launchers._evaluator_makers import BY_SEARCH, evaluator_names, idle_in
 from dnas.launchers._evaluators import check_presets
 from dnas.launchers._sampled import (
   BY_EPOCHS,
+  FROM_PARENTS,
   Random,
   cell_folder,
   full_trainings,
@@ -65,7 +66,7 @@ class EvaluatorsConfig:
     dataset: data set of the table; digits_bench has only digits, and the planted table only cifar10.
     epochs: length in epochs of the full training in the table.
     budgets: lengths in epochs of partial trainings, by tabular and training; empty takes all that the table knows.
-    training: preset of dnas train with the networks, data and training of training and of the zero-cost proxies.
+    training: preset of dnas train with the networks and data of evaluators that build every network, and with their training.
     search: preset of dnas search with the supernet and data of weight_sharing, hypernetwork and supernet.
     train_portion: fraction of the training data that trains the networks of --training; the rest validates them.
     resamples: bootstrap resamples of the architectures, for the intervals.
@@ -131,7 +132,8 @@ class EvaluatorsConfig:
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     component = path.partition(".")[0]
-    needs = {"budgets": BY_EPOCHS, "training": ("training", *PROXIES), "train_portion": ("training", *PROXIES), "search": BY_SEARCH}
+    networks = ("training", *FROM_PARENTS, *PROXIES)
+    needs = {"budgets": BY_EPOCHS, "training": networks, "train_portion": networks, "search": BY_SEARCH}
     needs |= {name: (name,) for name in config_lib.units(self, EVALUATORS)}
     if component in needs and not set(needs[component]) & set(self.names):
       return f"it does nothing with --evaluators={self.evaluators}, so leave it out"

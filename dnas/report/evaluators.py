@@ -156,7 +156,7 @@ def table_of(rows: Sequence[Row], sample: Sample, title: str) -> Table:
     above = row.above.get(PARAMETERS)
     lines.append(
       (
-        *(row.name, f"{row.kendall.mean:.2f}", _bounds(row.kendall), f"{row.kendall_deviation:.2f}"),
+        *(row.name, f"{row.kendall.mean:.2f}", _bounds(row.kendall), _or_dash(row.kendall_deviation)),
         *(f"{row.spearman.mean:.2f}", _bounds(row.spearman), f"{row.better_half.mean:.2f}", f"{100 * row.top_tenth:.0f}"),
         "–" if above is None else f"{above.mean:.2f} ({_bounds(above)})",
         *(percent(cost) for cost in (row.cost, row.cost_shared)),
@@ -165,6 +165,10 @@ def table_of(rows: Sequence[Row], sample: Sample, title: str) -> Table:
   seeds, n = sample.full.shape
   caption = f"{title}: rank correlation with full training over {counted(n, 'architecture')}, mean of {counted(seeds, 'seed')}"
   return Table(f"{caption}; a full training takes {sample.seconds:.3g} s", header, tuple(lines))
+
+
+def _or_dash(value: float) -> str:
+  return f"{value:.2f}" if value == value else "–"
 
 
 def _bounds(interval: Interval) -> str:
@@ -199,12 +203,13 @@ def figure(rows: Sequence[Row]) -> Figure:
     axes.errorbar(shared, heights, bars, label=kind.replace("_", " "), zorder=4, **style)
     for row, cost, height in zip(members, shared, heights, strict=True):
       text = row.name.rpartition(", ")[2] if len(members) > 1 else ""
-      axes.annotate(text, (cost, height), (5, -10), textcoords="offset points", fontsize=7.5, color=color)
+      axes.annotate(text, (cost, height), (-6, 5), textcoords="offset points", fontsize=7.5, color=color, ha="right")
   for row in rows:
     if row.name == RANDOM:
       axes.axhspan(row.kendall.low, row.kendall.high, color=FAINT, alpha=0.2, linewidth=0)
       axes.axhline(row.kendall.mean, color=FAINT, linestyle=(0, (4, 2)), linewidth=1, label="random")
   axes.set_xscale("log")
+  axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
   axes.set_xlabel("cost of an evaluation, % of a full training (hollow: without the training that all evaluations share)", size=9)
   axes.set_ylabel("Kendall's tau with full training, and its 95 % interval", size=9)
   axes.spines[["top", "right"]].set_visible(False)

@@ -5,8 +5,9 @@ from dnas.launchers import configs
 CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
 CHOICES |= {"methods": "random_search,gdas", "evaluator": "training", "table": "elsewhere.npz", "dataset": "imagenet16_120"}
 CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "asha.strategy": "tpe", "hyperband.strategy": "tpe"}
+CHOICES |= {"evaluators": "tabular,random", "hypernetwork.encoder": "flat"}
 CHOICES |= {"contestants": "tune_digits_cell,tune_digits_resnet", "budget_in": "seconds"}
-CHOICES |= {"hypernetwork.encoder": "flat", "evaluators": "random", "scale": "demo", "rows": "darts", "run": "elsewhere", "split": "valid", "format": "jax"}
+CHOICES |= {"scale": "demo", "rows": "darts", "run": "elsewhere", "split": "valid", "format": "jax"}
 CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation": "uniform"}
 CHOICES |= {"train.schedule": "linear", "search_space": "train.learning_rate = log(0.1, 0.2)", "storage": "elsewhere", "study_name": "b"}
 CHOICES |= {"study.sampler": "random", "study.pruner": "median", "study.objectives": "loss", "pool.executor": "ray"}

@@ -14,7 +14,7 @@ from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
 from dnas.launchers import _flags, _presets, compare, configs, demo, evaluators, export, report, search, tables, test, train, tune
 from dnas.launchers._comparison_settings import DATASETS as TABLES
-from dnas.launchers._evaluator_makers import EVALUATORS
+from dnas.launchers._evaluator_makers import EVALUATORS, evaluator_names
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
@@ -23,7 +23,8 @@ from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.train.optimizers import SCHEDULES
 from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS
 
-LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, test, export, demo, compare, evaluators, report, tables, tune)}
+MODULES = (search, train, test, export, demo, compare, evaluators, report, tables, tune)
+LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in MODULES}
 PRESETS = {name: _presets._module_of(name) for name in _presets.names()}
 
 TEXT = ("--space=darts_recurrent",)
@@ -156,6 +157,7 @@ REGISTRIES = {
   "search": {"data.dataset": DATASETS, "space": SPACES, "method": METHODS, "hypergradient": HYPERGRADIENTS},
   "train": {"data.dataset": DATASETS, "space": SPACES, "train.schedule": SCHEDULES},
   "compare": {"methods": [*STRATEGIES, *METHODS], "space": STACKS, "evaluator": EVALUATORS, "dataset": TABLES},
+  "evaluators": {"evaluators": [*evaluator_names(), "random"], "dataset": TABLES},
   "tune": {"study.sampler": SAMPLERS, "study.pruner": PRUNERS, "study.objectives": DIRECTIONS, "training.data.dataset": DATASETS},
 }
 
