@@ -65,8 +65,13 @@ def apply(network: Network, variables: Variables, *args: Any, **kwargs: Any) -> 
   Returns:
     The module's output, and the `stats` after the call. `variables` stay as they are.
   """
+  return call(network, variables, lambda module: module(*args, **kwargs))
+
+
+def call(network: Network, variables: Variables, function: Callable[[Any], Any]) -> tuple[Any, Tree]:
+  """Calls a function of the module on given arrays, and returns its output and the `stats` after the call; see `apply`."""
   module = nnx.merge(network.graphdef, nnx.State(variables.weights), nnx.State(variables.stats))
-  output = module(*args, **kwargs)
+  output = function(module)
   _, _, stats = nnx.split(module, nnx.Param, ...)
   return output, nnx.to_pure_dict(stats)
 

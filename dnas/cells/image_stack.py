@@ -11,7 +11,7 @@ import jax
 import numpy as np
 from flax import nnx
 
-from dnas.cells import collapse, darts_conv, nasnet
+from dnas.cells import collapse, darts_conv, nasnet, residual_conv
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import Cell, EdgeFactory
 from dnas.cells.rectifier import relu
@@ -111,6 +111,7 @@ def check_cell_types(space: CellSpace) -> None:
 
 @STACKS.register(darts_conv.SPACE.name)
 @STACKS.register(nasnet.SPACE.name)
+@STACKS.register(residual_conv.SPACE.name)
 class ImageStack(nnx.Module):
   """A stem and a stack of cells; the channels double at every reduction cell.
 

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from dnas.core.errors import FieldError, InputError, shown
+from dnas.core.chain_space import ChainSpace
+from dnas.core.errors import FieldError, InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
@@ -18,7 +19,25 @@ def _check_space(name: str, space: CellSpace) -> None:
 
 
 SPACES: Registry[CellSpace] = Registry("space", _check_space)
-"""Spaces that can be searched."""
+"""Spaces of cells."""
+
+
+def _check_chain_space(name: str, space: ChainSpace) -> None:
+  if not isinstance(space, ChainSpace) or name != space.name or name in SPACES:
+    raise InputError(f"space '{name}' is {shown(getattr(space, 'name', space))}; register a ChainSpace under its own name.")
+
+
+CHAIN_SPACES: Registry[ChainSpace] = Registry("space", _check_chain_space)
+"""Spaces of chains of convolutions."""
+
+
+def any_space(name: str) -> CellSpace | ChainSpace:
+  """Returns the space of cells or of chains with a name. Raises InputError if there is none."""
+  if name in CHAIN_SPACES:
+    return CHAIN_SPACES[name]
+  if name not in SPACES:
+    raise unknown_name("space", name, [*SPACES, *CHAIN_SPACES])
+  return SPACES[name]
 
 
 class Auxiliary(NamedTuple):

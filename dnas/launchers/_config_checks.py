@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from dnas.cells.registries import SPACES, STACKS
+from dnas.cells.registries import CHAIN_SPACES, SPACES, STACKS
 from dnas.core.config import check, check_name
 from dnas.data import datasets
 
@@ -23,9 +23,13 @@ def check_seed(seed: int) -> None:
   check(0 <= seed < 2**32, "seed", seed, "it must be at least 0 and below 2^32, as random keys take 32 bits")
 
 
-def check_space(space: str, of_text: bool) -> None:
+def check_space(space: str, of_text: bool, of_cells: bool = False) -> None:
   """Raises FieldError for a space that is unknown, cannot be stacked, or is of the other kind of data."""
-  check_name("space", space, SPACES)
+  check_name("space", space, [*SPACES, *CHAIN_SPACES])
+  if space in CHAIN_SPACES:
+    hint = "it is a space of chains, and this preset is for text or for a differentiable search; give a space of cells"
+    check(not (of_text or of_cells), "space", space, hint)
+    return
   known = [name for name in SPACES if (is_of_text(name) if of_text else name in STACKS)]
   stacked = space in STACKS or is_of_text(space)
   check(stacked, "space", space, "no class stacks its cells; register one for it in dnas.cells.registries.STACKS")

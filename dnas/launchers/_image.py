@@ -9,7 +9,7 @@ import jax
 
 from dnas.cells import functional, sizes
 from dnas.cells.functional import Variables
-from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
+from dnas.cells.registries import CHAIN_SPACES, IMAGE_GENOTYPES, SPACES
 from dnas.core import config as config_lib
 from dnas.core import devices, memory, tree
 from dnas.core.errors import FieldError, InputError, counted
@@ -23,6 +23,7 @@ from dnas.data.own_images import OwnImages, described
 from dnas.launchers._run import SearchParts, TrainParts
 from dnas.launchers._trained import ABOUT, builder, load
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
+from dnas.nets.conv_chain import convolutions as chain_convolutions
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.report.runs import Run, load_run
 from dnas.run.checkpoint import Checkpoints
@@ -130,6 +131,9 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
   kind = config.model
   if genotype is None:
     _check_memory_of_model(config, dataset, force)
+  elif genotype.space in CHAIN_SPACES:
+    _check_memory_of_layers(chain_convolutions(config.network, genotype, dataset.train.images.shape[-1]), config, dataset, force)
+    kind = f"network: {counted(config.network.channels, 'channel')} in a layer of width 1"
   else:
     nodes, edges, outputs = sizes.of_genotype([cell for _, cell in genotype.cells])
     shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
@@ -203,10 +207,13 @@ def _check_memory(
 
 def _check_memory_of_model(config: ImageTrainConfig, dataset: ImageDataset, force: bool) -> None:
   """Raises InputError if the human-designed network needs more memory than there is; not with `force`."""
-  shape = dataset.train.images.shape[1:]
-  layers = config.make_model().convolutions(shape[-1])
-  estimate = sizes.convolutions(layers, shape, **_batches(config.data, dataset))
-  _check_fits(estimate, dataset, f"or the size of the network by the flags --{config.model}.FIELD", force)
+  layers = config.make_model().convolutions(dataset.train.images.shape[-1])
+  _check_memory_of_layers(layers, config, dataset, force)
+
+
+def _check_memory_of_layers(layers: list[sizes.Convolution], config: ImageTrainConfig, dataset: ImageDataset, force: bool) -> None:
+  estimate = sizes.convolutions(layers, dataset.train.images.shape[1:], **_batches(config.data, dataset))
+  _check_fits(estimate, dataset, f"or the size of the network by the flags --{config.model or 'network'}.FIELD", force)
 
 
 def _batches(data: DataConfig, dataset: ImageDataset) -> dict[str, int]:

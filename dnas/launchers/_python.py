@@ -8,9 +8,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import any_space
 from dnas.core import config as config_lib
 from dnas.core import json_files
+from dnas.core.chain_space import ChainSpace
 from dnas.core.choice_space import ChoiceGenotype, ChoiceSpace
 from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
@@ -174,13 +175,11 @@ def draw_genotype(genotype: Genotype | ChoiceGenotype, title: str = "", space: C
   return draw.draw_genotype(genotype, _space_of(genotype).num_inputs, title)
 
 
-def _space_of(genotype: Genotype) -> CellSpace:
+def _space_of(genotype: Genotype) -> CellSpace | ChainSpace:
   if not isinstance(genotype, Genotype):
     hint = "give for instance the genotype of a SearchResult, or dnas.SPACES[NAME].parse(TEXT)"
     raise InputError(f"{shown(genotype)} is not a Genotype; {hint}.")
-  if genotype.space not in SPACES:
-    raise unknown_name("space", genotype.space, SPACES)
-  return SPACES[genotype.space]
+  return any_space(genotype.space)
 
 
 _KINDS = {

@@ -7,7 +7,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from dnas.cells.language_model import Config as LanguageModelConfig
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import CHAIN_SPACES, SPACES
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError
@@ -97,7 +97,7 @@ class ImageSearchConfig(SearchConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    check_space(self.space, of_text=False)
+    check_space(self.space, of_text=False, of_cells=True)
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     check_channels(self.make_method(), self.method, self.supernet.channels)
     space = self.searched_space()
@@ -163,7 +163,7 @@ class TrainConfig:
       loss, as in the finetuning of published recipes. Empty starts from new weights.
   """
 
-  space: str = named("darts_conv", lambda: SPACES)
+  space: str = named("darts_conv", lambda: [*SPACES, *CHAIN_SPACES])
   genotype: str = "DARTS_V2"
   model: str = ""
   seed: int = 0
@@ -219,6 +219,9 @@ class TrainConfig:
 OF_CELLS = ("train.drop_path", "train.auxiliary_weight")
 """Fields that only networks of cells use."""
 
+OF_CELL_NETWORKS = tuple(f"network.{field}" for field in ("cells", "stem", "stem_multiplier", "rematerialize", "drop_path_by_depth"))
+"""Fields of a network of a genotype that networks of chains do not use."""
+
 
 @config_lib.mounts(IMAGE_MODELS)
 @dataclasses.dataclass(frozen=True)
@@ -247,7 +250,7 @@ class ImageTrainConfig(TrainConfig):
     return "its drop-path rises over all epochs" if self._drops() else ""
 
   def _drops(self) -> bool:
-    return not self.model and self.train.drop_path > 0 and not self.train.freeze
+    return not self.model and self.space not in CHAIN_SPACES and self.train.drop_path > 0 and not self.train.freeze
 
   def unused(self) -> list[tuple[str, bool, str]]:
     """See `TrainConfig.unused`."""
@@ -260,6 +263,7 @@ class ImageTrainConfig(TrainConfig):
       ("train.decay_vectors", self.train.weight_decay == 0, "without --train.weight_decay"),
       ("network.drop_path_by_depth", not self.model and not drops, "without --train.drop_path"),
       *((path, frozen, "with --train.freeze") for path in OF_CELLS),
+      *((path, self.space in CHAIN_SPACES and not self.model, f"in the space {self.space}") for path in (*OF_CELLS, *OF_CELL_NETWORKS)),
       *((f"pyramidnet.{field}", calm, "without --pyramidnet.shakedrop") for field in ("shakedrop_gate", "shakedrop_noise")),
     ]
 

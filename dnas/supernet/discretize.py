@@ -14,10 +14,10 @@ from dnas.core.choice_space import ChoiceGenotype, ChoiceSpace
 from dnas.core.errors import InputError
 from dnas.core.genotype import CellGenotype, Edge, Genotype
 from dnas.core.space import NONE, SKIPS, CellSpace
-from dnas.core.spaces import Space
+from dnas.core.spaces import DecisionSpace
 
 
-def discretize(space: Space, mixture: Mapping[str, np.ndarray], skip_cap: int | None = None) -> Any:
+def discretize(space: DecisionSpace, mixture: Mapping[str, np.ndarray], skip_cap: int | None = None) -> Any:
   """Returns the architecture of a mixture.
 
   In a `CellSpace` every edge keeps its strongest operation, among those of `CellSpace.choices_of`, and then every node its strongest edges.
@@ -46,14 +46,14 @@ def discretize(space: Space, mixture: Mapping[str, np.ndarray], skip_cap: int | 
   return Genotype(space.name, tuple((cell, _capped_cell(space, cell, mixture[cell], skip_cap)) for cell in space.cells))
 
 
-def of_cells(space: Space) -> CellSpace:
+def of_cells(space: DecisionSpace) -> CellSpace:
   """Returns a space of cells as it is. Raises InputError for a space of another kind, which has no mixture weights."""
   if not isinstance(space, CellSpace):
     raise InputError(f"space '{space.name}' is no space of cells or choices; give one.")
   return space
 
 
-def check_cap(space: Space, skip_cap: int | None) -> None:
+def check_cap(space: DecisionSpace, skip_cap: int | None) -> None:
   """Raises InputError if so many edges of a cell, or choices, allow only skip connections that an architecture could exceed the cap."""
   if skip_cap is None:
     return
@@ -76,7 +76,7 @@ def skips_of(cell: CellGenotype) -> int:
   return sum(edge.operation in SKIPS for node in cell.nodes for edge in node)
 
 
-def skips(space: Space, genotype: Any) -> dict[str, int]:
+def skips(space: DecisionSpace, genotype: Any) -> dict[str, int]:
   """Returns the number of skip connections of an architecture, by cell type; those of all choices together as 'choices'."""
   if isinstance(space, ChoiceSpace):
     return {"choices": sum(option in choice_space.SKIPS for _, options in genotype.choices for option in options)}
@@ -123,13 +123,13 @@ def _discretize_cell(space: CellSpace, cell_type: str, weights: np.ndarray) -> C
   return CellGenotype(tuple(nodes), space.concat)
 
 
-def edges_of(space: Space, chosen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def edges_of(space: DecisionSpace, chosen: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
   """Returns the number of operations other than `none` on each edge, cell type to [edges]; `chosen` is the result of `one_hot`."""
   columns = {cell: [index for index, name in enumerate(space.columns_of(cell)) if name != NONE] for cell in chosen}
   return {cell: weights[:, columns[cell]].sum(1) for cell, weights in chosen.items()}
 
 
-def one_hot(space: Space, genotype: Any) -> dict[str, np.ndarray]:
+def one_hot(space: DecisionSpace, genotype: Any) -> dict[str, np.ndarray]:
   """Returns the mixture weights at which a supernet computes this architecture.
 
   The chosen operations have weight 1. An edge without a chosen operation has weight 1 on `none`. If a node reads one state twice, the row

@@ -13,7 +13,7 @@ import numpy as np
 
 from dnas.core import keys
 from dnas.core.space import NONE, CellSpace
-from dnas.core.spaces import Space
+from dnas.core.spaces import DecisionSpace
 from dnas.core.tree import Scalar
 
 Arch = Mapping[str, jax.Array]
@@ -39,7 +39,7 @@ class Relaxation:
   Other relaxations derive from this class and override the methods that differ.
   """
 
-  def init(self, space: Space, key: jax.Array, scale: float) -> Arch:
+  def init(self, space: DecisionSpace, key: jax.Array, scale: float) -> Arch:
     """Draws initial parameters from scale * N(0, 1); the scale of DARTS is 0.001."""
     return {cell: scale * jax.random.normal(keys.derive(key, cell), shape) for cell, shape in space.arch_shapes.items()}
 
@@ -93,7 +93,7 @@ def without_ruled_out(arch: Arch, op_mask: OpMask) -> Arch:
   return {cell: jnp.where(op_mask[cell] > 0, parameters, -1e9) for cell, parameters in arch.items()}
 
 
-def with_edges(space: Space, mixture: Mixture, edges: Mixture, op_mask: OpMask) -> Mixture:
+def with_edges(space: DecisionSpace, mixture: Mixture, edges: Mixture, op_mask: OpMask) -> Mixture:
   """Returns the mixture with the edge weights added as 'CELL edges'. An edge that allows no operation but `none` gets the weight zero."""
 
   def allows_any(cell: str) -> jax.Array | np.ndarray:
@@ -103,7 +103,7 @@ def with_edges(space: Space, mixture: Mixture, edges: Mixture, op_mask: OpMask) 
   return {**mixture, **{cell + EDGES: weights * allows_any(cell) for cell, weights in edges.items()}}
 
 
-def everything(space: Space) -> OpMask:
+def everything(space: DecisionSpace) -> OpMask:
   """Returns masks that allow all operations on every edge, or the operations of `CellSpace.edge_choices` if the space has them."""
   if not isinstance(space, CellSpace) or space.edge_choices is None:
     return {cell: np.ones(shape, np.float32) for cell, shape in space.arch_shapes.items()}

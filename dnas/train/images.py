@@ -97,6 +97,7 @@ class RetrainTask:
     network: the static part of the network.
     examples: number of training images and of validation images.
     gradient: gradient of `training_loss` with respect to the weights.
+    cell_types: the types of all cells, in a network with cells of several types.
   """
 
   def __init__(
@@ -131,6 +132,7 @@ class RetrainTask:
     shape = dataset.train.images.shape[1:]
     module: Any = build(shape, dataset.num_classes, keys.generator(seed, "weights"))
     self.network, self._initial = functional.split(module)
+    self.cell_types = tuple(getattr(getattr(module, "stack", None), "cell_types", ()))
     trained = None
     if initial is not None or config.freeze:
       wider: Any = build(shape, dataset.num_classes + 1, keys.generator(seed, "weights"))
@@ -188,6 +190,20 @@ class RetrainTask:
   def evaluate(self, state: TrainState, split: batches.DeviceSplit | base.Split) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split."""
     return self._evaluate(functional.Variables(state.weights, state.stats), split)
+
+  def validate(self, state: TrainState) -> dict[str, float]:
+    """Returns `evaluate` of the validation split; there must be one."""
+    assert self._valid is not None
+    return self.evaluate(state, self._valid)
+
+  def batch(self, key: jax.Array) -> jax.Array:
+    """Returns the images of a training batch drawn by a key, augmented and normalized, float32 [B, H, W, C]."""
+    return self._pipeline.drawn(key)[0]
+
+  @staticmethod
+  def variables_of(state: TrainState) -> functional.Variables:
+    """Returns the arrays of the network in a state."""
+    return functional.Variables(state.weights, state.stats)
 
   def multiply_adds(self) -> float:
     """Returns the multiply-adds of one epoch, with its validation if there is one (`compiler.counts`)."""

@@ -45,7 +45,10 @@ class Strategy(Protocol):
 
 
 class Settings(Protocol):
-  """The settings of a strategy: a frozen dataclass whose docstring has an 'Attributes' section."""
+  """The settings of a strategy: a frozen dataclass whose docstring has an 'Attributes' section.
+
+  If proposals name the trials whose weights they inherit, the class or the instance has `names_parents`, which is True.
+  """
 
   __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 

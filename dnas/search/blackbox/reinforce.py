@@ -15,9 +15,9 @@ import numpy as np
 
 from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.spaces import Space
+from dnas.core.spaces import DecisionSpace, Space
 from dnas.search.blackbox.base import STRATEGIES, generator
-from dnas.search.blackbox.decisions import allowed_values
+from dnas.search.blackbox.decisions import allowed_values, of_decisions
 
 
 @STRATEGIES.register("reinforce")
@@ -48,7 +48,7 @@ class Config:
 
   def on(self, space: Space) -> "Reinforce":
     """See `base.Settings`."""
-    return Reinforce(space, self, allowed_values(space))
+    return Reinforce(of_decisions(space), self, allowed_values(of_decisions(space)))
 
 
 def advantage_over(baseline: float, score: float, decay: float, told: int) -> tuple[float, float]:
@@ -102,7 +102,7 @@ class Reinforce:
     allowed: mask of the values that each decision has, [D, K].
   """
 
-  space: Space
+  space: DecisionSpace
   config: Config
   allowed: np.ndarray
 

@@ -47,8 +47,9 @@ def promoted(entry: Entry, budget: int) -> Proposal:
 
 
 def names() -> list[str]:
-  """Returns the names of the strategies that can be wrapped, which are those without a wrapped strategy of their own."""
-  return [name for name in STRATEGIES if "strategy" not in {field.name for field in dataclasses.fields(STRATEGIES[name])}]
+  """Returns the names of the strategies that can be wrapped: those without a wrapped strategy of their own, and without parents."""
+  alone = [name for name in STRATEGIES if getattr(STRATEGIES[name], "names_parents", False) is not True]
+  return [name for name in alone if "strategy" not in {field.name for field in dataclasses.fields(STRATEGIES[name])}]
 
 
 def named(strategy: str, space: Space) -> Strategy:

@@ -14,7 +14,7 @@ import numpy as np
 from dnas.core import keys, tree
 from dnas.core.choice_space import SKIPS, ChoiceSpace
 from dnas.core.space import NONE
-from dnas.core.spaces import Space
+from dnas.core.spaces import DecisionSpace
 from dnas.supernet.discretize import of_cells, skips
 from dnas.supernet.relaxations import Arch
 
@@ -23,7 +23,7 @@ UNDECIDED = 0.9
 
 
 def of_mixture(
-  space: Space, genotype: Any, mixture: Mapping[str, np.ndarray], op_mask: Mapping[str, np.ndarray]
+  space: DecisionSpace, genotype: Any, mixture: Mapping[str, np.ndarray], op_mask: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
   """Returns the diagnoses of a mixture and its genotype.
 
@@ -74,7 +74,7 @@ def dominant_eigenvalue(gradient: Callable[[Arch], Arch], arch: Arch, key: jax.A
   return abs(float(value))
 
 
-def collapse(space: Space, genotype: Any) -> str:
+def collapse(space: DecisionSpace, genotype: Any) -> str:
   """Returns a sentence on the first collapsed cell, or "" if none has collapsed.
 
   A cell has collapsed if more than half of its edges are skip connections, or more than half are `none`. Choices have collapsed if more

@@ -10,7 +10,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dnas.core.choice_space import ChoiceSpace
-from dnas.core.spaces import Space
+from dnas.core.spaces import DecisionSpace
 from dnas.search.gradient.remedies import Decision
 from dnas.supernet.discretize import of_cells
 
@@ -18,7 +18,7 @@ Masks = dict[str, np.ndarray]
 """Masks of the allowed operations by cell type, float32 [edges, operations]."""
 
 
-def decide(decision: Decision, space: Space, op_mask: Masks, loss: Callable[[Masks], float]) -> Masks:
+def decide(decision: Decision, space: DecisionSpace, op_mask: Masks, loss: Callable[[Masks], float]) -> Masks:
   """Makes one decision, by the cost of every candidate.
 
   The cost of an operation or of an edge is the loss without it. A decision on operations keeps the operation with the highest cost among

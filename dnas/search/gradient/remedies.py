@@ -10,7 +10,7 @@ import numpy as np
 from dnas.core import keys
 from dnas.core.choice_space import SKIPS, ChoiceSpace
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
-from dnas.core.spaces import Space
+from dnas.core.spaces import DecisionSpace
 from dnas.core.tree import Scalar
 from dnas.supernet.discretize import of_cells
 from dnas.supernet.perturbations import Adversarial, Perturbation, UniformNoise, Unperturbed
@@ -62,7 +62,7 @@ class Remedies:
     stops_and_projects = bool(self.stop_ratio) and self.projection
     check(not stops_and_projects, "projection", self.projection, "a search that stops early has no end to project at: set stop_ratio to 0")
 
-  def relaxation(self, relaxation: Relaxation, space: Space) -> Relaxation:
+  def relaxation(self, relaxation: Relaxation, space: DecisionSpace) -> Relaxation:
     """Returns the relaxation, with dropout of skip connections if `skip_dropout` is above zero."""
     return SkipDropout(relaxation, space, self.skip_dropout) if self.skip_dropout else relaxation
 
@@ -93,10 +93,10 @@ class SkipDropout(Relaxation):
   """
 
   inner: Relaxation
-  space: Space
+  space: DecisionSpace
   rate: float
 
-  def init(self, space: Space, key: jax.Array, scale: float) -> Arch:
+  def init(self, space: DecisionSpace, key: jax.Array, scale: float) -> Arch:
     """See `Relaxation`."""
     return self.inner.init(space, key, scale)
 
@@ -167,7 +167,7 @@ class Decision:
   operation: bool
 
 
-def decisions(space: Space, seed: int) -> tuple[Decision, ...]:
+def decisions(space: DecisionSpace, seed: int) -> tuple[Decision, ...]:
   """Returns the decisions of a projection, in random order.
 
   In a space of cells there is first one for every edge, then one for every node with too many edges. In a space of choices there is one for

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import jax
 
 from dnas.cells.functional import Variables
-from dnas.core.spaces import Space
+from dnas.core.spaces import DecisionSpace
 from dnas.supernet.relaxations import Mixture
 
 Tree = Any
@@ -26,7 +26,7 @@ class Workload(Protocol):
   shared_masks: bool
 
   @property
-  def space(self) -> Space:
+  def space(self) -> DecisionSpace:
     """The search space."""
     ...
 

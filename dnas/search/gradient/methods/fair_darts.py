@@ -8,7 +8,7 @@ import numpy as np
 
 from dnas.core.config import check_at_most, check_not_negative, check_types
 from dnas.core.space import NONE
-from dnas.core.spaces import Space
+from dnas.core.spaces import DecisionSpace
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod
 from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation, without_ruled_out
 
@@ -24,7 +24,7 @@ class Sigmoid(Relaxation):
     zero_one: coefficient of the zero-one loss.
   """
 
-  space: Space
+  space: DecisionSpace
   zero_one: float = 10.0
 
   def restricted(self, arch: Arch, op_mask: OpMask) -> Arch:
@@ -63,6 +63,6 @@ class FairDarts(DifferentiableMethod):
     check_not_negative(zero_one=self.zero_one)
     check_at_most(1e6, zero_one=self.zero_one)
 
-  def relaxation(self, space: Space) -> Relaxation:
+  def relaxation(self, space: DecisionSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
     return Sigmoid(space, self.zero_one)

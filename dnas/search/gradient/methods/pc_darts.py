@@ -11,7 +11,7 @@ from dnas.core import keys
 from dnas.core.config import check_positive, check_types
 from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
-from dnas.core.spaces import Space
+from dnas.core.spaces import DecisionSpace
 from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod
 from dnas.supernet.relaxations import EDGES, Arch, Mixture, OpMask, Relaxation
@@ -31,7 +31,7 @@ class EdgeNormalized(Relaxation):
   operations: Relaxation
   space: CellSpace
 
-  def init(self, space: Space, key: jax.Array, scale: float) -> Arch:
+  def init(self, space: DecisionSpace, key: jax.Array, scale: float) -> Arch:
     """Draws the parameters of operations and edges."""
     space = with_edges_of(space)
     arch = dict(self.operations.init(space, keys.derive(key, "operations"), scale))
@@ -82,12 +82,12 @@ class PCDarts(DifferentiableMethod):
     check_types(self)
     check_positive(partial_channels=self.partial_channels)
 
-  def relaxation(self, space: Space) -> Relaxation:
+  def relaxation(self, space: DecisionSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
     return EdgeNormalized(Relaxation(), with_edges_of(space))
 
 
-def with_edges_of(space: Space) -> CellSpace:
+def with_edges_of(space: DecisionSpace) -> CellSpace:
   """Returns a space whose architectures have edges that can have weights, as it is. Raises InputError for another."""
   if not isinstance(space, CellSpace):
     hint = "choose another method, or gaea without edge_weights"
@@ -95,7 +95,7 @@ def with_edges_of(space: Space) -> CellSpace:
   return space
 
 
-def softmax_by_target(space: Space, values: jax.Array) -> jax.Array:
+def softmax_by_target(space: DecisionSpace, values: jax.Array) -> jax.Array:
   """Returns the softmax of `values`, [edges], over the edges that enter each node."""
   edges = with_edges_of(space).edges
   same = np.array([[a[1] == b[1] for b in edges] for a in edges])
