@@ -8,7 +8,7 @@ import shlex
 import pytest
 from other_values import is_text, other
 
-from dnas.cells.registries import SPACES, STACKS
+from dnas.cells.registries import CHAIN_SPACES, SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
@@ -155,8 +155,8 @@ def test_help_with_what_is_not_there_is_refused(flag, capsys):
 
 REGISTRIES = {
   "search": {"data.dataset": DATASETS, "space": SPACES, "method": METHODS, "hypergradient": HYPERGRADIENTS},
-  "train": {"data.dataset": DATASETS, "space": SPACES, "train.schedule": SCHEDULES},
-  "compare": {"methods": [*STRATEGIES, *METHODS], "space": STACKS, "evaluator": EVALUATORS, "dataset": TABLES},
+  "train": {"data.dataset": DATASETS, "space": [*SPACES, *CHAIN_SPACES], "train.schedule": SCHEDULES},
+  "compare": {"methods": [*STRATEGIES, *METHODS], "space": [*STACKS, *CHAIN_SPACES], "evaluator": EVALUATORS, "dataset": TABLES},
   "evaluators": {"evaluators": [*evaluator_names(), "random"], "dataset": TABLES},
   "tune": {"study.sampler": SAMPLERS, "study.pruner": PRUNERS, "study.objectives": DIRECTIONS, "training.data.dataset": DATASETS},
 }
