@@ -6,8 +6,14 @@ The public names, by theme; every other name is internal and may change:
     SPACES, OPERATIONS, IMAGE_GENOTYPES, LANGUAGE_GENOTYPES, CellSpace, Genotype
   Data sets:
     DATASETS, TEXTS
+  Units of your own (docs/own_units):
+    STACKS, ImageStack, published, DifferentiableMethod, Relaxation, Estimate, Proposal, Evaluation, ImageDataset, Split,
+    channel_statistics, METRICS
   Supernets and networks:
     ImageSupernet, DerivedImageNetwork
+  Networks of your own with choices (docs/own_network.md):
+    Choice, InputChoice, WidthChoice, ChoiceSpace, ChoiceGenotype, SearchableNetwork, Arrays, search_network,
+    NetworkSearchConfig, NetworkSearchResult
   Methods and hypergradients:
     METHODS, HYPERGRADIENTS, STRATEGIES, EVALUATORS
   Configurations:
@@ -35,15 +41,25 @@ from typing import Any
 __version__ = "0.3.0"
 
 _MODULES = {
-  "dnas.cells.registries": ("SPACES", "IMAGE_GENOTYPES", "LANGUAGE_GENOTYPES"),
+  "dnas.cells.registries": ("SPACES", "STACKS", "IMAGE_GENOTYPES", "LANGUAGE_GENOTYPES", "published"),
+  "dnas.cells.image_stack": ("ImageStack",),
   "dnas.cells.operations": ("OPERATIONS",),
   "dnas.core.space": ("CellSpace",),
   "dnas.core.genotype": ("Genotype",),
+  "dnas.core.choice_space": ("ChoiceSpace", "ChoiceGenotype"),
+  "dnas.cells.choices": ("Choice", "InputChoice", "WidthChoice"),
+  "dnas.supernet.choice_network": ("SearchableNetwork",),
+  "dnas.data.pairs": ("Arrays",),
+  "dnas.launchers._method_config": ("NetworkSearchConfig",),
+  "dnas.launchers._networks": ("search_network", "NetworkSearchResult"),
   "dnas.data.datasets": ("DATASETS", "TEXTS"),
+  "dnas.data.base": ("ImageDataset", "Split", "channel_statistics"),
+  "dnas.data.metrics": ("METRICS",),
   "dnas.supernet.image_supernet": ("ImageSupernet",),
   "dnas.nets.derived_image": ("DerivedImageNetwork",),
-  "dnas.search.gradient.methods": ("METHODS",),
-  "dnas.supernet.hypergradients": ("HYPERGRADIENTS",),
+  "dnas.search.gradient.methods": ("METHODS", "DifferentiableMethod"),
+  "dnas.supernet.relaxations": ("Relaxation",),
+  "dnas.supernet.hypergradients": ("HYPERGRADIENTS", "Estimate"),
   "dnas.search.blackbox.strategies": ("STRATEGIES",),
   "dnas.launchers._evaluator_makers": ("EVALUATORS",),
   "dnas.launchers.configs": ("ImageSearchConfig", "LanguageSearchConfig", "ImageTrainConfig", "LanguageTrainConfig"),
@@ -58,7 +74,7 @@ _MODULES = {
   "dnas.launchers._trained": ("load_run",),
   "dnas.train.classifier": ("ImageClassifier",),
   "dnas.train.text_model": ("TextModel",),
-  "dnas.core.records": ("SearchResult",),
+  "dnas.core.records": ("SearchResult", "Proposal", "Evaluation"),
   "dnas.report.comparison": ("Comparison",),
   "dnas.report.contest": ("Contest",),
   "dnas.core.errors": ("InputError",),

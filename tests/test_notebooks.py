@@ -40,4 +40,11 @@ def check_tuning(names):
   assert result["epochs"] < 12 * 24 / 2 and len(result["test"]["values"]) == 2
 
 
-EXPECTED = {"01_build_search_draw": check_search, "02_compare": check_comparison, "03_tune": check_tuning}
+def check_morphism(names):
+  kinds = [edit.kind for edit in names["edits"]]
+  assert names["difference"] < 1e-5 and sorted(kinds) == ["deeper", "kernel_growth", "skip", "wider"]
+  assert abs(names["heir"].metrics["start/valid/accuracy"] - names["score"]) < 0.02, "copies have a little noise"
+  assert names["heir"].score > names["alone"].score and len(names["rows"]) == 3
+
+
+EXPECTED = {"01_build_search_draw": check_search, "02_compare": check_comparison, "03_tune": check_tuning, "04_morphism": check_morphism}

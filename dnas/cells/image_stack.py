@@ -11,13 +11,16 @@ import jax
 import numpy as np
 from flax import nnx
 
-from dnas.cells import collapse, darts_conv, nasnet
+from dnas.cells import collapse, darts_conv, nasnet, residual_conv
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import Cell, EdgeFactory
-from dnas.cells.registries import STACKS
-from dnas.core.config import check, check_at_most, check_positive, check_types
+from dnas.cells.rectifier import relu
+from dnas.cells.registries import STACKS, Auxiliary
+from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.genotype import CellGenotype
 from dnas.core.space import CellSpace
+
+STEMS = ("small", "imagenet")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,14 +31,17 @@ class Size:
     channels: channels of a state before the first reduction cell.
     cells: number of cells.
     stem_multiplier: channels of the stem, as a multiple of channels.
+    stem: what precedes the cells: small, one 3x3 convolution, for images of CIFAR; or imagenet, three of stride 2.
   """
 
   channels: int
   cells: int
   stem_multiplier: int = 3
+  stem: str = named("small", lambda: STEMS)
 
   def __post_init__(self):
     check_types(self)
+    check_name("stem", self.stem, STEMS)
     check_positive(channels=self.channels, cells=self.cells, stem_multiplier=self.stem_multiplier)
     check_at_most(10**6, channels=self.channels)
     check_at_most(1000, cells=self.cells, stem_multiplier=self.stem_multiplier)
@@ -74,16 +80,25 @@ def places(size: Size, cell_types: Iterable[str]) -> list[Place]:
   return found
 
 
-class Auxiliary(NamedTuple):
-  """Where the auxiliary head of a stack stands.
+class LargeStem(nnx.Module):
+  """The stem of DARTS for ImageNet: three 3x3 convolutions of stride 2. The cells read the outputs of the second and of the third.
 
-  Attributes:
-    cell: position of the cell whose output the head reads.
-    size: rows and columns of the kernel that follows the pooling: 2 on outputs of 8x8 pixels, 4 on 16x16.
+  Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, section 3.3 and the released code.
   """
 
-  cell: int
-  size: int
+  def __init__(self, image_channels: int, channels: int, rng: np.random.Generator):
+    widths = image_channels, channels // 2, channels, channels
+    pairs = list(zip(widths[:-1], widths[1:], strict=True))
+    self.convs = nnx.List([Conv(before, after, (3, 3), rng, stride=2, padding=1) for before, after in pairs])
+    self.norms = nnx.List([BatchNorm(1, after, affine=True) for _, after in pairs])
+
+  def __call__(self, images: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+    """Maps [B, H, W, C] to the two inputs of the first cell, [B, H / 4, W / 4, D] and [B, H / 8, W / 8, D], each side rounded up."""
+    x, outputs = images, []
+    for conv, norm in zip(self.convs, self.norms, strict=True):
+      x = norm(conv(relu(x) if outputs else x)[None], train)[0]
+      outputs.append(x)
+    return outputs[1], outputs[2]
 
 
 def check_cell_types(space: CellSpace) -> None:
@@ -96,8 +111,9 @@ def check_cell_types(space: CellSpace) -> None:
 
 @STACKS.register(darts_conv.SPACE.name)
 @STACKS.register(nasnet.SPACE.name)
+@STACKS.register(residual_conv.SPACE.name)
 class ImageStack(nnx.Module):
-  """A 3x3 stem and a stack of cells; the channels double at every reduction cell.
+  """A stem and a stack of cells; the channels double at every reduction cell.
 
   Reduction cells are of type 'reduce' if the space has that type. Otherwise all cells are of the space's one type.
   """
@@ -129,10 +145,17 @@ class ImageStack(nnx.Module):
       affine: whether batch normalizations in the cells train a scale and a bias.
       rng: source of the initial weights.
     """
-    stem_channels = size.stem_multiplier * size.channels
-    self.stem = Conv(image_channels, stem_channels, (3, 3), rng, padding=1)
-    self.stem_norm = BatchNorm(1, stem_channels, affine=True)
+    stem_channels, large = size.stem_multiplier * size.channels, size.stem == "imagenet"
+    if large:
+      hint = "the stem imagenet ends in `channels` channels, so it must be 1"
+      check(size.stem_multiplier == 1, "stem_multiplier", size.stem_multiplier, hint)
+      self.large_stem = LargeStem(image_channels, stem_channels, rng)
+    else:
+      self.stem = Conv(image_channels, stem_channels, (3, 3), rng, padding=1)
+      self.stem_norm = BatchNorm(1, stem_channels, affine=True)
+    self.large = large
     cells, widths, planned = [], [stem_channels, stem_channels], places(size, wirings)
+    planned[0] = planned[0]._replace(input_reduced=large)  # the first input of the first cell is twice as large as the second
     for cell_type, channels, reduction, input_reduced in planned:
       inputs = widths[-2], widths[-1]
       cells.append(Cell(cell_type, wirings[cell_type], make_edges, inputs, channels, reduction, input_reduced, affine, rng))
@@ -140,7 +163,8 @@ class ImageStack(nnx.Module):
     self.cell_types = tuple(place.cell_type for place in planned)
     self.cells = nnx.List(cells)
     self.widths = tuple(widths[2:])
-    self.auxiliary = Auxiliary(reduction_indices(size.cells)[1], size=2)
+    last = reduction_indices(size.cells)[1]
+    self.auxiliary = Auxiliary(last, 2, stride=2, images=(193, 256), normalized=False) if large else Auxiliary(last, size=2)
 
   def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
     """Computes all cells.
@@ -153,8 +177,10 @@ class ImageStack(nnx.Module):
     Returns:
       The output of each cell, [B, H', W', width].
     """
-    stem = self.stem_norm(self.stem(images)[None], train)[0]
-    states = [stem, stem]
+    if self.large:
+      states = [*self.large_stem(images, train)]
+    else:
+      states = [self.stem_norm(self.stem(images)[None], train)[0]] * 2
     for index, cell in enumerate(self.cells):
       states.append(cell(states[-2], states[-1], contexts(index, self.cell_types[index]), train))
     return states[2:]

@@ -89,6 +89,7 @@ class ResidualStack(nnx.Module):
     """
     channels, num_cells, multiplier = size.channels, size.cells, size.stem_multiplier
     check(num_cells % STAGES == 0, "cells", num_cells, f"this space has three equal stages of cells, so give a multiple of {STAGES}")
+    check(size.stem == "small", "stem", size.stem, "the stack of this space has the stem small alone")
     check(multiplier == 1, "stem_multiplier", multiplier, "the stem of this space is as wide as its first stage, so it must be 1")
     ((self.cell_type, wiring),) = wirings.items()
     num_nodes = wiring.num_nodes if isinstance(wiring, CellSpace) else len(wiring.nodes)

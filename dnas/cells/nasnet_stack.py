@@ -26,10 +26,10 @@ from flax import nnx
 from dnas.cells import amoebanet, functional, naonet, nasnet_a
 from dnas.cells.blocks import BatchNorm, Conv, ConvBN, FactorizedReduce, ReluConvBN, redraw_by_fan_out
 from dnas.cells.darts_conv import OutgoingEdges
-from dnas.cells.image_stack import Auxiliary, Place, Size, check_cell_types, places, reduction_indices
+from dnas.cells.image_stack import Place, Size, check_cell_types, places, reduction_indices
 from dnas.cells.operations import changes_channels
 from dnas.cells.rectifier import relu
-from dnas.cells.registries import STACKS
+from dnas.cells.registries import STACKS, Auxiliary
 from dnas.core.config import check
 from dnas.core.errors import InputError
 from dnas.core.genotype import CellGenotype
@@ -158,6 +158,7 @@ class NasnetStack(nnx.Module):
     rng: np.random.Generator,
   ):
     """Builds the stack. The arguments are those of `image_stack.ImageStack`. Raises InputError as `Cell` does."""
+    check(size.stem == "small", "stem", size.stem, "the stack of this space has the stem small alone")
     stem_channels = size.stem_multiplier * size.channels
     self.stem = Conv(image_channels, stem_channels, (3, 3), rng, padding=1)
     self.stem_norm = BatchNorm(1, stem_channels, affine=True)

@@ -1,12 +1,13 @@
 """Registries of spaces, stacks and published genotypes. The file that defines a space, a stack or a genotype also registers it."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from dnas.core.errors import FieldError, InputError, shown
+from dnas.core.chain_space import ChainSpace
+from dnas.core.errors import FieldError, InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
@@ -18,7 +19,43 @@ def _check_space(name: str, space: CellSpace) -> None:
 
 
 SPACES: Registry[CellSpace] = Registry("space", _check_space)
-"""Spaces that can be searched."""
+"""Spaces of cells."""
+
+
+def _check_chain_space(name: str, space: ChainSpace) -> None:
+  if not isinstance(space, ChainSpace) or name != space.name or name in SPACES:
+    raise InputError(f"space '{name}' is {shown(getattr(space, 'name', space))}; register a ChainSpace under its own name.")
+
+
+CHAIN_SPACES: Registry[ChainSpace] = Registry("space", _check_chain_space)
+"""Spaces of chains of convolutions."""
+
+
+def any_space(name: str) -> CellSpace | ChainSpace:
+  """Returns the space of cells or of chains with a name. Raises InputError if there is none."""
+  if name in CHAIN_SPACES:
+    return CHAIN_SPACES[name]
+  if name not in SPACES:
+    raise unknown_name("space", name, [*SPACES, *CHAIN_SPACES])
+  return SPACES[name]
+
+
+class Auxiliary(NamedTuple):
+  """Where the auxiliary head of a stack stands.
+
+  Attributes:
+    cell: position of the cell whose output the head reads.
+    size: rows and columns of the kernel that follows the pooling: 2 on outputs of 8x8 pixels, 4 on 16x16.
+    stride: stride of the pooling.
+    images: least and largest side of the images on which the head fits.
+    normalized: whether a batch normalization follows the last convolution of the head.
+  """
+
+  cell: int
+  size: int
+  stride: int = 3
+  images: tuple[int, int] = (29, 32)
+  normalized: bool = True
 
 
 class Stack(Protocol):
@@ -27,13 +64,12 @@ class Stack(Protocol):
   Attributes:
     num_inputs: number of preceding cells whose outputs a cell reads.
     widths: channels of the output of each cell.
-    auxiliary: the pair (position of a cell, size of a kernel) of the auxiliary head on the output of that cell (`image_stack.Auxiliary`);
-      None if the networks of this stack have no such head.
+    auxiliary: the place of the auxiliary head; None if the networks of this stack have no such head.
   """
 
   num_inputs: int
   widths: tuple[int, ...]
-  auxiliary: tuple[int, int] | None
+  auxiliary: Auxiliary | None
 
   def __init__(self, wirings: Mapping[str, Any], make_edges: Callable[..., Any], *size: Any, affine: bool, rng: np.random.Generator): ...
 
@@ -84,7 +120,7 @@ def published(
   """
   cells = {"normal": (normal, list(normal_concat or space.concat)), "reduce": (reduce, list(reduce_concat or space.concat))}
   genotype = space.validate(space.from_lists(cells, where=name))
-  return IMAGE_GENOTYPES.register(name)(genotype)
+  return IMAGE_GENOTYPES.register(name, stacklevel=2)(genotype)
 
 
 def published_recurrent(name: str, space: CellSpace, recurrent: list[tuple[str, int]], concat: Sequence[int] | None = None) -> Genotype:
@@ -98,4 +134,4 @@ def published_recurrent(name: str, space: CellSpace, recurrent: list[tuple[str, 
   """
   cells = {"recurrent": (recurrent, list(concat or space.concat))}
   genotype = space.validate(space.from_lists(cells, where=name))
-  return LANGUAGE_GENOTYPES.register(name)(genotype)
+  return LANGUAGE_GENOTYPES.register(name, stacklevel=2)(genotype)

@@ -1,9 +1,12 @@
 """Registries: units are registered in the file that defines them, and found by name."""
 
+import hashlib
 import importlib
 import inspect
+import pathlib
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
@@ -33,14 +36,18 @@ class Registry(Generic[T]):
     self.kind, self._check = kind, check
     self._units: dict[str, T] = {}
 
-  def register(self, name: str) -> Callable[[U], U]:
+  def register(self, name: str, stacklevel: int = 1) -> Callable[[U], U]:
     """Returns a decorator that registers its argument.
+
+    Args:
+      name: the name of the unit.
+      stacklevel: which caller the unit is from: 1 for the one that calls this function, 2 for the caller of that one.
 
     Raises:
       InputError: if the name is not valid (`is_name`), or `check` refuses the unit.
       ValueError: if the name is taken.
     """
-    module = _caller()
+    module = _caller(stacklevel)
     if not is_name(name):
       raise InputError(f"{self.kind} {shown(name)} has no name for a flag; {NAME_RULE}.")
 
@@ -93,14 +100,24 @@ def foreign_modules() -> tuple[str, ...]:
   return tuple(name for name in _MODULES if is_foreign(name))
 
 
+def foreign_digests() -> dict[str, str]:
+  """Returns the SHA-256 of the file of every foreign module, by the name of the module; an empty text for a module without a file."""
+  return {name: _digest(name) for name in foreign_modules()}
+
+
+def _digest(module: str) -> str:
+  file = getattr(sys.modules.get(module), "__file__", None)
+  return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest() if file and pathlib.Path(file).is_file() else ""
+
+
 def is_foreign(module: str) -> bool:
   """Returns whether a module is none of this project."""
   return module.partition(".")[0] != "dnas"
 
 
-def _caller() -> str:
-  """Returns the module name of the caller's caller."""
+def _caller(stacklevel: int) -> str:
+  """Returns the module name of the caller of the caller; of callers further up for a stacklevel above 1."""
   frame = inspect.currentframe()
-  for _ in range(2):
+  for _ in range(1 + stacklevel):
     frame = frame and frame.f_back
   return frame.f_globals.get("__name__", "") if frame else ""

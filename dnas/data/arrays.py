@@ -8,7 +8,8 @@ import numpy as np
 from dnas.core.errors import FieldError, InputError, counted, first_line
 from dnas.data.base import DATASETS
 from dnas.data.checks import checked_images, checked_labels, checked_names
-from dnas.data.own_images import Examples, OwnImages, parts_among
+from dnas.data.decoding import Examples
+from dnas.data.own_images import OwnImages, parts_among
 
 
 def find(path: pathlib.Path) -> dict[str, str]:

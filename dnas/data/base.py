@@ -4,7 +4,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from absl import logging
@@ -15,6 +15,7 @@ from dnas.data.checks import checked_images, checked_labels, checked_names, frac
 from dnas.data.image_config import DATASETS as DATASETS
 from dnas.data.image_config import Config as Config
 from dnas.data.splits import SPLITS
+from dnas.data.streams import StreamedImages
 
 T = TypeVar("T")
 
@@ -46,14 +47,14 @@ class Split:
   """Examples, in a fixed order; what is given is checked.
 
   Attributes:
-    images: uint8 [N, H, W, C].
+    images: uint8 [N, H, W, C]; or `StreamedImages`, which stand for such an array.
     labels: int32 [N]; any integers may be given. They count from 0.
 
   Raises:
     InputError: for images or labels of another type or shape, or of unequal numbers.
   """
 
-  images: np.ndarray
+  images: Any
   labels: np.ndarray
 
   def __post_init__(self):
@@ -141,11 +142,16 @@ class ImageDataset(Dataset[Split]):
     """Returns `std` with 1 for every channel that never varies, and says which."""
     std = list(self.std)
     for channel, value in enumerate(std):
-      pixels = self.train.images[..., channel]
-      if value < _LEAST or (value < _SUSPICIOUS and pixels.min() == pixels.max()):
+      if value < _LEAST or (value < _SUSPICIOUS and self._is_constant(channel)):
         std[channel] = 1.0
         logging.warning("Channel %d of '%s' has standard deviation %.3g; it is divided by 1.", channel, self.name, value)
     return tuple(std)
+
+  def _is_constant(self, channel: int) -> bool:
+    if isinstance(self.train.images, StreamedImages):
+      return False
+    pixels = self.train.images[..., channel]
+    return bool(pixels.min() == pixels.max())
 
   def _check(self, condition: bool, problem: str) -> None:
     if not condition:

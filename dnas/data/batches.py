@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from dnas.core import devices, keys
 from dnas.core.errors import FieldError, counted
 from dnas.data.base import Split
+from dnas.data.streams import StreamedImages
 
 
 @jax.tree_util.register_dataclass
@@ -33,7 +34,9 @@ class DeviceSplit:
 
 
 def to_device(split: Split) -> DeviceSplit:
-  """Copies a split to the device (25,000 CIFAR images are 77 MB)."""
+  """Copies a split to the device (25,000 CIFAR images are 77 MB). Raises FieldError for streamed images."""
+  if isinstance(split.images, StreamedImages):
+    raise FieldError("data.stream", True, "searches by gradients and trainings stream images, and nothing else does; leave it out here")
   return devices.replicate(DeviceSplit(jnp.asarray(split.images), jnp.asarray(split.labels)))
 
 
@@ -107,7 +110,9 @@ def random_batch(split: DeviceSplit, key: jax.Array, batch_size: int) -> tuple[j
   return _take(split, jax.lax.fori_loop(0, batch_size, add, jnp.full_like(drawn, -1)))
 
 
-def padded_batch(split: DeviceSplit, index: jax.Array | int, batch_size: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def padded_batch(
+  split: DeviceSplit, index: jax.Array | int, batch_size: int, count: jax.Array | int | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
   """Returns one batch of validation or test, in the order of the split.
 
   Over the `num_batches` batches every example has weight 1 exactly once; the last batch is filled up with the first examples, of weight 0.
@@ -117,13 +122,14 @@ def padded_batch(split: DeviceSplit, index: jax.Array | int, batch_size: int) ->
     split: the examples, of any number.
     index: number of the batch; it may be traced.
     batch_size: examples in a batch, those of weight 0 included.
+    count: how many examples of the split have weight 1, the first ones; all of them by default.
 
   Returns:
     Images uint8 [batch_size, H, W, C], labels int32 [batch_size] and weights float32 [batch_size].
   """
   positions = index * batch_size + jnp.arange(batch_size)
   images, labels = _take(split, positions % len(split))
-  return images, labels, (positions < len(split)).astype(jnp.float32)
+  return images, labels, (positions < (len(split) if count is None else count)).astype(jnp.float32)
 
 
 def _take(split: DeviceSplit, indices: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -5,15 +5,16 @@ from typing import Any
 import numpy as np
 
 from dnas.core.errors import InputError, shown
+from dnas.data.streams import StreamedImages
 
 
-def checked_images(images: Any) -> np.ndarray:
-  """Returns images as an array, uint8 [N, H, W, C] of at least one pixel.
+def checked_images(images: Any) -> Any:
+  """Returns images as an array, uint8 [N, H, W, C] of at least one pixel. `StreamedImages` stay what they are.
 
   Raises:
     InputError: with how to convert them, if they are of another type or shape.
   """
-  images = _array(images, "images")
+  images = images if isinstance(images, StreamedImages) else _array(images, "images")
   shape = list(images.shape)
   if images.dtype != np.uint8:
     hint = "convert floats in [0, 1] by np.round(255 * images).astype(np.uint8), and integers from 0 to 255 by images.astype(np.uint8)"

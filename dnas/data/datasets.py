@@ -63,7 +63,7 @@ def text_from_config(config: text.Config) -> TextDataset:
   return first_tokens(loader(folder, config.level, config) if own else loader(folder, config.level), config.tokens)
 
 
-OF_OWN_IMAGES = ("image_size", "test_portion", "test_seed")
+OF_OWN_IMAGES = ("image_size", "centre_crop", "stream", "stream_workers", "crop_area", "colour_jitter", "test_portion", "test_seed")
 OF_OWN_TEXT = ("valid_portion", "test_portion")
 """Fields that only data sets of a user's own files use."""
 
@@ -76,6 +76,8 @@ def unused(config: Config | text.Config, field: str) -> str:
   """
   of_text = isinstance(config, text.Config)
   loader = (TEXTS if of_text else DATASETS)[config.dataset]
+  if isinstance(config, Config) and field == "stream_workers" and not config.stream:
+    return "without --data.stream"
   if not isinstance(loader, OwnImages | OwnText):
     return f"with --data.dataset={config.dataset}" if field in (OF_OWN_TEXT if of_text else OF_OWN_IMAGES) else ""
   divides = {"valid_portion": "valid", "test_portion": "test", "test_seed": "test", "train_portion": "valid"}

@@ -12,7 +12,8 @@ import numpy as np
 from dnas.core import json_files
 from dnas.core.errors import FieldError, InputError, first_line
 from dnas.data.base import DATASETS
-from dnas.data.own_images import Examples, OwnImages, parts_among
+from dnas.data.decoding import Examples
+from dnas.data.own_images import OwnImages, parts_among
 
 _HINT = "give a folder that `save_to_disk` wrote"
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from dnas.core import config
 from dnas.core.registry import Registry
+from dnas.data.metrics import METRICS, check_metrics
 from dnas.data.splits import SPLITS
 
 CLASS_WEIGHTS = ("none", "balanced")
@@ -25,6 +26,14 @@ class Config:
       the sets images (a folder of PNG and JPEG), arrays (a file .npz), hf (a folder of Hugging Face) and tfds (a prepared set).
     image_size: height and width to which images of your own are resized, such as 32,48; one number is both. Empty leaves images as they
       are, all of one size.
+    centre_crop: side of the central square that is taken of an image of your own before it is resized, as a share of its shorter side.
+      Recipes for ImageNet take 0.875. 0 takes the whole image.
+    stream: whether images of your own are decoded when a batch needs them, and not all at the start. They must then have an image_size.
+      So they may be more than memory holds. They are colour images, and their statistics are those of at most 10,000 training images.
+    stream_workers: processes that decode them; 0 decodes in threads of this process. It changes no result.
+    crop_area: least share of its area that a random crop takes of a streamed training image, before it is resized. Recipes for ImageNet
+      take 0.08. 0 crops nothing; crop_padding crops afterwards.
+    colour_jitter: whether brightness, contrast, saturation and hue of streamed training images are changed at random.
     test_portion: fraction of the examples that is the test set, for images of your own that have no test part. It is divided off within
       every class.
     test_seed: seed of this division.
@@ -38,6 +47,7 @@ class Config:
     class_weights: weight of an example in the losses: none (all equal), or balanced (the inverse frequency of its class in the training
       part, scaled to a mean of 1 over that part). A class without examples in that part has weight 0. All reported losses have these
       weights, also those of validation and test. No accuracy has them.
+    metrics: further metrics of validation and test, with commas between their names. Loss and accuracies are always reported.
     batch_size: examples in a training batch.
     eval_batch_size: examples in a batch of validation or test, at most all examples; it changes speed and memory, never a result.
     crop_padding: pixels of border added before the random crop; 0 does not crop. CIFAR recipes take 4.
@@ -51,6 +61,11 @@ class Config:
   dataset: str = config.named("digits", lambda: DATASETS)
   data_dir: str = ""
   image_size: tuple[int, ...] = ()
+  centre_crop: float = 0.0
+  stream: bool = False
+  stream_workers: int = 2
+  crop_area: float = 0.0
+  colour_jitter: bool = False
   test_portion: float = 0.2
   test_seed: int = 0
   examples: int = 0
@@ -58,6 +73,7 @@ class Config:
   split: str = ""
   split_seed: int = 0
   class_weights: str = "none"
+  metrics: tuple[str, ...] = config.named((), lambda: METRICS)
   batch_size: int = 64
   eval_batch_size: int = 256
   crop_padding: int = 1
@@ -72,12 +88,24 @@ class Config:
     fits = len(self.image_size) <= 2 and all(1 <= side <= 10**4 for side in self.image_size)
     hint = "give one number or two, height and width, each 1 to 10000, such as 32,48"
     config.check(fits, "image_size", ",".join(map(str, self.image_size)), hint)
+    hint = "it needs their height and width; give --data.image_size"
+    config.check(not self.stream or bool(self.image_size), "stream", self.stream, hint)
+    for name in ("crop_area", "colour_jitter"):
+      value = getattr(self, name)
+      config.check(not value or self.stream, name, value, "it does nothing without --data.stream, so leave it out")
+    for name in ("centre_crop", "crop_area"):
+      config.check(0 <= getattr(self, name) <= 1, name, getattr(self, name), "it must be 0 to 1")
+    hint = "it resizes the central square; give --data.image_size"
+    config.check(not self.centre_crop or bool(self.image_size), "centre_crop", self.centre_crop, hint)
+    config.check_not_negative(stream_workers=self.stream_workers)
+    config.check_at_most(1000, stream_workers=self.stream_workers)
     config.check(0 < self.test_portion < 1, "test_portion", self.test_portion, "it must be above 0 and below 1")
     config.check_not_negative(test_seed=self.test_seed)
     config.check(0 < self.train_portion <= 1, "train_portion", self.train_portion, "it must be above 0 and at most 1")
     if self.split:
       config.check_name("split", self.split, SPLITS)
     config.check_name("class_weights", self.class_weights, CLASS_WEIGHTS)
+    check_metrics(self.metrics)
     config.check_positive(batch_size=self.batch_size, eval_batch_size=self.eval_batch_size)
     config.check_not_negative(examples=self.examples, split_seed=self.split_seed)
     config.check_not_negative(crop_padding=self.crop_padding, cutout_length=self.cutout_length)

@@ -12,7 +12,8 @@ from PIL import Image
 
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.data.base import DATASETS
-from dnas.data.own_images import Examples, OwnImages, parts_among
+from dnas.data.decoding import Examples
+from dnas.data.own_images import OwnImages, parts_among
 from dnas.data.published import read_bytes
 
 SUFFIXES = (".png", ".jpg", ".jpeg")

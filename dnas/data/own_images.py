@@ -14,39 +14,26 @@ from typing import Any
 
 import numpy as np
 from absl import logging
-from PIL import Image, ImageOps
 
-from dnas.core import memory
-from dnas.core.errors import FieldError, InputError, counted, first_line, unreadable
+from dnas.core import keys, memory
+from dnas.core.errors import FieldError, InputError, counted, unreadable
 from dnas.data import splits
 from dnas.data.about import About
 from dnas.data.base import ImageDataset, Split
+from dnas.data.decoding import Examples, Views, with_channels
 from dnas.data.image_config import Config
+from dnas.data.streams import StreamedImages
 
 NAMES: Mapping[str, tuple[str, ...]] = {"train": ("train",), "valid": ("valid", "validation", "val"), "test": ("test",)}
 """Part of a data set to the names that files give it."""
+
+_SAMPLE = 10_000
+"""Images of which the statistics of a stream are computed, at most."""
 
 
 def parts_among(names: Collection[str]) -> dict[str, str]:
   """Returns part to its name, for every part that is among the names."""
   return {part: name for part, known in NAMES.items() for name in known[::-1] if name in names}
-
-
-@dataclasses.dataclass(frozen=True)
-class Examples:
-  """The labelled images of a part, none of which is decoded yet.
-
-  Attributes:
-    labels: int32 [N].
-    class_names: the names of the classes.
-    image: number of an example to its image, of Pillow, or uint8 [H, W, C]; several threads may call it.
-    name: number of an example to its name in messages.
-  """
-
-  labels: np.ndarray
-  class_names: tuple[str, ...]
-  image: Callable[[int], Image.Image | np.ndarray]
-  name: Callable[[int], str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +81,8 @@ class OwnImages:
     trains = np.ones(len(whole.labels), bool)
     if "test" not in parts:
       trains = _training_part(whole, config)
+    if config.stream:
+      return self._stream(data_dir, parts, whole, trains, config)
     train = [(whole, index) for index in np.flatnonzero(trains).tolist()]
     given = self._part(data_dir, "valid", parts["valid"], names) if "valid" in parts else None
     valid = [(given, index) for index in range(len(given.labels))] if given else []
@@ -101,7 +90,7 @@ class OwnImages:
     channels = max(image.shape[-1] for image in pixels)
 
     def split(numbers: Sequence[tuple[Examples, int]], images: Sequence[np.ndarray]) -> Split:
-      stacked = np.stack([_with_channels(image, channels) for image in images])
+      stacked = np.stack([with_channels(image, channels) for image in images])
       return Split(stacked, np.array([examples.labels[index] for examples, index in numbers], np.int32))
 
     def read_test() -> Split:
@@ -120,6 +109,26 @@ class OwnImages:
     validation = split(valid, pixels[len(train) :]) if valid else None
     mean, std = _statistics(training.images)
     return ImageDataset(self.name, training, len(names), mean, std, names, valid=validation, _read_test=read_test)
+
+  def _stream(
+    self, data_dir: str, parts: Mapping[str, str], whole: Examples, trains: np.ndarray, config: Config
+  ) -> ImageDataset:
+    """Decodes nothing but a sample of the training part, for the statistics."""
+    names = whole.class_names
+
+    def part(name: str) -> Split:
+      examples = self._part(data_dir, name, parts[name], names)
+      return _streamed(examples, np.arange(len(examples.labels)), config)
+
+    training = _streamed(whole, np.flatnonzero(trains), config)
+    sample = np.flatnonzero(trains)
+    if len(sample) > _SAMPLE:
+      sample = np.sort(keys.generator(0, "sample of the statistics").choice(sample, _SAMPLE, replace=False))
+    decoded = _decoded([(whole, index) for index in sample.tolist()], config)
+    mean, std = _statistics(np.stack([with_channels(image, 3) for image in decoded]))
+    read_test = (lambda: part("test")) if "test" in parts else (lambda: _streamed(whole, np.flatnonzero(~trains), config))
+    valid = part("valid") if "valid" in parts else None
+    return ImageDataset(self.name, training, len(names), mean, std, names, valid=valid, _read_test=read_test)
 
   def _part(self, data_dir: str, part: str, name: str, names: tuple[str, ...] = ()) -> Examples:
     """Returns the examples of a part, with labels by `names`, the classes of the training part. Raises InputError for an empty class."""
@@ -142,12 +151,19 @@ class OwnImages:
 
 
 def described(dataset: ImageDataset) -> str:
-  """Returns what a run keeps of its data, as JSON: classes, numbers of examples, shape, statistics, and a digest of pixels and labels."""
+  """Returns what a run keeps of its data, as JSON: classes, numbers of examples, shape, statistics, and a digest of pixels and labels.
+
+  The digest of streamed images is that of their names and labels.
+  """
   digest, counts = hashlib.sha256(), {}
   for part, split in (("train", dataset.train), ("valid", dataset.valid)):
     if split is not None:
       counts[part] = np.bincount(split.labels, minlength=dataset.num_classes).tolist()
-      digest.update(np.ascontiguousarray(split.images).data)
+      if isinstance(split.images, StreamedImages):
+        examples = split.images.examples
+        digest.update("\n".join(examples.name(int(number)) for number in split.images.numbers).encode(errors="replace"))
+      else:
+        digest.update(np.ascontiguousarray(split.images).data)
       digest.update(np.ascontiguousarray(split.labels).data)
   about: dict[str, Any] = json.loads(About.of(dataset).to_json())
   return json.dumps(about | {"examples_by_class": counts, "sha256": digest.hexdigest()}, indent=2) + "\n"
@@ -174,28 +190,32 @@ def _lacking(labels: np.ndarray, classes: int) -> int | None:
 
 def _decoded(numbers: Sequence[tuple[Examples, int]], config: Config) -> list[np.ndarray]:
   """Returns images of one size, each uint8 [H, W, C]. Raises InputError for one that cannot be decoded, or is of another size."""
-  size = (config.image_size * 2)[:2] if config.image_size else None
+  views = _views(config)
 
   def decode(number: tuple[Examples, int]) -> np.ndarray:
-    examples, index = number
-    try:
-      return _pixels(examples.image(index), size)
-    except InputError:
-      raise
-    except Exception as e:  # what is wrong with a file raises anything, also errors of the struct and zlib modules
-      hint = "replace it, or take it away"
-      raise InputError(f"{examples.name(index)} cannot be decoded as an image ({first_line(e).rstrip('.')}); {hint}.") from None
+    return views.plain(*number)
 
   first = decode(numbers[0])
   if first.nbytes * len(numbers) > memory.available():
     needed, there = memory.shown_bytes(first.nbytes * len(numbers)), memory.shown_bytes(memory.available())
-    raise InputError(f"{len(numbers):,} images of {_sides(first.shape)} need {needed}, and there are {there}; lower --data.image_size.")
+    hint = "give --data.stream, or lower --data.image_size"
+    raise InputError(f"{len(numbers):,} images of {_sides(first.shape)} need {needed}, and there are {there}; {hint}.")
   with concurrent.futures.ThreadPoolExecutor() as pool:
     images = [first, *pool.map(decode, numbers[1:])]
   for (examples, index), image in zip(numbers, images, strict=True):
     if image.shape[:2] != first.shape[:2]:
       raise _different(numbers[0][0].name(numbers[0][1]), first.shape, examples.name(index), image.shape)
   return images
+
+
+def _views(config: Config) -> Views:
+  sides = (config.image_size * 2)[:2]
+  return Views((sides[0], sides[1]) if sides else None, config.centre_crop, config.crop_area, config.colour_jitter)
+
+
+def _streamed(examples: Examples, numbers: np.ndarray, config: Config) -> Split:
+  """Returns examples whose images are decoded when they are needed, as colour images."""
+  return Split(StreamedImages(examples, _views(config), numbers, 3), examples.labels[numbers])
 
 
 def _different(one: str, shape: Sequence[int], other: str, other_shape: Sequence[int]) -> InputError:
@@ -205,35 +225,6 @@ def _different(one: str, shape: Sequence[int], other: str, other_shape: Sequence
 
 def _sides(shape: Sequence[int]) -> str:
   return f"{shape[0]}x{shape[1]}"
-
-
-def _pixels(image: Image.Image | np.ndarray, size: Sequence[int] | None) -> np.ndarray:
-  """Returns an image as uint8 [H, W, C], resized to a height and a width."""
-  if isinstance(image, np.ndarray):
-    if size is None or image.shape[:2] == tuple(size):
-      return image
-    return np.stack([_pixels(Image.fromarray(channel), size)[..., 0] for channel in np.moveaxis(image, -1, 0)], -1)
-  image = _grey_or_colour(ImageOps.exif_transpose(image))
-  if size is not None and image.size != tuple(size[::-1]):
-    image = image.resize((size[1], size[0]), Image.Resampling.BILINEAR)
-  pixels = np.asarray(image)
-  return pixels if pixels.ndim == 3 else pixels[..., None]
-
-
-def _grey_or_colour(image: Image.Image) -> Image.Image:
-  """Returns an image in mode L or RGB, of 8 bits."""
-  if image.mode.startswith("I"):  # grey of 16 bits
-    return Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-  if image.mode in ("1", "L", "LA", "La"):
-    return image.convert("L")
-  return (image.convert("RGBA") if "transparency" in image.info else image).convert("RGB")
-
-
-def _with_channels(image: np.ndarray, channels: int) -> np.ndarray:
-  """Returns an image with so many channels: grey becomes colour, and colour becomes grey."""
-  if image.shape[-1] == 1:
-    return np.repeat(image, channels, axis=-1)
-  return np.asarray(Image.fromarray(image).convert("L"))[..., None] if channels == 1 else image
 
 
 def _statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:

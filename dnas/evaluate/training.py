@@ -15,7 +15,7 @@ from dnas.core.errors import InputError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 from dnas.data import base
-from dnas.nets import derived_image
+from dnas.nets import derived_image, of_genotype
 from dnas.run import loop
 from dnas.run.checkpoint import Checkpoints
 from dnas.train import images
@@ -66,7 +66,7 @@ class Training:
     if epochs > self.epochs:
       budget = counted(epochs, "epoch")
       raise InputError(f"the budget of a proposal is {budget} and a full training has {self.epochs}; ask for at most that.")
-    build = functools.partial(derived_image.DerivedImageNetwork, self._network, proposal.genotype)
+    build = functools.partial(of_genotype.build, self._network, proposal.genotype)
     task = images.RetrainTask(self._config, build, *self._data, self._seed)
     with Checkpoints(self.folder_of(proposal.genotype), keep=1) as checkpoints:
       position = loop.restore(task, checkpoints)

@@ -20,7 +20,7 @@ from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.registry import Registry
 from dnas.data import augment, base
-from dnas.nets import derived_image
+from dnas.nets import derived_image, of_genotype
 
 Proxy = Callable[[functional.Network, functional.Variables, jax.Array], float]
 """(network, initial variables, normalized images [B, H, W, C], B at least 2) to a score, higher where a better network is expected."""
@@ -115,6 +115,6 @@ class ZeroCost:
     began = time.monotonic()
     shape, classes = self._dataset.train.images.shape[1:], self._dataset.num_classes
     rng = keys.generator(self._seed, "weights")
-    network, variables = functional.split(derived_image.DerivedImageNetwork(self._config, proposal.genotype, shape, classes, rng))
+    network, variables = functional.split(of_genotype.build(self._config, proposal.genotype, shape, classes, rng))
     score = self._proxy(network, variables, self._images)
     return Evaluation(score, time.monotonic() - began, {})

@@ -6,8 +6,9 @@ import pathlib
 from collections.abc import Callable
 
 from dnas.cells import nasbench201
-from dnas.cells.registries import SPACES, STACKS
+from dnas.cells.registries import CHAIN_SPACES, STACKS, any_space
 from dnas.core import config as config_lib
+from dnas.core.chain_space import ChainSpace
 from dnas.core.config import check, named
 from dnas.core.errors import FieldError
 from dnas.core.paths import expanded
@@ -34,10 +35,12 @@ class ComparisonSettings:
   Attributes:
     methods: names of strategies and differentiable methods, with commas between them. A preset whose name is that of --search, an
       underscore and a suffix makes its suffix a method too, such as darts_projection for digits_bench_darts_projection.
-    space: name of the search space of images; a table of results needs nasbench201.
+    space: name of the search space of images; a table of results needs nasbench201, and shared weights need a space of cells.
     evaluator: how an architecture is scored. tabular looks it up in a table. training trains it for the budget of the proposal.
       weight_sharing takes the weights of a supernet that was trained on random paths, supernet those of a differentiable search, and
-      hypernetwork lets a network generate them. The zero-cost proxies parameters, synflow, jacob_cov and naswot need no training.
+      hypernetwork lets a network generate them. morphism trains it from the weights of its parent if the proposal names one, as the
+      proposals of hill_climbing do, and those of regularized_evolution with --regularized_evolution.inherit. The zero-cost proxies
+      parameters, synflow, jacob_cov and naswot need no training.
     table: digits_bench for the table in the package; an npz file of NAS-Bench-201; or 'synthetic' for a planted table, with which the
       comparison measures nothing real.
     dataset: data set of the table; digits_bench has only digits, and the planted table only cifar10.
@@ -52,7 +55,7 @@ class ComparisonSettings:
   """
 
   methods: str = named("random_search,regularized_evolution,reinforce,tpe", lambda: [*STRATEGIES, *METHODS])
-  space: str = named(nasbench201.SPACE.name, lambda: STACKS)
+  space: str = named(nasbench201.SPACE.name, lambda: [*STACKS, *CHAIN_SPACES])
   evaluator: str = named("tabular", lambda: EVALUATORS)
   table: str = "synthetic"
   dataset: str = named("cifar10", lambda: DATASETS)
@@ -80,9 +83,17 @@ EVALUATORS: Registry[MakeEvaluator | type] = Registry("evaluator")
 """Name to a function that makes the evaluator of a search, or to a dataclass of settings that is one. Every zero-cost proxy is one too."""
 
 
-def space_of(config: ComparisonSettings) -> CellSpace:
+def space_of(config: ComparisonSettings) -> CellSpace | ChainSpace:
   """Returns the space of a comparison: that of its table if it has one, which may lack some operations of the registered space."""
-  return read_table(config.table, config.dataset).space if has_table(config) else SPACES[config.space]
+  return read_table(config.table, config.dataset).space if has_table(config) else any_space(config.space)
+
+
+def cell_space_of(config: ComparisonSettings) -> CellSpace:
+  """Returns the space of a comparison whose methods or evaluator need cells. Raises FieldError for a space of chains."""
+  space = space_of(config)
+  if not isinstance(space, CellSpace):
+    raise FieldError("space", config.space, "it is a space of chains, and a supernet has cells; give a space of cells")
+  return space
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from typing import Any
 
 from dnas.core import config as config_lib
 from dnas.data import datasets
-from dnas.evaluate import base, digits_bench
+from dnas.evaluate import base, digits_bench, morphism
 from dnas.evaluate.hypernetwork import IDLE
 from dnas.evaluate.tabular import Tabular
 from dnas.evaluate.training import Training
@@ -19,6 +19,7 @@ from dnas.launchers._comparison_settings import (
   ComparisonSettings,
   MakeEvaluator,
   read_table,
+  space_of,
   training_parts,
 )
 
@@ -66,6 +67,18 @@ def _zero_cost(
 ) -> base.Evaluator:
   parts = training_parts(config)
   return ZeroCost(proxy, dataclasses.replace(parts.network, auxiliary=False), parts.data, datasets.from_config(parts.data), seed)
+
+
+@EVALUATORS.register("morphism")
+@dataclasses.dataclass(frozen=True)
+class Morphism(morphism.Config):
+  """Network morphism, on the networks and the data of the training that a comparison names."""
+
+  def __call__(self, config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:
+    """See `MakeEvaluator`."""
+    parts = training_parts(config)
+    own = parts.train, parts.network, parts.data, datasets.from_config(parts.data)
+    return morphism.Morphism(self, space_of(config), *own, seed, folder / "networks")
 
 
 EVALUATORS.register("tabular")(_tabular)

@@ -12,12 +12,12 @@ from dnas.core.config import check, check_name
 from dnas.core.errors import FieldError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.evaluate import base
 from dnas.evaluate.tabular import Tabular, report_shares, report_test
 from dnas.evaluate.zero_cost import PROXIES
 from dnas.launchers import _flags, _presets, train
-from dnas.launchers._comparison_settings import ComparisonSettings, has_table, read_table, space_of, training_parts
+from dnas.launchers._comparison_settings import ComparisonSettings, cell_space_of, has_table, read_table, space_of, training_parts
 from dnas.launchers._evaluator_makers import BY_SEARCH, maker_of
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
 from dnas.search.blackbox.strategies import STRATEGIES
@@ -35,7 +35,7 @@ class Judge:
       table. A table's reports cost nothing. So with one every incumbent of a search is reported, otherwise only the found architecture.
   """
 
-  space: CellSpace
+  space: Space
   evaluate: base.Evaluator
   report: Callable[[Genotype], float]
   percentile: Callable[[Genotype], float] | None = None
@@ -78,7 +78,7 @@ def check_presets(config: ComparisonSettings) -> None:
   if config.evaluator in BY_SEARCH:
     hint = f"{config.evaluator.replace('_', ' ')} takes its supernet and its data from a preset of dnas search; name one"
     check(bool(config.search), "search", "''", hint)
-  elif config.evaluator == "training" or config.evaluator in PROXIES:
+  elif config.evaluator in ("training", "morphism") or config.evaluator in PROXIES:
     hint = f"the evaluator {config.evaluator} takes its networks and data from a preset of dnas train; name one"
     check(bool(config.training), "training", "''", hint)
 
@@ -89,6 +89,11 @@ def check_settings(config: ComparisonSettings) -> None:
   if tabular:
     check(config.space == nasbench201.SPACE.name, "space", config.space, f"a table of results is of {nasbench201.SPACE.name}")
   check_presets(config)
+  if config.evaluator in BY_SEARCH:
+    cell_space_of(config)
+  for name in config.method_names:
+    inherits = name in STRATEGIES and getattr(config.strategy(name), "names_parents", False)
+    check(not inherits or config.evaluator == "morphism", "evaluator", config.evaluator, f"{name} passes weights on; give morphism")
   if has_table(config):
     table = read_table(config.table, config.dataset)
     report_test(table, table.genotypes[0], config.report_epochs)  # raises if it cannot be reported
@@ -131,7 +136,7 @@ def search_config(config: ComparisonSettings, method: str, seed: int) -> ImageSe
   own = own_preset(config.search, method)
   changes = {} if own else {"method": method, "hypergradient": ""}
   found = config_lib.replace(_presets.load(own or config.search, "search"), changes | {"space": config.space, "seed": seed})
-  lacking = [name for name in found.searched_space().choices if name not in space_of(config).choices]
+  lacking = [name for name in found.searched_space().choices if name not in cell_space_of(config).choices]
   hint = f"it searches {', '.join(lacking)}, which the table lacks; name a preset that leaves them out by --without"
   check(not lacking, "search", config.search, hint)
   return found

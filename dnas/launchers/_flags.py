@@ -273,7 +273,8 @@ def refuse_idle(config: Any, given: Collection[str]) -> None:
   """Raises FieldError for a field that was given and has no effect, by `config.idle`."""
   for path in sorted(given):
     if reason := config.idle(path):
-      raise FieldError(path, config_lib.flatten(config)[path], reason)
+      value = config_lib.flatten(config)[path]
+      raise FieldError(path, ",".join(map(str, value)) if isinstance(value, list) else value, reason)
 
 
 def require_one_process(options: Options) -> None:

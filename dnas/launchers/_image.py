@@ -9,13 +9,13 @@ import jax
 
 from dnas.cells import functional, sizes
 from dnas.cells.functional import Variables
-from dnas.cells.registries import IMAGE_GENOTYPES, SPACES
+from dnas.cells.registries import CHAIN_SPACES, IMAGE_GENOTYPES, SPACES
 from dnas.core import config as config_lib
 from dnas.core import devices, memory, tree
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
-from dnas.data import batches, datasets
+from dnas.data import datasets
 from dnas.data.about import About
 from dnas.data.base import Config as DataConfig
 from dnas.data.base import ImageDataset, Split
@@ -23,6 +23,7 @@ from dnas.data.own_images import OwnImages, described
 from dnas.launchers._run import SearchParts, TrainParts
 from dnas.launchers._trained import ABOUT, builder, load
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
+from dnas.nets.conv_chain import convolutions as chain_convolutions
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.report.runs import Run, load_run
 from dnas.run.checkpoint import Checkpoints
@@ -34,6 +35,7 @@ from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.supernet.relaxations import to_numpy
 from dnas.train import images
 from dnas.train.classifier import ImageClassifier
+from dnas.train.image_stream import placed
 
 GENOTYPES = IMAGE_GENOTYPES
 
@@ -129,6 +131,9 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
   kind = config.model
   if genotype is None:
     _check_memory_of_model(config, dataset, force)
+  elif genotype.space in CHAIN_SPACES:
+    _check_memory_of_layers(chain_convolutions(config.network, genotype, dataset.train.images.shape[-1]), config, dataset, force)
+    kind = f"network: {counted(config.network.channels, 'channel')} in a layer of width 1"
   else:
     nodes, edges, outputs = sizes.of_genotype([cell for _, cell in genotype.cells])
     shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
@@ -147,7 +152,7 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
     return {"weights": _size(state.weights)} | ({} if config.test else {"latency": task.latency(state)})
 
   def tester(state: images.TrainState) -> Callable[[Split], dict[str, float]]:
-    return lambda split: {f"test/{name}": value for name, value in task.evaluate(state, batches.to_device(split)).items()}
+    return lambda split: {f"test/{name}": value for name, value in task.evaluate(state, placed(split)).items()}
 
   about = _described(dataset, task.examples, kind, _size(task.init().weights))
   return TrainParts(_kept(dataset, config.data) or {ABOUT: About.of(dataset).to_json()}, about, task, dataset, describe, tester)
@@ -186,11 +191,12 @@ def _check_memory(
   force: bool,
 ) -> None:
   """Raises InputError if the network needs more memory than there is; not with `force`. `shape` is the shape of the largest cell."""
+  sides = [-(-side // 8) if network.stem == "imagenet" else side for side in dataset.train.images.shape[1:3]]  # of the first cell
   estimate = sizes.image_network(
     channels=network.channels,
     cells=network.cells,
     stem_multiplier=network.stem_multiplier,
-    image_shape=dataset.train.images.shape[1:],
+    image_shape=(*sides, dataset.train.images.shape[-1]),
     num_classes=dataset.num_classes,
     keeps_edges=not network.rematerialize,
     **_batches(data, dataset),
@@ -201,10 +207,13 @@ def _check_memory(
 
 def _check_memory_of_model(config: ImageTrainConfig, dataset: ImageDataset, force: bool) -> None:
   """Raises InputError if the human-designed network needs more memory than there is; not with `force`."""
-  shape = dataset.train.images.shape[1:]
-  layers = config.make_model().convolutions(shape[-1])
-  estimate = sizes.convolutions(layers, shape, **_batches(config.data, dataset))
-  _check_fits(estimate, dataset, f"or the size of the network by the flags --{config.model}.FIELD", force)
+  layers = config.make_model().convolutions(dataset.train.images.shape[-1])
+  _check_memory_of_layers(layers, config, dataset, force)
+
+
+def _check_memory_of_layers(layers: list[sizes.Convolution], config: ImageTrainConfig, dataset: ImageDataset, force: bool) -> None:
+  estimate = sizes.convolutions(layers, dataset.train.images.shape[1:], **_batches(config.data, dataset))
+  _check_fits(estimate, dataset, f"or the size of the network by the flags --{config.model or 'network'}.FIELD", force)
 
 
 def _batches(data: DataConfig, dataset: ImageDataset) -> dict[str, int]:

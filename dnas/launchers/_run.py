@@ -118,6 +118,10 @@ def prepare(options: Options) -> None:
   devices.use(options.devices)
 
 
+VOLATILE = ("data.stream_workers",)
+"""Fields that may change when a run is resumed, since they change no result."""
+
+
 @contextlib.contextmanager
 def open_folder(
   options: Options,

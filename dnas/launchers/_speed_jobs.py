@@ -167,8 +167,9 @@ def _dataset(config: SpeedConfig, batch: int) -> base.ImageDataset:
 def _search(config: SpeedConfig, size: Size, hypergradient: Hypergradient, calls: Mapping[str, int]) -> Job:
   stem = 1 if config.space == "nasbench201" else 3
   data = base.Config(train_portion=0.5, batch_size=size.batch, eval_batch_size=size.batch, crop_padding=4, flip=True)
-  sizes = {"channels": size.channels, "cells": size.cells, "stem_multiplier": stem}
-  supernet = SupernetConfig(**sizes, precision=size.precision, rematerialize=config.rematerialize)
+  supernet = SupernetConfig(
+    channels=size.channels, cells=size.cells, stem_multiplier=stem, precision=size.precision, rematerialize=config.rematerialize
+  )
   workload = ImageWorkload(supernet, data, SPACES[config.space], _dataset(config, size.batch), 0)
   task = DartsTask(DartsConfig(), workload, hypergradient, jax.random.key(0))
   about = process.about_search(SPACES[config.space], size.channels, size.cells, size.batch, config.image_size)
@@ -276,7 +277,7 @@ def _evaluate(config: SpeedConfig, size: Size) -> Job:
   sums, split, state = task._evaluate.sums, task._pipeline.first(4 * size.batch), task.init()
 
   def arguments(state: images.TrainState) -> tuple[Any, ...]:
-    return functional.Variables(state.weights, state.stats), split, np.int32(1)
+    return functional.Variables(state.weights, state.stats), split, np.int32(1), np.int32(len(split))
 
   evaluation = Evaluation(state, lambda state: sums(*arguments(state)))
   return Job(evaluation, size.batch, lambda state: [(sums, arguments(state), 1)], lambda state: split, problem)

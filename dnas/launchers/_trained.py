@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from dnas.cells import functional
-from dnas.cells.registries import SPACES
+from dnas.cells.registries import CHAIN_SPACES, SPACES, any_space
 from dnas.core import config as config_lib
 from dnas.core import json_files, keys
 from dnas.core.errors import InputError, shown
@@ -20,7 +20,7 @@ from dnas.data.about import About
 from dnas.data.text import Vocabulary
 from dnas.launchers import _language
 from dnas.launchers.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
-from dnas.nets.derived_image import DerivedImageNetwork
+from dnas.nets import of_genotype
 from dnas.nets.models import LANGUAGE_MODELS
 from dnas.report import runs
 from dnas.run.checkpoint import Checkpoints
@@ -104,15 +104,15 @@ def config_of(run: runs.Run) -> AnyConfig:
 
 def builder(config: ImageTrainConfig, genotype: Genotype | None) -> images.Build:
   """Returns what makes the network of a genotype, or of the configured model where there is none."""
-  return config.make_model().build if genotype is None else functools.partial(DerivedImageNetwork, config.network, genotype)
+  return config.make_model().build if genotype is None else functools.partial(of_genotype.build, config.network, genotype)
 
 
 def _genotype_of(run: runs.Run) -> Genotype:
   if run.genotype is None:
     raise InputError(f"{run.folder} holds no genotype.json, though its training has ended; give its command again, which writes it.")
-  if run.genotype.space not in SPACES:
+  if run.genotype.space not in SPACES and run.genotype.space not in CHAIN_SPACES:
     raise InputError(f"{run.folder}: its space '{run.genotype.space}' is unknown; {_UNITS}.")
-  return SPACES[run.genotype.space].validate(run.genotype, where=str(run.folder / "genotype.json"))
+  return any_space(run.genotype.space).validate(run.genotype, where=str(run.folder / "genotype.json"))
 
 
 def _classifier(folder: pathlib.Path, config: ImageTrainConfig, genotype: Genotype | None) -> ImageClassifier:

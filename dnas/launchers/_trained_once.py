@@ -21,7 +21,7 @@ from dnas.evaluate.base import TrainedOnce
 from dnas.evaluate.weight_sharing import Config as SharedConfig
 from dnas.evaluate.weight_sharing import SharedWeightsTask
 from dnas.launchers import _flags, _image, _presets, _run, search
-from dnas.launchers._comparison_settings import ComparisonSettings, space_of
+from dnas.launchers._comparison_settings import ComparisonSettings, cell_space_of
 from dnas.launchers.configs import ImageSearchConfig
 from dnas.report.runs import load_run
 from dnas.search.gradient.image_workload import ImageWorkload
@@ -34,7 +34,7 @@ def weight_sharing(config: ComparisonSettings, options: _flags.Options, folder: 
   preset = _presets.load(config.search, "search")
   names = [field.name for field in dataclasses.fields(SharedConfig) if hasattr(preset.darts, field.name)]
   rates = SharedConfig(**{name: getattr(preset.darts, name) for name in names})
-  space = space_of(config)
+  space = cell_space_of(config)
   task = SharedWeightsTask(rates, preset.supernet, preset.data, space, datasets.from_config(preset.data), seed)
   return _trained(config, options, folder, seed, task, "weight_sharing", {"shared": rates})
 
@@ -45,7 +45,7 @@ class Hypernetwork(hypernetwork.Config):
 
   def __call__(self, config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> TrainedOnce:
     """See `MakeEvaluator`."""
-    preset, space = _presets.load(config.search, "search"), space_of(config)
+    preset, space = _presets.load(config.search, "search"), cell_space_of(config)
     task = hypernetwork.HypernetworkTask(self, preset.supernet, preset.data, space, datasets.from_config(preset.data), seed)
     return _trained(config, options, folder, seed, task, "hypernetwork", {"hypernetwork": self})
 
@@ -65,7 +65,7 @@ def _trained(
   settings: Mapping[str, Any],
 ) -> TrainedOnce:
   """Trains a task to its end, or resumes it. `settings` are those of the training by component."""
-  preset, space = _presets.load(config.search, "search"), space_of(config)
+  preset, space = _presets.load(config.search, "search"), cell_space_of(config)
   flat: dict[str, Any] = {"seed": seed, "space": config.space}
   if space != SPACES[config.space]:  # the table lacks some operations
     flat["operations"] = ", ".join(space.choices)
@@ -106,7 +106,7 @@ class _Searched:
 def supernet(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> TrainedOnce:
   """Runs the differentiable search that a comparison names."""
   preset = _presets.load(config.search, "search")
-  left_out = ",".join(name for name in SPACES[config.space].operations if name not in space_of(config).operations)
+  left_out = ",".join(name for name in SPACES[config.space].operations if name not in cell_space_of(config).operations)
   searched: ImageSearchConfig = config_lib.replace(preset, {"space": config.space, "without": left_out or preset.without, "seed": seed})
   path = _folder_of(folder, seed)
   search.run(searched, dataclasses.replace(options, workdir=str(path), preset=""), set())

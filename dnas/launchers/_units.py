@@ -2,9 +2,16 @@
 
 A module that registers a unit is known to its registry. So a script that registers units and then calls a launcher needs to name nothing;
 what is printed to be run next names the script for it.
+
+An installed package makes its units known by entry points of the group GROUP. Its modules are imported by every launcher, without
+`--imports`. In the package's pyproject.toml:
+
+    [project.entry-points."dnas.units"]
+    anything = "package.module"
 """
 
 import contextlib
+import importlib.metadata
 import importlib.util
 import os
 import pathlib
@@ -16,15 +23,19 @@ from dnas.core.errors import InputError, first_line, shown
 from dnas.core.paths import expanded
 from dnas.core.registry import foreign_modules
 
+GROUP = "dnas.units"
+"""Entry points of installed packages whose modules register units."""
+
 _importing: list[str] = []
 
 
 def load(entries: Sequence[str]) -> None:
-  """Imports modules, each once, by their names or, with a '/' or '.py', their paths.
+  """Imports the modules of installed packages, and then these, each once, by their names or, with a '/' or '.py', their paths.
 
   Raises:
     InputError: for one that does not exist, fails, or runs a launcher.
   """
+  load_installed()
   for entry in entries:
     try:
       path = _path_of(entry)
@@ -34,11 +45,20 @@ def load(entries: Sequence[str]) -> None:
       raise InputError(f"--imports={entry} names no file ({first_line(e)}); give a module or a file of Python.") from None
     if path is not None and path in map(_file_of, list(sys.modules)):
       continue
-    with _explained(entry, path):
+    with _explained(entry, f"--imports={entry} cannot be imported", "correct it", path):
       if path is None:
         importlib.import_module(entry)
       else:
         _load_file(path)
+
+
+def load_installed() -> None:
+  """Imports the modules that installed packages name in entry points. Raises InputError as `load` does, with the package's name."""
+  for point in importlib.metadata.entry_points(group=GROUP):
+    package = point.dist.name if point.dist is not None else point.name
+    where = f"the installed package '{package}' has units in {point.module}, which cannot be imported"
+    with _explained(point.module, where, "correct or uninstall it"):
+      importlib.import_module(point.module)
 
 
 def refuse_while_importing() -> None:
@@ -48,9 +68,14 @@ def refuse_while_importing() -> None:
 
 
 def to_import() -> tuple[str, ...]:
-  """Returns the modules that another process must import to know the same units: absolute paths, or names of modules in packages."""
-  entries = []
+  """Returns the modules that another process must import to know the same units: absolute paths, or names of modules in packages.
+
+  Those of installed packages with entry points are left out, since every process imports them.
+  """
+  entries, installed = [], {point.module.partition(".")[0] for point in importlib.metadata.entry_points(group=GROUP)}
   for name in foreign_modules():
+    if name.partition(".")[0] in installed:
+      continue
     module = sys.modules.get("__main__" if name == "__mp_main__" else name)
     spec, path = getattr(module, "__spec__", None), _file_of(name)
     dotted = spec.name.removesuffix(".__main__") if spec is not None and "." in spec.name else ""
@@ -88,17 +113,17 @@ def _load_file(path: pathlib.Path) -> None:
 
 
 @contextlib.contextmanager
-def _explained(entry: str, path: pathlib.Path | None) -> Iterator[None]:
+def _explained(entry: str, failure: str, hint: str, path: pathlib.Path | None = None) -> Iterator[None]:
   """Turns any exception of a module into one sentence that names the line."""
   _importing.append(entry)
   try:
     yield
   except InputError as e:
-    raise InputError(f"--imports={entry} cannot be imported: {str(e).rstrip('.')}.") from None
+    raise InputError(f"{failure}: {str(e).rstrip('.')}.") from None
   except (Exception, SystemExit) as e:
     frames = traceback.extract_tb(e.__traceback__)
     own = [frame for frame in frames if path is not None and pathlib.Path(frame.filename).resolve() == path] or frames[-1:]
     cause = " ".join(f"{type(e).__name__}: {e}".split())[:200]
-    raise InputError(f"--imports={entry} cannot be imported ({cause}; {own[-1].filename}, line {own[-1].lineno}); correct it.") from None
+    raise InputError(f"{failure} ({cause}; {own[-1].filename}, line {own[-1].lineno}); {hint}.") from None
   finally:
     _importing.pop()

@@ -30,7 +30,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from dnas.cells.registries import STACKS
+from dnas.cells.registries import CHAIN_SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
 from dnas.core.config import check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
@@ -80,7 +80,7 @@ class CompareConfig(ComparisonSettings):
       raise FieldError("methods", self.methods, "a method is given twice; give each once")
     check_name("budget_in", self.budget_in, _contest.UNITS)
     check_not_negative(budget=self.budget)
-    check_name("space", self.space, STACKS)
+    check_name("space", self.space, [*STACKS, *CHAIN_SPACES])
     check_name("evaluator", self.evaluator, evaluator_names())
     check_name("dataset", self.dataset, DATASETS)
     check_at_most(10**5, seeds=self.seeds)

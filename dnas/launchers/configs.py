@@ -7,36 +7,34 @@ import dataclasses
 from typing import Any, ClassVar
 
 from dnas.cells.language_model import Config as LanguageModelConfig
-from dnas.cells.registries import SPACES, STACKS
+from dnas.cells.registries import CHAIN_SPACES, SPACES
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError
-from dnas.core.registry import Registry, is_foreign
+from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 from dnas.data import datasets
 from dnas.data.base import Config as DataConfig
 from dnas.data.text import TEXTS
 from dnas.data.text import Config as TextConfig
+from dnas.launchers._config_checks import check_seed, check_space, idle_data
+from dnas.launchers._config_checks import is_of_text as is_of_text
+from dnas.launchers._method_config import MethodConfig
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.search.gradient.darts import Config as DartsConfig
-from dnas.search.gradient.methods import METHODS, DifferentiableMethod, check_channels
-from dnas.search.gradient.remedies import IDLE, Remedies
-from dnas.supernet.hypergradients import HYPERGRADIENTS, Hypergradient
+from dnas.search.gradient.methods import METHODS, check_channels
+from dnas.search.gradient.remedies import Remedies
+from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.train.dynamic_evaluation import Config as DynamicEvaluationConfig
 from dnas.train.images import Config as RetrainConfig
 from dnas.train.language import Config as LanguageRetrainConfig
 
 
-def is_of_text(space: str) -> bool:
-  """Returns whether a registered space is one of recurrent cells. A space of images has a class that stacks its cells."""
-  return space in SPACES and space not in STACKS and SPACES[space].cells == ("recurrent",)
-
-
 @config_lib.mounts(METHODS, HYPERGRADIENTS)
 @dataclasses.dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(MethodConfig):
   """The settings of a differentiable search that images and text share, and the settings of every method and hypergradient.
 
   Attributes:
@@ -60,8 +58,8 @@ class SearchConfig:
     check_types(self)
     check_positive(num_seeds=self.num_seeds)
     check_at_most(1000, num_seeds=self.num_seeds)
-    _check_seed(self.seed)
-    _check_seed(self.seed + self.num_seeds - 1)
+    check_seed(self.seed)
+    check_seed(self.seed + self.num_seeds - 1)
     check_name("method", self.method, METHODS)
     if self.hypergradient:
       check_name("hypergradient", self.hypergradient, HYPERGRADIENTS)
@@ -74,41 +72,10 @@ class SearchConfig:
     except InputError as e:
       raise FieldError("without", self.without, str(e).removesuffix(".")) from None
 
-  def recorded(self) -> dict[str, Any]:
-    """Returns the flattened configuration as a run keeps it.
-
-    The settings of others' units that are not chosen are left out: what registers them may come to register more, and the run goes on.
-    """
-    chosen = self.method, self.hypergradient_name
-    named = {name: registry[name].__module__ for registry in (METHODS, HYPERGRADIENTS) for name in registry}
-    idle = [name for name, module in named.items() if is_foreign(module) and name not in chosen]
-    return {path: value for path, value in config_lib.flatten(self).items() if path.partition(".")[0] not in idle}
-
-  def make_method(self) -> DifferentiableMethod:
-    """Returns the chosen method with its settings."""
-    return config_lib.unit(self, METHODS, self.method)
-
-  @property
-  def hypergradient_name(self) -> str:
-    """The chosen estimator, or that of the method's paper."""
-    return self.hypergradient or METHODS[self.method].hypergradient
-
-  def make_hypergradient(self) -> Hypergradient:
-    """Returns the chosen estimator with its settings."""
-    return config_lib.unit(self, HYPERGRADIENTS, self.hypergradient_name)
-
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     component, _, field = path.partition(".")
-    if component == "data":
-      return _idle_data(self, field)
-    if component in config_lib.units(self, HYPERGRADIENTS) and component != self.hypergradient_name:
-      return f"it does nothing with --hypergradient={self.hypergradient_name}, so leave it out, or choose --hypergradient={component}"
-    if component in config_lib.units(self, METHODS) and component != self.method:
-      return f"it does nothing with --method={self.method}, so leave it out, or choose --method={component}"
-    if component == "remedies" and field in IDLE and IDLE[field](self.remedies):
-      return "it does nothing with the other --remedies flags, so leave it out"
-    return ""
+    return idle_data(self, field) if component == "data" else super().idle(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +97,7 @@ class ImageSearchConfig(SearchConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _check_space(self.space, of_text=False)
+    check_space(self.space, of_text=False, of_cells=True)
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     check_channels(self.make_method(), self.method, self.supernet.channels)
     space = self.searched_space()
@@ -174,7 +141,7 @@ class LanguageSearchConfig(SearchConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _check_space(self.space, of_text=True)
+    check_space(self.space, of_text=True)
     self.searched_space()
     check_name("data.dataset", self.data.dataset, TEXTS)
     parts = self.make_method().partial_channels
@@ -196,7 +163,7 @@ class TrainConfig:
       loss, as in the finetuning of published recipes. Empty starts from new weights.
   """
 
-  space: str = named("darts_conv", lambda: SPACES)
+  space: str = named("darts_conv", lambda: [*SPACES, *CHAIN_SPACES])
   genotype: str = "DARTS_V2"
   model: str = ""
   seed: int = 0
@@ -207,7 +174,7 @@ class TrainConfig:
 
   def __post_init__(self):
     check_types(self)
-    _check_seed(self.seed)
+    check_seed(self.seed)
     if self.model:
       check_name("model", self.model, self.registries[0])
 
@@ -219,7 +186,7 @@ class TrainConfig:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     component, _, own = path.partition(".")
     if component == "data":
-      return _idle_data(self, own)
+      return idle_data(self, own)
     for field, unused, hint in self.unused():
       if path == field and unused:
         return f"it does nothing {hint}, so leave it out"
@@ -252,6 +219,9 @@ class TrainConfig:
 OF_CELLS = ("train.drop_path", "train.auxiliary_weight")
 """Fields that only networks of cells use."""
 
+OF_CELL_NETWORKS = tuple(f"network.{field}" for field in ("cells", "stem", "stem_multiplier", "rematerialize", "drop_path_by_depth"))
+"""Fields of a network of a genotype that networks of chains do not use."""
+
 
 @config_lib.mounts(IMAGE_MODELS)
 @dataclasses.dataclass(frozen=True)
@@ -265,7 +235,7 @@ class ImageTrainConfig(TrainConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _check_space(self.space, of_text=False)
+    check_space(self.space, of_text=False)
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     measured = self.test or self.data.train_portion < 1 or datasets.validates_itself(self.data)
     hint = "training on all data leaves none to measure; give --data.train_portion below 1, or leave it out"
@@ -280,7 +250,7 @@ class ImageTrainConfig(TrainConfig):
     return "its drop-path rises over all epochs" if self._drops() else ""
 
   def _drops(self) -> bool:
-    return not self.model and self.train.drop_path > 0 and not self.train.freeze
+    return not self.model and self.space not in CHAIN_SPACES and self.train.drop_path > 0 and not self.train.freeze
 
   def unused(self) -> list[tuple[str, bool, str]]:
     """See `TrainConfig.unused`."""
@@ -293,6 +263,7 @@ class ImageTrainConfig(TrainConfig):
       ("train.decay_vectors", self.train.weight_decay == 0, "without --train.weight_decay"),
       ("network.drop_path_by_depth", not self.model and not drops, "without --train.drop_path"),
       *((path, frozen, "with --train.freeze") for path in OF_CELLS),
+      *((path, self.space in CHAIN_SPACES and not self.model, f"in the space {self.space}") for path in (*OF_CELLS, *OF_CELL_NETWORKS)),
       *((f"pyramidnet.{field}", calm, "without --pyramidnet.shakedrop") for field in ("shakedrop_gate", "shakedrop_noise")),
     ]
 
@@ -318,7 +289,7 @@ class LanguageTrainConfig(TrainConfig):
 
   def __post_init__(self):
     super().__post_init__()
-    _check_space(self.space, of_text=True)
+    check_space(self.space, of_text=True)
     check_name("data.dataset", self.data.dataset, TEXTS)
 
   def unused(self) -> list[tuple[str, bool, str]]:
@@ -326,25 +297,6 @@ class LanguageTrainConfig(TrainConfig):
     dynamic = [f"dynamic.{field.name}" for field in dataclasses.fields(self.dynamic)]
     settings = [(path, not self.dynamic_evaluation, "without --dynamic_evaluation") for path in dynamic]
     return [("dynamic_evaluation", not self.test, "without a test"), *settings]
-
-
-def _idle_data(config: Any, field: str) -> str:
-  """Returns why a setting of the data has no effect here, and a hint; an empty text if it has an effect."""
-  when = datasets.unused(config.data, field)
-  return f"it does nothing {when}, so leave it out" if when else ""
-
-
-def _check_seed(seed: int) -> None:
-  check(0 <= seed < 2**32, "seed", seed, "it must be at least 0 and below 2^32, as random keys take 32 bits")
-
-
-def _check_space(space: str, of_text: bool) -> None:
-  check_name("space", space, SPACES)
-  known = [name for name in SPACES if (is_of_text(name) if of_text else name in STACKS)]
-  stacked = space in STACKS or is_of_text(space)
-  check(stacked, "space", space, "no class stacks its cells; register one for it in dnas.cells.registries.STACKS")
-  listed = " or ".join([", ".join(known[:-1]), known[-1]] if len(known) > 1 else known)
-  check(space in known, "space", space, f"this preset is for {'text' if of_text else 'images'}, so give {listed}, or another preset")
 
 
 NASBENCH201_SEARCH = ImageSearchConfig(space="nasbench201", supernet=SupernetConfig(channels=16, cells=15, stem_multiplier=1))

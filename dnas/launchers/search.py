@@ -10,6 +10,7 @@ third example is such a command. With --num_seeds=4 four searches run at once, e
 """
 
 import json
+from typing import Any
 
 import jax
 import numpy as np
@@ -39,7 +40,7 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> list[Search
     parts = _image.search_parts(config, options.force)
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
   task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
-  with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config)) as folder:
+  with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config), _run.VOLATILE) as folder:
     several = f", {config.num_seeds} searches at once" if config.num_seeds > 1 else ""
     what = f"{config.method} ({config.hypergradient_name}) in the space {config.space}"
     print(f"search by {what}: {_run.length_of(task)}{several}", flush=True)
@@ -95,8 +96,8 @@ def _finish(
 
 
 _SAME_DATA = (
-  *("dataset", "data_dir", "image_size", "test_portion", "test_seed", "valid_portion", "examples", "split", "split_seed"),
-  *("class_weights", "level", "tokens"),
+  *("dataset", "data_dir", "image_size", "centre_crop", "stream", "test_portion", "test_seed", "valid_portion", "examples", "split"),
+  *("split_seed", "class_weights", "level", "tokens"),
 )
 """Fields of the data, of images or text, that a retraining takes from the search; the others belong to its recipe."""
 
@@ -106,7 +107,7 @@ def _retraining(config: Config, workdir: str, place: str) -> str:
   of_text = isinstance(config, LanguageSearchConfig)
   trainings = {name: _presets.load(name, "train") for name in _presets.names_for("train")}
   presets = {name: one for name, one in trainings.items() if not one.model}
-  same_data = [name for name, one in presets.items() if type(one.data) is type(config.data) and one.data.dataset == config.data.dataset]
+  same_data = [name for name, one in presets.items() if _is_of(one, config)]
   fitting = [name for name in same_data if of_text or STACKS[presets[name].space] is STACKS[config.space]]
   fitting.sort(key=lambda name: presets[name].space != config.space)
   recipe = {"preset": fitting[0]} if fitting else {"space": config.space}
@@ -115,6 +116,13 @@ def _retraining(config: Config, workdir: str, place: str) -> str:
   data = {f"data.{name}": value for name, value in values.items() if value != getattr(base.data, name)}
   folders = {"genotype": workdir + place, "workdir": f"{workdir}{place.replace('/', '_')}_retrained"}
   return _commands.command("train", recipe | data | folders)
+
+
+def _is_of(training: Any, config: Config) -> bool:
+  """Returns whether a training is of the same data set, and on images of networks with the same stem."""
+  if type(training.data) is not type(config.data) or training.data.dataset != config.data.dataset:
+    return False
+  return isinstance(config, LanguageSearchConfig) or training.network.stem == config.supernet.stem
 
 
 BY_SPACE = {"darts_recurrent": LanguageSearchConfig(), "nasbench201": NASBENCH201_SEARCH}

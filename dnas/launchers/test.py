@@ -21,6 +21,7 @@ from dnas.core.errors import counted, shown
 from dnas.core.paths import expanded
 from dnas.core.records import BY_CLASS
 from dnas.data import base, batches, datasets
+from dnas.data.metrics import METRICS, check_metrics
 from dnas.data.text import UNKNOWN
 from dnas.launchers import _flags, _output, _run, _trained
 from dnas.launchers.configs import ImageTrainConfig, LanguageTrainConfig
@@ -57,15 +58,18 @@ class EvaluationConfig:
   Attributes:
     run: folder of a finished training.
     split: what is read: test, valid or train. The last two are the parts into which the training divided its training set.
+    metrics: further metrics of a classifier, with commas between their names; empty for those of the training.
   """
 
   run: str = ""
   split: str = config_lib.named("test", lambda: SPLITS)
+  metrics: tuple[str, ...] = config_lib.named((), lambda: METRICS)
   data: Data = dataclasses.field(default_factory=Data)
 
   def __post_init__(self):
     check_types(self)
     check_name("split", self.split, SPLITS)
+    check_metrics(self.metrics)
 
 
 def run(config: EvaluationConfig, options: _flags.Options, given: set[str]) -> None:
@@ -73,7 +77,7 @@ def run(config: EvaluationConfig, options: _flags.Options, given: set[str]) -> N
   _flags.require_one_process(options)
   _run.prepare(options)
   trained = _trained.load_flag(config.run)
-  tested = _tested(trained.config, config.data)
+  tested = _tested(trained.config, config)
   name = " in ".join(filter(None, [tested.data.dataset, tested.data.data_dir]))
   numbers, counts = _measured(trained, tested, config.split)
   if config.split == "test":
@@ -96,12 +100,16 @@ def run(config: EvaluationConfig, options: _flags.Options, given: set[str]) -> N
     print(readings.told(readings.load(trained.folder)))
 
 
-def _tested(own: _trained.AnyConfig, data: Data) -> _trained.AnyConfig:
+def _tested(own: _trained.AnyConfig, config: EvaluationConfig) -> _trained.AnyConfig:
   """Returns the configuration of the training with the data to test on. Another data set is read whole, divided in its own way."""
-  changes: dict[str, Any] = {f"data.{name}": value for name, value in dataclasses.asdict(data).items() if value}
+  changes: dict[str, Any] = {f"data.{name}": value for name, value in dataclasses.asdict(config.data).items() if value}
   if changes:
     whole = {"data.examples": 0, "data.split": "", "data.split_seed": 0} if isinstance(own, ImageTrainConfig) else {"data.tokens": 0}
     changes = {"data.data_dir": "", **whole, **changes}
+  if config.metrics:
+    hint = "they are metrics of classifiers, and this is a language model, so leave it out"
+    check(isinstance(own, ImageTrainConfig), "metrics", ",".join(config.metrics), hint)
+    changes["data.metrics"] = config.metrics
   return config_lib.replace(own, changes)
 
 
@@ -128,7 +136,8 @@ def _of_images(
   hint = f"its class {shown(unknown[:1])[1:-1]} is none of the network's, which are {shown(list(model.class_names))}"
   check(not unknown, "data.dataset", tested.data.dataset, hint)
   weights = None
-  if tested == trained.config:
+  assert isinstance(trained.config, ImageTrainConfig)
+  if dataclasses.replace(tested.data, metrics=trained.config.data.metrics) == trained.config.data:
     weights = base.class_weights(base.training_split(dataset, tested.data)[0], dataset.num_classes, tested.data.class_weights)
   examples = _examples(dataset, tested, split, str(trained.folder))
   known = np.array([model.class_names.index(name) for name in dataset.class_names])

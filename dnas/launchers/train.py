@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from absl import logging
 
-from dnas.cells.registries import FORMER_NAMES, SPACES
+from dnas.cells.registries import CHAIN_SPACES, FORMER_NAMES, SPACES, any_space
 from dnas.core import config as config_lib
 from dnas.core import devices, json_files
 from dnas.core.config import check_name
@@ -47,7 +47,7 @@ def load_genotype(text: str, space_name: str = "darts_conv", flag: str = "genoty
   Raises:
     InputError: if there is no such genotype, or it is not a network of its space.
   """
-  space, is_text = SPACES[space_name], is_of_text(space_name)
+  space, is_text = any_space(space_name), is_of_text(space_name)
   text = FORMER_NAMES.get(text, text)
   known, others = (_language.GENOTYPES, _image.GENOTYPES) if is_text else (_image.GENOTYPES, _language.GENOTYPES)
   if text in known:
@@ -85,12 +85,12 @@ def load_genotype(text: str, space_name: str = "darts_conv", flag: str = "genoty
 def _checked(found: Genotype, where: str, space_name: str) -> Genotype:
   """Returns the genotype `found`. Raises InputError if it is not a network of its space, or if its space is for another kind of data."""
   is_text = is_of_text(space_name)
-  if found.space not in SPACES:
-    raise InputError(f"{where}: {unknown_name('space', found.space, SPACES)}")
+  if found.space not in SPACES and found.space not in CHAIN_SPACES:
+    raise InputError(f"{where}: {unknown_name('space', found.space, [*SPACES, *CHAIN_SPACES])}")
   if is_of_text(found.space) != is_text:
     raise _of_the_other_half(f"{where} holds", found, space_name)
   operations = tuple(name for name in SPACES[found.space].operations if name != NONE) if is_text else None
-  return SPACES[found.space].validate(found, operations, where=where)
+  return any_space(found.space).validate(found, operations, where=where)
 
 
 def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputError:
@@ -136,7 +136,8 @@ def run(
   name = f"{config.genotype} in the space {genotype.space}" if genotype else config.model
   flat = config.recorded() | ({"architecture": genotype.to_json()} if genotype else {})
   longer = _longer.check(config, options)
-  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config), [_longer.EPOCHS] * longer) as folder:
+  volatile = [*_run.VOLATILE, *[_longer.EPOCHS] * longer]
+  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config), volatile) as folder:
     if longer:
       folder.lengthen(_longer.EPOCHS, parts.task.epochs)
     print(f"training of {name}: {_run.length_of(parts.task)}", flush=True)
@@ -155,7 +156,7 @@ def run(
           readings.add(folder.path, config.data.dataset, {key.removeprefix("test/"): value for key, value in found.items()})
         metrics |= found
       folder.write_result({**_named(config, genotype), **position.history[-1]["metrics"], **metrics})
-    pictures = _output.drawn(lambda: save_pictures(folder.path, genotype and SPACES[genotype.space])) if draws else None
+    pictures = _output.drawn(lambda: save_pictures(folder.path, genotype and any_space(genotype.space))) if draws else None
     result = read_result(folder.path) if devices.is_first() else None
   if result is None:
     return
@@ -173,7 +174,7 @@ def _named(config: ImageTrainConfig | LanguageTrainConfig, genotype: Genotype | 
   """Returns what a result says of the network."""
   if genotype is None:
     return {"model": config.model}
-  return {"genotype": json.loads(genotype.to_json()), "notation": SPACES[genotype.space].notation(genotype)}
+  return {"genotype": json.loads(genotype.to_json()), "notation": any_space(genotype.space).notation(genotype)}
 
 
 def command_of(config: ImageTrainConfig | LanguageTrainConfig, workdir: str) -> str:

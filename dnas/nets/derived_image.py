@@ -14,7 +14,7 @@ from flax import nnx
 from dnas.cells.blocks import BatchNorm, Conv, Linear
 from dnas.cells.image_stack import Size
 from dnas.cells.precision import PRECISIONS, lower
-from dnas.cells.registries import STACKS
+from dnas.cells.registries import STACKS, Auxiliary
 from dnas.core import keys
 from dnas.core.config import check, check_fraction, check_name
 from dnas.core.errors import FieldError
@@ -27,8 +27,8 @@ class Config(Size):
   """Size of the derived network.
 
   Attributes:
-    auxiliary: whether an auxiliary head is trained; images must have 29 to 32 pixels. It stands on the second reduction cell; in the spaces
-      nasnet_a and amoebanet on the cell before it, in naonet on the cell after it.
+    auxiliary: whether an auxiliary head is trained; images must have 29 to 32 pixels, and with the stem imagenet 193 to 256. It stands on
+      the second reduction cell; in the spaces nasnet_a and amoebanet on the cell before it, in naonet on the cell after it.
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
     rematerialize: whether gradients store only the states of cells and recompute the arrays inside edges; less memory, longer steps.
     drop_path_by_depth: whether the probability to drop an edge rises linearly from cell to cell, to its full value in the last cell
@@ -53,23 +53,26 @@ class Config(Size):
 class AuxiliaryHead(nnx.Module):
   """A second classifier on an intermediate cell (Szegedy et al., 2015).
 
-  Average pooling over 5x5 pixels with stride 3, 1x1 convolution to 128 channels, a convolution to 768 over all that is left, linear.
+  Average pooling over 5x5 pixels, 1x1 convolution to 128 channels, a convolution to 768 over all that is left, linear. The stride of the
+  pooling is 3, and 2 on images of ImageNet. There the last convolution has no batch normalization, as in the code that DARTS published.
   """
 
-  def __init__(self, channels: int, num_classes: int, rng: np.random.Generator, size: int = 2):
-    """Builds the head; `size` is the number of rows and columns after the pooling: 2 on images of 8x8 pixels, 4 on 16x16."""
+  def __init__(self, channels: int, num_classes: int, rng: np.random.Generator, place: Auxiliary):
+    """Builds the head at a place of a stack."""
+    self.stride, size = place.stride, place.size
     self.conv1 = Conv(channels, 128, (1, 1), rng)
     self.norm1 = BatchNorm(1, 128, affine=True)
     self.conv2 = Conv(128, 768, (size, size), rng)
-    self.norm2 = BatchNorm(1, 768, affine=True)
+    self.norm2 = nnx.data(BatchNorm(1, 768, affine=True) if place.normalized else None)
     self.classifier = Linear(768, num_classes, rng)
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [B, H, H, C] to logits, [B, classes]."""
     x = jax.nn.relu(x)
-    x = jax.lax.reduce_window(x, x.dtype.type(0), jax.lax.add, (1, 5, 5, 1), (1, 3, 3, 1), "VALID") / 25
+    x = jax.lax.reduce_window(x, x.dtype.type(0), jax.lax.add, (1, 5, 5, 1), (1, self.stride, self.stride, 1), "VALID") / 25
     x = jax.nn.relu(self.norm1(self.conv1(x)[None], train)[0])
-    x = jax.nn.relu(self.norm2(self.conv2(x)[None], train)[0])
+    x = self.conv2(x)
+    x = jax.nn.relu(x if self.norm2 is None else self.norm2(x[None], train)[0])
     return self.classifier(x.astype(self.classifier.kernel[...].dtype).mean((1, 2)))
 
 
@@ -97,11 +100,12 @@ class DerivedImageNetwork(nnx.Module):
       if self.stack.auxiliary is None:
         hint = f"the networks of space '{genotype.space}' have no auxiliary head at {config.cells} cells; turn it off"
         raise FieldError("network.auxiliary", True, hint)
-      smallest, largest = min(image_shape[:2]), max(image_shape[:2])
-      fits = 29 <= smallest and largest <= 32
-      check(fits, "network.auxiliary", True, f"the auxiliary head needs images of 29 to 32 pixels and these have {smallest}; turn it off")
-      self.auxiliary_cell, size = self.stack.auxiliary
-      auxiliary = AuxiliaryHead(self.stack.widths[self.auxiliary_cell], num_classes, rng, size)
+      place = self.stack.auxiliary
+      (least, most), smallest, largest = place.images, min(image_shape[:2]), max(image_shape[:2])
+      hint = f"the auxiliary head needs images of {least} to {most} pixels and these have {smallest}; turn it off"
+      check(least <= smallest and largest <= most, "network.auxiliary", True, hint)
+      self.auxiliary_cell = place.cell
+      auxiliary = AuxiliaryHead(self.stack.widths[place.cell], num_classes, rng, place)
     self.auxiliary = nnx.data(auxiliary)
 
   def __call__(

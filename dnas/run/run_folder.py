@@ -1,10 +1,11 @@
 """The folder of one run: its configuration, its history, and the lock that keeps a second process out.
 
-    config.json            launcher, configuration, versions, command, modules with units of the user; written once
+    config.json            launcher, configuration, versions, command, modules with units of the user and their digests; written once
     metrics.jsonl          one line per epoch
     architecture.jsonl     one line per epoch: the mixture weights
     genotypes/             one file per epoch: epoch_0001.json
     vocabulary.txt         one word per line, in a run on text
+    network.json           choices, arrays and data, in a search in a network of the user's own
     data.json              classes, shape and statistics, in a training on images; a digest too, in any run on images of the user's own
     genotype.json          the final architecture
     result.json            the result of the run
@@ -39,7 +40,7 @@ from dnas import __version__
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
 from dnas.core.errors import InputError, cause_of, counted, shown
-from dnas.core.registry import foreign_modules
+from dnas.core.registry import foreign_digests
 from dnas.run.checkpoint import check_encodable
 
 _LOCK = ".lock"
@@ -251,6 +252,12 @@ def _warn_of_other_software(path: pathlib.Path, description: Mapping[str, Any]) 
   changed = config_lib.differences(description["versions"], _versions())
   if changed:
     logging.warning("%s was begun with other software (%s); the run goes on, but its numbers may differ.", path, _listed(changed))
+  units = description.get("units")
+  known = set(foreign_digests().values())
+  other = [name for name, digest in units.items() if digest and digest not in known] if isinstance(units, dict) else []
+  if other:
+    told = "%s was begun when the file of %s was another; the run goes on, but its numbers may differ."
+    logging.warning(told, path, " and of ".join(f"'{name}'" for name in other))
 
 
 def _acquire(path: pathlib.Path) -> int | None:
@@ -282,7 +289,8 @@ def _release(lock: int | None) -> None:
 
 def _description(launcher: str, config: Mapping[str, Any]) -> dict[str, Any]:
   created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-  foreign = {"units": foreign_modules()} if foreign_modules() else {}
+  digests = foreign_digests()
+  foreign = {"units": digests} if digests else {}
   return {"launcher": launcher, "created": created, "versions": _versions(), "command": sys.argv, **foreign, "config": dict(config)}
 
 

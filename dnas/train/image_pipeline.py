@@ -1,8 +1,9 @@
 """Batches of images on the device, and evaluation over whole splits."""
 
+import contextlib
 import copy
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -14,13 +15,18 @@ from dnas.compiler.functions import compiled
 from dnas.core import devices, keys
 from dnas.core.config import check
 from dnas.core.errors import counted
-from dnas.data import augment, base, batches
+from dnas.data import augment, base, batches, metrics
 from dnas.data.about import About
+from dnas.data.streams import Whole, stream
 from dnas.train.metrics import accuracies, correct, cross_entropy
 
 Tree = Any
 Predict = Callable[[Tree, jax.Array], jax.Array]
 """Maps (variables of a network, images float32 [B, H, W, C]) to logits [B, classes]."""
+
+
+_FEW = 1000
+"""So many streamed images are validated sooner without starting processes."""
 
 
 class Pipeline:
@@ -79,17 +85,18 @@ class Pipeline:
     """Returns the first `count` examples of the split, or all if there are fewer."""
     return batches.DeviceSplit(self._split.images[:count], self._split.labels[:count])
 
-  def drawn(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Returns a batch of distinct examples drawn uniformly, independently of earlier batches."""
+  def drawn(self, key: jax.Array, step: int = 0) -> tuple[jax.Array, jax.Array]:
+    """Returns a batch of distinct examples drawn uniformly, independently of earlier batches; it depends on the key alone."""
     return self._drawn(self._split, key)
 
 
 class Evaluate:
-  """Computes loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split.
+  """Computes loss (nats), accuracies (fractions, see `train.metrics`) and the metrics of the configuration over a whole split.
 
   Attributes:
-    sums: compiled function of (variables of the network, split, number of the batch). It returns one array: for every class how many
-      examples were right and how many were seen, and then the sum of the losses.
+    sums: compiled function of (variables of the network, split, number of the batch, number of examples that count, which are the first
+      ones). It returns one array: for every class how many examples were right and how many were seen, and then the sums of the losses
+      and of every metric.
   """
 
   def __init__(
@@ -100,35 +107,54 @@ class Evaluate:
     Args:
       predict: the network, in inference mode.
       dataset: gives the normalization and the classes.
-      config: gives the batch size of validation and test, and whether images are standardized.
+      config: gives the batch size of validation and test, the metrics, and whether images are standardized.
       class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
 
     Raises:
       FieldError: if the devices cannot share a batch of validation.
     """
     devices.check_batch("data.eval_batch_size", config.eval_batch_size)
-    self._batch_size, self._dataset = config.eval_batch_size, dataset
+    self._batch_size, self._dataset, self._metrics, self._workers = config.eval_batch_size, dataset, config.metrics, config.stream_workers
 
     @compiled
-    def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array) -> jax.Array:
-      images, labels, weights = devices.split(batches.padded_batch(split, index, self._size(split)))
+    def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array, seen: jax.Array) -> jax.Array:
+      images, labels, weights = devices.split(batches.padded_batch(split, index, self._size(split), seen))
       logits = predict(network, augment.normalize(images, dataset.mean, dataset.std, config.standardize_images))
       loss = (cross_entropy(logits, labels, class_weights) * weights).sum()
       counts = jnp.stack([correct(logits, labels) * weights, weights], 1)
-      return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), loss))
+      own = [jnp.where(weights > 0, metrics.values(name, logits, labels), 0).sum() for name in config.metrics]
+      return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), jnp.stack([loss, *own])))
 
     self.sums = sums
 
-  def _size(self, split: batches.DeviceSplit) -> int:
+  def _size(self, split: batches.DeviceSplit | base.Split) -> int:
     return min(self._batch_size, devices.shareable(len(split)))
 
-  def __call__(self, network: Tree, split: batches.DeviceSplit) -> dict[str, float]:
-    """Returns 'loss' and the accuracies of a split."""
-    count = batches.num_batches(len(split), self._size(split))
-    *counts, loss = np.asarray(sum(self.sums(network, split, np.int32(index)) for index in range(count)))
+  def __call__(self, network: Tree, split: batches.DeviceSplit | base.Split) -> dict[str, float]:
+    """Returns 'loss', the accuracies and the metrics of a split."""
+    sums = np.asarray(sum(self.sums(network, *batch) for batch in self._batches(split)))
+    counts, (loss, *own) = np.split(sums, [2 * self._dataset.num_classes])
     right, seen = np.reshape(counts, (self._dataset.num_classes, 2)).T
-    return {"loss": float(loss / len(split)), **accuracies(right, seen, self._dataset.class_names)}
+    means = {name: float(value / len(split)) for name, value in zip(self._metrics, own, strict=True)}
+    return {"loss": float(loss / len(split)), **accuracies(right, seen, self._dataset.class_names), **means}
 
-  def multiply_adds(self, network: Tree, split: batches.DeviceSplit) -> float:
+  def _batches(self, split: batches.DeviceSplit | base.Split) -> Iterator[tuple[batches.DeviceSplit, np.int32, np.int32]]:
+    """Yields the split with the number of every batch, or the batches of streamed images, each as a split of its own."""
+    size, count = self._size(split), len(split)
+    if isinstance(split, batches.DeviceSplit):
+      yield from ((split, np.int32(index), np.int32(count)) for index in range(batches.num_batches(count, size)))
+      return
+    workers = self._workers if count > _FEW else 0
+    with contextlib.closing(stream(Whole(split.images, split.labels, size), workers)) as decoded:
+      for index, (images, labels) in enumerate(decoded):
+        batch = devices.replicate(batches.DeviceSplit(jnp.array(images), jnp.array(labels)))
+        yield batch, np.int32(0), np.int32(min(count - index * size, size))
+
+  def multiply_adds(self, network: Tree, split: batches.DeviceSplit | base.Split) -> float:
     """Returns the multiply-adds of one evaluation (`compiler.counts`), without doing it."""
-    return batches.num_batches(len(split), self._size(split)) * multiply_adds(self.sums, network, split, np.int32(0))
+    size = self._size(split)
+    if not isinstance(split, batches.DeviceSplit):
+      shape = (size, *split.images.shape[1:])
+      arrays: Any = [jax.ShapeDtypeStruct(*array) for array in ((shape, np.uint8), (shape[:1], np.int32))]
+      split = batches.DeviceSplit(*arrays)
+    return batches.num_batches(len(split), size) * multiply_adds(self.sums, network, split, np.int32(0), np.int32(size))

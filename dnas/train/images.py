@@ -19,8 +19,9 @@ from dnas.data import base, batches
 from dnas.nets.models.base import ImageNetwork
 from dnas.run.loop import EpochRecord, step_key
 from dnas.train import optimizers, transfer
-from dnas.train.image_pipeline import Evaluate, Pipeline
+from dnas.train.image_pipeline import Evaluate
 from dnas.train.image_steps import Parts, Rates, TrainState, optimizer, train_step, training_loss
+from dnas.train.image_stream import pipeline, placed
 
 Tree = Any
 Build = Callable[[tuple[int, int, int], int, np.random.Generator], ImageNetwork]
@@ -73,6 +74,9 @@ class Config:
     check_at_most(10**5, epochs=self.epochs)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate, milestone_factor=self.milestone_factor)
     check_name("schedule", self.schedule, optimizers.SCHEDULES)
+    falls = self.schedule != "exponential" or self.final_learning_rate > 0
+    hint = "an exponential schedule never ends at zero, so give a number above zero"
+    check(falls, "final_learning_rate", self.final_learning_rate, hint)
     check_not_negative(
       final_learning_rate=self.final_learning_rate,
       weight_decay=self.weight_decay,
@@ -93,6 +97,7 @@ class RetrainTask:
     network: the static part of the network.
     examples: number of training images and of validation images.
     gradient: gradient of `training_loss` with respect to the weights.
+    cell_types: the types of all cells, in a network with cells of several types.
   """
 
   def __init__(
@@ -119,14 +124,15 @@ class RetrainTask:
     """
     train, valid = base.training_split(dataset, data_config)
     self._init_key = jax.random.key(seed)
-    self._pipeline = Pipeline(train, dataset, data_config, keys.derive(self._init_key, "order"))
-    self._valid = None if valid is None else batches.to_device(valid)
+    self._pipeline = pipeline(train, dataset, data_config, keys.derive(self._init_key, "order"))
+    self._valid = None if valid is None else placed(valid)
     self.examples = len(train), 0 if valid is None else len(valid)
     self._eval_batch_size = data_config.eval_batch_size
     self.epochs, self._config, self._steps_per_epoch = config.epochs, config, self._pipeline.steps_per_epoch
     shape = dataset.train.images.shape[1:]
     module: Any = build(shape, dataset.num_classes, keys.generator(seed, "weights"))
     self.network, self._initial = functional.split(module)
+    self.cell_types = tuple(getattr(getattr(module, "stack", None), "cell_types", ()))
     trained = None
     if initial is not None or config.freeze:
       wider: Any = build(shape, dataset.num_classes + 1, keys.generator(seed, "weights"))
@@ -181,9 +187,23 @@ class RetrainTask:
     rate = optimizers.SCHEDULES[config.schedule](config.learning_rate, config.final_learning_rate, epoch, self.epochs)
     return rate * config.milestone_factor ** sum(epoch >= milestone for milestone in config.milestones)
 
-  def evaluate(self, state: TrainState, split: batches.DeviceSplit) -> dict[str, float]:
+  def evaluate(self, state: TrainState, split: batches.DeviceSplit | base.Split) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split."""
     return self._evaluate(functional.Variables(state.weights, state.stats), split)
+
+  def validate(self, state: TrainState) -> dict[str, float]:
+    """Returns `evaluate` of the validation split; there must be one."""
+    assert self._valid is not None
+    return self.evaluate(state, self._valid)
+
+  def batch(self, key: jax.Array) -> jax.Array:
+    """Returns the images of a training batch drawn by a key, augmented and normalized, float32 [B, H, W, C]."""
+    return self._pipeline.drawn(key)[0]
+
+  @staticmethod
+  def variables_of(state: TrainState) -> functional.Variables:
+    """Returns the arrays of the network in a state."""
+    return functional.Variables(state.weights, state.stats)
 
   def multiply_adds(self) -> float:
     """Returns the multiply-adds of one epoch, with its validation if there is one (`compiler.counts`)."""

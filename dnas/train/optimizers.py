@@ -108,7 +108,12 @@ def constant(peak: float, final: float, epoch: float, epochs: int) -> float:
   return peak
 
 
-SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant}
+def exponential(peak: float, final: float, epoch: float, epochs: int) -> float:
+  """Returns the learning rate peak (final / peak)^(epoch / epochs) at an epoch, counted from 0. `final` is above zero."""
+  return peak * (final / peak) ** (epoch / epochs)
+
+
+SCHEDULES = {"cosine": cosine, "linear": linear, "constant": constant, "exponential": exponential}
 """Schedules by name; each maps (learning rate at the start, at the end, epoch, epochs) to the learning rate.
 
 An epoch that has begun counts by its part.

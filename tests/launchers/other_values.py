@@ -38,7 +38,11 @@ def other(path, kind, value, of_text):
     return "ptb" if value != "ptb" else "wikitext2"
   if path == "model" and value in ("wide_resnet", "awd_lstm"):
     return {"wide_resnet": "resnet", "awd_lstm": "mos_lstm"}[value]
+  if kind == tuple[str, ...]:
+    return ["brier_score"] if value != ("brier_score",) else ["top_5_accuracy"]
   if kind is str:
+    if path.endswith(".stem"):
+      return "small" if value == "imagenet" else "imagenet"
     return (CHOICES | (TEXT_CHOICES if of_text else IMAGE_CHOICES))[path]
   if path == "search" and value != "digits_demo":
     return "digits_demo"

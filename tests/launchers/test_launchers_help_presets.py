@@ -49,6 +49,10 @@ def cases():
         yield pytest.param(launcher, base, path, kind, value, is_text(config), id=f"{name}-{launcher}-{path}")
 
 
+ALONE = ("data.stream", "data.crop_area", "data.colour_jitter", "data.centre_crop", "data.image_size")
+"""Fields of which each needs another."""
+
+
 def refused_alone(config, path):
   """Whether a change of a field is refused unless others change with it."""
   if path in ("remedies.projection", "remedies.stop_ratio"):  # one is refused beside the other
@@ -57,6 +61,8 @@ def refused_alone(config, path):
     return "darts_projection" in getattr(config, "methods", "")
   if path.endswith("space"):  # the only one for text, and another may lack the operations that are left out
     return is_text(config) or (path == "space" and bool(getattr(config, "without", "")))
+  if path.endswith(ALONE):
+    return True
   start = path == "keep_operations" and not config.start_from or path.endswith("train.freeze")
   return start or path.endswith("ray_address") or (path.endswith("test") and not is_text(config))
 
@@ -66,7 +72,7 @@ def test_every_field_is_a_flag_that_overrides_the_preset(launcher, base, path, k
   argv = [launcher, "--workdir=w", *base]
   config, options, given = LAUNCHERS[launcher].parse(argv)
   new = other(path, kind, value, of_text)
-  value, text = (list(value), "3,9") if kind == tuple[int, ...] else (value, str(new))
+  value, text = (list(value), ",".join(map(str, new))) if kind in (tuple[int, ...], tuple[str, ...]) else (value, str(new))
   for flags in ([f"--{path}={text}"], [f"--{path}", text] if kind is not bool else [f"--{'' if new else 'no'}{path}"]):
     changed, changed_options, changed_given = LAUNCHERS[launcher].parse([*argv, *flags])
     assert config_lib.differences(config_lib.flatten(config), config_lib.flatten(changed)) == {path: (value, new)}
@@ -177,6 +183,10 @@ def test_flags_of_all_kinds_reach_the_options():
   assert dataclasses.replace(options, workdir="", save_every_steps=200, keep_checkpoints=2) == _flags.Options()
 
 
+GIVEN = {"genotype", "table", "start_from", "pool.workers", "pool.accelerators", "data.data_dir"}
+"""Fields that the command of a preset may give."""
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
   module = PRESETS[name]
@@ -186,13 +196,14 @@ def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
   words = shlex.split(said["Command"])
   assert words[:2] == ["dnas", module.LAUNCHER]
   config, options, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, *words[2:]])
-  assert options.preset == name and options.workdir and given <= {"genotype", "table", "start_from", "pool.workers", "pool.accelerators"}
+  assert options.preset == name and options.workdir and given <= GIVEN
   assert config == config_lib.replace(module.CONFIG, {path: config_lib.flatten(config)[path] for path in given})
 
 
 PUBLISHED_DATA = {"data.dataset": "cifar10", "data.data_dir": "", "data.examples": 0, "data.crop_padding": 4, "data.flip": True}
 PUBLISHED_DATA |= {"data.split": "", "data.split_seed": 0, "data.class_weights": "none", "data.crop_reflect": False}
-PUBLISHED_DATA |= {"data.random_erasing": 0.0, "data.standardize_images": False}
+PUBLISHED_DATA |= {"data.random_erasing": 0.0, "data.standardize_images": False, "data.image_size": [], "data.stream": False}
+PUBLISHED_DATA |= {"data.centre_crop": 0.0, "data.crop_area": 0.0, "data.colour_jitter": False, "data.metrics": []}
 PUBLISHED_SEARCH = {
   **PUBLISHED_DATA,
   "space": "darts_conv",
@@ -204,6 +215,7 @@ PUBLISHED_SEARCH = {
   "supernet.channels": 16,
   "supernet.cells": 8,
   "supernet.stem_multiplier": 3,
+  "supernet.stem": "small",
   "supernet.precision": "float32",
   "supernet.rematerialize": False,
   "darts.epochs": 50,
@@ -230,6 +242,7 @@ PUBLISHED_RETRAINING = {
   "network.channels": 36,
   "network.cells": 20,
   "network.stem_multiplier": 3,
+  "network.stem": "small",
   "network.precision": "float32",
   "network.rematerialize": False,
   "network.auxiliary": True,
@@ -315,22 +328,37 @@ MODELS = rf"({'|'.join([*IMAGE_MODELS, *LANGUAGE_MODELS, 'dynamic'])})\."
 PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
 PLAIN |= {"method": "darts", "without": "", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
 STAGE = {"start_from": "", "keep_operations": 0}
+IMAGENET = {"data.dataset": "images", "data.data_dir": "imagenet", "data.image_size": [224], "data.stream": True, "data.cutout_length": 0}
+IMAGENET |= {"data.centre_crop": 0.875, "data.crop_area": 0.08, "data.colour_jitter": True, "data.metrics": ["top_5_accuracy"]}
+IMAGENET |= {"data.crop_padding": 0}
+IMAGENET_RETRAINING = {"network.channels": 48, "network.cells": 14, "network.stem_multiplier": 1, "network.stem": "imagenet"}
+IMAGENET_RETRAINING |= {"data.batch_size": 128, "train.epochs": 250, "train.learning_rate": 0.1, "train.weight_decay": 3e-5}
+IMAGENET_RETRAINING |= {"train.schedule": "exponential", "train.final_learning_rate": 0.1 * 0.97**250, "train.label_smoothing": 0.1}
+IMAGENET_RETRAINING |= {"train.drop_path": 0.0}
+IMAGENET_SEARCH = IMAGENET | {"method": "pc_darts", "hypergradient": "", "supernet.stem_multiplier": 1, "supernet.stem": "imagenet"}
+IMAGENET_SEARCH |= {"data.batch_size": 1024, "data.train_portion": 0.8, "data.split": "stratified", "data.examples": 160_146}
+IMAGENET_SEARCH |= {"darts.learning_rate": 0.5, "darts.final_learning_rate": 0.0}
+IMAGENET_SEARCH |= {"darts.weight_decay": 3e-5, "darts.arch_warmup_epochs": 35}
+IMAGENET_SEARCH |= {"darts.arch_learning_rate": 6e-3, "pc_darts.partial_channels": 4}
 FIRST_ORDER = {"hypergradient": "first_order"}
 SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01, "finite_difference.through_clip": False}
 UNCLIPPED, CLIPPED = {"finite_difference.clipped": False}, {"finite_difference.clipped": True}
 OTHERS = r"(pc_darts|gdas|drnas|gaea|snas|fair_darts)\."
-NO_RESULT = {"data.eval_batch_size", "data.buckets"}
-"""These change no result: the batches of validation, and the padded lengths of windows of text."""
+OTHER_ESTIMATORS = r"|(finite_difference|unrolled|implicit_\w+)\."
+NO_RESULT = {"data.eval_batch_size", "data.buckets", "data.stream_workers", "data.test_portion", "data.test_seed", "data.valid_portion"}
+"""These change no result: the batches of validation, the padded lengths of windows of text, and the division of files of one's own."""
 
 
 @pytest.mark.parametrize(
   "name, published, unused",
   [
     # the settings of other estimators do nothing
-    ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | STAGE | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | STAGE | FIRST_ORDER, OTHERS + OTHER_ESTIMATORS),
     ("darts_cifar10_second_order", PUBLISHED_SEARCH | PLAIN | STAGE | SECOND_ORDER | UNCLIPPED, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_cifar10_retrain", PUBLISHED_RETRAINING, MODELS),
-    ("darts_ptb_first_order", PTB_SEARCH | PLAIN | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_imagenet_retrain", PUBLISHED_RETRAINING | IMAGENET | IMAGENET_RETRAINING, MODELS),
+    ("darts_imagenet_search", PUBLISHED_SEARCH | PLAIN | STAGE | IMAGENET_SEARCH, OTHERS.replace("pc_darts|", "") + OTHER_ESTIMATORS),
+    ("darts_ptb_first_order", PTB_SEARCH | PLAIN | FIRST_ORDER, OTHERS + OTHER_ESTIMATORS),
     ("darts_ptb_second_order", PTB_SEARCH | PLAIN | SECOND_ORDER | CLIPPED, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_ptb_retrain", PTB_RETRAINING, MODELS),
     ("darts_wikitext2_retrain", PTB_RETRAINING | WIKITEXT2, MODELS),

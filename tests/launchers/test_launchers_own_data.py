@@ -1,13 +1,12 @@
-"""A data set of a user's own, by the script that the README shows, through the launchers."""
+"""A data set of a user's own, by the file that its page shows, through the launchers."""
 
 import json
-import re
-import runpy
 import sys
 
 import numpy as np
 import pytest
-from tiny_runs import ROOT, SEARCH, TRAIN, cache_flag, lines
+from own_pages import file_of
+from tiny_runs import SEARCH, TRAIN, launch, lines
 
 from dnas.data import base, synthetic
 
@@ -19,16 +18,13 @@ OWN = ("--data.dataset=flowers", "--data.crop_padding=0")
 
 @pytest.fixture(scope="module")
 def script(tmp_path_factory):
-  """The script of the README."""
-  (text,) = re.findall(r'```python\n(""".*?)```', (ROOT / "README.md").read_text(), re.DOTALL)
-  path = tmp_path_factory.mktemp("own") / "flowers.py"
-  path.write_text(text)
-  return path
+  """The file of the page."""
+  return file_of("data_set", tmp_path_factory.mktemp("own"))
 
 
 @pytest.fixture
 def run(script, monkeypatch, capsys):
-  """Runs the script on training labels in order, with images whose classes are easy to tell; returns status and what was said."""
+  """Runs a launcher with the file on training labels in order, with images whose classes are easy to tell; returns what was said."""
 
   def run(launcher, labels, workdir, *flags):
     easy = synthetic._draw(4 * len(labels), seed=5)
@@ -39,10 +35,10 @@ def run(script, monkeypatch, capsys):
     own = (*OWN, f"--data.data_dir={script.parent}", f"--workdir={workdir}", *flags)
     with monkeypatch.context() as patch:
       patch.setattr(base.DATASETS, "_units", dict(base.DATASETS._units))  # it registers its set anew
-      patch.setattr(sys, "argv", [str(script), launcher, cache_flag(), *(SEARCH if launcher == "search" else TRAIN), *own])
-      with pytest.raises(SystemExit) as end:
-        runpy.run_path(str(script), run_name="__main__")
-    return end.value.code, capsys.readouterr()
+      patch.setattr(sys, "path", list(sys.path))
+      status = launch(launcher, f"--imports={script}", *(SEARCH if launcher == "search" else TRAIN), *own)
+      del sys.modules[script.stem]
+    return status, capsys.readouterr()
 
   return run
 

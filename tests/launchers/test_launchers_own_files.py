@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from own_files import picture, write_images
 from PIL import Image
-from tiny_runs import SEARCH, TEXT_TRAIN, TRAIN, contents, launch, refusal
+from tiny_runs import SEARCH, TEXT_TRAIN, TRAIN, contents, final_bits, history, launch, refusal
 
 from dnas.data.base import Config as DataConfig
 from dnas.launchers import tune
 from dnas.launchers.configs import ImageTrainConfig
+from dnas.train.images import RetrainTask
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -36,7 +37,7 @@ def test_forty_images_are_searched_and_retrained(tmp_path, capsys):
   result = json.loads((again / "result.json").read_text())
   assert {"test/accuracy_by_class/cat", "test/accuracy_by_class/dog", "test/loss"} <= result.keys()
   kept = json.loads((again / "data.json").read_text())
-  assert kept["examples_by_class"] == {"train": [16, 16]} and kept["shape"] == [8, 8, 3] and len(kept["mean"]) == 3
+  assert kept["examples_by_class"] == {"train": [16, 16]} and kept["image_shape"] == [8, 8, 3] and len(kept["mean"]) == 3
   before = contents(again)
   assert launch("train", *TRAIN, *flags, "--train.epochs=4", "--train.learning_rate=0.1") == 0 and contents(again) == before
   for path in data.rglob("*.png"):
@@ -101,3 +102,44 @@ def test_a_text_file_is_trained_on(tmp_path, capsys):
   assert launch("train", *TEXT_TRAIN, *flags, f"--workdir={tmp_path / 'run'}", "--genotype=random:0") == 0, capsys.readouterr().err
   assert json.loads((tmp_path / "run" / "result.json").read_text())["test/perplexity"] > 1
   assert "saw" in (tmp_path / "run" / "vocabulary.txt").read_text().split()
+
+
+STREAM = ("--data.image_size=8", "--data.stream", "--data.crop_area=0.3", "--data.colour_jitter", "--data.stream_workers=0")
+
+
+def test_streamed_images_are_searched_and_a_killed_training_resumes(parts, tmp_path, capsys):
+  found, whole, again = (tmp_path / name for name in ("found", "whole", "again"))
+  assert launch("search", *SEARCH, *own(parts, *STREAM), "--darts.epochs=1", f"--workdir={found}") == 0, capsys.readouterr().err
+  assert "images: 16 images of 8x8x3 to train on and 12 to validate, 2 classes" in capsys.readouterr().out
+  flags = (*TRAIN, *own(parts, *STREAM), f"--genotype={found}", "--train.epochs=3", "--save_every_steps=1", "--data.metrics=top_5_accuracy")
+  assert launch("train", *flags, f"--workdir={whole}") == 0, capsys.readouterr().err
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr("dnas.train.images.RetrainTask.step", stopping(RetrainTask.step, after=3))
+    with pytest.raises(KeyboardInterrupt):
+      launch("train", *flags, f"--workdir={again}")
+  capsys.readouterr()
+  assert launch("train", *flags, "--data.stream_workers=1", f"--workdir={again}") == 0, capsys.readouterr().err
+  assert "resumed after step 3 of 6" in capsys.readouterr().out
+  results = [json.loads((folder / "result.json").read_text()) for folder in (whole, again)]
+  assert history(whole) == history(again) and results[0]["test/top_5_accuracy"] == 1
+  assert final_bits(whole) == final_bits(again)
+
+
+def stopping(step, after):
+  """A step that is interrupted once so many were done."""
+  done = []
+
+  def stopped(self, *arguments):
+    if len(done) == after:
+      raise KeyboardInterrupt
+    done.append(1)
+    return step(self, *arguments)
+
+  return stopped
+
+
+def test_streams_are_refused_where_data_must_be_in_memory(parts, workdir, capsys):
+  text = refusal(capsys, "search", workdir, *SEARCH, *own(parts, "--data.stream"))
+  assert text == "--data.stream is True; it needs their height and width; give --data.image_size."
+  text = refusal(capsys, "train", workdir, *TRAIN, "--data.image_size=8", "--data.stream")
+  assert "it does nothing with --data.dataset=synthetic" in text

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from dnas.cells import functional, pooling
-from dnas.cells.image_stack import ImageStack
-from dnas.cells.registries import IMAGE_GENOTYPES
+from dnas.cells.image_stack import ImageStack, LargeStem
+from dnas.cells.registries import IMAGE_GENOTYPES, Auxiliary
 from dnas.core import tree
 from dnas.core.errors import FieldError
 from dnas.core.genotype import CellGenotype, Edge, Genotype
@@ -45,7 +45,7 @@ def test_published_sizes(name):
   network = DerivedImageNetwork(Config(), genotype, (32, 32, 3), 10, rng())
   _, variables = functional.split(network)
   head = tree.size(variables.weights["auxiliary"])
-  assert network.auxiliary_cell == 13 and network.stack.auxiliary == (13, 2) and head == HEAD[144 * len(genotype["reduce"].concat)]
+  assert network.auxiliary_cell == 13 and network.stack.auxiliary[:2] == (13, 2) and head == HEAD[144 * len(genotype["reduce"].concat)]
   assert tree.size(variables.weights) - head == PUBLISHED[name]
 
 
@@ -203,7 +203,7 @@ def test_images_that_the_auxiliary_head_reads(size):
 
 
 def test_the_auxiliary_head_by_hand():
-  head, x = AuxiliaryHead(4, 5, rng()), np.asarray(states(1, 3, 8, 8, 4))
+  head, x = AuxiliaryHead(4, 5, rng(), Auxiliary(0, size=2)), np.asarray(states(1, 3, 8, 8, 4))
 
   def normalized(y):
     axes = tuple(range(y.ndim - 1))
@@ -220,3 +220,39 @@ def test_bad_sizes_are_refused():
   for field in ("channels", "cells", "stem_multiplier"):
     with pytest.raises(FieldError, match=f"{field} is 0"):
       Config(**{field: 0})
+
+
+# The stem of ImageNet.
+
+
+def test_the_published_size_on_imagenet():
+  config = Config(channels=48, cells=14, stem_multiplier=1, stem="imagenet")
+  network = DerivedImageNetwork(config, IMAGE_GENOTYPES["DARTS_V2"], (224, 224, 3), 1000, rng())
+  split, variables = functional.split(network)
+  head = tree.size(variables.weights["auxiliary"])
+  assert tree.size(variables.weights) - head == 4_718_752 and "norm2" not in variables.weights["auxiliary"]
+  (first, second), _ = jax.eval_shape(lambda v: functional.apply(split, v, jnp.zeros((2, 224, 224, 3)), train=True), variables)
+  assert first.shape == second.shape == (2, 1000)
+  outputs = jax.eval_shape(lambda: network.stack(jnp.zeros((1, 224, 224, 3)), lambda index, cell: [None] * 6, False))
+  assert [output.shape[1] for output in outputs] == [28] * 4 + [14] * 5 + [7] * 5
+
+
+def test_the_stem_of_imagenet_by_hand():
+  stem = LargeStem(3, 4, rng())
+  x = np.asarray(states(2, 2, 9, 13, 3))
+
+  def convolved(x, kernel):
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    rows, columns = -(-x.shape[1] // 2), -(-x.shape[2] // 2)
+    out = np.zeros((len(x), rows, columns, kernel.shape[-1]))
+    for i, j in np.ndindex(rows, columns):
+      out[:, i, j] = np.tensordot(padded[:, 2 * i : 2 * i + 3, 2 * j : 2 * j + 3], kernel, 3)
+    return (out - out.mean((0, 1, 2))) / np.sqrt(out.var((0, 1, 2)) + 1e-5)
+
+  kernels = [np.asarray(conv.kernel[...], np.float64) for conv in stem.convs]
+  second = convolved(np.maximum(convolved(x, kernels[0]), 0), kernels[1])
+  third = convolved(np.maximum(second, 0), kernels[2])
+  for output, expected in zip(stem(jnp.asarray(x), True), (second, third), strict=True):
+    np.testing.assert_allclose(output, expected, rtol=1e-3, atol=1e-4)
+  with pytest.raises(FieldError, match="network.stem_multiplier is 3; the stem imagenet ends in `channels` channels"):
+    DerivedImageNetwork(Config(stem="imagenet"), IMAGE_GENOTYPES["DARTS_V2"], (224, 224, 3), 10, rng())

@@ -9,7 +9,7 @@ import pytest
 
 from dnas.cells import functional
 from dnas.cells.nasnet_stack import NaonetStack, NasnetStack
-from dnas.cells.registries import FORMER_NAMES, IMAGE_GENOTYPES, SPACES, STACKS
+from dnas.cells.registries import FORMER_NAMES, IMAGE_GENOTYPES, SPACES, STACKS, Auxiliary
 from dnas.core import tree
 from dnas.core.errors import FieldError, InputError
 from dnas.launchers.train import load_genotype
@@ -100,7 +100,7 @@ def test_the_head_reads_all_that_its_pooling_leaves(name, cell, size):
 
 @pytest.mark.parametrize("size", [2, 4])
 def test_the_head_by_hand(size):
-  head, side = AuxiliaryHead(4, 5, np.random.default_rng(0), size), 3 * size + 4
+  head, side = AuxiliaryHead(4, 5, np.random.default_rng(0), Auxiliary(0, size)), 3 * size + 4
   x = np.random.default_rng(1).normal(size=(3, side, side, 4))
 
   def normalized(y):

@@ -13,7 +13,7 @@ import dataclasses
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import InputError, shown
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.search.blackbox import base, rungs
 from dnas.search.blackbox.base import STRATEGIES, Strategy
 
@@ -56,7 +56,7 @@ class Config:
       budgets.append(budgets[-1] * self.eta)
     return tuple(budgets)
 
-  def on(self, space: CellSpace) -> "Asha":
+  def on(self, space: Space) -> "Asha":
     """See `base.Settings`."""
     return self.around(rungs.named(self.strategy, space))
 

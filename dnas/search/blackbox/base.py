@@ -15,7 +15,7 @@ from dnas.core import keys
 from dnas.core.errors import InputError, counted
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.registry import Registry
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 
 State = Any
 """The immutable state of a strategy: its memory, its seed, and its number of draws."""
@@ -45,11 +45,14 @@ class Strategy(Protocol):
 
 
 class Settings(Protocol):
-  """The settings of a strategy: a frozen dataclass whose docstring has an 'Attributes' section."""
+  """The settings of a strategy: a frozen dataclass whose docstring has an 'Attributes' section.
+
+  If proposals name the trials whose weights they inherit, the class or the instance has `names_parents`, which is True.
+  """
 
   __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
-  def on(self, space: CellSpace) -> Strategy:
+  def on(self, space: Space) -> Strategy:
     """Returns the strategy on a space. Raises InputError if it cannot search that space."""
     ...
 

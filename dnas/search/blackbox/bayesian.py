@@ -24,8 +24,9 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from dnas.core.config import check_at_most, check_positive, check_types
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace, Space
 from dnas.search.blackbox.base import STRATEGIES, generator, score_of
+from dnas.search.blackbox.decisions import of_decisions
 
 MakeSampler = Callable[[int], optuna.samplers.BaseSampler]
 """Maps a seed to a sampler."""
@@ -51,9 +52,9 @@ class TpeConfig:
     check_positive(startup=self.startup, candidates=self.candidates)
     check_at_most(10**6, candidates=self.candidates)
 
-  def on(self, space: CellSpace) -> "Bayesian":
+  def on(self, space: Space) -> "Bayesian":
     """See `base.Settings`."""
-    return Bayesian(space, self._sampler, joint=self.multivariate)
+    return Bayesian(of_decisions(space), self._sampler, joint=self.multivariate)
 
   def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.TPESampler(
@@ -80,11 +81,11 @@ class GpConfig:
     check_types(self)
     check_positive(startup=self.startup)
 
-  def on(self, space: CellSpace) -> "Bayesian":
+  def on(self, space: Space) -> "Bayesian":
     """See `base.Settings`. Also raises InputError if PyTorch is not installed."""
     if importlib.util.find_spec("torch") is None:
       raise InputError("strategy 'gp' needs the package torch, which is not installed; install it with 'pip install torch', or give 'tpe'.")
-    return Bayesian(space, self._sampler, joint=True)
+    return Bayesian(of_decisions(space), self._sampler, joint=True)
 
   def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
     return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self.startup)
@@ -119,7 +120,7 @@ class State:
 class Bayesian:
   """An Optuna sampler as a strategy (a `base.Strategy`)."""
 
-  def __init__(self, space: CellSpace, make_sampler: MakeSampler, *, joint: bool):
+  def __init__(self, space: DecisionSpace, make_sampler: MakeSampler, *, joint: bool):
     """Prepares the parameters.
 
     Args:

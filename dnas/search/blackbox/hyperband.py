@@ -12,7 +12,7 @@ import dataclasses
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.search.blackbox import base, rungs
 from dnas.search.blackbox.base import STRATEGIES, Strategy
 
@@ -57,7 +57,7 @@ class Config:
     """Returns the epochs of all rungs, ascending."""
     return tuple(sorted({epochs for bracket in self.brackets() for _, epochs in bracket}))
 
-  def on(self, space: CellSpace) -> "Hyperband":
+  def on(self, space: Space) -> "Hyperband":
     """See `base.Settings`."""
     return self.around(rungs.named(self.strategy, space))
 

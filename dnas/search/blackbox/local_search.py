@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dnas.core.config import check, check_types
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.search.blackbox.base import STRATEGIES, generator, score_of
 
 _DRAWS = 100  # attempts to draw a starting point that was not proposed before
@@ -31,7 +31,7 @@ class Config:
     check_types(self)
     check(self.step in ("best", "first"), "step", self.step, "it can be best or first")
 
-  def on(self, space: CellSpace) -> "LocalSearch":
+  def on(self, space: Space) -> "LocalSearch":
     """Returns the strategy on a space."""
     return LocalSearch(self, space)
 
@@ -59,7 +59,7 @@ class State(NamedTuple):
 class LocalSearch:
   """Local search with random restarts (a `base.Strategy`)."""
 
-  def __init__(self, config: Config, space: CellSpace):
+  def __init__(self, config: Config, space: Space):
     """Searches the space."""
     self._config, self._space = config, space
 

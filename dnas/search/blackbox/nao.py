@@ -17,10 +17,10 @@ import numpy as np
 from dnas.core.config import check, check_at_most, check_fraction, check_positive, check_types
 from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace, Space
 from dnas.search.blackbox import nao_network
 from dnas.search.blackbox.base import STRATEGIES, generator
-from dnas.search.blackbox.decisions import allowed_values
+from dnas.search.blackbox.decisions import allowed_values, of_decisions
 
 Decisions = tuple[int, ...]
 
@@ -66,9 +66,9 @@ class Config:
     check(self.population >= 2, "population", self.population, "it must be at least 2, so that one can be better than another")
     check_fraction(trade_off=self.trade_off)
 
-  def on(self, space: CellSpace) -> "Nao":
+  def on(self, space: Space) -> "Nao":
     """See `base.Settings`."""
-    return Nao(space, self, allowed_values(space))
+    return Nao(of_decisions(space), self, allowed_values(of_decisions(space)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Nao:
     allowed: mask of the values that each decision has, [D, K].
   """
 
-  space: CellSpace
+  space: DecisionSpace
   config: Config
   allowed: np.ndarray
 

@@ -8,7 +8,7 @@ import dataclasses
 from typing import NamedTuple
 
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.search.blackbox.base import STRATEGIES, generator
 
 
@@ -17,7 +17,7 @@ from dnas.search.blackbox.base import STRATEGIES, generator
 class Config:
   """Random search has no settings."""
 
-  def on(self, space: CellSpace) -> "RandomSearch":
+  def on(self, space: Space) -> "RandomSearch":
     """Returns the strategy on a space."""
     return RandomSearch(self, space)
 
@@ -32,7 +32,7 @@ class State(NamedTuple):
 class RandomSearch:
   """Random search (a `base.Strategy`), with replacement."""
 
-  def __init__(self, config: Config, space: CellSpace):
+  def __init__(self, config: Config, space: Space):
     """Searches the space."""
     self._space = space
 

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from dnas.core.config import check, check_at_most, check_positive, check_types
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
+from dnas.core.trials import trial_id
 from dnas.search.blackbox.base import STRATEGIES, generator, score_of
 
 
@@ -22,10 +23,12 @@ class Config:
   Attributes:
     population: size of the population, which holds the latest architectures; as many are drawn at random at the start.
     tournament: number of members drawn with replacement; the best one becomes the parent.
+    inherit: whether a child names the trial of its parent, whose weights it inherits with the evaluator morphism.
   """
 
   population: int = 10
   tournament: int = 3
+  inherit: bool = False
 
   def __post_init__(self):
     check_types(self)
@@ -33,23 +36,36 @@ class Config:
     check_at_most(10**6, population=self.population)
     check(self.tournament <= self.population, "tournament", self.tournament, f"it must be at most the population, {self.population}")
 
-  def on(self, space: CellSpace) -> "RegularizedEvolution":
+  @property
+  def names_parents(self) -> bool:
+    """Whether proposals name a parent."""
+    return self.inherit
+
+  def on(self, space: Space) -> "RegularizedEvolution":
     """Returns the strategy on a space."""
     return RegularizedEvolution(self, space)
 
 
+class Member(NamedTuple):
+  """An architecture with its score and the id of its trial."""
+
+  genotype: Genotype
+  score: float
+  trial: str
+
+
 class State(NamedTuple):
-  """The seed, the number of proposals asked, and the population as (architecture, score), the oldest first."""
+  """The seed, the number of proposals asked, and the population, the oldest first."""
 
   seed: int
   asked: int
-  population: tuple[tuple[Genotype, float], ...]
+  population: tuple[Member, ...]
 
 
 class RegularizedEvolution:
   """Regularized evolution (a `base.Strategy`); a mutation changes one edge."""
 
-  def __init__(self, config: Config, space: CellSpace):
+  def __init__(self, config: Config, space: Space):
     """Searches the space."""
     self._config, self._space = config, space
 
@@ -61,18 +77,19 @@ class RegularizedEvolution:
     """See `base.Strategy`."""
     rng = generator(state.seed, state.asked)
     if state.asked < self._config.population or not state.population:
-      child = self._space.sample(rng)
+      proposal = Proposal(self._space.sample(rng))
     else:
       drawn = rng.integers(len(state.population), size=self._config.tournament)
-      parent, _ = max((state.population[member] for member in drawn.tolist()), key=_score)
-      child = self._space.mutate(parent, rng)
-    return Proposal(child), state._replace(asked=state.asked + 1)
+      parent = max((state.population[member] for member in drawn.tolist()), key=_score)
+      child = self._space.mutate(parent.genotype, rng)
+      proposal = Proposal(child, parent=parent.trial if self._config.inherit else None)
+    return proposal, state._replace(asked=state.asked + 1)
 
   def tell(self, state: State, proposal: Proposal, evaluation: Evaluation) -> State:
     """See `base.Strategy`."""
-    population = (*state.population, (proposal.genotype, score_of(evaluation)))
+    population = (*state.population, Member(proposal.genotype, score_of(evaluation), trial_id(proposal)))
     return state._replace(population=population[-self._config.population :])
 
 
-def _score(member: tuple[Genotype, float]) -> float:
-  return member[1]
+def _score(member: Member) -> float:
+  return member.score

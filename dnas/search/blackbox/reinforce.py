@@ -15,9 +15,9 @@ import numpy as np
 
 from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace, Space
 from dnas.search.blackbox.base import STRATEGIES, generator
-from dnas.search.blackbox.decisions import allowed_values
+from dnas.search.blackbox.decisions import allowed_values, of_decisions
 
 
 @STRATEGIES.register("reinforce")
@@ -46,9 +46,9 @@ class Config:
     check_at_most(1e6, learning_rate=self.learning_rate, init_scale=self.init_scale)
     check_fraction(beta1=self.beta1, beta2=self.beta2, baseline_decay=self.baseline_decay)
 
-  def on(self, space: CellSpace) -> "Reinforce":
+  def on(self, space: Space) -> "Reinforce":
     """See `base.Settings`."""
-    return Reinforce(space, self, allowed_values(space))
+    return Reinforce(of_decisions(space), self, allowed_values(of_decisions(space)))
 
 
 def advantage_over(baseline: float, score: float, decay: float, told: int) -> tuple[float, float]:
@@ -102,7 +102,7 @@ class Reinforce:
     allowed: mask of the values that each decision has, [D, K].
   """
 
-  space: CellSpace
+  space: DecisionSpace
   config: Config
   allowed: np.ndarray
 

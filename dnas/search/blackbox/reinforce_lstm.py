@@ -20,9 +20,9 @@ import optax
 from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
 from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace, Space
 from dnas.search.blackbox.base import STRATEGIES, generator
-from dnas.search.blackbox.decisions import allowed_values
+from dnas.search.blackbox.decisions import allowed_values, of_decisions
 from dnas.search.blackbox.reinforce import advantage_over
 
 Weights = dict[str, jax.Array]
@@ -60,9 +60,9 @@ class Config:
     check_at_most(1e6, learning_rate=self.learning_rate, init_scale=self.init_scale, entropy_weight=self.entropy_weight)
     check_fraction(baseline_decay=self.baseline_decay)
 
-  def on(self, space: CellSpace) -> "ReinforceLstm":
+  def on(self, space: Space) -> "ReinforceLstm":
     """See `base.Settings`."""
-    return ReinforceLstm(space, self, allowed_values(space))
+    return ReinforceLstm(of_decisions(space), self, allowed_values(of_decisions(space)))
 
 
 @jax.tree_util.register_dataclass
@@ -97,7 +97,7 @@ class ReinforceLstm:
     allowed: mask of the values that each decision has, [D, K].
   """
 
-  space: CellSpace
+  space: DecisionSpace
   config: Config
   allowed: np.ndarray
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dnas.core.errors import InputError
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.core.trials import trial_id
 from dnas.search.blackbox import random_search  # noqa: F401  (registers the strategy that is wrapped by default)
 from dnas.search.blackbox.base import STRATEGIES, State, Strategy, score_of
@@ -47,11 +47,12 @@ def promoted(entry: Entry, budget: int) -> Proposal:
 
 
 def names() -> list[str]:
-  """Returns the names of the strategies that can be wrapped, which are those without a wrapped strategy of their own."""
-  return [name for name in STRATEGIES if "strategy" not in {field.name for field in dataclasses.fields(STRATEGIES[name])}]
+  """Returns the names of the strategies that can be wrapped: those without a wrapped strategy of their own, and without parents."""
+  alone = [name for name in STRATEGIES if getattr(STRATEGIES[name], "names_parents", False) is not True]
+  return [name for name in alone if "strategy" not in {field.name for field in dataclasses.fields(STRATEGIES[name])}]
 
 
-def named(strategy: str, space: CellSpace) -> Strategy:
+def named(strategy: str, space: Space) -> Strategy:
   """Returns the named strategy on a space, with default settings. Raises InputError if there is no such strategy."""
   return STRATEGIES[strategy]().on(space)
 

@@ -13,7 +13,7 @@ from dnas.core import durable
 from dnas.core.errors import FieldError, InputError, shown
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.evaluate.base import Evaluator
 from dnas.search.blackbox.base import Strategy, replay, score_of
 
@@ -95,7 +95,7 @@ def to_line(entry: Entry) -> str:
   return json.dumps({**asked, "score": evaluation.score, "cost": evaluation.cost, "metrics": dict(evaluation.metrics)}) + "\n"
 
 
-def from_lines(text: str, space: CellSpace, where: str) -> list[Entry]:
+def from_lines(text: str, space: Space, where: str) -> list[Entry]:
   """Parses a journal. Ignores an incomplete last line, as a killed study leaves it (`dnas.core.durable.whole_lines`).
 
   Args:

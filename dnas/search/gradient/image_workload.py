@@ -11,12 +11,13 @@ import jax
 from dnas.cells import functional
 from dnas.core import keys
 from dnas.core.space import CellSpace
-from dnas.data import base, batches
+from dnas.data import base
 from dnas.search.gradient.workload import Tree
 from dnas.supernet import image_supernet
 from dnas.supernet.edges import EdgeOptions
 from dnas.supernet.relaxations import Mixture
-from dnas.train.image_pipeline import Evaluate, Pipeline
+from dnas.train.image_pipeline import Evaluate
+from dnas.train.image_stream import pipeline, placed
 from dnas.train.metrics import correct, cross_entropy
 
 
@@ -53,9 +54,9 @@ class ImageWorkload:
     """
     train, valid = base.search_split(dataset, data_config)
     key_train, key_valid = _order_keys(seed)
-    self._train, self._valid = Pipeline(train, dataset, data_config, key_train), Pipeline(valid, dataset, data_config, key_valid)
+    self._train, self._valid = pipeline(train, dataset, data_config, key_train), pipeline(valid, dataset, data_config, key_valid)
     mixed = keys.generator(0, "order of the evaluation").permutation(len(valid))  # so that every batch of a sorted set has all classes
-    self._valid_split = batches.to_device(base.Split(valid.images[mixed], valid.labels[mixed]))
+    self._valid_split = placed(base.Split(valid.images[mixed], valid.labels[mixed]))
     self.examples = len(train), len(valid)
     self.space = space
     sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
@@ -84,7 +85,7 @@ class ImageWorkload:
 
   def batches(self, step: int, keys: tuple[jax.Array, jax.Array], carry: Tree) -> tuple[Tree, Tree]:
     """Returns the training batch and the validation batch, each with augmented images, [B, H, W, C], and labels, [B]."""
-    return self._train.shuffled(step, keys[0]), self._valid.drawn(keys[1])
+    return self._train.shuffled(step, keys[0]), self._valid.drawn(keys[1], step)
 
   def loss(self, weights: Tree, mixture: Mixture, stats: Tree, batch: Tree, key: jax.Array) -> tuple[jax.Array, tuple[Tree, Mapping]]:
     """See `Workload`."""

@@ -124,13 +124,14 @@ def test_evolution_mutates_the_best_of_a_tournament_among_the_last():
       assert near and len(told[-4:]) == 4
     told.append((proposal.genotype, _toy_score(proposal.genotype)))
     state = strategy.tell(state, proposal, Evaluation(told[-1][1], 1.0, {}))
-    assert state.population == tuple(told[-4:])  # the oldest dies, the best included
+    assert tuple(member[:2] for member in state.population) == tuple(told[-4:])  # the oldest dies, the best included
 
 
 def test_the_parent_is_the_best_of_its_tournament():
   # Of 4 members with distinct scores, the best of 3 drawn with replacement is the k-th worst with probability (k^3 - (k - 1)^3) / 64.
   strategy = regularized_evolution.Config(population=4, tournament=3).on(SPACE)
-  members = tuple((SPACE.decode([value] * 6), float(value)) for value in range(4))  # all six edges differ, so a child tells its parent
+  genotypes = [SPACE.decode([value] * 6) for value in range(4)]  # all six edges differ, so a child tells its parent
+  members = tuple(regularized_evolution.Member(genotype, float(value), "") for value, genotype in enumerate(genotypes))
   parents = np.zeros(4)
   for draw in range(4, 2004):
     child = strategy.ask(regularized_evolution.State(0, draw, members))[0].genotype

@@ -1,0 +1,1 @@
+"""Network morphisms: how trained weights follow a change of the architecture."""
