@@ -209,6 +209,7 @@ def figure(rows: Sequence[Row]) -> Figure:
       axes.axhspan(row.kendall.low, row.kendall.high, color=FAINT, alpha=0.2, linewidth=0)
       axes.axhline(row.kendall.mean, color=FAINT, linestyle=(0, (4, 2)), linewidth=1, label="random")
   axes.set_xscale("log")
+  axes.margins(x=0.1)
   axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
   axes.set_xlabel("cost of an evaluation, % of a full training (hollow: without the training that all evaluations share)", size=9)
   axes.set_ylabel("Kendall's tau with full training, and its 95 % interval", size=9)

@@ -2,8 +2,8 @@
 
 Paper: Elsken, Metzen and Hutter, "Neural Architecture Search: A Survey", JMLR 2019, for the question; sizes and rates are ours.
 Command: dnas evaluators --preset=digits_bench_evaluators --workdir=runs/evaluators
-Expected result: see docs/evaluators.md.
-Expected time: about 40 minutes on one CPU core.
+Expected result: Kendall's tau of 0.7 for a full training, 0.6 for weight sharing, 0.3 for one epoch, near 0 for most proxies.
+Expected time: about 40 minutes on one CPU core without other work.
 """
 
 from dnas.launchers._trained_once import Hypernetwork
