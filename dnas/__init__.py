@@ -13,7 +13,7 @@ The public names, by theme; every other name is internal and may change:
     ImageSupernet, DerivedImageNetwork
   Networks of your own with choices (docs/own_network.md):
     Choice, InputChoice, WidthChoice, ChoiceSpace, ChoiceGenotype, SearchableNetwork, Arrays, search_network,
-    NetworkSearchConfig, NetworkSearchResult
+    NetworkSearchConfig, NetworkSearchResult, run_network_trials, NetworkTrialsConfig, NetworkTrials
   Methods and hypergradients:
     METHODS, HYPERGRADIENTS, STRATEGIES, EVALUATORS
   Configurations:
@@ -52,6 +52,7 @@ _MODULES = {
   "dnas.data.pairs": ("Arrays",),
   "dnas.launchers._method_config": ("NetworkSearchConfig",),
   "dnas.launchers._networks": ("search_network", "NetworkSearchResult"),
+  "dnas.launchers._network_trials": ("run_network_trials", "NetworkTrialsConfig", "NetworkTrials"),
   "dnas.data.datasets": ("DATASETS", "TEXTS"),
   "dnas.data.base": ("ImageDataset", "Split", "channel_statistics"),
   "dnas.data.metrics": ("METRICS",),

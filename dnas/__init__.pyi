@@ -26,6 +26,9 @@ from dnas.data.pairs import Arrays as Arrays
 from dnas.launchers._evaluator_makers import EVALUATORS as EVALUATORS
 from dnas.launchers._flags import Options as Options
 from dnas.launchers._method_config import NetworkSearchConfig as NetworkSearchConfig
+from dnas.launchers._network_trials import NetworkTrials as NetworkTrials
+from dnas.launchers._network_trials import NetworkTrialsConfig as NetworkTrialsConfig
+from dnas.launchers._network_trials import run_network_trials as run_network_trials
 from dnas.launchers._networks import NetworkSearchResult as NetworkSearchResult
 from dnas.launchers._networks import search_network as search_network
 from dnas.launchers._presets import PRESETS as PRESETS

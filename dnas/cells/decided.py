@@ -77,7 +77,8 @@ def decided(module: Any, genotype: ChoiceGenotype) -> Any:
         for name, part in children(value) if isinstance(value, nnx.Module) else []:
           other = replaced(part)
           if other is not part:
-            setattr(value, name, other)
+            is_function = callable(other) and not isinstance(other, nnx.Module)
+            setattr(value, name, nnx.static(other) if is_function else other)  # so that it is not taken for an array
         if isinstance(value, list | tuple | dict):
           done[id(value)] = value, _rebuilt(value, replaced)
       else:

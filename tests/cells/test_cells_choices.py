@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from dnas.cells import choices
+from dnas.cells import choices, functional
 from dnas.cells.choices import Choice, InputChoice, WidthChoice
 from dnas.core.errors import InputError
 from dnas.supernet.choice_network import SearchableNetwork
@@ -72,6 +72,7 @@ def test_a_one_hot_mixture_is_the_derived_network(net: SearchableNetwork):
     assert discretize(net.space, mixture) == genotype
     derived = net.derive(genotype, net.initial)
     assert not {Choice, InputChoice, WidthChoice} & modules_of(derived)
+    assert all(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(functional.split_free(derived)[1]))
     derived.eval()
     np.testing.assert_allclose(derived(IMAGES, train=False), net.apply(net.initial, mixture, IMAGES)[0], atol=1e-5)
   assert net.derive("width=3,block0=3x3,block1=3x3,merge=input0+input1,act=relu").stem.kernel[...].shape == (3, 3, 1, 3)
