@@ -11,6 +11,9 @@ The public names, by theme; every other name is internal and may change:
     channel_statistics, METRICS
   Supernets and networks:
     ImageSupernet, DerivedImageNetwork
+  Networks of your own with choices (docs/own_network.md):
+    Choice, InputChoice, WidthChoice, ChoiceSpace, ChoiceGenotype, SearchableNetwork, Arrays, search_network,
+    NetworkSearchConfig, NetworkSearchResult, run_network_trials, NetworkTrialsConfig, NetworkTrials
   Methods and hypergradients:
     METHODS, HYPERGRADIENTS, STRATEGIES, EVALUATORS
   Configurations:
@@ -43,6 +46,13 @@ _MODULES = {
   "dnas.cells.operations": ("OPERATIONS",),
   "dnas.core.space": ("CellSpace",),
   "dnas.core.genotype": ("Genotype",),
+  "dnas.core.choice_space": ("ChoiceSpace", "ChoiceGenotype"),
+  "dnas.cells.choices": ("Choice", "InputChoice", "WidthChoice"),
+  "dnas.supernet.choice_network": ("SearchableNetwork",),
+  "dnas.data.pairs": ("Arrays",),
+  "dnas.launchers._method_config": ("NetworkSearchConfig",),
+  "dnas.launchers._networks": ("search_network", "NetworkSearchResult"),
+  "dnas.launchers._network_trials": ("run_network_trials", "NetworkTrialsConfig", "NetworkTrials"),
   "dnas.data.datasets": ("DATASETS", "TEXTS"),
   "dnas.data.base": ("ImageDataset", "Split", "channel_statistics"),
   "dnas.data.metrics": ("METRICS",),

@@ -1,3 +1,6 @@
+from dnas.cells.choices import Choice as Choice
+from dnas.cells.choices import InputChoice as InputChoice
+from dnas.cells.choices import WidthChoice as WidthChoice
 from dnas.cells.image_stack import ImageStack as ImageStack
 from dnas.cells.operations import OPERATIONS as OPERATIONS
 from dnas.cells.registries import IMAGE_GENOTYPES as IMAGE_GENOTYPES
@@ -5,6 +8,8 @@ from dnas.cells.registries import LANGUAGE_GENOTYPES as LANGUAGE_GENOTYPES
 from dnas.cells.registries import SPACES as SPACES
 from dnas.cells.registries import STACKS as STACKS
 from dnas.cells.registries import published as published
+from dnas.core.choice_space import ChoiceGenotype as ChoiceGenotype
+from dnas.core.choice_space import ChoiceSpace as ChoiceSpace
 from dnas.core.errors import InputError as InputError
 from dnas.core.genotype import Genotype as Genotype
 from dnas.core.records import Evaluation as Evaluation
@@ -17,8 +22,15 @@ from dnas.data.base import channel_statistics as channel_statistics
 from dnas.data.datasets import DATASETS as DATASETS
 from dnas.data.datasets import TEXTS as TEXTS
 from dnas.data.metrics import METRICS as METRICS
+from dnas.data.pairs import Arrays as Arrays
 from dnas.launchers._evaluator_makers import EVALUATORS as EVALUATORS
 from dnas.launchers._flags import Options as Options
+from dnas.launchers._method_config import NetworkSearchConfig as NetworkSearchConfig
+from dnas.launchers._network_trials import NetworkTrials as NetworkTrials
+from dnas.launchers._network_trials import NetworkTrialsConfig as NetworkTrialsConfig
+from dnas.launchers._network_trials import run_network_trials as run_network_trials
+from dnas.launchers._networks import NetworkSearchResult as NetworkSearchResult
+from dnas.launchers._networks import search_network as search_network
 from dnas.launchers._presets import PRESETS as PRESETS
 from dnas.launchers._python import draw_genotype as draw_genotype
 from dnas.launchers._python import load_preset as load_preset
@@ -42,6 +54,7 @@ from dnas.report.contest import Contest as Contest
 from dnas.search.blackbox.strategies import STRATEGIES as STRATEGIES
 from dnas.search.gradient.methods import METHODS as METHODS
 from dnas.search.gradient.methods import DifferentiableMethod as DifferentiableMethod
+from dnas.supernet.choice_network import SearchableNetwork as SearchableNetwork
 from dnas.supernet.hypergradients import HYPERGRADIENTS as HYPERGRADIENTS
 from dnas.supernet.hypergradients import Estimate as Estimate
 from dnas.supernet.image_supernet import ImageSupernet as ImageSupernet

@@ -15,6 +15,7 @@ LAUNCHERS = {
   "export": "write a trained network in formats that need no dnas",
   "compare": "compare search methods at equal budget",
   "report": "report a comparison: tables and figures",
+  "evaluators": "measure what every evaluator is worth",
   "tables": "print the tables of published networks, and train them",
   "tune": "tune the hyperparameters of a training",
   "demo": "search, and compare the found network with random ones",

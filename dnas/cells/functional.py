@@ -18,6 +18,7 @@ from flax import nnx
 from dnas.cells import rectifier
 from dnas.cells.residuals import POLICY
 from dnas.compiler import marks
+from dnas.core import keys
 from dnas.core.errors import InputError
 
 Tree = Any
@@ -73,6 +74,76 @@ def call(network: Network, variables: Variables, function: Callable[[Any], Any])
   output = function(module)
   _, _, stats = nnx.split(module, nnx.Param, ...)
   return output, nnx.to_pure_dict(stats)
+
+
+@dataclasses.dataclass(frozen=True)
+class Free:
+  """The static part of a module of a user's own, which may have random streams and modes as Flax defines them. It is hashable.
+
+  The streams are no part of the variables: `apply_free` begins all of them anew, from its key.
+
+  Attributes:
+    graphdef: the static part of the module.
+    streams: the tree structure of its random streams, and the shape and whether it is a key for every leaf.
+    takes_train: whether the call has an argument `train`.
+  """
+
+  graphdef: nnx.GraphDef
+  streams: tuple[Any, tuple[tuple[tuple[int, ...], bool], ...]]
+  takes_train: bool
+
+
+def split_free(module: nnx.Module) -> tuple[Free, Variables]:
+  """Splits a module of a user's own into its static part and its arrays."""
+  graphdef, weights, streams, stats = nnx.split(module, nnx.Param, nnx.RngState, ...)
+  leaves, structure = jax.tree.flatten(streams)
+  kinds = tuple((leaf.shape, jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)) for leaf in leaves)
+  takes_train = "train" in inspect.signature(module.__call__).parameters  # pyright: ignore[reportCallIssue, reportAttributeAccessIssue]
+  return Free(graphdef, (structure, kinds), takes_train), Variables(nnx.to_pure_dict(weights), nnx.to_pure_dict(stats))
+
+
+def apply_free(
+  network: Free, variables: Variables, inputs: Any, key: jax.Array, train: bool, batch_statistics: bool = False
+) -> tuple[Any, Tree]:
+  """Calls a module of a user's own on given arrays.
+
+  Args:
+    network: the static part that `split_free` returned.
+    variables: arrays of the same structure.
+    inputs: the argument of the module.
+    key: typed random key of all random streams of the module.
+    train: whether the module is in training mode: by `nnx`'s `train()` and `eval()`, and by its argument `train`, if it has one.
+    batch_statistics: whether normalizations take the statistics of the batch also in inference mode. A module that has an argument `train`
+      then gets True.
+
+  Returns:
+    The module's output, and the `stats` after the call. `variables` stay as they are.
+  """
+  structure, kinds = network.streams
+  fresh = [
+    jax.random.split(keys.derive(key, "stream", index), shape) if is_key else jnp.zeros(shape, jnp.uint32)
+    for index, (shape, is_key) in enumerate(kinds)
+  ]
+  streams = jax.tree.unflatten(structure, fresh)
+  module = nnx.merge(network.graphdef, nnx.State(variables.weights), streams, nnx.State(variables.stats))
+  module.train() if train else module.eval()
+  if batch_statistics:
+    module.set_attributes(use_running_average=False, raise_if_not_found=False)
+  output = module(inputs, train=train or batch_statistics) if network.takes_train else module(inputs)
+  _, _, _, stats = nnx.split(module, nnx.Param, nnx.RngState, ...)
+  return output, nnx.to_pure_dict(stats)
+
+
+def inherit(module: nnx.Module, variables: Variables) -> None:
+  """Copies arrays into a module that `split_free` would split in the same way. A smaller array gets the first entries along every axis."""
+  pairs = [pair for tree in (variables.weights, variables.stats) for pair in jax.tree_util.tree_flatten_with_path(tree)[0]]
+  given = {jax.tree_util.keystr(path): leaf for path, leaf in pairs}
+  own = nnx.to_pure_dict(nnx.state(module, nnx.filterlib.Not(nnx.RngState)))
+
+  def first(path: Any, leaf: jax.Array) -> jax.Array:
+    return given[jax.tree_util.keystr(path)][tuple(slice(size) for size in leaf.shape)]
+
+  nnx.update(module, nnx.State(jax.tree_util.tree_map_with_path(first, own)))
 
 
 def _itself(module: nnx.Module, *args: Any, train: bool) -> Any:

@@ -10,7 +10,6 @@ from dnas.core.chain_space import ChainSpace
 from dnas.core.errors import FieldError, InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.core.registry import Registry
-from dnas.core.search_space import Space
 from dnas.core.space import CellSpace
 
 
@@ -32,7 +31,7 @@ CHAIN_SPACES: Registry[ChainSpace] = Registry("space", _check_chain_space)
 """Spaces of chains of convolutions."""
 
 
-def any_space(name: str) -> Space:
+def any_space(name: str) -> CellSpace | ChainSpace:
   """Returns the space of cells or of chains with a name. Raises InputError if there is none."""
   if name in CHAIN_SPACES:
     return CHAIN_SPACES[name]

@@ -233,20 +233,21 @@ def check_types(component: Any) -> None:
       check(isinstance(value, kind), field.name, shown(value), hint)
 
 
-def _is_whole(value: Any) -> bool:
+def is_whole(value: Any) -> bool:
+  """Returns whether a value is an integer of 64 bits, and no truth value."""
   return isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
 
 
 def _is_finite(value: Any) -> bool:
-  return _is_whole(value) or (isinstance(value, float) and math.isfinite(value))
+  return is_whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 _MEMBERS: Mapping[Any, tuple[Callable[[Any], bool], str]] = {
   bool: (lambda value: isinstance(value, bool), "true or false"),
-  int: (_is_whole, "a whole number of 64 bits"),
+  int: (is_whole, "a whole number of 64 bits"),
   float: (_is_finite, "a finite number"),
   str: (lambda value: isinstance(value, str), "text"),
-  tuple[int, ...]: (lambda value: isinstance(value, tuple) and all(map(_is_whole, value)), "a tuple of whole numbers of 64 bits"),
+  tuple[int, ...]: (lambda value: isinstance(value, tuple) and all(map(is_whole, value)), "a tuple of whole numbers of 64 bits"),
   tuple[str, ...]: (lambda value: isinstance(value, tuple) and all(isinstance(each, str) for each in value), "a tuple of texts"),
 }
 """Type of a field, from FLAG_TYPES, to (test of a value, description of the values that pass)."""

@@ -8,6 +8,7 @@ numbered as in the published code: first the cell's inputs (0 and 1 in a convolu
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # pyright: reportUnnecessaryIsInstance=false
 
+import abc
 import ast
 import collections
 import dataclasses
@@ -18,6 +19,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from dnas.core.errors import InputError, shown
+
+
+class Architecture(abc.ABC):
+  """An architecture of a space: a hashable value that knows the name of its space."""
+
+  space: str
+
+  @abc.abstractmethod
+  def to_json(self) -> str:
+    """Returns the architecture as one line of JSON, which the `parse` of its space reads back."""
 
 
 class Edge(NamedTuple):
@@ -50,7 +61,7 @@ class CellGenotype:
 
 
 @dataclasses.dataclass(frozen=True)
-class Genotype:
+class Genotype(Architecture):
   """A discrete architecture: one cell per cell type of a space.
 
   Attributes:

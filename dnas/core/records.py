@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from dnas.core.errors import InputError, shown
-from dnas.core.genotype import Genotype
+from dnas.core.genotype import Architecture, Genotype
 
 BY_CLASS = "accuracy_by_class"
 """Begins the names of the metrics that are accuracies of one class: accuracy_by_class/CLASS."""
@@ -24,12 +24,12 @@ class Progress:
   Attributes:
     epoch: number of complete epochs.
     metrics: scalars by name, such as 'valid/accuracy' (a fraction) or 'train/loss' (nats).
-    genotype: the architecture that the search would return now.
+    genotype: the architecture that the search would return now, an `Architecture`.
   """
 
   epoch: int
   metrics: Mapping[str, float]
-  genotype: Genotype
+  genotype: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,20 +52,20 @@ class Proposal:
   """A strategy's request for an evaluation.
 
   Attributes:
-    genotype: the architecture.
+    genotype: the architecture, an `Architecture` of the space.
     budget: epochs of training; None stands for the evaluator's full training.
     parent: the id (`core.trials.trial_id`) of the trial whose training is resumed; None trains from the start.
 
   Values of other types raise InputError.
   """
 
-  genotype: Genotype
+  genotype: Any
   budget: int | None = None
   parent: str | None = None
 
   def __post_init__(self):
     budget, parent = self.budget, self.parent
-    _check(isinstance(self.genotype, Genotype), "proposal.genotype", self.genotype, "give a Genotype")
+    _check(isinstance(self.genotype, Architecture), "proposal.genotype", self.genotype, "give a Genotype, or a ChoiceGenotype")
     whole = isinstance(budget, int) and not isinstance(budget, bool) and 0 < budget < 2**63
     _check(budget is None or whole, "proposal.budget", budget, "give None, or a number of epochs above zero")
     _check(parent is None or isinstance(parent, str), "proposal.parent", parent, "give None, or the id of a trial")

@@ -97,7 +97,7 @@ class CellSpace:
     states = range(self.num_inputs, self.num_inputs + self.num_nodes)
     return tuple(tuple(itertools.combinations(range(state), min(self.edges_per_node, state))) for state in states)
 
-  @functools.cached_property
+  @property
   def decisions(self) -> tuple[int, ...]:
     """The number of values of each decision, where an architecture is a tuple of integer decisions.
 
@@ -105,12 +105,25 @@ class CellSpace:
     if there is only one set. Then comes, for each source in ascending order, the index of the edge's operation in `choices_of`. `decode`
     and `encode` convert. The product of these numbers is the size of the space.
     """
+    return self._decisions
+
+  @functools.cached_property
+  def _decisions(self) -> tuple[int, ...]:
     node_sizes = [(len(sets),) * (len(sets) > 1) + (self.num_choices,) * len(sets[0]) for sets in self.wirings]
     return tuple(itertools.chain.from_iterable(node_sizes)) * len(self.cells)
 
   def arch_shape(self) -> tuple[int, int]:
     """Shape (edges, operations) of the architecture parameters of one cell."""
     return len(self.edges), len(self.operations)
+
+  @property
+  def arch_shapes(self) -> dict[str, tuple[int, int]]:
+    """See `spaces.Space`; the groups are the cell types."""
+    return dict.fromkeys(self.cells, self.arch_shape())
+
+  def columns_of(self, group: str) -> tuple[str, ...]:
+    """See `spaces.Space`."""
+    return self.operations
 
   def without(self, names: Sequence[str]) -> "CellSpace":
     """Returns the space without some operations. It keeps its name, since its genotypes are also genotypes of this space.

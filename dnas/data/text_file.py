@@ -81,10 +81,10 @@ def _divided(parts: Mapping[str, pathlib.Path], config: text.Config) -> dict[str
   lines = read_lines(parts["train"])
   portions = {"valid": config.valid_portion, "test": config.test_portion}
   portions = {part: portion for part, portion in portions.items() if part not in parts}
-  ends = np.cumsum([len(line) + 1 for line in lines])
+  words = np.cumsum([0, *(len(line) + 1 for line in lines)])  # before every line, ends of lines included
   out, last = {}, len(lines)
   for part, portion in reversed(portions.items()):
-    first = int(np.searchsorted(ends, ends[last - 1] - portion * ends[-1])) if last else 0
+    first = int(np.abs(words[: last + 1] - (words[last] - portion * words[-1])).argmin())
     out[part], last = lines[first:last], first
   out["train"] = lines[:last]
   for part, own in out.items():

@@ -59,6 +59,10 @@ class TrainedOnce:
     self.seconds, self.compilation = seconds, compilation
     self._shared, self._weights, self._owed = shared, weights, seconds
 
+  def settle(self) -> None:
+    """Takes the training as paid, for instance by an evaluation before a search was interrupted."""
+    self._owed = 0.0
+
   def __call__(self, proposal: Proposal) -> Evaluation:
     """Validates one architecture. The budget is ignored. Raises InputError if the architecture is not of the space."""
     space, began = self._shared.space, time.monotonic()

@@ -26,7 +26,7 @@ from dnas.core.chain_space import ChainSpace
 from dnas.core.config import check_at_most, check_not_negative, check_positive, check_types
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
+from dnas.core.space import CellSpace
 from dnas.core.trials import trial_id
 from dnas.data import base
 from dnas.nets import derived_image, of_genotype
@@ -101,7 +101,7 @@ class Morphism:
   def __init__(
     self,
     config: Config,
-    space: Space,
+    space: CellSpace | ChainSpace,
     training: images.Config,
     network: derived_image.Config,
     data: base.Config,

@@ -8,11 +8,11 @@ from collections.abc import Callable
 from dnas.cells import nasbench201
 from dnas.cells.registries import CHAIN_SPACES, STACKS, any_space
 from dnas.core import config as config_lib
+from dnas.core.chain_space import ChainSpace
 from dnas.core.config import check, named
 from dnas.core.errors import FieldError
 from dnas.core.paths import expanded
 from dnas.core.registry import Registry
-from dnas.core.search_space import Space
 from dnas.core.space import CellSpace
 from dnas.evaluate import base, digits_bench, nasbench201_formats, synthetic_table
 from dnas.evaluate.tabular import Table
@@ -83,7 +83,7 @@ EVALUATORS: Registry[MakeEvaluator | type] = Registry("evaluator")
 """Name to a function that makes the evaluator of a search, or to a dataclass of settings that is one. Every zero-cost proxy is one too."""
 
 
-def space_of(config: ComparisonSettings) -> Space:
+def space_of(config: ComparisonSettings) -> CellSpace | ChainSpace:
   """Returns the space of a comparison: that of its table if it has one, which may lack some operations of the registered space."""
   return read_table(config.table, config.dataset).space if has_table(config) else any_space(config.space)
 

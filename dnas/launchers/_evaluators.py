@@ -12,7 +12,7 @@ from dnas.core.config import check, check_name
 from dnas.core.errors import FieldError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
+from dnas.core.spaces import Space
 from dnas.evaluate import base
 from dnas.evaluate.tabular import Tabular, report_shares, report_test
 from dnas.evaluate.zero_cost import PROXIES

@@ -11,16 +11,19 @@ from matplotlib.figure import Figure
 from dnas.cells.registries import any_space
 from dnas.core import config as config_lib
 from dnas.core import json_files
+from dnas.core.chain_space import ChainSpace
+from dnas.core.choice_space import ChoiceGenotype, ChoiceSpace
 from dnas.core.errors import InputError, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.records import SearchResult
-from dnas.core.search_space import Space
+from dnas.core.space import CellSpace
 from dnas.launchers import _flags, _presets, compare, search, train, tune
 from dnas.launchers.compare import CompareConfig
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
 from dnas.launchers.tune import ImageTuneConfig, LanguageTuneConfig
 from dnas.report import comparison, contest, draw
+from dnas.report.choices import draw_choices
 
 Folder = str | os.PathLike[str]
 
@@ -63,7 +66,7 @@ def run_search(config: ImageSearchConfig | LanguageSearchConfig, workdir: Folder
 def run_searches(config: ImageSearchConfig | LanguageSearchConfig, workdir: Folder, **options: Any) -> list[SearchResult]:
   """Runs the searches of `config.num_seeds` seeds at once, or resumes them; see `run_search`. Returns a result for every seed."""
   _check_kind(config, run_search)
-  return search.run(config, _options(workdir, options), set())
+  return search.run(config, options_of(workdir, options), set())
 
 
 def run_training(
@@ -87,7 +90,7 @@ def run_training(
   if genotype is not None:
     space = _space_of(genotype)
     config = config_lib.replace(config, {"space": space.name, "genotype": space.notation(genotype)})
-  train.run(config, _options(workdir, options), set())
+  train.run(config, options_of(workdir, options), set())
   return json_files.present(json_files.read_result(_expanded(workdir), {}), _expanded(workdir))
 
 
@@ -108,7 +111,7 @@ def run_comparison(config: CompareConfig, workdir: Folder, **options: Any) -> li
   _check_kind(config, run_comparison)
   if config.contestants:
     raise InputError(f"run_comparison does not take contestants, here {shown(config.contestants)}; give it to run_contest.")
-  compare.run(config, _options(workdir, options), set())
+  compare.run(config, options_of(workdir, options), set())
   return comparison.load(_expanded(workdir))
 
 
@@ -129,7 +132,7 @@ def run_contest(config: CompareConfig, workdir: Folder, **options: Any) -> conte
   _check_kind(config, run_contest)
   if not config.contestants:
     raise InputError("run_contest takes contestants, and this comparison has none; give it to run_comparison.")
-  compare.run(config, _options(workdir, options), set())
+  compare.run(config, options_of(workdir, options), set())
   return contest.load(_expanded(workdir))
 
 
@@ -150,24 +153,29 @@ def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **
     InputError: for a configuration, an option or a folder that cannot be used.
   """
   _check_kind(config, run_tuning)
-  tune.run(config, _options(workdir, options), set())
+  tune.run(config, options_of(workdir, options), set())
   return json_files.present(json_files.read_result(_expanded(workdir), {}), _expanded(workdir))
 
 
-def draw_genotype(genotype: Genotype, title: str = "") -> Figure:
+def draw_genotype(genotype: Genotype | ChoiceGenotype, title: str = "", space: ChoiceSpace | None = None) -> Figure:
   """Draws every cell of a genotype, one below the other, in one figure; a notebook shows the figure, and `savefig` writes it to a file.
 
   Args:
-    genotype: an architecture of a registered space.
+    genotype: an architecture of a registered space, or of the choices of a network.
     title: a line above the drawing.
+    space: the space of the choices of the network.
 
   Raises:
     InputError: for an unknown space, or an edge that names a state that does not come before it.
   """
+  if isinstance(genotype, ChoiceGenotype):
+    if not isinstance(space, ChoiceSpace):
+      raise InputError("the options that were not kept are known to the space alone; give draw_genotype the space of the network.")
+    return draw_choices(space, genotype, title)
   return draw.draw_genotype(genotype, _space_of(genotype).num_inputs, title)
 
 
-def _space_of(genotype: Genotype) -> Space:
+def _space_of(genotype: Genotype) -> CellSpace | ChainSpace:
   if not isinstance(genotype, Genotype):
     hint = "give for instance the genotype of a SearchResult, or dnas.SPACES[NAME].parse(TEXT)"
     raise InputError(f"{shown(genotype)} is not a Genotype; {hint}.")
@@ -193,7 +201,8 @@ def _check_kind(config: Any, function: Callable[..., Any]) -> None:
     raise InputError(f"{name} does not take {shown(type(config).__name__)}; {hint}.")
 
 
-def _options(workdir: Folder, options: Mapping[str, Any]) -> _flags.Options:
+def options_of(workdir: Folder, options: Mapping[str, Any]) -> _flags.Options:
+  """Returns the options of a launcher from a folder and other options by name. Raises InputError for one that cannot be used."""
   if not isinstance(workdir, str | os.PathLike):
     raise InputError(f"workdir is {shown(workdir)}; give the folder of the run, for instance 'runs/first'.")
   known = [field.name for field in dataclasses.fields(_flags.Options) if field.name not in ("workdir", "preset", "imports")]

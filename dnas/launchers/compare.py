@@ -37,6 +37,7 @@ from dnas.core.config import check_at_most, check_fraction, check_name, check_no
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
+from dnas.evaluate.base import TrainedOnce
 from dnas.launchers import _commands, _contest, _flags, _output, _run, _units, search
 from dnas.launchers._comparison_settings import DATASETS, EVALUATORS, ComparisonSettings, space_of
 from dnas.launchers._evaluator_makers import evaluator_names, idle_in_evaluator, prepare
@@ -184,6 +185,8 @@ def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path,
   text = json_files.read_text(path, "delete it, and the search starts anew", "backslashreplace") if path.exists() else ""
   journal = study.from_lines(text, judge.space, str(path))
   durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill
+  if journal and isinstance(judge.evaluate, TrainedOnce):
+    judge.evaluate.settle()
   with durable.Lines(path) as lines:
     for entry in study.run(strategy, judge, seed, config.seconds, journal):
       lines.write(study.to_line(entry))

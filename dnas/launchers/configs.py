@@ -11,7 +11,7 @@ from dnas.cells.registries import CHAIN_SPACES, SPACES
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError
-from dnas.core.registry import Registry, is_foreign
+from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 from dnas.data import datasets
 from dnas.data.base import Config as DataConfig
@@ -19,12 +19,13 @@ from dnas.data.text import TEXTS
 from dnas.data.text import Config as TextConfig
 from dnas.launchers._config_checks import check_seed, check_space, idle_data
 from dnas.launchers._config_checks import is_of_text as is_of_text
+from dnas.launchers._method_config import MethodConfig
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.search.gradient.darts import Config as DartsConfig
-from dnas.search.gradient.methods import METHODS, DifferentiableMethod, check_channels
-from dnas.search.gradient.remedies import IDLE, Remedies
-from dnas.supernet.hypergradients import HYPERGRADIENTS, Hypergradient
+from dnas.search.gradient.methods import METHODS, check_channels
+from dnas.search.gradient.remedies import Remedies
+from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.supernet.image_supernet import Config as SupernetConfig
 from dnas.train.dynamic_evaluation import Config as DynamicEvaluationConfig
 from dnas.train.images import Config as RetrainConfig
@@ -33,7 +34,7 @@ from dnas.train.language import Config as LanguageRetrainConfig
 
 @config_lib.mounts(METHODS, HYPERGRADIENTS)
 @dataclasses.dataclass(frozen=True)
-class SearchConfig:
+class SearchConfig(MethodConfig):
   """The settings of a differentiable search that images and text share, and the settings of every method and hypergradient.
 
   Attributes:
@@ -71,41 +72,10 @@ class SearchConfig:
     except InputError as e:
       raise FieldError("without", self.without, str(e).removesuffix(".")) from None
 
-  def recorded(self) -> dict[str, Any]:
-    """Returns the flattened configuration as a run keeps it.
-
-    The settings of others' units that are not chosen are left out: what registers them may come to register more, and the run goes on.
-    """
-    chosen = self.method, self.hypergradient_name
-    named = {name: registry[name].__module__ for registry in (METHODS, HYPERGRADIENTS) for name in registry}
-    idle = [name for name, module in named.items() if is_foreign(module) and name not in chosen]
-    return {path: value for path, value in config_lib.flatten(self).items() if path.partition(".")[0] not in idle}
-
-  def make_method(self) -> DifferentiableMethod:
-    """Returns the chosen method with its settings."""
-    return config_lib.unit(self, METHODS, self.method)
-
-  @property
-  def hypergradient_name(self) -> str:
-    """The chosen estimator, or that of the method's paper."""
-    return self.hypergradient or METHODS[self.method].hypergradient
-
-  def make_hypergradient(self) -> Hypergradient:
-    """Returns the chosen estimator with its settings."""
-    return config_lib.unit(self, HYPERGRADIENTS, self.hypergradient_name)
-
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     component, _, field = path.partition(".")
-    if component == "data":
-      return idle_data(self, field)
-    if component in config_lib.units(self, HYPERGRADIENTS) and component != self.hypergradient_name:
-      return f"it does nothing with --hypergradient={self.hypergradient_name}, so leave it out, or choose --hypergradient={component}"
-    if component in config_lib.units(self, METHODS) and component != self.method:
-      return f"it does nothing with --method={self.method}, so leave it out, or choose --method={component}"
-    if component == "remedies" and field in IDLE and IDLE[field](self.remedies):
-      return "it does nothing with the other --remedies flags, so leave it out"
-    return ""
+    return idle_data(self, field) if component == "data" else super().idle(path)
 
 
 @dataclasses.dataclass(frozen=True)

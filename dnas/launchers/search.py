@@ -96,8 +96,8 @@ def _finish(
 
 
 _SAME_DATA = (
-  *("dataset", "data_dir", "image_size", "centre_crop", "stream", "test_portion", "test_seed", "valid_portion", "examples", "split", "split_seed"),
-  *("class_weights", "level", "tokens"),
+  *("dataset", "data_dir", "image_size", "centre_crop", "stream", "test_portion", "test_seed", "valid_portion", "examples", "split"),
+  *("split_seed", "class_weights", "level", "tokens"),
 )
 """Fields of the data, of images or text, that a retraining takes from the search; the others belong to its recipe."""
 

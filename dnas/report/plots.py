@@ -16,9 +16,11 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from dnas.core import durable
+from dnas.core.choice_space import ChoiceSpace
 from dnas.core.errors import InputError
-from dnas.core.search_space import Space
 from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
+from dnas.report.choices import choice_lines, draw_choices
 from dnas.report.diagnoses import diagnoses_figure
 from dnas.report.draw import cell_title, save_drawing, state_names
 from dnas.report.ordering import spread
@@ -153,13 +155,17 @@ def save_pictures(folder: str | pathlib.Path, space: Space | None) -> list[pathl
   pictures = run.folder / "pictures"
   durable.make_folder(pictures)
   paths = []
-  if run.genotype and space:
-    paths += save_drawing(run.genotype, pictures / "genotype", space.num_inputs)
   figures = {}
+  if run.genotype and isinstance(space, CellSpace):
+    paths += save_drawing(run.genotype, pictures / "genotype", space.num_inputs)
+  if run.genotype and isinstance(space, ChoiceSpace):
+    figures["genotype"] = draw_choices(space, run.genotype)
   if any(name.endswith("/loss") for line in run.metrics for name in line):
     figures["learning_curves"] = learning_curves(run)
   if any(name.startswith("skips/") for line in run.metrics for name in line):
     figures["diagnoses"] = diagnoses_figure(run)
+  if run.mixtures and isinstance(space, ChoiceSpace):
+    figures["mixture_lines"] = choice_lines(run, space)
   if run.mixtures and isinstance(space, CellSpace):
     figures["mixture_heatmaps"] = mixture_heatmaps(run, space.operations, space.edges)
     figures["mixture_lines"] = mixture_lines(run, space.operations, space.edges)

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from dnas.core import json_files
+from dnas.core.choice_space import from_json
 from dnas.core.errors import InputError
-from dnas.core.genotype import Genotype, parse
+from dnas.core.genotype import Architecture, parse
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Run:
     config: dotted path to value.
     metrics: one mapping per complete epoch, in rising order of its 'epoch'; losses are nats, accuracies fractions.
     genotypes: (epoch, genotype that the search would have returned then), in rising order; empty for training.
-    genotype: the architecture that the run ended in, the last of `genotypes` if it has not ended, or None.
+    genotype: the architecture that the run ended in, an `Architecture`, the last of `genotypes` if it has not ended, or None.
     mixture_epochs: epochs of `mixtures` [epochs]; 0 is before training.
     mixtures: cell type to weights of the operations on every edge [epochs, edges, operations].
   """
@@ -42,8 +43,8 @@ class Run:
   versions: Mapping[str, str]
   config: Mapping[str, Any]
   metrics: tuple[Mapping[str, float], ...]
-  genotypes: tuple[tuple[int, Genotype], ...]
-  genotype: Genotype | None
+  genotypes: tuple[tuple[int, Any], ...]
+  genotype: Any
   mixture_epochs: np.ndarray
   mixtures: Mapping[str, np.ndarray]
 
@@ -73,7 +74,7 @@ def load_run(folder: str | pathlib.Path) -> Run:
   genotypes = _genotypes(folder / "genotypes")
   final = folder / "genotype.json"
   last = genotypes[-1][1] if genotypes else None
-  genotype = parse(json_files.read_text(final, _HINT), where=str(final)) if final.is_file() else last
+  genotype = _architecture(final) if final.is_file() else last
   epochs, mixtures = _mixtures(folder / "architecture.jsonl")
   return Run(
     folder, header["launcher"], header["versions"], header["config"], tuple(metrics.values()), genotypes, genotype, epochs, mixtures
@@ -103,13 +104,18 @@ def _by_epoch(path: pathlib.Path) -> dict[int, dict[str, Any]]:
   return dict(sorted(out.items()))
 
 
-def _genotypes(folder: pathlib.Path) -> tuple[tuple[int, Genotype], ...]:
+def _genotypes(folder: pathlib.Path) -> tuple[tuple[int, Architecture], ...]:
   out = []
   for path in folder.glob("epoch_*.json"):
     match = re.fullmatch(r"epoch_(\d+)", path.stem)
     if match:
-      out.append((int(match[1]), parse(json_files.read_text(path, _HINT), where=str(path))))
+      out.append((int(match[1]), _architecture(path)))
   return tuple(sorted(out, key=lambda pair: pair[0]))
+
+
+def _architecture(path: pathlib.Path) -> Architecture:
+  text = json_files.read_text(path, _HINT)
+  return from_json(text) or parse(text, where=str(path))
 
 
 def _mixtures(path: pathlib.Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:

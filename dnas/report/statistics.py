@@ -1,7 +1,7 @@
-"""Statistics of repeated searches: means with intervals, the best of k and what it costs, anytime curves, rank correlation."""
+"""Statistics of repeated searches: means with intervals, the best of k and what it costs, anytime curves, rank correlation, resampling."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -125,3 +125,71 @@ def rank_correlation(cheap: ArrayLike, full: ArrayLike) -> RankCorrelation:
     return RankCorrelation(math.nan, math.nan)
   correlations = (stats.kendalltau(cheap, full), stats.spearmanr(cheap, full))
   return RankCorrelation(*(float(one.statistic) for one in correlations))  # pyright: ignore[reportAttributeAccessIssue]  # scipy has no types
+
+
+def ranks(scores: ArrayLike) -> np.ndarray:
+  """Returns the ranks of scores along the last axis, 1 for the lowest. Equal scores share their mean rank. What is no number is lowest."""
+  scores = np.asarray(scores, float)
+  return np.asarray(stats.rankdata(np.where(np.isnan(scores), -np.inf, scores), axis=-1), float)
+
+
+def resampled_correlations(cheap: ArrayLike, full: ArrayLike, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns Kendall's tau (b) and Spearman's rho, [resamples] each, over resamples of the architectures that two evaluations share.
+
+  Both follow from the signs s_ij and t_ij of the differences between two architectures, as Daniels showed (Biometrika, 1944). Tau is the
+  correlation of these signs. Rho is that of their sums over j, since the sums are ranks, but for a shift and a factor.
+
+  Args:
+    cheap: scores, [n].
+    full: scores of the same architectures, [n].
+    counts: how often a resample holds each architecture, [resamples, n].
+  """
+  signs = [np.sign(one[:, None] - one) for one in (ranks(cheap), ranks(full))]
+  sums = [counts @ one.T for one in signs]
+
+  def of_pairs(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return (counts @ (one * other) * counts).sum(1)
+
+  def of_sums(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return (counts * one * other).sum(1)
+
+  return _correlation(of_pairs, *signs), _correlation(of_sums, *sums)
+
+
+def _correlation(product: Callable[[np.ndarray, np.ndarray], np.ndarray], one: np.ndarray, other: np.ndarray) -> np.ndarray:
+  """Returns the correlation by an inner product; nan where one side is zero."""
+  size = np.sqrt(product(one, one) * product(other, other))
+  return np.divide(product(one, other), size, out=np.full_like(size, np.nan), where=size > 0)
+
+
+def resample_counts(n: int, resamples: int, rng: np.random.Generator) -> np.ndarray:
+  """Returns how often each of n things is in a bootstrap resample of n, [resamples, n]."""
+  return rng.multinomial(n, np.full(n, 1 / n), size=resamples).astype(float)
+
+
+def percentile_interval(value: float, resampled: np.ndarray, level: float = 0.95) -> Interval:
+  """Returns a value with its bootstrap interval, from percentiles of the resampled values, [resamples]; nan if none of them is a number."""
+  known = resampled[np.isfinite(resampled)]
+  low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2]) if len(known) else (math.nan, math.nan)
+  return Interval(value, float(low), float(high))
+
+
+def top_precision(cheap: ArrayLike, full: ArrayLike, share: float = 0.1) -> float:
+  """Returns what share of the best architectures by a cheap evaluation is among the best by the full one.
+
+  The best are `share` of all, rounded up. Where equal scores straddle the border, the result is the expectation over their random order.
+
+  Args:
+    cheap: scores, [n].
+    full: scores of the same architectures, [n].
+    share: share of the architectures that count as best.
+  """
+  chances = [_chances_of_best(ranks(one), math.ceil(share * np.size(one))) for one in (cheap, full)]
+  return float((chances[0] * chances[1]).sum() / chances[0].sum())
+
+
+def _chances_of_best(ranked: np.ndarray, k: int) -> np.ndarray:
+  """Returns the chance of each to be among the best k, [n], if equal ranks are in random order."""
+  above = (ranked[None] > ranked[:, None]).sum(1)
+  equal = (ranked[None] == ranked[:, None]).sum(1)
+  return np.clip((k - above) / equal, 0, 1)

@@ -5,6 +5,7 @@
     architecture.jsonl     one line per epoch: the mixture weights
     genotypes/             one file per epoch: epoch_0001.json
     vocabulary.txt         one word per line, in a run on text
+    network.json           choices, arrays and data, in a search in a network of the user's own
     data.json              classes, shape and statistics, in a training on images; a digest too, in any run on images of the user's own
     genotype.json          the final architecture
     result.json            the result of the run

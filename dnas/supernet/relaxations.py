@@ -13,10 +13,14 @@ import numpy as np
 
 from dnas.core import keys
 from dnas.core.space import NONE, CellSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.core.tree import Scalar
 
 Arch = Mapping[str, jax.Array]
-"""Cell type to its architecture parameters, float32 [edges, operations]; a method with edge weights adds 'CELL edges', float32 [edges]."""
+"""Cell type, or name of a choice, to its architecture parameters, float32 [edges, operations].
+
+A method with edge weights adds 'CELL edges', float32 [edges].
+"""
 
 Mixture = Mapping[str, jax.Array | np.ndarray]
 """Cell type to the weights of its mixed operations, [edges, operations]; for a supernet also 'CELL edges' to the edge weights, [edges]."""
@@ -35,9 +39,9 @@ class Relaxation:
   Other relaxations derive from this class and override the methods that differ.
   """
 
-  def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
+  def init(self, space: DecisionSpace, key: jax.Array, scale: float) -> Arch:
     """Draws initial parameters from scale * N(0, 1); the scale of DARTS is 0.001."""
-    return {cell: scale * jax.random.normal(keys.derive(key, cell), space.arch_shape()) for cell in space.cells}
+    return {cell: scale * jax.random.normal(keys.derive(key, cell), shape) for cell, shape in space.arch_shapes.items()}
 
   def __call__(self, arch: Arch, key: jax.Array, progress: Scalar) -> Mixture:
     """Maps parameters to the weights of one step.
@@ -89,16 +93,20 @@ def without_ruled_out(arch: Arch, op_mask: OpMask) -> Arch:
   return {cell: jnp.where(op_mask[cell] > 0, parameters, -1e9) for cell, parameters in arch.items()}
 
 
-def with_edges(space: CellSpace, mixture: Mixture, edges: Mixture, op_mask: OpMask) -> Mixture:
+def with_edges(space: DecisionSpace, mixture: Mixture, edges: Mixture, op_mask: OpMask) -> Mixture:
   """Returns the mixture with the edge weights added as 'CELL edges'. An edge that allows no operation but `none` gets the weight zero."""
-  columns = np.array([name != NONE for name in space.operations], np.float32)
-  return {**mixture, **{cell + EDGES: weights * ((op_mask[cell] * columns[None]).sum(-1) > 0) for cell, weights in edges.items()}}
+
+  def allows_any(cell: str) -> jax.Array | np.ndarray:
+    columns = np.array([name != NONE for name in space.columns_of(cell)], np.float32)
+    return (op_mask[cell] * columns[None]).sum(-1) > 0
+
+  return {**mixture, **{cell + EDGES: weights * allows_any(cell) for cell, weights in edges.items()}}
 
 
-def everything(space: CellSpace) -> OpMask:
+def everything(space: DecisionSpace) -> OpMask:
   """Returns masks that allow all operations on every edge, or the operations of `CellSpace.edge_choices` if the space has them."""
-  if space.edge_choices is None:
-    return {cell: np.ones(space.arch_shape(), np.float32) for cell in space.cells}
+  if not isinstance(space, CellSpace) or space.edge_choices is None:
+    return {cell: np.ones(shape, np.float32) for cell, shape in space.arch_shapes.items()}
   masks = [[[name in choices for name in space.operations] for choices in edges] for edges in space.edge_choices]
   return dict(zip(space.cells, np.array(masks, np.float32), strict=True))
 

@@ -123,7 +123,7 @@ def write(model: Model, folder: pathlib.Path, formats: tuple[str, ...]) -> None:
   """
   durable.make_folder(folder)
   durable.write(folder / "about.json", json.dumps(about(model), indent=2) + "\n")
-  lines = ["# An exported network", "", f"A {about(model)['kind']}. `about.json` says what goes in and comes out.", ""]
+  lines = ["# An exported network", "", f"Kind: {about(model)['kind']}. `about.json` says what goes in and comes out.", ""]
   for name in formats:
     lines += [f"## {name}", "", "```python", _IMPORTS[name], FORMATS[name](model, folder), "```", ""]
   durable.write(folder / "README.md", "\n".join(lines))

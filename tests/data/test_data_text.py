@@ -216,7 +216,7 @@ def test_a_configuration_chooses_the_text():
   assert (dataset.name, dataset.level, len(dataset.train)) == ("synthetic_text", "character", 50)
   with pytest.raises(FieldError, match=r"^data\.tokens is 7000; "):
     datasets.text_from_config(text.Config(dataset="synthetic_text", tokens=7000))
-  with pytest.raises(InputError, match="unknown text dataset 'digits'.*Known: ptb, python_docs, synthetic_text, wikitext2"):
+  with pytest.raises(InputError, match="unknown text dataset 'digits'.*Known: ptb, python_docs, synthetic_text, text_file, wikitext2"):
     datasets.load_text("digits")
 
 

@@ -49,7 +49,7 @@ def test_the_files_of_a_folder_are_found_by_their_names(tmp_path):
   [
     ({}, "it holds no file with 'train' in its name, such as train.txt; name one so."),
     ({"train.txt": "a b", "b.train": "c"}, "it holds two files for the train part, b.train and train.txt; leave one."),
-    ({"train.txt": "one line\n"}, "its 1 lines are too few to divide off its parts, and its train part is empty; give more, or a file"),
+    ({"train.txt": "one line\n"}, "its 1 lines are too few to divide off its parts, and its test part is empty; give more, or a file"),
     ({"train.txt": "\0"}, "train.txt is a binary file (it holds a zero byte); give plain text in UTF-8."),
   ],
 )

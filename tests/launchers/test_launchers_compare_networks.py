@@ -58,6 +58,19 @@ def entries(folder):
   return [json.loads(line) for line in (folder / "journal.jsonl").read_text().splitlines()]
 
 
+def check_resume(root, *flags):
+  """Cuts every journal in its second line, as a kill does. The same command ends in the same evaluations, and pays for training once."""
+  searches = {path: entries(path.parent) for path in root.glob("nasbench201/*/*/seed_*/journal.jsonl")}
+  assert len(searches) == 2 and all(len(journal) > 1 for journal in searches.values())
+  for path in searches:
+    first, second, *_ = path.read_text().splitlines(keepends=True)
+    path.write_text(first + second[:20])
+    (path.parent / "result.json").unlink()
+  assert launch(root, *flags) == 0
+  for path, before in searches.items():
+    assert entries(path.parent) == before and (path.parent / "result.json").exists()
+
+
 def test_asha_over_trainings_of_two_lengths_and_a_retraining_at_the_end(tmp_path):
   flags = ("--methods=asha", "--asha.budgets=1,2", "--asha.eta=2", "--evaluator=training", "--training=digits_demo_retrain")
   assert launch(tmp_path, *flags, "--seconds=400") == 0
@@ -70,15 +83,16 @@ def test_asha_over_trainings_of_two_lengths_and_a_retraining_at_the_end(tmp_path
 
 
 def test_weight_sharing_trains_one_supernet_for_all_methods_of_a_seed(tmp_path, table):
-  flags = ("--methods=random_search,local_search", "--evaluator=weight_sharing", "--search=digits_demo", f"--table={table}")
+  flags = ("--methods=random_search,regularized_evolution", "--evaluator=weight_sharing", "--search=digits_demo", f"--table={table}")
   assert launch(tmp_path, *flags, "--seconds=500") == 0
   root = tmp_path / "nasbench201/weight_sharing"
-  assert {path.name for path in root.iterdir()} == {"supernet_0000", "random_search", "local_search"}
+  assert {path.name for path in root.iterdir()} == {"supernet_0000", "random_search", "regularized_evolution"}
   trained = [json.loads(line) for line in (root / "supernet_0000/metrics.jsonl").read_text().splitlines()]
   first, second, *_ = entries(root / "random_search/seed_0000")
   assert first["cost"] >= 100 + trained[-1]["seconds"] > second["cost"] == 100  # the first evaluation pays for the supernet
   (one,) = comparisons.load(tmp_path)
-  assert set(one.methods) == {"random_search", "local_search"} and one.incomplete == ()
+  assert set(one.methods) == {"random_search", "regularized_evolution"} and one.incomplete == ()
+  check_resume(tmp_path, *flags, "--seconds=500")
 
 
 def test_a_hypernetwork_is_trained_once_and_a_kill_costs_no_more_than_an_epoch(tmp_path, monkeypatch):
@@ -102,26 +116,40 @@ def test_a_hypernetwork_is_trained_once_and_a_kill_costs_no_more_than_an_epoch(t
   assert first["cost"] > second["cost"] == 100 and 0 <= first["score"] <= 1
   config = json.loads((root / "random_search/seed_0000/config.json").read_text())["config"]
   assert config["hypernetwork.epochs"] == 3 and config["hypernetwork.encoder"] == "graph"
+  check_resume(tmp_path, *flags, "--seconds=350")
 
 
-@pytest.mark.parametrize("evaluator", ["parameters", "naswot"])
-def test_a_differentiable_method_beside_a_strategy(tmp_path, table, evaluator, capsys):
-  flags = (f"--evaluator={evaluator}", "--training=digits_demo_retrain", "--search=digits_demo", f"--table={table}", "--seconds=350")
-  methods = "random_search,gdas" if evaluator == "parameters" else "random_search"
-  assert launch(tmp_path, *flags, f"--methods={methods}") == 0
-  for method in methods.split(","):
-    folder = tmp_path / f"nasbench201/{evaluator}/{method}/seed_0000"
+def test_the_supernet_of_a_differentiable_search_serves_all_methods_of_a_seed(tmp_path):
+  flags = ("--methods=random_search,regularized_evolution", "--evaluator=supernet", "--search=digits_demo", *BENCHMARK, "--seconds=500")
+  assert launch(tmp_path, *flags) == 0
+  assert json.loads((tmp_path / "nasbench201/supernet/supernet_0000/result.json").read_text())["genotype"]
+  check_resume(tmp_path, *flags)
+
+
+@pytest.mark.parametrize("evaluator", ["training", *zero_cost.PROXIES])
+def test_evaluators_that_build_every_network_resume(tmp_path, table, evaluator):
+  flags = ("--methods=random_search,regularized_evolution", f"--evaluator={evaluator}", "--training=digits_demo_retrain")
+  flags += (f"--table={table}", "--seconds=200")
+  assert launch(tmp_path, *flags) == 0
+  check_resume(tmp_path, *flags)
+
+
+def test_a_differentiable_method_beside_a_strategy(tmp_path, table, capsys):
+  flags = ("--evaluator=parameters", "--training=digits_demo_retrain", "--search=digits_demo", f"--table={table}", "--seconds=350")
+  methods = "--methods=random_search,gdas"
+  assert launch(tmp_path, *flags, methods) == 0
+  for method in ("random_search", "gdas"):
+    folder = tmp_path / f"nasbench201/parameters/{method}/seed_0000"
     result = json.loads((folder / "result.json").read_text())
     assert 0 < result["test"] < 100 and result["evaluations"] == len(entries(folder)) == (1 if method == "gdas" else 3)
-  if "gdas" in methods:
-    found = json.loads((folder / "search/result.json").read_text())
-    assert found["genotype"] == result["genotype"] and result["seconds"] == found["seconds"]
-    assert "search by gdas" in (folder / "log.txt").read_text() and "search by gdas" not in capsys.readouterr().out
-    config = json.loads((folder / "config.json").read_text())["config"]
-    assert config["gdas.method"] == "gdas" and config["gdas.seed"] == 0 and config["gdas.supernet.channels"] == 2
-    before = (folder / "result.json").read_bytes()
-    (folder / "result.json").unlink()
-    assert launch(tmp_path, *flags, f"--methods={methods}") == 0 and (folder / "result.json").read_bytes() == before
+  found = json.loads((folder / "search/result.json").read_text())
+  assert found["genotype"] == result["genotype"] and result["seconds"] == found["seconds"]
+  assert "search by gdas" in (folder / "log.txt").read_text() and "search by gdas" not in capsys.readouterr().out
+  config = json.loads((folder / "config.json").read_text())["config"]
+  assert config["gdas.method"] == "gdas" and config["gdas.seed"] == 0 and config["gdas.supernet.channels"] == 2
+  before = (folder / "result.json").read_bytes()
+  (folder / "result.json").unlink()
+  assert launch(tmp_path, *flags, methods) == 0 and (folder / "result.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from dnas.cells.registries import CHAIN_SPACES, SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
-from dnas.launchers import _flags, _presets, compare, configs, demo, export, report, search, tables, test, train, tune
+from dnas.launchers import _flags, _presets, compare, configs, demo, evaluators, export, report, search, tables, test, train, tune
 from dnas.launchers._comparison_settings import DATASETS as TABLES
-from dnas.launchers._evaluator_makers import EVALUATORS
+from dnas.launchers._evaluator_makers import EVALUATORS, evaluator_names
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
@@ -23,7 +23,8 @@ from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.train.optimizers import SCHEDULES
 from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS
 
-LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in (search, train, test, export, demo, compare, report, tables, tune)}
+MODULES = (search, train, test, export, demo, compare, evaluators, report, tables, tune)
+LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in MODULES}
 PRESETS = {name: _presets._module_of(name) for name in _presets.names()}
 
 TEXT = ("--space=darts_recurrent",)
@@ -87,7 +88,7 @@ def test_a_space_or_a_preset_chooses_the_configuration():
       config, _, given = LAUNCHERS[launcher].parse([launcher, *flags])
       assert config == wanted and type(config) is type(wanted) and given == ({"space"} if flags else set())
   for name, module in PRESETS.items():
-    if module.LAUNCHER == "tune":
+    if module.LAUNCHER in ("tune", "evaluators"):
       continue
     config, _, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, f"--space={module.CONFIG.space}", f"--preset={name}"])
     assert config == module.CONFIG and given == {"space"} and is_text(config) == any(part in name for part in ("ptb", "wikitext2", "text"))
@@ -156,6 +157,7 @@ REGISTRIES = {
   "search": {"data.dataset": DATASETS, "space": SPACES, "method": METHODS, "hypergradient": HYPERGRADIENTS},
   "train": {"data.dataset": DATASETS, "space": [*SPACES, *CHAIN_SPACES], "train.schedule": SCHEDULES},
   "compare": {"methods": [*STRATEGIES, *METHODS], "space": [*STACKS, *CHAIN_SPACES], "evaluator": EVALUATORS, "dataset": TABLES},
+  "evaluators": {"evaluators": [*evaluator_names(), "random"], "dataset": TABLES},
   "tune": {"study.sampler": SAMPLERS, "study.pruner": PRUNERS, "study.objectives": DIRECTIONS, "training.data.dataset": DATASETS},
 }
 
@@ -181,6 +183,10 @@ def test_flags_of_all_kinds_reach_the_options():
   assert dataclasses.replace(options, workdir="", save_every_steps=200, keep_checkpoints=2) == _flags.Options()
 
 
+GIVEN = {"genotype", "table", "start_from", "pool.workers", "pool.accelerators", "data.data_dir"}
+"""Fields that the command of a preset may give."""
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
   module = PRESETS[name]
@@ -190,13 +196,14 @@ def test_a_preset_says_where_it_is_from_how_it_is_run_and_what_to_expect(name):
   words = shlex.split(said["Command"])
   assert words[:2] == ["dnas", module.LAUNCHER]
   config, options, given = LAUNCHERS[module.LAUNCHER].parse([module.LAUNCHER, *words[2:]])
-  assert options.preset == name and options.workdir and given <= {"genotype", "table", "start_from", "pool.workers", "pool.accelerators"}
+  assert options.preset == name and options.workdir and given <= GIVEN
   assert config == config_lib.replace(module.CONFIG, {path: config_lib.flatten(config)[path] for path in given})
 
 
 PUBLISHED_DATA = {"data.dataset": "cifar10", "data.data_dir": "", "data.examples": 0, "data.crop_padding": 4, "data.flip": True}
 PUBLISHED_DATA |= {"data.split": "", "data.split_seed": 0, "data.class_weights": "none", "data.crop_reflect": False}
-PUBLISHED_DATA |= {"data.random_erasing": 0.0, "data.standardize_images": False}
+PUBLISHED_DATA |= {"data.random_erasing": 0.0, "data.standardize_images": False, "data.image_size": [], "data.stream": False}
+PUBLISHED_DATA |= {"data.centre_crop": 0.0, "data.crop_area": 0.0, "data.colour_jitter": False, "data.metrics": []}
 PUBLISHED_SEARCH = {
   **PUBLISHED_DATA,
   "space": "darts_conv",
@@ -208,6 +215,7 @@ PUBLISHED_SEARCH = {
   "supernet.channels": 16,
   "supernet.cells": 8,
   "supernet.stem_multiplier": 3,
+  "supernet.stem": "small",
   "supernet.precision": "float32",
   "supernet.rematerialize": False,
   "darts.epochs": 50,
@@ -234,6 +242,7 @@ PUBLISHED_RETRAINING = {
   "network.channels": 36,
   "network.cells": 20,
   "network.stem_multiplier": 3,
+  "network.stem": "small",
   "network.precision": "float32",
   "network.rematerialize": False,
   "network.auxiliary": True,
@@ -319,22 +328,37 @@ MODELS = rf"({'|'.join([*IMAGE_MODELS, *LANGUAGE_MODELS, 'dynamic'])})\."
 PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
 PLAIN |= {"method": "darts", "without": "", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
 STAGE = {"start_from": "", "keep_operations": 0}
+IMAGENET = {"data.dataset": "images", "data.data_dir": "imagenet", "data.image_size": [224], "data.stream": True, "data.cutout_length": 0}
+IMAGENET |= {"data.centre_crop": 0.875, "data.crop_area": 0.08, "data.colour_jitter": True, "data.metrics": ["top_5_accuracy"]}
+IMAGENET |= {"data.crop_padding": 0}
+IMAGENET_RETRAINING = {"network.channels": 48, "network.cells": 14, "network.stem_multiplier": 1, "network.stem": "imagenet"}
+IMAGENET_RETRAINING |= {"data.batch_size": 128, "train.epochs": 250, "train.learning_rate": 0.1, "train.weight_decay": 3e-5}
+IMAGENET_RETRAINING |= {"train.schedule": "exponential", "train.final_learning_rate": 0.1 * 0.97**250, "train.label_smoothing": 0.1}
+IMAGENET_RETRAINING |= {"train.drop_path": 0.0}
+IMAGENET_SEARCH = IMAGENET | {"method": "pc_darts", "hypergradient": "", "supernet.stem_multiplier": 1, "supernet.stem": "imagenet"}
+IMAGENET_SEARCH |= {"data.batch_size": 1024, "data.train_portion": 0.8, "data.split": "stratified", "data.examples": 160_146}
+IMAGENET_SEARCH |= {"darts.learning_rate": 0.5, "darts.final_learning_rate": 0.0}
+IMAGENET_SEARCH |= {"darts.weight_decay": 3e-5, "darts.arch_warmup_epochs": 35}
+IMAGENET_SEARCH |= {"darts.arch_learning_rate": 6e-3, "pc_darts.partial_channels": 4}
 FIRST_ORDER = {"hypergradient": "first_order"}
 SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01, "finite_difference.through_clip": False}
 UNCLIPPED, CLIPPED = {"finite_difference.clipped": False}, {"finite_difference.clipped": True}
 OTHERS = r"(pc_darts|gdas|drnas|gaea|snas|fair_darts)\."
-NO_RESULT = {"data.eval_batch_size", "data.buckets"}
-"""These change no result: the batches of validation, and the padded lengths of windows of text."""
+OTHER_ESTIMATORS = r"|(finite_difference|unrolled|implicit_\w+)\."
+NO_RESULT = {"data.eval_batch_size", "data.buckets", "data.stream_workers", "data.test_portion", "data.test_seed", "data.valid_portion"}
+"""These change no result: the batches of validation, the padded lengths of windows of text, and the division of files of one's own."""
 
 
 @pytest.mark.parametrize(
   "name, published, unused",
   [
     # the settings of other estimators do nothing
-    ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | STAGE | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_cifar10_first_order", PUBLISHED_SEARCH | PLAIN | STAGE | FIRST_ORDER, OTHERS + OTHER_ESTIMATORS),
     ("darts_cifar10_second_order", PUBLISHED_SEARCH | PLAIN | STAGE | SECOND_ORDER | UNCLIPPED, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_cifar10_retrain", PUBLISHED_RETRAINING, MODELS),
-    ("darts_ptb_first_order", PTB_SEARCH | PLAIN | FIRST_ORDER, OTHERS + r"|(finite_difference|unrolled|implicit_\w+)\."),
+    ("darts_imagenet_retrain", PUBLISHED_RETRAINING | IMAGENET | IMAGENET_RETRAINING, MODELS),
+    ("darts_imagenet_search", PUBLISHED_SEARCH | PLAIN | STAGE | IMAGENET_SEARCH, OTHERS.replace("pc_darts|", "") + OTHER_ESTIMATORS),
+    ("darts_ptb_first_order", PTB_SEARCH | PLAIN | FIRST_ORDER, OTHERS + OTHER_ESTIMATORS),
     ("darts_ptb_second_order", PTB_SEARCH | PLAIN | SECOND_ORDER | CLIPPED, OTHERS + r"|(unrolled|implicit_\w+)\."),
     ("darts_ptb_retrain", PTB_RETRAINING, MODELS),
     ("darts_wikitext2_retrain", PTB_RETRAINING | WIKITEXT2, MODELS),

@@ -37,7 +37,7 @@ def test_forty_images_are_searched_and_retrained(tmp_path, capsys):
   result = json.loads((again / "result.json").read_text())
   assert {"test/accuracy_by_class/cat", "test/accuracy_by_class/dog", "test/loss"} <= result.keys()
   kept = json.loads((again / "data.json").read_text())
-  assert kept["examples_by_class"] == {"train": [16, 16]} and kept["shape"] == [8, 8, 3] and len(kept["mean"]) == 3
+  assert kept["examples_by_class"] == {"train": [16, 16]} and kept["image_shape"] == [8, 8, 3] and len(kept["mean"]) == 3
   before = contents(again)
   assert launch("train", *TRAIN, *flags, "--train.epochs=4", "--train.learning_rate=0.1") == 0 and contents(again) == before
   for path in data.rglob("*.png"):

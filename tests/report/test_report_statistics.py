@@ -6,7 +6,17 @@ import math
 import numpy as np
 import pytest
 
-from dnas.report.statistics import anytime, best_of, interval, rank_correlation, times_random_search
+from dnas.report.statistics import (
+  anytime,
+  best_of,
+  interval,
+  percentile_interval,
+  rank_correlation,
+  resample_counts,
+  resampled_correlations,
+  times_random_search,
+  top_precision,
+)
 
 
 def test_the_interval_of_a_mean():
@@ -52,3 +62,33 @@ def test_rank_correlation():
   kendall, spearman = rank_correlation([1, 2, 3, 4], [1, 3, 2, 4])
   assert (kendall, spearman) == (pytest.approx(4 / 6), pytest.approx(0.8))
   assert all(map(math.isnan, rank_correlation([1, 1], [1, 2]))) and all(map(math.isnan, rank_correlation([1], [2])))
+
+
+def test_resampled_correlations_are_those_of_scipy_over_each_resample():
+  rng = np.random.default_rng(1)
+  cheap, full = rng.integers(6, size=14).astype(float), rng.normal(size=14)
+  cheap[3], cheap[5] = -np.inf, np.nan  # both failed, and are equally bad
+  counts = resample_counts(14, 5, rng)
+  assert (counts.sum(1) == 14).all() and counts.max() > 1
+  kendall, spearman = resampled_correlations(cheap, full, np.vstack([np.ones(14), counts]))
+  for row, times in enumerate([np.ones(14), *counts]):
+    chosen = np.repeat(np.arange(14), times.astype(int))
+    wanted = rank_correlation(np.where(np.isfinite(cheap), cheap, -9)[chosen], full[chosen])
+    assert (kendall[row], spearman[row]) == (pytest.approx(wanted.kendall), pytest.approx(wanted.spearman))
+  assert np.isnan(resampled_correlations(np.ones(4), np.arange(4.0), np.ones((2, 4)))).all()
+
+
+def test_an_interval_of_percentiles():
+  assert percentile_interval(0.5, np.arange(101.0), level=0.9) == (0.5, pytest.approx(5), pytest.approx(95))
+  assert percentile_interval(0.5, np.array([np.nan, 1.0])) == (0.5, 1.0, 1.0)
+  assert np.isnan(percentile_interval(0.5, np.array([np.nan]))[1:]).all()
+
+
+def test_the_precision_in_the_top_tenth_is_an_expectation_over_equal_scores():
+  full = np.arange(20.0)
+  assert top_precision(full, full) == 1.0 and top_precision(-full, full) == 0.0
+  assert top_precision(np.ones(20), full) == pytest.approx(0.1)  # at random
+  cheap = np.where(full >= 16, 1.0, 0.0)  # four are equally good, and two of them are the best
+  orders = [set(pair) for pair in itertools.combinations(range(16, 20), 2)]
+  assert top_precision(cheap, full) == pytest.approx(np.mean([len(pair & {18, 19}) / 2 for pair in orders]))
+  assert top_precision(full[:11], full[:11]) == 1.0  # a tenth of 11, rounded up, is two

@@ -137,7 +137,7 @@ class StepsSaved:
   def __init__(self):
     self.steps = []
 
-  def restore(self, like):
+  def restore(self, like, grown=None):
     return None
 
   def save(self, step, state, extra):

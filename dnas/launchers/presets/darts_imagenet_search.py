@@ -1,5 +1,6 @@
-"""PC-DARTS search on an eighth of the training images of ImageNet, as published: a tenth trains weights, a fortieth the architecture.
+"""PC-DARTS search on an eighth of the training images of ImageNet, as published.
 
+A tenth of the images trains weights, a fortieth the architecture.
 Files and folders are those of darts_imagenet_retrain. The examples are drawn within every class. Not known from the paper: which examples
 were drawn, and the augmentation of a search, which here is that of a retraining, as in the released code.
 

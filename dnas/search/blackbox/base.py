@@ -15,7 +15,7 @@ from dnas.core import keys
 from dnas.core.errors import InputError, counted
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.registry import Registry
-from dnas.core.search_space import Space
+from dnas.core.spaces import Space
 
 State = Any
 """The immutable state of a strategy: its memory, its seed, and its number of draws."""

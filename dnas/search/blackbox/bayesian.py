@@ -24,8 +24,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from dnas.core.config import check_at_most, check_positive, check_types
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace, Space
 from dnas.search.blackbox.base import STRATEGIES, generator, score_of
 from dnas.search.blackbox.decisions import of_decisions
 
@@ -121,7 +120,7 @@ class State:
 class Bayesian:
   """An Optuna sampler as a strategy (a `base.Strategy`)."""
 
-  def __init__(self, space: CellSpace, make_sampler: MakeSampler, *, joint: bool):
+  def __init__(self, space: DecisionSpace, make_sampler: MakeSampler, *, joint: bool):
     """Prepares the parameters.
 
     Args:

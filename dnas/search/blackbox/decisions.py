@@ -3,19 +3,18 @@
 import numpy as np
 
 from dnas.core.errors import InputError
-from dnas.core.search_space import Space
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace, Space
 
 
-def of_decisions(space: Space) -> CellSpace:
+def of_decisions(space: Space) -> DecisionSpace:
   """Returns a space whose architectures are tuples of decisions. Raises InputError for a space of another kind."""
-  if not isinstance(space, CellSpace):
+  if not isinstance(space, DecisionSpace):
     hint = "take random_search, regularized_evolution, local_search or hill_climbing"
     raise InputError(f"space '{space.name}' has no fixed number of decisions, and this strategy learns over decisions; {hint}.")
   return space
 
 
-def allowed_values(space: CellSpace) -> np.ndarray:
+def allowed_values(space: DecisionSpace) -> np.ndarray:
   """Returns the mask of the values that each decision has, bool [decisions, largest number of values].
 
   Raises:

@@ -12,9 +12,11 @@ import numpy as np
 
 from dnas.core.chain_space import ChainSpace
 from dnas.core.config import check_at_most, check_positive, check_types
+from dnas.core.errors import InputError
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
+from dnas.core.space import CellSpace
+from dnas.core.spaces import Space
 from dnas.core.trials import trial_id
 from dnas.nets.morphisms.cells import is_exact
 from dnas.nets.morphisms.chain import MORPHISMS
@@ -44,7 +46,9 @@ class Config:
     check_at_most(10**4, neighbours=self.neighbours, morphisms=self.morphisms)
 
   def on(self, space: Space) -> "HillClimbing":
-    """Returns the strategy on a space."""
+    """Returns the strategy on a space of cells or of chains. Raises InputError for a space of another kind."""
+    if not isinstance(space, CellSpace | ChainSpace):
+      raise InputError(f"space '{space.name}' has no morphisms; hill_climbing searches spaces of cells and of chains.")
     return HillClimbing(self, space)
 
 
@@ -81,7 +85,7 @@ class HillClimbing:
   neighbours of a step are out get further neighbours. A step ends when enough are told. What is told later is left out.
   """
 
-  def __init__(self, config: Config, space: Space):
+  def __init__(self, config: Config, space: CellSpace | ChainSpace):
     """Searches the space."""
     self._config, self._space = config, space
 

@@ -12,7 +12,7 @@ import dataclasses
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
+from dnas.core.spaces import Space
 from dnas.search.blackbox import base, rungs
 from dnas.search.blackbox.base import STRATEGIES, Strategy
 

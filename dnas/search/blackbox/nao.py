@@ -17,8 +17,7 @@ import numpy as np
 from dnas.core.config import check, check_at_most, check_fraction, check_positive, check_types
 from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace, Space
 from dnas.search.blackbox import nao_network
 from dnas.search.blackbox.base import STRATEGIES, generator
 from dnas.search.blackbox.decisions import allowed_values, of_decisions
@@ -99,7 +98,7 @@ class Nao:
     allowed: mask of the values that each decision has, [D, K].
   """
 
-  space: CellSpace
+  space: DecisionSpace
   config: Config
   allowed: np.ndarray
 

@@ -8,7 +8,7 @@ import dataclasses
 from typing import NamedTuple
 
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
+from dnas.core.spaces import Space
 from dnas.search.blackbox.base import STRATEGIES, generator
 
 

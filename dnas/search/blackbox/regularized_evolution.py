@@ -10,7 +10,7 @@ from typing import NamedTuple
 from dnas.core.config import check, check_at_most, check_positive, check_types
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
+from dnas.core.spaces import Space
 from dnas.core.trials import trial_id
 from dnas.search.blackbox.base import STRATEGIES, generator, score_of
 

@@ -15,8 +15,7 @@ import numpy as np
 
 from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace, Space
 from dnas.search.blackbox.base import STRATEGIES, generator
 from dnas.search.blackbox.decisions import allowed_values, of_decisions
 
@@ -103,7 +102,7 @@ class Reinforce:
     allowed: mask of the values that each decision has, [D, K].
   """
 
-  space: CellSpace
+  space: DecisionSpace
   config: Config
   allowed: np.ndarray
 

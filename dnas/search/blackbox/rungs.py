@@ -9,7 +9,7 @@ from typing import NamedTuple
 from dnas.core.errors import InputError
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
+from dnas.core.spaces import Space
 from dnas.core.trials import trial_id
 from dnas.search.blackbox import random_search  # noqa: F401  (registers the strategy that is wrapped by default)
 from dnas.search.blackbox.base import STRATEGIES, State, Strategy, score_of

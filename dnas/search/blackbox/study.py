@@ -13,7 +13,7 @@ from dnas.core import durable
 from dnas.core.errors import FieldError, InputError, shown
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.search_space import Space
+from dnas.core.spaces import Space
 from dnas.evaluate.base import Evaluator
 from dnas.search.blackbox.base import Strategy, replay, score_of
 

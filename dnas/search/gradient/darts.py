@@ -16,7 +16,7 @@ from dnas.core import keys, tree
 from dnas.core.config import check, check_at_most, check_fraction, check_not_negative, check_positive, check_types
 from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Progress, SearchResult
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.run import loop
 from dnas.run.loop import step_key
 from dnas.search.gradient import diagnostics, remedies
@@ -260,7 +260,7 @@ class DartsTask:
     record: loop.EpochRecord = {
       "metrics": metrics,
       "genotype": genotype.to_json(),
-      "mixture": {cell: on_host[cell].tolist() for cell in self.space.cells},
+      "mixture": {cell: on_host[cell].tolist() for cell in self.space.arch_shapes},
     }
     return state, record
 
@@ -323,7 +323,7 @@ class DartsTask:
     return self.workload.loss(weights, mixture, stats, inputs.batch, keys.derive(key, "network"))
 
 
-def _check_remedies(config: Config, remedy: Remedies, space: CellSpace) -> None:
+def _check_remedies(config: Config, remedy: Remedies, space: DecisionSpace) -> None:
   try:
     check_cap(space, remedy.cap)
   except InputError as e:
@@ -343,7 +343,7 @@ def _keys_of_step(key: jax.Array) -> tuple[jax.Array, ...]:
   return tuple(keys.derive(key, name) for name in ("train_batch", "valid_batch", "masks"))
 
 
-def progress_of(record: loop.HistoryRecord, space: CellSpace) -> Progress:
+def progress_of(record: loop.HistoryRecord, space: DecisionSpace) -> Progress:
   """Returns the record of an epoch as a `Progress`."""
   genotype = space.parse(record["genotype"])  # pyright: ignore[reportTypedDictNotRequiredAccess]  # a search has one
   return Progress(record["epoch"], record["metrics"], genotype)

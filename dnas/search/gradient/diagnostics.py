@@ -5,15 +5,17 @@ decides nothing leaves its mixture near uniform. Chance then chooses its cells.
 """
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from dnas.core import keys, tree
-from dnas.core.genotype import Genotype
-from dnas.core.space import NONE, CellSpace
-from dnas.supernet.discretize import skips_of
+from dnas.core.choice_space import SKIPS, ChoiceSpace
+from dnas.core.space import NONE
+from dnas.core.spaces import DecisionSpace
+from dnas.supernet.discretize import of_cells, skips
 from dnas.supernet.relaxations import Arch
 
 UNDECIDED = 0.9
@@ -21,7 +23,7 @@ UNDECIDED = 0.9
 
 
 def of_mixture(
-  space: CellSpace, genotype: Genotype, mixture: Mapping[str, np.ndarray], op_mask: Mapping[str, np.ndarray]
+  space: DecisionSpace, genotype: Any, mixture: Mapping[str, np.ndarray], op_mask: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
   """Returns the diagnoses of a mixture and its genotype.
 
@@ -34,17 +36,18 @@ def of_mixture(
     op_mask: masks of the operations by cell type, 1 if allowed and 0 if ruled out, [edges, operations].
 
   Returns:
-    'skips/CELL': the number of skip connections in the cell type CELL.
-    'entropy/CELL': the mean entropy of the edges of CELL, in nats.
+    'skips/CELL': the number of skip connections in the cell type CELL; 'skips/choices' that of all choices together.
+    'entropy/CELL': the mean entropy of the edges of CELL, in nats; 'entropy/choices' is that of all choices.
     'normalized_entropy': the entropy of an edge divided by log(number of allowed operations), averaged over all edges of all cells. It is
     1 if all operations have the same weight, and 0 if every edge has chosen one operation. An edge with at most one allowed operation
     counts as 0.
   """
-  out = {f"skips/{cell}": float(skips_of(genotype[cell])) for cell in space.cells}
-  entropies = {cell: _entropies(mixture[cell]) for cell in space.cells}
-  out |= {f"entropy/{cell}": float(values.mean()) for cell, values in entropies.items()}
-  uniform = {cell: np.log(np.maximum(op_mask[cell].sum(-1), 1)) for cell in space.cells}
-  shares = [np.where(uniform[cell] > 0, entropies[cell] / np.where(uniform[cell] > 0, uniform[cell], 1), 0) for cell in space.cells]
+  out = {f"skips/{cell}": float(count) for cell, count in skips(space, genotype).items()}
+  entropies = {cell: _entropies(mixture[cell]) for cell in space.arch_shapes}
+  of_group = {"choices": np.concatenate(list(entropies.values()))} if isinstance(space, ChoiceSpace) else entropies
+  out |= {f"entropy/{cell}": float(values.mean()) for cell, values in of_group.items()}
+  uniform = {cell: np.log(np.maximum(op_mask[cell].sum(-1), 1)) for cell in space.arch_shapes}
+  shares = [np.where(uniform[cell] > 0, entropies[cell] / np.where(uniform[cell] > 0, uniform[cell], 1), 0) for cell in entropies]
   return out | {"normalized_entropy": float(np.mean(shares))}
 
 
@@ -71,14 +74,18 @@ def dominant_eigenvalue(gradient: Callable[[Arch], Arch], arch: Arch, key: jax.A
   return abs(float(value))
 
 
-def collapse(space: CellSpace, genotype: Genotype) -> str:
+def collapse(space: DecisionSpace, genotype: Any) -> str:
   """Returns a sentence on the first collapsed cell, or "" if none has collapsed.
 
-  A cell has collapsed if more than half of its edges are skip connections, or more than half are `none`.
+  A cell has collapsed if more than half of its edges are skip connections, or more than half are `none`. Choices have collapsed if more
+  than half of the active ones that have a skip keep it.
   """
-  for cell in space.cells:
+  if isinstance(space, ChoiceSpace):
+    count, could = skips(space, genotype)["choices"], sum(not set(SKIPS).isdisjoint(space[name].options) for name, _ in genotype.choices)
+    return f"the search has collapsed: {count} of {could} choices are skips; see the remedies." if 2 * count > could > 1 else ""
+  for cell in of_cells(space).cells:
     operations = [edge.operation for node in genotype[cell].nodes for edge in node]
-    for count, what in ((skips_of(genotype[cell]), "skip connections"), (operations.count(NONE), f"'{NONE}'")):
+    for count, what in ((skips(space, genotype)[cell], "skip connections"), (operations.count(NONE), f"'{NONE}'")):
       if 2 * count > len(operations):
         return f"the search has collapsed: {count} of {len(operations)} edges of the {cell} cell are {what}; see the flags of remedies."
   return ""

@@ -9,18 +9,21 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dnas.core.space import CellSpace
+from dnas.core.choice_space import ChoiceSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.search.gradient.remedies import Decision
+from dnas.supernet.discretize import of_cells
 
 Masks = dict[str, np.ndarray]
 """Masks of the allowed operations by cell type, float32 [edges, operations]."""
 
 
-def decide(decision: Decision, space: CellSpace, op_mask: Masks, loss: Callable[[Masks], float]) -> Masks:
+def decide(decision: Decision, space: DecisionSpace, op_mask: Masks, loss: Callable[[Masks], float]) -> Masks:
   """Makes one decision, by the cost of every candidate.
 
   The cost of an operation or of an edge is the loss without it. A decision on operations keeps the operation with the highest cost among
-  the allowed ones of `space.choices_of`. A decision on edges keeps the `space.edges_per_node` edges with the highest costs.
+  the allowed ones of `space.choices_of`, or of a choice as many options as it keeps. A decision on edges keeps the `space.edges_per_node`
+  edges with the highest costs.
 
   Args:
     decision: the decision.
@@ -33,14 +36,18 @@ def decide(decision: Decision, space: CellSpace, op_mask: Masks, loss: Callable[
   """
   (row, *_) = decision.rows
   if decision.operation:
-    columns = [space.operations.index(name) for name in space.choices_of(decision.cell, space.edges[row])]
+    names, kept = space.columns_of(decision.cell), 1
+    if isinstance(space, ChoiceSpace):
+      columns, kept = range(len(names)), space[decision.cell].kept
+    else:
+      columns = [names.index(name) for name in of_cells(space).choices_of(decision.cell, of_cells(space).edges[row])]
     columns = [column for column in columns if op_mask[decision.cell][row, column]]
     costs = [loss(_without(op_mask, decision.cell, row, column)) for column in columns] if len(columns) > 1 else [0.0]
-    chosen = np.zeros(len(space.operations), np.float32)
-    chosen[columns[int(np.argmax(costs))]] = 1
+    chosen = np.zeros(len(names), np.float32)
+    chosen[[columns[index] for index in np.argsort(-np.array(costs), kind="stable")[:kept]]] = 1
     return _with_row(op_mask, decision.cell, row, chosen)
   costs = [loss(_without(op_mask, decision.cell, row)) for row in decision.rows]
-  kept = np.argsort(-np.array(costs), kind="stable")[: space.edges_per_node]
+  kept = np.argsort(-np.array(costs), kind="stable")[: of_cells(space).edges_per_node]
   for index, row in enumerate(decision.rows):
     if index not in kept:
       op_mask = _without(op_mask, decision.cell, row)

@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from dnas.core import keys
+from dnas.core.choice_space import SKIPS, ChoiceSpace
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
-from dnas.core.space import SKIPS, CellSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.core.tree import Scalar
+from dnas.supernet.discretize import of_cells
 from dnas.supernet.perturbations import Adversarial, Perturbation, UniformNoise, Unperturbed
 from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation
 
@@ -60,7 +62,7 @@ class Remedies:
     stops_and_projects = bool(self.stop_ratio) and self.projection
     check(not stops_and_projects, "projection", self.projection, "a search that stops early has no end to project at: set stop_ratio to 0")
 
-  def relaxation(self, relaxation: Relaxation, space: CellSpace) -> Relaxation:
+  def relaxation(self, relaxation: Relaxation, space: DecisionSpace) -> Relaxation:
     """Returns the relaxation, with dropout of skip connections if `skip_dropout` is above zero."""
     return SkipDropout(relaxation, space, self.skip_dropout) if self.skip_dropout else relaxation
 
@@ -91,10 +93,10 @@ class SkipDropout(Relaxation):
   """
 
   inner: Relaxation
-  space: CellSpace
+  space: DecisionSpace
   rate: float
 
-  def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
+  def init(self, space: DecisionSpace, key: jax.Array, scale: float) -> Arch:
     """See `Relaxation`."""
     return self.inner.init(space, key, scale)
 
@@ -102,10 +104,12 @@ class SkipDropout(Relaxation):
     """See `Relaxation`."""
     keep = 1 - self.rate * (1 - progress)
     mixture = self.inner(arch, keys.derive(key, "inner"), progress)
-    is_skip = np.array([name in SKIPS for name in self.space.operations])
-    key, shape = keys.derive(key, "skip_dropout"), (len(self.space.edges), 1)
-    factors = {cell: jax.random.bernoulli(keys.derive(key, cell), keep, shape) / keep for cell in mixture}
-    return {cell: jnp.where(is_skip[None], factors[cell] * weights, weights) for cell, weights in mixture.items()}
+    key, out = keys.derive(key, "skip_dropout"), {}
+    for cell, weights in mixture.items():
+      is_skip = np.array([name in SKIPS for name in self.space.columns_of(cell)])
+      factors = jax.random.bernoulli(keys.derive(key, cell), keep, (len(weights), 1)) / keep
+      out[cell] = jnp.where(is_skip[None], factors * weights, weights)
+    return out
 
   def restricted(self, arch: Arch, op_mask: OpMask) -> Arch:
     """See `Relaxation`."""
@@ -150,12 +154,12 @@ def stops(eigenvalues: np.ndarray, ratio: float, window: int) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class Decision:
-  """One decision of the projection: it chooses the operation of an edge, or the edges of a node.
+  """One decision of the projection: it chooses the operation of an edge, the edges of a node, or the options of a choice.
 
   Attributes:
-    cell: the cell type.
+    cell: the cell type, or the name of the choice.
     rows: rows of the mixture: the row of the edge, or the rows of all edges into the node.
-    operation: whether the decision chooses the operation of an edge; otherwise it chooses the edges of a node.
+    operation: whether the decision chooses the operation of an edge, or the options of a choice; otherwise it chooses the edges of a node.
   """
 
   cell: str
@@ -163,12 +167,19 @@ class Decision:
   operation: bool
 
 
-def decisions(space: CellSpace, seed: int) -> tuple[Decision, ...]:
-  """Returns the decisions of a projection: first one for every edge, then one for every node with too many edges, both in random order.
+def decisions(space: DecisionSpace, seed: int) -> tuple[Decision, ...]:
+  """Returns the decisions of a projection, in random order.
+
+  In a space of cells there is first one for every edge, then one for every node with too many edges. In a space of choices there is one for
+  every choice.
 
   Source: Wang et al., "Rethinking Architecture Selection in Differentiable NAS" (DARTS-PT), ICLR 2021, algorithms 1 and 2.
   """
   rng = keys.generator(seed, "decisions")
+  if isinstance(space, ChoiceSpace):
+    choices = [Decision(point.name, (0,), True) for point in space.points]
+    return tuple(choices[i] for i in rng.permutation(len(choices)))
+  space = of_cells(space)
   edges = [Decision(cell, (row,), True) for cell in space.cells for row in range(len(space.edges))]
   targets = range(space.num_inputs, space.num_inputs + space.num_nodes)
   entering = [tuple(row for row, (_, target) in enumerate(space.edges) if target == node) for node in targets]

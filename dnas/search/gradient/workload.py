@@ -6,7 +6,7 @@ from typing import Any, Protocol
 import jax
 
 from dnas.cells.functional import Variables
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.supernet.relaxations import Mixture
 
 Tree = Any
@@ -16,16 +16,19 @@ class Workload(Protocol):
   """A supernet and the data that it is searched on; implement one per kind of data.
 
   Attributes:
-    space: the search space.
     initial: the supernet's initial weights and batch statistics.
     carry: initial value of further state that one step hands to the next: a tree of arrays, such as hidden states; () for none.
     shared_masks: whether all passes of a step draw the same random numbers, such as dropout masks.
   """
 
-  space: CellSpace
   initial: Variables
   carry: Tree
   shared_masks: bool
+
+  @property
+  def space(self) -> DecisionSpace:
+    """The search space."""
+    ...
 
   def end_of_epoch(self, epoch: int) -> int:
     """Return the number of steps in the first `epoch` epochs; see `run.loop.Task`."""

@@ -11,7 +11,7 @@ import optax
 
 from dnas.core.config import check, check_positive
 from dnas.core.registry import Registry
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.supernet.edges import EdgeOptions
 from dnas.supernet.relaxations import Relaxation
 from dnas.train import optimizers
@@ -56,11 +56,11 @@ class DifferentiableMethod:
     """The method's options for the edges of the supernet."""
     return EdgeOptions(self.partial_channels)
 
-  def relaxation(self, space: CellSpace) -> Relaxation:
-    """Returns the relaxation on a space."""
+  def relaxation(self, space: DecisionSpace) -> Relaxation:
+    """Returns the relaxation on a space. Raises InputError for a space on which it has no meaning."""
     return Relaxation()
 
-  def arch_optimizer(self, rates: ArchRates, space: CellSpace) -> optax.GradientTransformation:
+  def arch_optimizer(self, rates: ArchRates, space: DecisionSpace) -> optax.GradientTransformation:
     """Returns the optimizer of the architecture parameters."""
     return optimizers.adam(
       rates.arch_learning_rate, beta1=rates.arch_beta1, beta2=rates.arch_beta2, weight_decay=rates.arch_weight_decay

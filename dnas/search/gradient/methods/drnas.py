@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from dnas.core import keys
 from dnas.core.config import check_positive, check_types
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod
 from dnas.supernet.relaxations import Arch, Mixture, Relaxation
@@ -55,7 +55,7 @@ class DrNas(DifferentiableMethod):
     check_types(self)
     check_positive(partial_channels=self.partial_channels)
 
-  def relaxation(self, space: CellSpace) -> Relaxation:
+  def relaxation(self, space: DecisionSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
     return Dirichlet(self.softmax)
 

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from dnas.core.config import check_at_most, check_not_negative, check_types
-from dnas.core.space import NONE, CellSpace
+from dnas.core.space import NONE
+from dnas.core.spaces import DecisionSpace
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod
 from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation, without_ruled_out
 
@@ -23,7 +24,7 @@ class Sigmoid(Relaxation):
     zero_one: coefficient of the zero-one loss.
   """
 
-  space: CellSpace
+  space: DecisionSpace
   zero_one: float = 10.0
 
   def restricted(self, arch: Arch, op_mask: OpMask) -> Arch:
@@ -36,8 +37,11 @@ class Sigmoid(Relaxation):
 
   def penalty(self, arch: Arch) -> jax.Array:
     """Returns the zero-one loss: -zero_one times the mean of (sigmoid - 1/2)^2."""
-    columns = np.array([index for index, name in enumerate(self.space.operations) if name != NONE])
-    weights = jnp.concatenate([w[:, columns].ravel() for w in self.mean(arch).values()])
+
+    def columns(cell: str) -> np.ndarray:
+      return np.array([index for index, name in enumerate(self.space.columns_of(cell)) if name != NONE])
+
+    weights = jnp.concatenate([w[:, columns(cell)].ravel() for cell, w in self.mean(arch).items()])
     return -self.zero_one * ((weights - 0.5) ** 2).mean()
 
 
@@ -59,6 +63,6 @@ class FairDarts(DifferentiableMethod):
     check_not_negative(zero_one=self.zero_one)
     check_at_most(1e6, zero_one=self.zero_one)
 
-  def relaxation(self, space: CellSpace) -> Relaxation:
+  def relaxation(self, space: DecisionSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
     return Sigmoid(space, self.zero_one)

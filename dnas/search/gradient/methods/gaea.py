@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import optax
 
 from dnas.core.config import check, check_positive, check_types
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.search.gradient.methods.base import METHODS, ArchRates, DifferentiableMethod
-from dnas.search.gradient.methods.pc_darts import EdgeNormalized, softmax_by_target
+from dnas.search.gradient.methods.pc_darts import EdgeNormalized, softmax_by_target, with_edges_of
 from dnas.supernet.relaxations import EDGES, Arch, Mixture, Relaxation
 
 
@@ -27,7 +27,7 @@ class Simplex(Relaxation):
 
   uniform_start: bool = False
 
-  def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
+  def init(self, space: DecisionSpace, key: jax.Array, scale: float) -> Arch:
     """Returns the softmax of scale * N(0, 1)."""
     scale = 0.0 if self.uniform_start else scale
     return {cell: jax.nn.softmax(noise, -1) for cell, noise in super().init(space, key, scale).items()}
@@ -43,7 +43,7 @@ class EdgesOnSimplex(EdgeNormalized):
 
   operations: Simplex
 
-  def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
+  def init(self, space: DecisionSpace, key: jax.Array, scale: float) -> Arch:
     """Draws the parameters of operations and edges, and takes the softmax over the edges that enter a node."""
     arch = super().init(space, key, 0.0 if self.operations.uniform_start else scale)
     return {name: softmax_by_target(space, values) if name.endswith(EDGES) else values for name, values in arch.items()}
@@ -53,7 +53,7 @@ class EdgesOnSimplex(EdgeNormalized):
     return {cell: arch[cell + EDGES] for cell in self.space.cells}
 
 
-def exponentiated_gradient(learning_rate: float, space: CellSpace, smallest: float = 0.0) -> optax.GradientTransformation:
+def exponentiated_gradient(learning_rate: float, space: DecisionSpace, smallest: float = 0.0) -> optax.GradientTransformation:
   """Returns the exponentiated gradient optimizer: p becomes p exp(-lr g), normalized, so that the parameters stay on their simplices.
 
   One simplex is a row of [edges, operations], or the edges that enter one node. The update uses logarithms, since the plain form overflows.
@@ -101,11 +101,11 @@ class Gaea(DifferentiableMethod):
     check_positive(partial_channels=self.partial_channels)
     check(0 <= self.smallest <= 0.01, "smallest", self.smallest, "it must be at least 0 and at most 0.01, far below an equal share")
 
-  def relaxation(self, space: CellSpace) -> Relaxation:
+  def relaxation(self, space: DecisionSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
     simplex = Simplex(self.uniform_start)
-    return EdgesOnSimplex(simplex, space) if self.edge_weights else simplex
+    return EdgesOnSimplex(simplex, with_edges_of(space)) if self.edge_weights else simplex
 
-  def arch_optimizer(self, rates: ArchRates, space: CellSpace) -> optax.GradientTransformation:
+  def arch_optimizer(self, rates: ArchRates, space: DecisionSpace) -> optax.GradientTransformation:
     """See `DifferentiableMethod`."""
     return exponentiated_gradient(rates.arch_learning_rate, space, self.smallest)

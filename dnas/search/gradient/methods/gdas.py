@@ -5,7 +5,7 @@ import dataclasses
 import jax
 
 from dnas.core.config import check_types
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod, check_temperatures
 from dnas.supernet.edges import EdgeOptions
@@ -58,7 +58,7 @@ class Gdas(DifferentiableMethod):
     check_types(self)
     check_temperatures(start_temperature=self.start_temperature, end_temperature=self.end_temperature)
 
-  def relaxation(self, space: CellSpace) -> Relaxation:
+  def relaxation(self, space: DecisionSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
     return GumbelOneHot(self.start_temperature, self.end_temperature)
 

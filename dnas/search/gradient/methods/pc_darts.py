@@ -9,7 +9,9 @@ import numpy as np
 
 from dnas.core import keys
 from dnas.core.config import check_positive, check_types
+from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod
 from dnas.supernet.relaxations import EDGES, Arch, Mixture, OpMask, Relaxation
@@ -29,8 +31,9 @@ class EdgeNormalized(Relaxation):
   operations: Relaxation
   space: CellSpace
 
-  def init(self, space: CellSpace, key: jax.Array, scale: float) -> Arch:
+  def init(self, space: DecisionSpace, key: jax.Array, scale: float) -> Arch:
     """Draws the parameters of operations and edges."""
+    space = with_edges_of(space)
     arch = dict(self.operations.init(space, keys.derive(key, "operations"), scale))
     for cell in space.cells:
       arch[cell + EDGES] = scale * jax.random.normal(keys.derive(key, "edges", cell), (len(space.edges),))
@@ -79,14 +82,23 @@ class PCDarts(DifferentiableMethod):
     check_types(self)
     check_positive(partial_channels=self.partial_channels)
 
-  def relaxation(self, space: CellSpace) -> Relaxation:
+  def relaxation(self, space: DecisionSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
-    return EdgeNormalized(Relaxation(), space)
+    return EdgeNormalized(Relaxation(), with_edges_of(space))
 
 
-def softmax_by_target(space: CellSpace, values: jax.Array) -> jax.Array:
+def with_edges_of(space: DecisionSpace) -> CellSpace:
+  """Returns a space whose architectures have edges that can have weights, as it is. Raises InputError for another."""
+  if not isinstance(space, CellSpace):
+    hint = "choose another method, or gaea without edge_weights"
+    raise InputError(f"edge weights are those of the edges of a cell, and space '{space.name}' has no such edges; {hint}.")
+  return space
+
+
+def softmax_by_target(space: DecisionSpace, values: jax.Array) -> jax.Array:
   """Returns the softmax of `values`, [edges], over the edges that enter each node."""
-  same = np.array([[a[1] == b[1] for b in space.edges] for a in space.edges])
+  edges = with_edges_of(space).edges
+  same = np.array([[a[1] == b[1] for b in edges] for a in edges])
   highest = jnp.where(same, values[None], -jnp.inf).max(1)
   exponentials = jnp.exp(values - jax.lax.stop_gradient(highest))
   return exponentials / (same.astype(np.float32) @ exponentials)

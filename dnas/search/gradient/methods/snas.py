@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 
 from dnas.core.config import check_types
-from dnas.core.space import CellSpace
+from dnas.core.spaces import DecisionSpace
 from dnas.core.tree import Scalar
 from dnas.search.gradient.methods.base import METHODS, DifferentiableMethod, check_temperatures
 from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation, gumbel_softmax, without_ruled_out
@@ -55,6 +55,6 @@ class Snas(DifferentiableMethod):
     check_types(self)
     check_temperatures(start_temperature=self.start_temperature, end_temperature=self.end_temperature)
 
-  def relaxation(self, space: CellSpace) -> Relaxation:
+  def relaxation(self, space: DecisionSpace) -> Relaxation:
     """See `DifferentiableMethod`."""
     return Concrete(self.start_temperature, self.end_temperature)

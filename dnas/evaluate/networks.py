@@ -1,0 +1,80 @@
+"""Evaluation of the architectures of a user's own network, by a training of the derived network."""
+
+import contextlib
+import hashlib
+import math
+import pathlib
+
+from dnas.core.choice_space import ChoiceGenotype
+from dnas.core.errors import InputError, counted
+from dnas.core.records import Evaluation, Proposal
+from dnas.data.pairs import Batches
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
+from dnas.supernet.choice_network import SearchableNetwork
+from dnas.train.networks import Config, NetworkTask
+from dnas.train.own_loss import Loss
+
+
+class NetworkTraining:
+  """Trains the derived network of a proposal, and keeps it (an `evaluate.base.Evaluator`).
+
+  The score is minus the validation loss, or a metric of the user. The score at a budget of b epochs is that after b epochs of the full
+  training, and one architecture has one training, as in `evaluate.training`. A loss that is not finite gives a score that is not a number.
+
+  Attributes:
+    epochs: epochs of a full training; a proposal without a budget gets a full training.
+  """
+
+  def __init__(
+    self, config: Config, network: SearchableNetwork, data: Batches, loss: Loss, seed: int, folder: pathlib.Path, metric: str = ""
+  ):
+    """Makes the evaluator.
+
+    Args:
+      config: the full training.
+      network: the network with choices.
+      data: its data.
+      loss: the loss.
+      seed: seed of every training.
+      folder: where checkpoints are kept, a folder per architecture.
+      metric: name of the metric, of those that the loss function returns, that is the score; empty for minus the loss.
+    """
+    self.epochs, self._config, self._parts, self._seed = config.epochs, config, (network, data, loss), seed
+    self._folder, self._metric = folder, metric
+
+  def __call__(self, proposal: Proposal) -> Evaluation:
+    """Trains for the budget, and returns the score after it. The cost is wall time in seconds; see `evaluate.training.Training`.
+
+    Raises:
+      InputError: if the full training is shorter, or the loss function returns no such metric.
+    """
+    network, data, loss = self._parts
+    genotype, epochs = network.space.validate(proposal.genotype), proposal.budget or self.epochs
+    if epochs > self.epochs:
+      budget = counted(epochs, "epoch")
+      raise InputError(f"the budget of a proposal is {budget} and a full training has {self.epochs}; ask for at most that.")
+    task = NetworkTask(self._config, network.derive(genotype, seed=self._seed), data, loss, self._seed)
+    with Checkpoints(self.folder_of(genotype), keep=1) as checkpoints:
+      position = loop.restore(task, checkpoints)
+      before = position.seconds if proposal.parent is not None else 0.0
+      with contextlib.suppress(loop.NonFiniteLoss):
+        for _ in loop.run(task, position, checkpoints, early_stop=lambda history: len(history) >= epochs):
+          pass
+    if len(position.history) < epochs:
+      return Evaluation(math.nan, max(position.seconds - before, 0.0), {"epochs": float(len(position.history))})
+    record = position.history[epochs - 1]
+    metrics = {**record["metrics"], "epochs": float(epochs)}
+    return Evaluation(self._score(metrics), max(record["seconds"] - before, 0.0), metrics)
+
+  def folder_of(self, genotype: ChoiceGenotype) -> pathlib.Path:
+    """Returns the checkpoint folder of an architecture."""
+    return self._folder / hashlib.sha256(genotype.to_json().encode()).hexdigest()[:16]
+
+  def _score(self, metrics: dict[str, float]) -> float:
+    if not self._metric:
+      return -metrics["valid/loss"]
+    if f"valid/{self._metric}" not in metrics:
+      known = ", ".join(name.removeprefix("valid/") for name in metrics if name.startswith("valid/"))
+      raise InputError(f"the loss function returns no metric '{self._metric}'; it returns {known}.")
+    return metrics[f"valid/{self._metric}"]

@@ -1,0 +1,147 @@
+"""Black-box searches in networks of a user's own, as a Python function: a strategy proposes, and each proposal is trained."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from dnas.core import config as config_lib
+from dnas.core import durable
+from dnas.core.choice_space import ChoiceGenotype
+from dnas.core.config import check_at_most, check_name, check_positive, check_types, named
+from dnas.core.errors import InputError, counted, shown
+from dnas.core.records import Evaluation, Proposal
+from dnas.data.pairs import Batches
+from dnas.evaluate.networks import NetworkTraining
+from dnas.launchers import _flags, _run
+from dnas.launchers._config_checks import check_seed
+from dnas.launchers._networks import about, described
+from dnas.launchers._python import Folder, options_of
+from dnas.search.blackbox import study
+from dnas.search.blackbox.base import replay, score_of
+from dnas.search.blackbox.strategies import STRATEGIES
+from dnas.supernet.choice_network import Build, SearchableNetwork
+from dnas.train.networks import Config as TrainingConfig
+from dnas.train.own_loss import Loss
+
+
+@config_lib.mounts(STRATEGIES)
+@dataclasses.dataclass(frozen=True)
+class NetworkTrialsConfig:
+  """A black-box search in a network of a user's own, and the settings of every strategy.
+
+  Attributes:
+    strategy: the strategy.
+    trials: number of evaluations.
+    metric: name of the metric, of those that the loss function returns, that is to be high; empty for a low loss.
+    seed: seed of the strategy, of the weights and of the order of the data.
+  """
+
+  strategy: str = named("regularized_evolution", lambda: STRATEGIES)
+  trials: int = 50
+  metric: str = ""
+  seed: int = 0
+  train: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
+
+  def __post_init__(self):
+    check_types(self)
+    check_positive(trials=self.trials)
+    check_at_most(10**6, trials=self.trials)
+    check_seed(self.seed)
+    check_name("strategy", self.strategy, STRATEGIES)
+
+  def idle(self, path: str) -> str:
+    """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
+    component = path.partition(".")[0]
+    if component in config_lib.units(self, STRATEGIES) and component != self.strategy:
+      return f"it does nothing with the strategy {self.strategy}, so leave it out"
+    return ""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkTrials:
+  """The result of a black-box search in a network of one's own.
+
+  Attributes:
+    genotype: the architecture with the highest score.
+    score: its score: minus the validation loss, or the metric.
+    trials: all proposals with their evaluations.
+    network: the network with choices.
+  """
+
+  genotype: ChoiceGenotype
+  score: float
+  trials: Sequence[tuple[Proposal, Evaluation]]
+  network: SearchableNetwork
+
+  def derive(self, seed: int | None = None) -> nnx.Module:
+    """Returns the network of the best architecture with fresh weights, a plain Flax module."""
+    return self.network.derive(self.genotype, seed=seed)
+
+
+def run_network_trials(
+  network: Build,
+  data: Batches,
+  loss: Loss,
+  workdir: Folder,
+  config: NetworkTrialsConfig | None = None,
+  *,
+  strategy: str | None = None,
+  trials: int | None = None,
+  epochs: int | None = None,
+  changes: Mapping[str, Any] | None = None,
+  **options: Any,
+) -> NetworkTrials:
+  """Searches a network of one's own with a black-box strategy, or resumes the search. The same call again resumes it.
+
+  Args:
+    network, data, loss: as in `search_network`.
+    workdir: the folder of the run: configuration, journal.jsonl with a line for every trial, and a checkpoint of every training.
+    config: the settings.
+    strategy: the strategy, as in the settings.
+    trials: number of evaluations, as in the settings.
+    epochs: epochs of a full training, as `train.epochs` in the settings.
+    changes: further settings by their dotted paths, such as {"train.learning_rate": 0.1, "asha.max_budget": 9}.
+    **options: fields of `Options`.
+
+  Raises:
+    InputError: for a network, data, a loss, settings or a folder that cannot be used.
+  """
+  given = {"strategy": strategy, "trials": trials, "train.epochs": epochs}
+  values = {**(changes or {}), **{name: value for name, value in given.items() if value is not None}}
+  config = NetworkTrialsConfig() if config is None else config
+  if not isinstance(config, NetworkTrialsConfig):
+    raise InputError(f"run_network_trials does not take {shown(type(config).__name__)}; give NetworkTrialsConfig.")
+  config = config_lib.replace(config_lib.with_units(config), values)
+  _flags.refuse_idle(config, values)
+  chosen = options_of(workdir, options)
+  _flags.require_one_process(chosen)
+  _run.prepare(chosen)
+  searched = SearchableNetwork(network, config.seed)
+  proposes = config_lib.unit(config, STRATEGIES, config.strategy).on(searched.space)
+  batch = data.train_batch(jax.random.key(config.seed), 0)
+  parts = _run.Parts({"network.json": described(searched, data, batch)}, about(searched, data))
+  with _run.open_folder(chosen, "network_trials", config_lib.flatten(config), parts, config_lib.defaults(config), ("trials",)) as folder:
+    evaluator = NetworkTraining(config.train, searched, data, loss, config.seed, folder.checkpoints, config.metric)
+    path = folder.path / "journal.jsonl"
+    journal = study.from_lines(path.read_text() if path.exists() else "", searched.space, str(path))
+    durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill
+    print(f"search by {config.strategy}: {counted(config.trials, 'training')}, {len(journal)} done", flush=True)
+    state = replay(proposes, config.seed, journal)
+    while len(journal) < config.trials:
+      proposal, state = proposes.ask(state)
+      evaluation = evaluator(proposal)
+      state = proposes.tell(state, proposal, evaluation)
+      durable.append(path, study.to_line((proposal, evaluation)))
+      journal.append((proposal, evaluation))
+      print(f"trial {len(journal)}/{config.trials}  {searched.space.notation(proposal.genotype)}  score {evaluation.score:.4g}", flush=True)
+    best, found = max(journal, key=lambda entry: score_of(entry[1]))
+    folder.write_genotype(best.genotype.to_json())
+    notation = searched.space.notation(best.genotype)
+    genotype = json.loads(best.genotype.to_json())
+    folder.write_result({"genotype": genotype, "notation": notation, "score": found.score, "trials": len(journal)})
+    print(f"\nfound: {notation}")
+  return NetworkTrials(best.genotype, found.score, tuple(journal), searched)

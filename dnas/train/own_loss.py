@@ -1,0 +1,43 @@
+"""Losses of a user's own, and their means over a whole validation set."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dnas.core.errors import InputError, shown
+from dnas.core.registry import is_name
+from dnas.data.pairs import Pair
+
+Tree = Any
+Loss = Callable[[Tree, Tree], Any]
+"""(outputs of the network, targets) to the mean loss of the batch, a scalar, or to a pair: that, and further means of the batch by name."""
+
+
+def scored(loss: Loss, outputs: Tree, targets: Tree) -> tuple[jax.Array, dict[str, jax.Array]]:
+  """Returns the loss and the metrics of a batch. Raises InputError for a loss that is no scalar, or metrics that are none by name."""
+  result: Any = loss(outputs, targets)
+  value: Any = result[0] if isinstance(result, tuple) else result
+  metrics: Any = result[1] if isinstance(result, tuple) and len(result) == 2 else {}
+  if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
+    raise InputError(f"the loss function returns an array of shape {jnp.shape(value)}; return a scalar, such as the mean over the batch.")
+  if not isinstance(metrics, Mapping):
+    raise InputError(f"the loss function returns {shown(type(metrics).__name__)} beside the loss; return a dictionary of metrics by name.")
+  for name, metric in metrics.items():
+    if not is_name(name) or name == "loss" or jnp.shape(metric) != ():
+      hint = "give scalars, with names other than loss"
+      raise InputError(f"the loss function returns the metric {shown(name)} of shape {jnp.shape(metric)}; {hint}.")
+  return jnp.asarray(value), {name: jnp.asarray(metric, jnp.float32) for name, metric in metrics.items()}
+
+
+def means(evaluate: Callable[[Tree, Tree], Mapping[str, jax.Array]], batches: Iterable[Pair]) -> dict[str, float]:
+  """Returns the means of metrics over batches, weighted by the numbers of their examples. `evaluate` maps inputs and targets to metrics."""
+  results, sizes = [], []
+  for inputs, targets in batches:
+    results.append(evaluate(inputs, targets))  # dispatched; read below, so that the device need not wait
+    sizes.append(len(jax.tree.leaves(inputs)[0]))
+  if not results:
+    raise InputError("valid_batches gives no batch; give validation examples.")
+  return {name: float(np.average([np.float64(one[name]) for one in results], weights=sizes)) for name in results[0]}

@@ -1,0 +1,124 @@
+"""Searches in networks of a user's own from Python: folders, resume to the same bits, black-box strategies, and refusals."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+from flax import nnx
+
+import dnas
+from dnas.core.errors import FieldError
+from dnas.launchers import _networks
+
+TOY = pathlib.Path(__file__).parents[1] / "search" / "gradient"
+sys.path.insert(0, str(TOY))
+from choice_toy import BEST, Toy, arrays, squared_error  # noqa: E402
+
+pytestmark = [pytest.mark.xdist_group("networks"), pytest.mark.usefixtures("quick_compilation")]
+FAST = {"darts.arch_learning_rate": 0.1, "darts.learning_rate": 0.1, "darts.weight_decay": 0.0, "darts.diagnose_every": 0}
+FAST |= {"darts.arch_warmup_epochs": 1}
+
+
+def search(folder, **settings):
+  changes = FAST | settings.pop("changes", {})
+  return dnas.search_network(Toy, arrays(), squared_error, folder, changes=changes, compilation_cache="none", **settings)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+  folder = tmp_path_factory.mktemp("networks") / "run"
+  return folder, search(folder, epochs=8)
+
+
+def test_a_search_leaves_a_whole_folder_and_a_plain_network(run, capsys):
+  folder, result = run
+  assert str(result.genotype) == BEST and len(result.history) == 8
+  assert json.loads((folder / "result.json").read_text())["notation"] == BEST
+  assert result.network.space.parse((folder / "genotype.json").read_text()) == result.genotype
+  pictures = {path.stem for path in (folder / "pictures").iterdir()}
+  assert pictures == {"genotype", "mixture_lines", "learning_curves", "diagnoses"}
+  assert len((folder / "architecture.jsonl").read_text().splitlines()) == 8
+  derived = result.derive(inherit=True)
+  assert {type(module) for _, module in nnx.iter_modules(derived)} == {Toy, nnx.List, nnx.Linear}
+  outputs = derived(arrays().train_batch(jax.random.key(0), 0)[0])
+  assert np.isfinite(outputs).all()
+  assert len(dnas.draw_genotype(result.genotype, "mine", result.network.space).axes) == 1
+
+
+def test_the_same_call_again_returns_the_result_and_another_network_is_refused(run):
+  folder, result = run
+  again = search(folder, epochs=8)
+  assert again.genotype == result.genotype and again.metrics == result.metrics
+  jax.tree.map(np.testing.assert_array_equal, again.variables, result.variables)
+  with pytest.raises(dnas.InputError, match="belongs to a run of another configuration \\(darts.epochs: 8 -> 9\\)"):
+    search(folder, epochs=9)
+  with pytest.raises(dnas.InputError, match="network.json is not the one of this run"):
+    dnas.search_network(Toy, arrays(batch_size=16), squared_error, folder, changes=FAST, epochs=8, compilation_cache="none")
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{toy!r}]
+import dnas
+from choice_toy import Toy, arrays, squared_error
+dnas.search_network(Toy, arrays(), squared_error, sys.argv[1], changes={fast!r}, epochs=8, compilation_cache="none", save_every_steps=3)
+"""
+
+
+def test_a_killed_search_resumes_to_the_same_bits(run, tmp_path):
+  _, result = run
+  script = tmp_path / "script.py"
+  script.write_text(SCRIPT.format(toy=str(TOY), fast=FAST))
+  environment = os.environ | {"PYTHONPATH": str(pathlib.Path(dnas.__file__).parents[1]), "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
+  process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "run")], env=environment, stdout=subprocess.DEVNULL)
+  saved = tmp_path / "run" / "checkpoints" / "9"  # within the second epoch
+  while not saved.exists() and process.poll() is None:
+    time.sleep(0.01)
+  process.send_signal(signal.SIGKILL)
+  assert process.wait() == -signal.SIGKILL
+  resumed = search(tmp_path / "run", epochs=8)
+  assert [{**one, "seconds": 0} for one in resumed.history] == [{**one, "seconds": 0} for one in result.history]
+  jax.tree.map(np.testing.assert_array_equal, resumed.variables, result.variables)
+
+
+def trials(folder, **settings):
+  return dnas.run_network_trials(Toy, arrays(), squared_error, folder, epochs=4, compilation_cache="none", **settings)
+
+
+@pytest.mark.parametrize("strategy", ["random_search", "regularized_evolution", "local_search", "reinforce", "tpe", "asha"])
+def test_black_box_strategies_search_it_and_resume(tmp_path, strategy):
+  changes = {"train.learning_rate": 0.1, "train.weight_decay": 0.0} | ({"asha.max_budget": 4} if strategy == "asha" else {})
+  first = trials(tmp_path / "run", strategy=strategy, trials=2, changes=changes)
+  more = trials(tmp_path / "run", strategy=strategy, trials=5, changes=changes)
+  whole = trials(tmp_path / "whole", strategy=strategy, trials=5, changes=changes)
+  scores = [[(proposal, evaluation.score) for proposal, evaluation in one.trials] for one in (more, whole)]
+  assert scores[0] == scores[1] and len(first.trials) == 2 and more.score == max(score for _, score in scores[0])
+  assert more.network.space.validate(more.genotype) and isinstance(more.derive(), Toy)
+
+
+def test_a_metric_may_be_the_score(tmp_path):
+  with pytest.raises(dnas.InputError, match="returns no metric 'accuracy'; it returns .*error"):
+    trials(tmp_path / "run", trials=1, changes={"metric": "accuracy"})
+  found = trials(tmp_path / "other", trials=1, changes={"metric": "error"})
+  assert found.score == found.trials[0][1].metrics["valid/error"] > 0
+
+
+def test_bad_settings_are_refused(tmp_path):
+  with pytest.raises(FieldError, match="gaea.smallest is 0.001; it does nothing with --method=darts"):
+    search(tmp_path, changes={"gaea.smallest": 0.001})
+  with pytest.raises(FieldError, match="asha.max_budget is 4; it does nothing with the strategy regularized_evolution"):
+    trials(tmp_path, changes={"asha.max_budget": 4})
+  with pytest.raises(dnas.InputError, match="search_network does not take 'int'; give NetworkSearchConfig"):
+    _networks.configured(3, None, None, None)  # pyright: ignore[reportArgumentType]
+  with pytest.raises(dnas.InputError, match="unknown option 'save_every'"):
+    search(tmp_path, save_every=3)
+  with pytest.raises(dnas.InputError, match="give draw_genotype the space of the network"):
+    dnas.draw_genotype(dnas.ChoiceGenotype("network", (("shape", ("skip",)),)))
+  assert not list(tmp_path.iterdir())
