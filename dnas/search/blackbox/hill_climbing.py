@@ -118,6 +118,8 @@ class HillClimbing:
   def _child(self, genotype: Genotype, rng: np.random.Generator) -> Genotype:
     for _ in range(self._config.morphisms):
       choices = self._near(genotype)
+      if not choices:  # the space has a single architecture
+        break
       exact = [group for group in choices if group[0]]
       groups = choices if self._config.approximate or not exact else exact
       _, members = groups[rng.integers(len(groups))]
