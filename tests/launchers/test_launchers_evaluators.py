@@ -161,11 +161,12 @@ def test_an_evaluator_that_begins_with_the_weights_of_a_parent_is_told_which(tmp
   def make(config, options, folder, seed):
     return lambda proposal: asked.append(proposal) or Evaluation(float(len(asked)), 1.0, {})
 
-  monkeypatch.setitem(_evaluator_makers.EVALUATORS._units, "morphism", make)
-  assert launch(tmp_path, "--evaluators=morphism", "--training=digits_bench_retrain", *few) == 0
+  monkeypatch.setitem(_evaluator_makers.EVALUATORS._units, "inheriting", make)
+  monkeypatch.setattr(_sampled, "FROM_PARENTS", ("inheriting",))
+  assert launch(tmp_path, "--evaluators=inheriting", *few) == 0
   ids = [trial_id(proposal) for proposal in asked]
   assert len(asked) == 12 and asked[0].parent is None and all(proposal.parent in ids[:at] for at, proposal in enumerate(asked[1:], 1))
-  assert measured(tmp_path)["morphism"]["cost"] == pytest.approx(1 / np.mean(digits_bench.load().seconds(12)[_rows(12)]))
+  assert measured(tmp_path)["inheriting"]["cost"] == pytest.approx(1 / np.mean(digits_bench.load().seconds(12)[_rows(12)]))
 
 
 def _rows(architectures):
