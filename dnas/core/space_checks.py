@@ -10,11 +10,15 @@ import math
 import unicodedata
 from typing import Any
 
-from dnas.core.config import check, is_whole
+from dnas.core.config import check
 from dnas.core.errors import shown
 from dnas.core.registry import NAME_RULE, is_name
 
 _MOST_STATES, _MOST_WIRINGS = 100, 1_000_000  # of a cell; `edges` and `wirings` list them
+
+
+def _is_whole(value: Any) -> bool:
+  return isinstance(value, int) and not isinstance(value, bool)
 
 
 def check_fields(space: Any) -> None:
@@ -32,7 +36,7 @@ def check_fields(space: Any) -> None:
   check(all(map(is_name, space.operations)), "operations", shown(space.operations), NAME_RULE)
   for field in ("num_inputs", "num_nodes", "edges_per_node"):
     value = getattr(space, field)
-    check(is_whole(value) and value >= 1, field, shown(value), "give a whole number, at least 1")
+    check(_is_whole(value) and value >= 1, field, shown(value), "give a whole number, at least 1")
   states = space.num_inputs + space.num_nodes
   hint = f"a cell of {shown(states)} states is too large; give it at most {_MOST_STATES}"
   check(states <= _MOST_STATES, "num_nodes", space.num_nodes, hint)
@@ -42,7 +46,7 @@ def check_fields(space: Any) -> None:
   for field in ("none_allowed", "pool_norm", "inputs_in_concat"):
     check(isinstance(getattr(space, field), bool), field, shown(getattr(space, field)), "give True or False")
   outputs = space.num_outputs
-  fits = outputs is None or (is_whole(outputs) and 1 <= outputs <= space.num_nodes)
+  fits = outputs is None or (_is_whole(outputs) and 1 <= outputs <= space.num_nodes)
   check(fits, "num_outputs", shown(outputs), f"give None for all nodes, or a whole number from 1 to {space.num_nodes}")
   hint = "a discrete cell has no edge that is 'none'; give it another operation, or none_allowed=True"
   check(bool(space.choices), "operations", shown(space.operations), hint)
