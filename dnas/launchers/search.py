@@ -108,7 +108,7 @@ def _retraining(config: Config, workdir: str, place: str) -> str:
   trainings = {name: _presets.load(name, "train") for name in _presets.names_for("train")}
   presets = {name: one for name, one in trainings.items() if not one.model}
   same_data = [name for name, one in presets.items() if _is_of(one, config)]
-  fitting = [name for name in same_data if of_text or STACKS[presets[name].space] is STACKS[config.space]]
+  fitting = [name for name in same_data if of_text or _stack_of(presets[name].space) is STACKS[config.space]]
   fitting.sort(key=lambda name: presets[name].space != config.space)
   recipe = {"preset": fitting[0]} if fitting else {"space": config.space}
   base = presets[fitting[0]] if fitting else train.BY_SPACE.get(config.space, LanguageTrainConfig() if of_text else ImageTrainConfig())
@@ -116,6 +116,11 @@ def _retraining(config: Config, workdir: str, place: str) -> str:
   data = {f"data.{name}": value for name, value in values.items() if value != getattr(base.data, name)}
   folders = {"genotype": workdir + place, "workdir": f"{workdir}{place.replace('/', '_')}_retrained"}
   return _commands.command("train", recipe | data | folders)
+
+
+def _stack_of(space: str) -> Any:
+  """Returns the class that stacks the cells of a space; None for a space of chains."""
+  return STACKS[space] if space in STACKS else None
 
 
 def _is_of(training: Any, config: Config) -> bool:

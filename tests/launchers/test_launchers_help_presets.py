@@ -7,6 +7,7 @@ import shlex
 
 import pytest
 from other_values import is_text, other
+from published_imagenet import IMAGENET, IMAGENET_RETRAINING, IMAGENET_SEARCH
 
 from dnas.cells.registries import CHAIN_SPACES, SPACES, STACKS
 from dnas.core import config as config_lib
@@ -164,9 +165,9 @@ REGISTRIES = {
 
 @pytest.mark.parametrize("name", REGISTRIES)
 def test_help_lists_what_is_registered(name, capsys):
-  wrapped = [strategy for strategy in STRATEGIES if strategy not in ("asha", "hyperband")]
+  wrapped = [strategy for strategy in STRATEGIES if strategy not in ("asha", "hyperband", "hill_climbing")]
   registries = REGISTRIES[name] | ({"asha.strategy": wrapped, "hyperband.strategy": wrapped} if name == "compare" else {})
-  both = [(("--space=darts_conv",), {}), (TEXT, {"data.dataset": TEXTS})]
+  both = [(("--space=darts_conv",), {}), (TEXT, {"data.dataset": TEXTS, "space": SPACES})]
   for flags, changes in both if name in ("search", "train") else [((), {})]:
     LAUNCHERS[name].main([name, *flags, "--help"])
     parts = re.split(r"^  --([\w.]+)=.*\n", capsys.readouterr().out, flags=re.MULTILINE)
@@ -328,18 +329,6 @@ MODELS = rf"({'|'.join([*IMAGE_MODELS, *LANGUAGE_MODELS, 'dynamic'])})\."
 PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
 PLAIN |= {"method": "darts", "without": "", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
 STAGE = {"start_from": "", "keep_operations": 0}
-IMAGENET = {"data.dataset": "images", "data.data_dir": "imagenet", "data.image_size": [224], "data.stream": True, "data.cutout_length": 0}
-IMAGENET |= {"data.centre_crop": 0.875, "data.crop_area": 0.08, "data.colour_jitter": True, "data.metrics": ["top_5_accuracy"]}
-IMAGENET |= {"data.crop_padding": 0}
-IMAGENET_RETRAINING = {"network.channels": 48, "network.cells": 14, "network.stem_multiplier": 1, "network.stem": "imagenet"}
-IMAGENET_RETRAINING |= {"data.batch_size": 128, "train.epochs": 250, "train.learning_rate": 0.1, "train.weight_decay": 3e-5}
-IMAGENET_RETRAINING |= {"train.schedule": "exponential", "train.final_learning_rate": 0.1 * 0.97**250, "train.label_smoothing": 0.1}
-IMAGENET_RETRAINING |= {"train.drop_path": 0.0}
-IMAGENET_SEARCH = IMAGENET | {"method": "pc_darts", "hypergradient": "", "supernet.stem_multiplier": 1, "supernet.stem": "imagenet"}
-IMAGENET_SEARCH |= {"data.batch_size": 1024, "data.train_portion": 0.8, "data.split": "stratified", "data.examples": 160_146}
-IMAGENET_SEARCH |= {"darts.learning_rate": 0.5, "darts.final_learning_rate": 0.0}
-IMAGENET_SEARCH |= {"darts.weight_decay": 3e-5, "darts.arch_warmup_epochs": 35}
-IMAGENET_SEARCH |= {"darts.arch_learning_rate": 6e-3, "pc_darts.partial_channels": 4}
 FIRST_ORDER = {"hypergradient": "first_order"}
 SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01, "finite_difference.through_clip": False}
 UNCLIPPED, CLIPPED = {"finite_difference.clipped": False}, {"finite_difference.clipped": True}
