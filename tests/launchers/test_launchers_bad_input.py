@@ -69,7 +69,7 @@ BOTH = [
   (("--data.class_weights=balance",), "--data.class_weights is balance; did you mean 'balanced'? It can be balanced, none."),
   (("--data.cutout_length=3",), "--data.cutout_length is 3; it must be even"),
   (("--data.data_dir=/tmp",), "--data.data_dir is /tmp; the data set 'synthetic' is built in and reads no folder, so leave it empty."),
-  (("--preset=nothing_like_it",), "--preset is nothing_like_it; it can be "),
+  (("--preset=zzz",), "--preset is zzz; it can be "),
   (("--preset=digits_dem",), "--preset is digits_dem; did you mean 'digits_demo{suffix}'?"),
 ]
 NAMES = {
@@ -91,8 +91,8 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
 @pytest.mark.parametrize(
   "launcher, flags, sentence",
   [
-    ("search", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be amoebanet, darts_conv"),
-    ("train", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be amoebanet, darts_conv"),
+    ("search", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be amoebanet, conv_chain, "),
+    ("train", ["--space=dart_conv"], "--space is dart_conv; did you mean 'darts_conv'? It can be amoebanet, conv_chain, "),
     ("search", ["--data.dataset=ptb"], "--data.dataset is ptb; it can be arrays, cifar10, cifar100, digits, "),
     ("search", ["--shared_masks"], "--shared_masks is not a flag with --space=darts_conv; it is one with --space=darts_recurrent or"),
     ("train", ["--space=nasnet", "--data.level=word"], "--data.level is not a flag with --space=nasnet; it is one with --space=darts_rec"),

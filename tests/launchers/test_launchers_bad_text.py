@@ -47,11 +47,11 @@ BOTH = [
   (("--data.dataset=python_doc",), "--data.dataset is python_doc; did you mean 'python_docs'?"),
   (("--data.data_dir=/tmp",), "--data.data_dir is /tmp; the data set 'synthetic_text' is built in and reads no folder, so leave it empty."),
   (("--seed=-1",), "--seed is -1; it must be at least 0"),
-  (("--space=darts_recurent",), "--space is darts_recurent; did you mean 'darts_recurrent'? It can be amoebanet, darts_conv, "),
+  (("--space=darts_recurent",), "--space is darts_recurent; did you mean 'darts_recurrent'? It can be amoebanet, conv_chain, "),
   (
     ("--space=text",),
-    "--space is text; it can be amoebanet, darts_conv, darts_recurrent, darts_s1, darts_s2, darts_s3, darts_s4, naonet, nasbench201, "
-    "nasnet, nasnet_a.",
+    "--space is text; it can be amoebanet, conv_chain, darts_conv, darts_recurrent, darts_s1, darts_s2, darts_s3, darts_s4, "
+    "naonet, nasbench201, nasnet, nasnet_a, residual_conv.",
   ),
   (("--space=darts_conv",), "--data.tokens is not a flag with --space=darts_conv; it is one with --space=darts_recurrent or a preset"),
 ]
@@ -113,7 +113,7 @@ def test_flags_of_one_launcher(workdir, capsys, launcher, flags, sentence):
       "search",
       ["--preset=digits_demo", "--space=darts_recurrent", "--data.level=word"],
       "--space is darts_recurrent; this preset is for images, so give amoebanet, darts_s1, darts_s2, darts_s3, darts_s4, "
-      "darts_conv, nasnet, naonet, nasbench201 or nasnet_a, or another preset.",
+      "darts_conv, nasnet, residual_conv, naonet, nasbench201 or nasnet_a, or another preset.",
     ),
     ("train", ["--preset=text_demo_retrain", "--space=nasnet"], "--space is nasnet; this preset is for text, so give darts_recurrent"),
     ("search", ["--preset=text_demo", "--space=darts_recurent"], "--space is darts_recurent; did you mean 'darts_recurrent'? It can be"),
