@@ -44,7 +44,7 @@ def test_settings_are_flags_and_stand_in_the_configuration(searched):
   folder, _ = searched
   about = config_of(folder)
   assert about["config"]["own_method.penalty"] == 5.0 and about["config"]["own_hypergradient.scale"] == 2.0
-  assert about["units"] == ["__main__"] and about["config"]["pc_darts.partial_channels"] == 4
+  assert list(about["units"]) == ["__main__"] and about["config"]["pc_darts.partial_channels"] == 4
 
 
 def test_another_value_is_refused_and_the_units_may_be_imported(searched):
@@ -82,7 +82,7 @@ def test_the_printed_command_retrains_a_cell_of_own_operations(searched, tmp_pat
   words = [f"--workdir={tmp_path / 'retrained'}" if word == f"--workdir={folder}_retrained" else word for word in words]
   done = run(*words[1:], cache_flag(), *TRAIN)
   assert done.returncode == 0 and "test error" in done.stdout, done.stderr
-  assert config_of(tmp_path / "retrained")["units"] == ["own_script"]
+  assert list(config_of(tmp_path / "retrained")["units"]) == ["own_script"]
 
 
 def test_help_lists_units_and_settings():
