@@ -1,16 +1,12 @@
 """Evaluation of the architectures of a user's own network, by a training of the derived network."""
 
-import contextlib
-import hashlib
-import math
 import pathlib
 
 from dnas.core.choice_space import ChoiceGenotype
-from dnas.core.errors import InputError, counted
+from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
 from dnas.data.pairs import Batches
-from dnas.run import loop
-from dnas.run.checkpoint import Checkpoints
+from dnas.evaluate import by_training
 from dnas.supernet.choice_network import SearchableNetwork
 from dnas.train.networks import Config, NetworkTask
 from dnas.train.own_loss import Loss
@@ -50,26 +46,13 @@ class NetworkTraining:
       InputError: if the full training is shorter, or the loss function returns no such metric.
     """
     network, data, loss = self._parts
-    genotype, epochs = network.space.validate(proposal.genotype), proposal.budget or self.epochs
-    if epochs > self.epochs:
-      budget = counted(epochs, "epoch")
-      raise InputError(f"the budget of a proposal is {budget} and a full training has {self.epochs}; ask for at most that.")
+    genotype, epochs = network.space.validate(proposal.genotype), by_training.budget_of(proposal, self.epochs)
     task = NetworkTask(self._config, network.derive(genotype, seed=self._seed), data, loss, self._seed)
-    with Checkpoints(self.folder_of(genotype), keep=1) as checkpoints:
-      position = loop.restore(task, checkpoints)
-      before = position.seconds if proposal.parent is not None else 0.0
-      with contextlib.suppress(loop.NonFiniteLoss):
-        for _ in loop.run(task, position, checkpoints, early_stop=lambda history: len(history) >= epochs):
-          pass
-    if len(position.history) < epochs:
-      return Evaluation(math.nan, max(position.seconds - before, 0.0), {"epochs": float(len(position.history))})
-    record = position.history[epochs - 1]
-    metrics = {**record["metrics"], "epochs": float(epochs)}
-    return Evaluation(self._score(metrics), max(record["seconds"] - before, 0.0), metrics)
+    return by_training.evaluation(task, self.folder_of(genotype), epochs, proposal.parent is not None, self._score)
 
   def folder_of(self, genotype: ChoiceGenotype) -> pathlib.Path:
     """Returns the checkpoint folder of an architecture."""
-    return self._folder / hashlib.sha256(genotype.to_json().encode()).hexdigest()[:16]
+    return by_training.folder_of(self._folder, genotype)
 
   def _score(self, metrics: dict[str, float]) -> float:
     if not self._metric:

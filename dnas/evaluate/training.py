@@ -5,19 +5,14 @@ whatever the budget, so a longer budget continues a shorter one and no epoch is 
 Massively Parallel Hyperparameter Tuning" (ASHA), MLSys 2020; Zoph and Le, 2017, for the full training.
 """
 
-import contextlib
 import functools
-import hashlib
-import math
 import pathlib
 
-from dnas.core.errors import InputError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 from dnas.data import base
+from dnas.evaluate import by_training
 from dnas.nets import derived_image, of_genotype
-from dnas.run import loop
-from dnas.run.checkpoint import Checkpoints
 from dnas.train import images
 
 
@@ -62,24 +57,12 @@ class Training:
 
     The cost is wall time in seconds: of the whole budget, or of the added epochs alone if the proposal has a parent.
     """
-    epochs = proposal.budget or self.epochs
-    if epochs > self.epochs:
-      budget = counted(epochs, "epoch")
-      raise InputError(f"the budget of a proposal is {budget} and a full training has {self.epochs}; ask for at most that.")
+    epochs = by_training.budget_of(proposal, self.epochs)
     build = functools.partial(of_genotype.build, self._network, proposal.genotype)
     task = images.RetrainTask(self._config, build, *self._data, self._seed)
-    with Checkpoints(self.folder_of(proposal.genotype), keep=1) as checkpoints:
-      position = loop.restore(task, checkpoints)
-      before = position.seconds if proposal.parent is not None else 0.0
-      with contextlib.suppress(loop.NonFiniteLoss):
-        for _ in loop.run(task, position, checkpoints, early_stop=lambda history: len(history) >= epochs):
-          pass
-    if len(position.history) < epochs:
-      return Evaluation(math.nan, max(position.seconds - before, 0.0), {"epochs": float(len(position.history))})
-    record = position.history[epochs - 1]
-    metrics = {**record["metrics"], "epochs": float(epochs)}
-    return Evaluation(metrics["valid/accuracy"], max(record["seconds"] - before, 0.0), metrics)
+    resumes = proposal.parent is not None
+    return by_training.evaluation(task, self.folder_of(proposal.genotype), epochs, resumes, lambda metrics: metrics["valid/accuracy"])
 
   def folder_of(self, genotype: Genotype) -> pathlib.Path:
     """Returns the checkpoint folder of an architecture."""
-    return self._folder / hashlib.sha256(genotype.to_json().encode()).hexdigest()[:16]
+    return by_training.folder_of(self._folder, genotype)

@@ -20,7 +20,7 @@ from dnas.data.about import About
 from dnas.data.base import Config as DataConfig
 from dnas.data.base import ImageDataset, Split
 from dnas.data.own_images import OwnImages, described
-from dnas.launchers._run import SearchParts, TrainParts
+from dnas.launchers._run import SearchParts, TrainParts, read_start
 from dnas.launchers._trained import ABOUT, builder, load
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
 from dnas.nets.conv_chain import convolutions as chain_convolutions
@@ -169,13 +169,9 @@ def _weights_before(config: ImageTrainConfig, genotype: Genotype | None, begun: 
   Raises:
     FieldError: if it is no finished training of this network.
   """
-  folder = expanded("--start_from", config.start_from)
-  if begun and not folder.exists():
+  before = read_start(config.start_from, begun, load)
+  if before is None:
     return None
-  try:
-    before = load(folder)
-  except InputError as e:
-    raise FieldError("start_from", config.start_from, str(e).removesuffix(".")) from None
   if not isinstance(before.model, ImageClassifier) or (before.config.model, before.genotype) != (config.model, genotype):
     raise FieldError("start_from", config.start_from, "it is a training of another network; give this training the same")
   return before.model.variables

@@ -13,11 +13,10 @@ from dnas.core import config as config_lib
 from dnas.core import devices, keys, memory, tree
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.genotype import Genotype
-from dnas.core.paths import expanded
 from dnas.data import datasets, windows
 from dnas.data.text import Config as TextConfig
 from dnas.data.text import TextDataset
-from dnas.launchers._run import SearchParts, TrainParts
+from dnas.launchers._run import SearchParts, TrainParts, read_start
 from dnas.launchers.configs import LanguageSearchConfig, LanguageTrainConfig
 from dnas.nets.derived_language import derived_language_model
 from dnas.nets.models import LanguageNetwork
@@ -110,13 +109,9 @@ def _best_weights(config: LanguageTrainConfig, genotype: Genotype | None, datase
   Raises:
     FieldError: if it is no finished training of this network.
   """
-  folder = expanded("--start_from", config.start_from)
-  if begun and not folder.exists():
+  run = read_start(config.start_from, begun, load_run)
+  if run is None:
     return None
-  try:
-    run = load_run(folder)
-  except InputError as e:
-    raise FieldError("start_from", config.start_from, str(e).removesuffix(".")) from None
   if run.launcher != "train" or not (run.folder / "result.json").exists():
     raise FieldError("start_from", config.start_from, "give the folder of a finished training on text")
   written = {**config_lib.defaults(config), **run.config}

@@ -9,10 +9,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from dnas.core import devices, program_cache
-from dnas.core.errors import counted
+from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.data.base import Dataset
 from dnas.launchers._flags import Options, require_workdir
@@ -25,6 +25,8 @@ from dnas.run.stop import StopRequest
 from dnas.run.writers import NullWriter, TensorBoardWriter, Writer
 from dnas.search.gradient.stages import Start
 from dnas.search.gradient.workload import Workload
+
+R = TypeVar("R")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +118,21 @@ def prepare(options: Options) -> None:
     if not devices.is_first():
       sys.stdout = open(os.devnull, "w")  # noqa: SIM115, since it is for the rest of the process
   devices.use(options.devices)
+
+
+def read_start(start_from: str, begun: bool, read: Callable[[pathlib.Path], R]) -> R | None:
+  """Returns what `read` makes of the folder in --start_from; None if the folder is gone and the run that starts from it has begun.
+
+  Raises:
+    FieldError: if `read` raises an InputError.
+  """
+  folder = expanded("--start_from", start_from)
+  if begun and not folder.exists():
+    return None
+  try:
+    return read(folder)
+  except InputError as e:
+    raise FieldError("start_from", start_from, str(e).removesuffix(".")) from None
 
 
 VOLATILE = ("data.stream_workers",)

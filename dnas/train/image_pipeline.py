@@ -48,10 +48,7 @@ class Pipeline:
     Raises:
       FieldError: if a batch is larger than the split, or the devices cannot share it.
     """
-    hint = f"the split has {counted(len(split), 'example')}, so give at most that"
-    check(config.batch_size <= len(split), "data.batch_size", config.batch_size, hint)
-    devices.check_batch("data.batch_size", config.batch_size)
-    self.steps_per_epoch = batches.num_batches(len(split), config.batch_size)
+    self.steps_per_epoch = steps_per_epoch(split, config)
     self._split, self._key, self._permutation = batches.to_device(split), key, (-1, None)
     prepare = functools.partial(augment.augment, mean=dataset.mean, std=dataset.std, **augment.options(config))
 
@@ -88,6 +85,18 @@ class Pipeline:
   def drawn(self, key: jax.Array, step: int = 0) -> tuple[jax.Array, jax.Array]:
     """Returns a batch of distinct examples drawn uniformly, independently of earlier batches; it depends on the key alone."""
     return self._drawn(self._split, key)
+
+
+def steps_per_epoch(split: base.Split, config: base.Config) -> int:
+  """Returns how many batches visit every example of a split.
+
+  Raises:
+    FieldError: if a batch is larger than the split, or the devices cannot share it.
+  """
+  hint = f"the split has {counted(len(split), 'example')}, so give at most that"
+  check(config.batch_size <= len(split), "data.batch_size", config.batch_size, hint)
+  devices.check_batch("data.batch_size", config.batch_size)
+  return batches.num_batches(len(split), config.batch_size)
 
 
 class Evaluate:

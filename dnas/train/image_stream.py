@@ -10,11 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from dnas.core import devices, keys
-from dnas.core.config import check
-from dnas.core.errors import counted
 from dnas.data import augment, base, batches
 from dnas.data.streams import Training, stream
-from dnas.train.image_pipeline import Pipeline
+from dnas.train.image_pipeline import Pipeline, steps_per_epoch
 
 Batch = tuple[jax.Array, jax.Array]
 
@@ -28,10 +26,7 @@ class StreamPipeline:
 
   def __init__(self, split: base.Split, dataset: base.ImageDataset, config: base.Config, key: jax.Array):
     """See `Pipeline`. Raises FieldError if a batch is larger than the split, or the devices cannot share it."""
-    hint = f"the split has {counted(len(split), 'example')}, so give at most that"
-    check(config.batch_size <= len(split), "data.batch_size", config.batch_size, hint)
-    devices.check_batch("data.batch_size", config.batch_size)
-    self.steps_per_epoch = batches.num_batches(len(split), config.batch_size)
+    self.steps_per_epoch = steps_per_epoch(split, config)
     self._split, self._config, self._key = split, config, key
     self._streams = self._opened()
     prepare = functools.partial(augment.augment, mean=dataset.mean, std=dataset.std, **augment.options(config))

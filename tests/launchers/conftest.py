@@ -1,7 +1,11 @@
 """Fixtures of the tests of launchers."""
 
+import shutil
+
 import jax
 import pytest
+
+import dnas
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -18,3 +22,15 @@ def workdir(tmp_path):
   folder = tmp_path / "runs" / "new"
   yield folder
   assert not folder.exists() and not folder.parent.exists()
+
+
+@pytest.fixture(scope="module")
+def model(trained):
+  """The network of a finished training, which the module gives as `trained`."""
+  return dnas.load_run(trained)
+
+
+@pytest.fixture
+def copy(trained, tmp_path):
+  """A copy of that training's folder, to be changed."""
+  return shutil.copytree(trained, tmp_path / "copy")

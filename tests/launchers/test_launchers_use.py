@@ -30,16 +30,6 @@ def trained(tmp_path_factory):
   return folder
 
 
-@pytest.fixture(scope="module")
-def model(trained):
-  return dnas.load_run(trained)
-
-
-@pytest.fixture
-def copy(trained, tmp_path):
-  return shutil.copytree(trained, tmp_path / "copy")
-
-
 @pytest.fixture
 def valid():
   dataset = datasets.load("synthetic")

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import logging
-import shutil
 
 import jax
 import jax.numpy as jnp
@@ -27,16 +26,6 @@ def trained(tmp_path_factory):
   folder = tmp_path_factory.mktemp("use") / "run"
   assert launch("train", *TRAIN, "--train.epochs=2", f"--workdir={folder}") == 0
   return folder
-
-
-@pytest.fixture(scope="module")
-def model(trained):
-  return dnas.load_run(trained)
-
-
-@pytest.fixture
-def copy(trained, tmp_path):
-  return shutil.copytree(trained, tmp_path / "copy")
 
 
 @pytest.fixture(scope="module")
