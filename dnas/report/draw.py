@@ -2,6 +2,7 @@
 
 Nodes carry the numbers of the papers. A convolutional cell reads c_{k-2} and c_{k-1}, its nodes are 0, 1, ..., and its output is c_{k}.
 A recurrent cell reads x_{t} and h_{t-1} into node 0, its nodes are 1, 2, ..., and its output is h_{t}.
+A chain is a whole network. It reads the image, its nodes are 0, 1, ..., and what it gives goes to the classifier.
 """
 
 import functools
@@ -17,6 +18,7 @@ from matplotlib.path import Path
 from matplotlib.textpath import TextPath
 
 from dnas.core import durable
+from dnas.core.chain_space import CHAIN
 from dnas.core.errors import InputError
 from dnas.core.genotype import CellGenotype, Genotype
 from dnas.core.space import NONE
@@ -29,7 +31,9 @@ RECURRENT = "recurrent"
 _LABEL_POINTS, _NODE_POINTS, _TITLE_POINTS = 9.0, 11.0, 12.0
 _NODE, _TERMINAL = (0.36, 0.34), (0.62, 0.34)
 _PAD, _TITLE_HEIGHT = 0.18, 0.36
-_OUTPUTS = ("$c_{k}$", "$h_{t}$")
+_INPUT_OF_CHAIN = r"$\mathrm{image}$"
+_OUTPUT_OF_CELL = "$c_{k}$"
+_OUTPUTS = {RECURRENT: "$h_{t}$", CHAIN: r"$\mathrm{output}$"}
 _INPUT_FILL, _NODE_FILL, _OUTPUT_FILL = "#D9EAD3", "#DCE9F5", "#FBEFC4"
 _ARROW: dict[str, Any] = {
   "arrowstyle": "-|>,head_length=4.5,head_width=2",
@@ -48,19 +52,20 @@ def state_names(cell_type: str, num_inputs: int, num_states: int) -> list[str]:
   """Returns how drawings and plots name the states of a cell [num_states], in Matplotlib's mathematical text.
 
   Args:
-    cell_type: 'recurrent' names every state by its number; any other type names its inputs c_{k-1}, c_{k-2} and its nodes from 0.
+    cell_type: 'recurrent' names every state by its number. Any other type names its nodes from 0, and its inputs c_{k-2} and c_{k-1};
+      the input of 'chain' is the image.
     num_inputs: how many states the cell starts with.
     num_states: inputs and nodes together.
   """
   if cell_type == RECURRENT:
     return [str(state) for state in range(num_states)]
-  inputs = [f"$c_{{k-{num_inputs - state}}}$" for state in range(num_inputs)]
+  inputs = [_INPUT_OF_CHAIN] if cell_type == CHAIN else [f"$c_{{k-{num_inputs - state}}}$" for state in range(num_inputs)]
   return inputs + [str(state) for state in range(num_states - num_inputs)]
 
 
 def cell_title(cell_type: str) -> str:
-  """Returns the words for a cell type: 'Normal cell', 'Reduction cell', 'Recurrent cell'."""
-  return {"reduce": "Reduction cell", "cell": "Cell"}.get(cell_type, f"{cell_type.capitalize()} cell")
+  """Returns the words for a cell type: 'Normal cell', 'Reduction cell', 'Recurrent cell', 'Chain'."""
+  return {"reduce": "Reduction cell", "cell": "Cell", CHAIN: "Chain"}.get(cell_type, f"{cell_type.capitalize()} cell")
 
 
 def draw_genotype(genotype: Genotype, num_inputs: int, title: str = "") -> Figure:
@@ -130,7 +135,7 @@ def _lay_out(cell_type: str, cell: CellGenotype, num_inputs: int) -> tuple[Layou
       raise InputError(f"cell '{cell_type}' concatenates state {state}; give states from 0 to {num_states - 1}.")
   links += [("", Link(state, num_states)) for state in cell.concat]
   depth.append(1 + max(depth))
-  names.append(_OUTPUTS[cell_type == RECURRENT])
+  names.append(_OUTPUTS.get(cell_type, _OUTPUT_OF_CELL))
   if cell_type == RECURRENT:
     first = len(names)
     names += ["$x_{t}$", "$h_{t-1}$"]
@@ -157,6 +162,6 @@ def _draw_cell(axes: Axes, layout: Layout, names: Sequence[str], links: Sequence
       axes.text(*label, operation, color=color, va="center_baseline", **_LABEL)
   for name, (x, y), height in zip(names, layout.centers, layout.heights, strict=True):
     width, fill = (_TERMINAL[0], _INPUT_FILL) if name.startswith("$") else (_NODE[0], _NODE_FILL)
-    fill = _OUTPUT_FILL if name in _OUTPUTS else fill
+    fill = _OUTPUT_FILL if name in (*_OUTPUTS.values(), _OUTPUT_OF_CELL) else fill
     axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, facecolor=fill, **_BOX))
     axes.text(x, y, name, va="center" if name.startswith("$") else "center_baseline", **_NAME)

@@ -16,6 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from dnas.core import durable
+from dnas.core.chain_space import ChainSpace
 from dnas.core.choice_space import ChoiceSpace
 from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
@@ -156,7 +157,7 @@ def save_pictures(folder: str | pathlib.Path, space: Space | None) -> list[pathl
   durable.make_folder(pictures)
   paths = []
   figures = {}
-  if run.genotype and isinstance(space, CellSpace):
+  if run.genotype and isinstance(space, CellSpace | ChainSpace):
     paths += save_drawing(run.genotype, pictures / "genotype", space.num_inputs)
   if run.genotype and isinstance(space, ChoiceSpace):
     figures["genotype"] = draw_choices(space, run.genotype)

@@ -136,7 +136,8 @@ def test_a_stem_of_the_cells_channels_needs_no_convolution():
 
 @pytest.mark.parametrize(("name", "cells", "auxiliary"), [("NASNet_A", 20, (12, 4)), ("AmoebaNet_B", 5, (2, 4)), ("NAONet", 20, (14, 2))])
 def test_the_auxiliary_head_has_its_place(name: str, cells: int, auxiliary: tuple[int, int]):
-  assert pieces(name, cells)[0].auxiliary == auxiliary
+  place = pieces(name, cells)[0].auxiliary
+  assert (place.cell, place.size, place.stride) == (*auxiliary, 3)
 
 
 def test_a_stack_without_the_place_of_the_head_has_none():

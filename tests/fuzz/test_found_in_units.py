@@ -97,7 +97,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
   "a name of 5000 digits": (lambda: SPACES[10**5000], "unknown space a value of type int that is too long to write"),
   "a name with a slash": (lambda: Registry("unit").register("a/b"), "unit 'a/b' has no name for a flag; write it with letters"),
   "no name": (lambda: Registry("unit").register(None), "unit None has no name for a flag"),
-  "no weights": (lambda: discretize(SPACE, {"c": np.full((3, 3), np.nan)}), "cell 'c': not all weights of its operations are finite"),
+  "no weights": (lambda: discretize(SPACE, {"c": np.full((3, 3), np.nan)}), "'c': not all weights of its operations are finite"),
 }
 
 
