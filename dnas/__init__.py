@@ -17,10 +17,10 @@ The public names, by theme; every other name is internal and may change:
   Methods and hypergradients:
     METHODS, HYPERGRADIENTS, STRATEGIES, EVALUATORS
   Configurations:
-    ImageSearchConfig, LanguageSearchConfig, ImageTrainConfig, LanguageTrainConfig, CompareConfig,
+    ImageSearchConfig, LanguageSearchConfig, ImageTrainConfig, LanguageTrainConfig, CompareConfig, EvaluatorsConfig,
     ImageTuneConfig, LanguageTuneConfig, load_preset, PRESETS
   Runs, which resume:
-    run_search, run_searches, run_training, run_comparison, run_contest, run_tuning, Options, SearchResult,
+    run_search, run_searches, run_training, run_comparison, run_contest, run_evaluators, run_tuning, Options, SearchResult,
     Comparison, Contest
   What was trained:
     load_run, ImageClassifier, TextModel
@@ -65,11 +65,12 @@ _MODULES = {
   "dnas.launchers._evaluator_makers": ("EVALUATORS",),
   "dnas.launchers.configs": ("ImageSearchConfig", "LanguageSearchConfig", "ImageTrainConfig", "LanguageTrainConfig"),
   "dnas.launchers.compare": ("CompareConfig",),
+  "dnas.launchers.evaluators": ("EvaluatorsConfig",),
   "dnas.launchers.tune": ("ImageTuneConfig", "LanguageTuneConfig"),
   "dnas.launchers._flags": ("Options",),
   "dnas.launchers._presets": ("PRESETS",),
   "dnas.launchers._python": (
-    *("load_preset", "run_search", "run_searches", "run_training", "run_comparison", "run_contest", "run_tuning"),
+    *("load_preset", "run_search", "run_searches", "run_training", "run_comparison", "run_contest", "run_evaluators", "run_tuning"),
     "draw_genotype",
   ),
   "dnas.launchers._trained": ("load_run",),

@@ -36,6 +36,7 @@ from dnas.launchers._python import draw_genotype as draw_genotype
 from dnas.launchers._python import load_preset as load_preset
 from dnas.launchers._python import run_comparison as run_comparison
 from dnas.launchers._python import run_contest as run_contest
+from dnas.launchers._python import run_evaluators as run_evaluators
 from dnas.launchers._python import run_search as run_search
 from dnas.launchers._python import run_searches as run_searches
 from dnas.launchers._python import run_training as run_training
@@ -46,6 +47,7 @@ from dnas.launchers.configs import ImageSearchConfig as ImageSearchConfig
 from dnas.launchers.configs import ImageTrainConfig as ImageTrainConfig
 from dnas.launchers.configs import LanguageSearchConfig as LanguageSearchConfig
 from dnas.launchers.configs import LanguageTrainConfig as LanguageTrainConfig
+from dnas.launchers.evaluators import EvaluatorsConfig as EvaluatorsConfig
 from dnas.launchers.tune import ImageTuneConfig as ImageTuneConfig
 from dnas.launchers.tune import LanguageTuneConfig as LanguageTuneConfig
 from dnas.nets.derived_image import DerivedImageNetwork as DerivedImageNetwork

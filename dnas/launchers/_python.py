@@ -18,12 +18,14 @@ from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.records import SearchResult
 from dnas.core.space import CellSpace
-from dnas.launchers import _flags, _presets, compare, search, train, tune
+from dnas.launchers import _flags, _presets, compare, evaluators, search, train, tune
 from dnas.launchers.compare import CompareConfig
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
+from dnas.launchers.evaluators import EvaluatorsConfig
 from dnas.launchers.tune import ImageTuneConfig, LanguageTuneConfig
 from dnas.report import comparison, contest, draw
 from dnas.report.choices import draw_choices
+from dnas.report.evaluators import Row as EvaluatorRow
 
 Folder = str | os.PathLike[str]
 
@@ -136,6 +138,24 @@ def run_contest(config: CompareConfig, workdir: Folder, **options: Any) -> conte
   return contest.load(_expanded(workdir))
 
 
+def run_evaluators(config: EvaluatorsConfig, workdir: Folder, **options: Any) -> list[EvaluatorRow]:
+  """Measures what evaluators are worth, or resumes such a measurement, as `dnas evaluators` does.
+
+  Args:
+    config: the measurement.
+    workdir: the folder of the measurement.
+    **options: fields of `Options`.
+
+  Returns:
+    A row for every evaluator, and for every length of partial training: rank correlations with full training, and costs.
+
+  Raises:
+    InputError: for a configuration, an option or a folder that cannot be used.
+  """
+  _check_kind(config, run_evaluators)
+  return evaluators.run(config, options_of(workdir, options), set())
+
+
 def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **options: Any) -> dict[str, Any]:
   """Tunes the hyperparameters of a training, or resumes a tuning, as `dnas tune` does.
 
@@ -187,6 +207,7 @@ _KINDS = {
   "run_training": (ImageTrainConfig, LanguageTrainConfig),
   "run_comparison": (CompareConfig,),
   "run_contest": (CompareConfig,),
+  "run_evaluators": (EvaluatorsConfig,),
   "run_tuning": (ImageTuneConfig, LanguageTuneConfig),
 }
 

@@ -76,7 +76,7 @@ class TrainParts(Parts):
   describe: Callable[[Any], dict[str, float]]
   tester: Callable[[Any], Callable[[Any], dict[str, float]]]
   ends: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False
-  grown: Mapping[str, float] = MappingProxyType({})
+  grown: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class Folder(Protocol):

@@ -259,8 +259,8 @@ def measure(config: EvaluatorsConfig, root: pathlib.Path) -> tuple[list[report.R
   return report.measure([one for name in config.names for one in evaluated(config, root, name)], sample), sample
 
 
-def run(config: EvaluatorsConfig, options: _flags.Options, given: set[str]) -> None:
-  """Makes the evaluations that are missing, and reports all."""
+def run(config: EvaluatorsConfig, options: _flags.Options, given: set[str]) -> list[report.Row]:
+  """Makes the evaluations that are missing, and reports all. Returns the rows of the report."""
   _flags.refuse_idle(config, given)
   _flags.require_one_process(options)
   _flags.require_workdir(options)
@@ -281,6 +281,7 @@ def run(config: EvaluatorsConfig, options: _flags.Options, given: set[str]) -> N
   _run_all(config, own, missing)
   rows, sample = measure(config, root)
   _write(config, root / "report", rows, sample)
+  return rows
 
 
 def _run_all(config: EvaluatorsConfig, options: _flags.Options, cells: list[tuple[str, int]]) -> None:

@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 from tiny_runs import ENVIRONMENT, ROOT, cache_flag
 
+import dnas
 from dnas.core import config as config_lib
 from dnas.core.records import Evaluation
 from dnas.core.trials import trial_id
@@ -100,6 +101,15 @@ def test_a_measurement_that_is_cut_or_made_larger_goes_on_to_the_same_numbers(fi
     assert sorted(map(str, journals(root)[name])) == sorted(map(str, lines))
   for name, row in measured(finished).items():
     assert measured(root)[name] | {"cost": 0, "cost_shared": 0} == row | {"cost": 0, "cost_shared": 0}
+
+
+def test_a_notebook_gets_the_rows_of_the_report(finished, tmp_path):
+  shutil.copytree(finished, tmp_path / "copy")
+  config = dnas.EvaluatorsConfig(architectures=30, budgets=(3, 6), resamples=50)
+  rows = dnas.run_evaluators(config, tmp_path / "copy")
+  assert {row.name: row.kendall.mean for row in rows} == {name: row["kendall"] for name, row in measured(finished).items()}
+  with pytest.raises(dnas.InputError, match="give it to run_evaluators"):
+    dnas.run_comparison(config, tmp_path / "copy")
 
 
 def test_a_measurement_that_is_killed_goes_on_in_two_processes(tmp_path):
