@@ -126,34 +126,42 @@ class Choice(Named):
       InputError: if the outputs differ in structure or shape, or no mixture is bound.
     """
     mixture = _of(self)
-    own = {one.name: mixture[one.name] for one in choices_in(self)}
+    nested = {one.name: mixture[one.name] for one in choices_in(self) if one is not self}
     leaves, structure = jax.tree.flatten((args, kwargs))
     is_array = [isinstance(leaf, jax.Array | np.ndarray) for leaf in leaves]
     fixed = tuple(None if array else leaf for leaf, array in zip(leaves, is_array, strict=True))
     arrays = [leaf for leaf, array in zip(leaves, is_array, strict=True) if array]
     bound = _bound.get()
-    return functional.call_segment(self, own, arrays, train=bound is not None and bound.train, function=_Mixed(structure, fixed))
+    function = _Mixed(structure, fixed, (self.name, self.options))
+    train = bound is not None and bound.train
+    return functional.call_segment(self.modules, mixture[self.name], nested, arrays, train=train, function=function)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Mixed:
   """The mixture of the options of a choice, as a function for `functional.call_segment`.
 
+  Choices that differ in their name alone compare equal, so they share programs.
+
   Attributes:
     structure: tree structure of the arguments.
     fixed: the leaves that are no arrays; None for the others.
+    choice: name and options of the choice, for the words of an error.
   """
 
   structure: Any
   fixed: tuple[Any, ...]
+  choice: tuple[str, tuple[str, ...]] = dataclasses.field(compare=False)
 
-  def __call__(self, choice: Choice, mixture: Mapping[str, jax.Array], arrays: Sequence[jax.Array], train: bool) -> Any:
+  def __call__(
+    self, modules: Sequence[Option], mixture: jax.Array, nested: Mapping[str, jax.Array], arrays: Sequence[jax.Array], train: bool
+  ) -> Any:
     remaining = iter(arrays)
     args, kwargs = jax.tree.unflatten(self.structure, [next(remaining) if leaf is None else leaf for leaf in self.fixed])
-    with mixing(mixture, train):
-      outputs = [module(*args, **kwargs) for module in choice.modules]
-    _check_equal(choice, outputs)
-    return _weighted(mixture[choice.name][0], outputs)
+    with mixing(nested, train):
+      outputs = [module(*args, **kwargs) for module in modules]
+    _check_equal(*self.choice, outputs)
+    return _weighted(mixture[0], outputs)
 
 
 def _weighted(weights: jax.Array, outputs: Sequence[Any]) -> Any:
@@ -166,14 +174,14 @@ def _weighted(weights: jax.Array, outputs: Sequence[Any]) -> Any:
   return jax.tree.map(mix, *outputs)
 
 
-def _check_equal(choice: Named, outputs: Sequence[Any]) -> None:
+def _check_equal(choice: str, options: Sequence[str], outputs: Sequence[Any]) -> None:
   """Raises InputError, with both shapes, if two options do not have outputs of one structure and shape."""
   first = jax.tree.map(jnp.shape, outputs[0])
-  for option, output in zip(choice.options[1:], outputs[1:], strict=True):
+  for option, output in zip(options[1:], outputs[1:], strict=True):
     shape = jax.tree.map(jnp.shape, output)
     if shape != first:
-      words = f"option '{choice.options[0]}' gives {first} and option '{option}' gives {shape}"
-      raise InputError(f"choice '{choice.name}': {words}; make their outputs equal in shape.")
+      words = f"option '{options[0]}' gives {first} and option '{option}' gives {shape}"
+      raise InputError(f"choice '{choice}': {words}; make their outputs equal in shape.")
 
 
 class InputChoice(Named):
@@ -203,7 +211,7 @@ class InputChoice(Named):
     """Returns the weighted sum of arrays, or trees of arrays, of one shape. Raises InputError for another number, or other shapes."""
     if len(inputs) != len(self.options):
       raise InputError(f"choice '{self.name}' gets {len(inputs)} inputs and has {len(self.options)} names: {', '.join(self.options)}.")
-    _check_equal(self, inputs)
+    _check_equal(self.name, self.options, inputs)
     return _weighted(self._weights(), inputs)
 
 

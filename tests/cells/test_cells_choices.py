@@ -64,6 +64,29 @@ def test_the_space_is_read_from_the_modules(net: SearchableNetwork):
   assert points["width"].options == ("3", "6")
 
 
+def test_choices_that_differ_in_their_name_alone_share_a_program():
+  traced = []
+
+  def option(x: jax.Array) -> jax.Array:
+    traced.append(x.shape)
+    return x
+
+  class Two(nnx.Module):
+    def __init__(self, rngs: nnx.Rngs):
+      self.choices = nnx.List([Choice(name, {"3x3": option, "relu": nnx.relu}) for name in ("first", "second")])
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+      for choice in self.choices:
+        x = choice(x)
+      return x
+
+  two = SearchableNetwork(Two)
+  mixture = {"first": jnp.array([[0.5, 0.5]]), "second": jnp.array([[0.0, 1.0]])}
+  output, _ = two.apply(two.initial, mixture, jnp.array([-2.0, 2.0]), train=True)
+  np.testing.assert_array_equal(output, [0, 2])
+  assert traced == [(2,)]
+
+
 def test_a_one_hot_mixture_is_the_derived_network(net: SearchableNetwork):
   rng = np.random.default_rng(1)
   for _ in range(5):
