@@ -255,11 +255,14 @@ class ImageTrainConfig(TrainConfig):
   def unused(self) -> list[tuple[str, bool, str]]:
     """See `TrainConfig.unused`."""
     drops, frozen = self._drops(), self.train.freeze
-    moves = self.train.schedule != "constant" or bool(self.train.milestones) or drops
+    moves = self.train.schedule != "constant" or bool(self.train.milestones) or bool(self.train.warmup_epochs) or drops
     calm = getattr(getattr(self, "pyramidnet", None), "shakedrop", 0.0) == 0
     return [
       ("train.milestone_factor", not self.train.milestones, "without --train.milestones"),
+      ("train.warmup_learning_rate", not self.train.warmup_epochs, "without --train.warmup_epochs"),
       ("train.every_step", not moves, "where no rate changes"),
+      ("train.drop_path_every_step", not drops, "without --train.drop_path"),
+      ("train.drop_path_every_step", self.train.every_step, "with --train.every_step"),
       ("train.decay_vectors", self.train.weight_decay == 0, "without --train.weight_decay"),
       ("network.drop_path_by_depth", not self.model and not drops, "without --train.drop_path"),
       *((path, frozen, "with --train.freeze") for path in OF_CELLS),

@@ -39,7 +39,10 @@ class Config:
     schedule: shape of the learning rate over the epochs.
     milestones: epochs at whose ends the learning rate is multiplied by milestone_factor, whatever the schedule; empty for none.
     milestone_factor: factor of the learning rate at milestones.
+    warmup_epochs: epochs at the start in which the learning rate rises linearly to that of the schedule; 0 for no warm-up.
+    warmup_learning_rate: learning rate at the start of the warm-up.
     every_step: whether learning rate and drop-path change at every step; else they change at the ends of epochs.
+    drop_path_every_step: whether drop-path changes at every step, also if the learning rate does not.
     momentum: momentum of the gradient descent.
     nesterov: whether to use Nesterov momentum.
     weight_decay: coefficient of the L2 penalty.
@@ -58,7 +61,10 @@ class Config:
   schedule: str = named("cosine", lambda: optimizers.SCHEDULES)
   milestones: tuple[int, ...] = ()
   milestone_factor: float = 0.1
+  warmup_epochs: int = 0
+  warmup_learning_rate: float = 0.0
   every_step: bool = False
+  drop_path_every_step: bool = False
   momentum: float = 0.9
   nesterov: bool = False
   weight_decay: float = 3e-4
@@ -77,8 +83,11 @@ class Config:
     falls = self.schedule != "exponential" or self.final_learning_rate > 0
     hint = "an exponential schedule never ends at zero, so give a number above zero"
     check(falls, "final_learning_rate", self.final_learning_rate, hint)
+    hint = f"give fewer epochs than {self.epochs}"
+    check(0 <= self.warmup_epochs < self.epochs, "warmup_epochs", self.warmup_epochs, hint)
     check_not_negative(
       final_learning_rate=self.final_learning_rate,
+      warmup_learning_rate=self.warmup_learning_rate,
       weight_decay=self.weight_decay,
       gradient_clip=self.gradient_clip,
       auxiliary_weight=self.auxiliary_weight,
@@ -164,7 +173,6 @@ class RetrainTask:
   def step(self, state: TrainState, step: int) -> tuple[TrainState, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
     key, epoch = step_key(state.key, np.int32(step)), step / self._steps_per_epoch
-    epoch = epoch if self._config.every_step else math.floor(epoch)
     return self._step(state, self._pipeline.shuffled(step, key), key, self.rates(epoch))
 
   def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
@@ -176,16 +184,19 @@ class RetrainTask:
     return state, {"metrics": metrics}
 
   def rates(self, epoch: float) -> Rates:
-    """Returns the rates at an epoch, counted from 0; an epoch that has begun counts by its part."""
-    config = self._config
-    drop_path = config.drop_path * epoch / self.epochs
+    """Returns the rates at an epoch, counted from 0. An epoch that has begun counts by its part in rates that change at every step."""
+    config, begun = self._config, math.floor(epoch)
+    drop_path = config.drop_path * (epoch if config.every_step or config.drop_path_every_step else begun) / self.epochs
     numbers = config.momentum, config.weight_decay, config.gradient_clip, config.auxiliary_weight, config.label_smoothing
-    return Rates(*map(np.float32, (self._learning_rate(epoch), drop_path, *numbers)))  # pyright: ignore[reportArgumentType]
+    return Rates(*map(np.float32, (self._learning_rate(epoch if config.every_step else begun), drop_path, *numbers)))  # pyright: ignore[reportArgumentType]
 
   def _learning_rate(self, epoch: float) -> float:
     config = self._config
     rate = optimizers.SCHEDULES[config.schedule](config.learning_rate, config.final_learning_rate, epoch, self.epochs)
-    return rate * config.milestone_factor ** sum(epoch >= milestone for milestone in config.milestones)
+    rate *= config.milestone_factor ** sum(epoch >= milestone for milestone in config.milestones)
+    if epoch >= config.warmup_epochs:
+      return rate
+    return config.warmup_learning_rate + (rate - config.warmup_learning_rate) * epoch / config.warmup_epochs
 
   def evaluate(self, state: TrainState, split: batches.DeviceSplit | base.Split) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`) over a whole split."""

@@ -60,6 +60,24 @@ def test_milestones_multiply_the_learning_rate_where_their_epochs_end():
   np.testing.assert_allclose(rates, [0.1] * 3 + [0.02] * 4 + [0.004] * 3, rtol=1e-6)
 
 
+def test_drop_path_changes_at_every_step_and_the_learning_rate_at_the_ends_of_epochs():
+  task = task_of(drop_path=0.5, drop_path_every_step=True)
+  (found,) = rates_of(task, 3 * task.end_of_epoch(1) + 1)
+  assert float(found.drop_path) == pytest.approx(0.05 * 3.25, rel=1e-6)
+  assert float(found.learning_rate) == float(task.rates(3).learning_rate)
+
+
+def test_a_warm_up_rises_to_the_schedule():
+  schedule = {"schedule": "constant", "milestones": (1, 7), "milestone_factor": 0.5}
+  by_step = task_of(**schedule, warmup_epochs=2, warmup_learning_rate=0.02, every_step=True)
+  rates = [float(by_step.rates(epoch).learning_rate) for epoch in (0, 0.5, 1, 1.5, 2, 7)]
+  np.testing.assert_allclose(rates, [0.02, 0.04, 0.035, 0.0425, 0.05, 0.025], rtol=1e-6)
+  by_epoch = task_of(schedule="constant", warmup_epochs=1, warmup_learning_rate=0.01)  # that of ResNet-110
+  assert [float(by_epoch.rates(epoch).learning_rate) for epoch in (0, 0.75, 1)] == pytest.approx([0.01, 0.01, 0.1], rel=1e-6)
+  with pytest.raises(FieldError, match="warmup_epochs is 10; give fewer epochs than 10"):
+    images.Config(epochs=10, warmup_epochs=10)
+
+
 @pytest.mark.parametrize("milestones", [(0, 3), (3, 3), (7, 3), (10,)])
 def test_milestones_that_are_no_rising_epochs_are_refused(milestones):
   with pytest.raises(FieldError, match=f"milestones is {','.join(map(str, milestones))}; give rising numbers of epochs, between 0 and 10"):

@@ -10,7 +10,7 @@ F = 128. The paper lists 10.6, 28.6 and 128 million. No quadratic polynomial wit
 three widths of one network. --network.channels=56 has 27,842,594 weights, the nearest number.
 The values are those of the released script, which trains F = 128 with cutout (--data.cutout_length=16, 2.10 %). That the row of 2.98 % has
 the same ones without cutout is an assumption. The seed is not given. As in the released code, every image is standardized by its own
-mean and deviation. There drop-path rises at every step, here at the end of every epoch, as the learning rate falls.
+mean and deviation. Drop-path rises at every step, and the learning rate falls at the end of every epoch.
 """
 
 from dnas.launchers.configs import DataConfig, ImageTrainConfig, NetworkConfig, RetrainConfig
@@ -39,5 +39,6 @@ CONFIG = ImageTrainConfig(
     gradient_clip=5.0,
     auxiliary_weight=0.4,
     drop_path=0.3,
+    drop_path_every_step=True,
   ),
 )

@@ -10,8 +10,8 @@ What differs from the paper:
 - The paper counts iterations: the learning rate falls after 32,000 and 48,000, and training ends after 64,000. Here it falls after 82 and
   123 epochs of 391 steps, and training ends after 164.
 - The paper subtracts the mean of every pixel. Here the mean of every channel is subtracted, and the result is divided by its deviation.
-- With 110 layers the paper trains with a learning rate of 0.01 until the training error is below 80 %, about 400 iterations. This warm-up
-  is left out.
+- With 110 layers the paper trains with a learning rate of 0.01 until the training error is below 80 %, about 400 iterations.
+  --train.warmup_epochs=1 --train.warmup_learning_rate=0.01 does so for the 391 steps of the first epoch.
 """
 
 import dataclasses
