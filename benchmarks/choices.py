@@ -22,7 +22,7 @@ from dnas.cells.blocks import Linear
 from dnas.cells.choices import Choice
 from dnas.cells.functional import Variables
 from dnas.cells.image_stack import ImageStack, Size
-from dnas.cells.operations import OPERATIONS, OperationStack
+from dnas.cells.operations import OPERATIONS, OperationStack, Pool
 from dnas.cells.registries import SPACES
 from dnas.supernet import bilevel
 from dnas.supernet.choice_network import SearchableNetwork
@@ -41,9 +41,20 @@ class Operation(nnx.Module):
   def __init__(self, name: str, channels: int, stride: int, rng: np.random.Generator):
     self.name, self.stack = name, OperationStack([name], 1, channels, stride, False, rng, SPACE.pool_norm)
 
-  def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+  def __call__(self, x: jax.Array, pooled: Mapping[str, jax.Array], train: bool) -> jax.Array:
     """Maps [B, H, W, C] to [B, H / stride, W / stride, C]."""
     return self.stack(x, train)[self.name][0]
+
+
+class Pooled(nnx.Module):
+  """A pooling operation as an option of a choice. All choices at one state share its output."""
+
+  def __init__(self, name: str):
+    self.name = name
+
+  def __call__(self, x: jax.Array, pooled: Mapping[str, jax.Array], train: bool) -> jax.Array:
+    """Returns the output of this operation."""
+    return pooled[self.name][0]
 
 
 class ChoiceEdges(nnx.Module):
@@ -52,15 +63,19 @@ class ChoiceEdges(nnx.Module):
   def __init__(self, cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator):
     self.targets = tuple(target for origin, target in SPACE.edges if origin == source)
 
+    pools = [name for name in SPACE.operations if isinstance(OPERATIONS[name], Pool)]
+    self.pools = OperationStack(pools, 1, channels, stride, False, rng, SPACE.pool_norm) if self.targets else None
+
     def choice(target: int) -> Choice:
-      options = {name: Operation(name, channels, stride, rng) for name in SPACE.operations}
+      options = {name: Pooled(name) if name in pools else Operation(name, channels, stride, rng) for name in SPACE.operations}
       return Choice(f"{cell_type}_{source}_{target}", options)
 
     self.choices = nnx.List([choice(target) for target in self.targets])
 
   def __call__(self, x: jax.Array, weights: None, train: bool) -> Mapping[int, jax.Array]:
     """Maps a state to the output of every edge."""
-    return {target: choice(x, train) for target, choice in zip(self.targets, self.choices, strict=True)}
+    pooled = functional.call_segment(self.pools, x, train=train) if self.targets else {}
+    return {target: choice(x, pooled, train) for target, choice in zip(self.targets, self.choices, strict=True)}
 
 
 class ChoiceCells(nnx.Module):
@@ -121,7 +136,8 @@ def carry_over(built_in: ImageSupernet, module: ChoiceCells) -> None:
   for mixed, chosen in zip(edges, of_choices, strict=True):
     for row, choice in enumerate(chosen.choices):
       for name, operation in zip(choice.options, choice.modules, strict=True):
-        _carry_edge(mixed.operations, row, len(chosen.targets), name, operation.stack)
+        if isinstance(operation, Operation):
+          _carry_edge(mixed.operations, row, len(chosen.targets), name, operation.stack)
 
 
 def _carry_edge(stack: OperationStack, row: int, edges: int, name: str, own: OperationStack) -> None:

@@ -65,13 +65,30 @@ def compilations(caplog):
   return listen
 
 
-@pytest.fixture(scope="module")
-def quick_compilation():
-  """Compiles quickly and badly, for a module that names it in `usefixtures`."""
+QUICK = ("cells", "conformance", "evaluate", "fuzz", "launchers", "nets", "tune")
+"""Folders whose tests compile quickly and badly. The others try the programs that a user gets, but for modules that ask for this."""
+
+
+@contextlib.contextmanager
+def _quickly():
   before = jax.config.read("jax_disable_most_optimizations")
   jax.config.update("jax_disable_most_optimizations", True)
   yield
   jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module")
+def quick_compilation():
+  """Compiles quickly and badly, for a module that names it in `usefixtures`."""
+  with _quickly():
+    yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compilation_of_folder(request):
+  """Compiles the programs of a folder as `QUICK` says."""
+  with _quickly() if request.path.parent.name in QUICK else contextlib.nullcontext():
+    yield
 
 
 @pytest.fixture

@@ -141,7 +141,7 @@ def too_long(root: pathlib.Path) -> Iterator[str]:
 
 # Imports every module after forgetting all others of ours; what others brought stays loaded, which makes it quick.
 IMPORT_ALONE = """
-import importlib, json, sys, traceback
+import gc, importlib, json, sys, traceback
 failures = {}
 for module in json.load(sys.stdin):
   for name in [name for name in sys.modules if name.partition(".")[0] in ("dnas", "experiments", "benchmarks")]:
@@ -150,6 +150,7 @@ for module in json.load(sys.stdin):
     importlib.import_module(module)
   except BaseException:
     failures[module] = traceback.format_exc(limit=-3)
+  gc.freeze()
 print(json.dumps(failures))
 """
 

@@ -12,7 +12,6 @@ from dnas.compiler import functions
 from dnas.compiler.functions import Loss
 from dnas.launchers._costs import costs
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 CHANNELS, EDGES, IMAGE = 4, 2, 8
 
 

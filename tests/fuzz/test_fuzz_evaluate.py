@@ -298,7 +298,6 @@ def network(seed):
   return functional.split(derived_image.DerivedImageNetwork(config, genotype, (8, 8, 1), 2, keys.generator(seed, "weights")))
 
 
-@pytest.mark.usefixtures("quick_compilation")
 @pytest.mark.parametrize("name", list(zero_cost.PROXIES))
 def test_every_registered_proxy_scores_any_images(name):
   @fuzzed(

@@ -4,6 +4,7 @@ import shutil
 
 import jax
 import pytest
+from matplotlib.figure import Figure
 
 import dnas
 
@@ -14,6 +15,20 @@ def cache_settings():
   before = jax.config.jax_persistent_cache_min_compile_time_secs
   yield
   jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
+
+
+REAL_PICTURES = ("test_launchers_compare", "test_launchers_demo", "test_launchers_evaluators")
+"""Modules whose pictures are drawn. Elsewhere an empty figure is saved in their place, since text takes most of the time of a run here."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def empty_pictures(request):
+  """Saves an empty figure for every picture, except in `REAL_PICTURES`. Tests of reports look at pictures."""
+  save = Figure.savefig
+  with pytest.MonkeyPatch.context() as patch:
+    if request.path.stem not in REAL_PICTURES:
+      patch.setattr(Figure, "savefig", lambda self, *args, **kwargs: save(Figure(figsize=(1, 1)), *args, **kwargs))
+    yield
 
 
 @pytest.fixture

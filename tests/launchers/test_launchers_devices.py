@@ -12,7 +12,7 @@ from tiny_runs import cache_flag, refusal
 
 import dnas
 
-pytestmark = [pytest.mark.xdist_group("launchers_devices"), pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.xdist_group("launchers_devices")
 
 
 @pytest.fixture(scope="module")

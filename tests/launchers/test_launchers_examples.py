@@ -12,7 +12,7 @@ EXAMPLES = pathlib.Path(dnas.__file__).parents[1] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 SHRUNKEN = {"epochs": 1, "examples": 128}
 
-pytestmark = [pytest.mark.xdist_group("examples"), pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.xdist_group("examples")
 
 
 def test_there_are_six_and_all_are_short():

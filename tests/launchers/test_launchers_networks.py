@@ -21,7 +21,7 @@ TOY = pathlib.Path(__file__).parents[1] / "search" / "gradient"
 sys.path.insert(0, str(TOY))
 from choice_toy import BEST, Toy, arrays, squared_error  # noqa: E402
 
-pytestmark = [pytest.mark.xdist_group("networks"), pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.xdist_group("networks")
 FAST = {"darts.arch_learning_rate": 0.1, "darts.learning_rate": 0.1, "darts.weight_decay": 0.0, "darts.diagnose_every": 0}
 FAST |= {"darts.arch_warmup_epochs": 1}
 

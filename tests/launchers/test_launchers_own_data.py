@@ -10,8 +10,6 @@ from tiny_runs import SEARCH, TRAIN, launch, lines
 
 from dnas.data import base, synthetic
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SORTED = np.repeat(np.arange(4), 96)
 OWN = ("--data.dataset=flowers", "--data.crop_padding=0")
 

@@ -14,8 +14,6 @@ from dnas.launchers import tune
 from dnas.launchers.configs import ImageTrainConfig
 from dnas.train.images import RetrainTask
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 COUNTS = {"cat": 20, "dog": 20}
 
 

@@ -22,7 +22,7 @@ from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
 from dnas.supernet.hypergradients import HYPERGRADIENTS
 
-pytestmark = [pytest.mark.xdist_group("launchers_own_pages"), pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.xdist_group("launchers_own_pages")
 
 REGISTRIES = {
   "operation": OPERATIONS,

@@ -6,7 +6,7 @@ import pytest
 
 import dnas
 
-pytestmark = [pytest.mark.xdist_group("launchers_python"), pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.xdist_group("launchers_python")
 
 DATA = {"data.dataset": "synthetic", "data.batch_size": 32}
 SEARCH = DATA | {"supernet.channels": 2, "supernet.cells": 1, "darts.epochs": 1, "darts.diagnose_every": 0}

@@ -10,8 +10,6 @@ import pytest
 from dnas.launchers import speed
 from dnas.search.blackbox.strategies import STRATEGIES
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 SMALL = "--cells=1", "--channels=2", "--batch=4", "--image_size=8", "--vocabulary=20", "--words=5", "--steps=2"
 
 

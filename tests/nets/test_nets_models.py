@@ -17,7 +17,6 @@ from dnas.nets.models.resnet import ResNet
 from dnas.nets.models.wide_resnet import WideResNet
 from dnas.train.metrics import cross_entropy
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEYS = jax.random.key(0), jax.random.key(1)
 
 

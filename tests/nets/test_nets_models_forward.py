@@ -10,7 +10,6 @@ from dnas.nets.models.pyramidnet import PyramidNet
 from dnas.nets.models.resnet import ResNet
 from dnas.nets.models.wide_resnet import WideResNet
 
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(7)
 IMAGES = np.random.default_rng(1).normal(size=(3, 6, 5, 2)).astype(np.float32)
 CLASSES = 4
