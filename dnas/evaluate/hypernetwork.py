@@ -23,14 +23,11 @@ from dnas.core.config import check_at_most, check_name, check_not_negative, chec
 from dnas.core.space import CellSpace
 from dnas.data import base, batches
 from dnas.evaluate.architecture_graph import ENCODERS, Graph, graph_of, shape_of
-from dnas.run import loop
-from dnas.run.loop import EpochRecord, step_key
+from dnas.evaluate.paths import PathTask
 from dnas.supernet import image_supernet
-from dnas.supernet.discretize import one_hot
 from dnas.supernet.edges import MixedEdges
-from dnas.supernet.weight_step import optimizer_step
 from dnas.train import optimizers
-from dnas.train.image_pipeline import Evaluate, Pipeline
+from dnas.train.image_pipeline import Evaluate
 from dnas.train.images import TrainState
 from dnas.train.metrics import correct, cross_entropy
 
@@ -170,17 +167,12 @@ def _normalized(rows: jax.Array) -> jax.Array:
   return rows * jax.lax.rsqrt(jnp.square(rows).mean(1, keepdims=True) + 1e-12)
 
 
-class HypernetworkTask:
+class HypernetworkTask(PathTask):
   """Trains a hypernetwork on one architecture a step, drawn uniformly from its space (a `loop.Task`).
 
   The generated kernels are those of a supernet, whose mixture weights are one-hot. So one program serves all architectures. The scales and
   biases outside of the cells are trained as usual, and all architectures share them (as in SMASH). There are no running statistics:
   normalizations take the statistics of their batch, in evaluation too.
-
-  Attributes:
-    space: the search space.
-    epochs: how many epochs there are.
-    config: the hypernetwork and its training.
   """
 
   def __init__(
@@ -193,14 +185,11 @@ class HypernetworkTask:
     seed: int,
   ):
     """Builds the task; `seed` determines the initial weights, the order of the data and the architectures."""
-    train, valid = base.search_split(dataset, data)
-    self.space, self.config, self.epochs, self._seed = space, config, config.epochs, seed
-    self._key = jax.random.key(seed)
-    self._pipeline = Pipeline(train, dataset, data, keys.derive(self._key, "order"))
+    super().__init__(config, data, space, dataset, seed, "architectures")
+    valid = self._valid
     mixed = keys.generator(0, "order of the evaluation").permutation(len(valid))  # so that every batch of a sorted set has all classes
     self._valid_split = batches.to_device(base.Split(valid.images[mixed], valid.labels[mixed]))
-    channels = dataset.train.images.shape[-1]
-    module = image_supernet.ImageSupernet(supernet, space, channels, dataset.num_classes, keys.generator(seed, "weights"))
+    module = self._built(supernet, dataset)
     self.network, initial = functional.split(module)
     self.kernels = kernels_of(module, space, initial.weights)
     generator = Hypernetwork(config, space, self.kernels, keys.generator(seed, "hypernetwork"))
@@ -214,7 +203,6 @@ class HypernetworkTask:
     self._optimizer = optimizers.clipped_adam(weight_decay=config.weight_decay, gradient_clip=config.gradient_clip)
     self._gradient = Loss(self._loss, (0,)).gradient((0,))
     self._step, self._generate = assembled(self._take_step), compiled(self._generated)
-    self._class_weights = base.class_weights(train, dataset.num_classes, data.class_weights)
     of_training = dataclasses.replace(data, eval_batch_size=data.batch_size)  # the size of a batch changes its statistics
     self._evaluate = Evaluate(self._predict, dataset, of_training, self._class_weights)
 
@@ -222,20 +210,10 @@ class HypernetworkTask:
     """See `loop.Task`."""
     return TrainState(self.initial, {}, self._optimizer.init(self.initial), jax.random.key_data(self._key))
 
-  def end_of_epoch(self, epoch: int) -> int:
-    """See `loop.Task`."""
-    return epoch * self._pipeline.steps_per_epoch
-
   def step(self, state: TrainState, step: int) -> tuple[TrainState, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
-    path = one_hot(self.space, self.space.sample(keys.generator(self._seed, "architectures", step)))
-    rate, batch = self._learning_rate(loop.epoch_of(self, step)), self._pipeline.shuffled(step, step_key(state.key, np.int32(step)))
-    return self._step(state, batch, path, graph_of(self.space, path), np.float32(rate))
-
-  def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
-    """See `loop.Task`."""
-    metrics = {"train/loss": means["loss"], "train/accuracy": means["accuracy"], "learning_rate": self._learning_rate(epoch - 1)}
-    return state, {"metrics": metrics}
+    batch, path, rate = self._inputs(state, step)
+    return self._step(state, batch, path, graph_of(self.space, path), rate)
 
   def generate(self, weights: Tree, path: Mapping[str, np.ndarray]) -> Tree:
     """Returns the weights of the supernet that the hypernetwork generates for one architecture, from `discretize.one_hot`."""
@@ -244,9 +222,6 @@ class HypernetworkTask:
   def validate(self, weights: Tree, path: Mapping[str, np.ndarray]) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`) of one architecture over the validation split."""
     return self._evaluate((self.generate(weights, path), path), self._valid_split)
-
-  def _learning_rate(self, epoch: int) -> float:
-    return optimizers.cosine(self.config.learning_rate, self.config.final_learning_rate, epoch, self.epochs)
 
   def _generated(self, weights: Tree, graph: Graph) -> Tree:
     made, _ = functional.apply(self._hypernetwork, functional.Variables(weights["hypernetwork"], {}), graph)
@@ -267,9 +242,7 @@ class HypernetworkTask:
     self, state: TrainState, batch: tuple[jax.Array, jax.Array], path: Tree, graph: Graph, learning_rate: jax.Array
   ) -> tuple[TrainState, dict[str, jax.Array]]:
     (_, metrics), (gradient,) = self._gradient(state.weights, batch, path, graph)
-    opt_state = optimizers.with_learning_rate(state.opt_state, learning_rate)
-    weights, opt_state = optimizer_step(self._optimizer, gradient, opt_state, state.weights)
-    return TrainState(weights, state.stats, opt_state, state.key), metrics
+    return self._after(state, gradient, state.stats, learning_rate), metrics
 
   def _predict(self, network: tuple[Tree, Tree], images: jax.Array) -> jax.Array:
     weights, path = network

@@ -19,13 +19,11 @@ from dnas.core import keys
 from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
 from dnas.core.space import CellSpace
 from dnas.data import base, batches
-from dnas.run import loop
-from dnas.run.loop import EpochRecord, step_key
+from dnas.evaluate.paths import PathTask
 from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
-from dnas.supernet.weight_step import optimizer_step
 from dnas.train import optimizers
-from dnas.train.image_pipeline import Evaluate, Pipeline
+from dnas.train.image_pipeline import Evaluate
 from dnas.train.images import TrainState
 from dnas.train.metrics import correct, cross_entropy
 
@@ -63,14 +61,8 @@ class Config:
     check_fraction(momentum=self.momentum)
 
 
-class SharedWeightsTask:
-  """Trains a supernet on one architecture a step, drawn uniformly from its space (a `loop.Task`).
-
-  Attributes:
-    space: the search space.
-    epochs: how many epochs there are.
-    config: how the weights are trained.
-  """
+class SharedWeightsTask(PathTask):
+  """Trains a supernet on one architecture a step, drawn uniformly from its space (a `loop.Task`)."""
 
   def __init__(
     self,
@@ -82,19 +74,13 @@ class SharedWeightsTask:
     seed: int,
   ):
     """Builds the task; `seed` determines the initial weights, the order of the data and the paths."""
-    train, valid = base.search_split(dataset, data)
-    self.space, self.config, self.epochs, self._seed = space, config, config.epochs, seed
-    self._key = jax.random.key(seed)
-    self._pipeline = Pipeline(train, dataset, data, keys.derive(self._key, "order"))
-    self._valid_split = batches.to_device(valid)
-    channels = dataset.train.images.shape[-1]
-    module = image_supernet.ImageSupernet(supernet, space, channels, dataset.num_classes, keys.generator(seed, "weights"))
-    self.network, self.initial = functional.split(module)
+    super().__init__(config, data, space, dataset, seed, "paths")
+    self._valid_split = batches.to_device(self._valid)
+    self.network, self.initial = functional.split(self._built(supernet, dataset))
     rates: dict[str, Any] = {"momentum": config.momentum, "weight_decay": config.weight_decay, "gradient_clip": config.gradient_clip}
     self._optimizer = optimizers.sgd(**rates)
     self._gradient = Loss(self._loss, (0,)).gradient((0,))
     self._step, self._statistics = assembled(self._take_step), compiled(self._move_statistics)
-    self._class_weights = base.class_weights(train, dataset.num_classes, data.class_weights)
     self._evaluate = Evaluate(self._predict, dataset, data, self._class_weights)
 
   def init(self) -> TrainState:
@@ -102,20 +88,9 @@ class SharedWeightsTask:
     weights = self.initial.weights
     return TrainState(weights, self.initial.stats, self._optimizer.init(weights), jax.random.key_data(self._key))
 
-  def end_of_epoch(self, epoch: int) -> int:
-    """See `loop.Task`."""
-    return epoch * self._pipeline.steps_per_epoch
-
   def step(self, state: TrainState, step: int) -> tuple[TrainState, Mapping[str, jax.Array]]:
     """See `loop.Task`."""
-    path = one_hot(self.space, self.space.sample(keys.generator(self._seed, "paths", step)))
-    rate = self._learning_rate(loop.epoch_of(self, step))
-    return self._step(state, self._pipeline.shuffled(step, step_key(state.key, np.int32(step))), path, np.float32(rate))
-
-  def end_epoch(self, state: TrainState, epoch: int, means: Mapping[str, float]) -> tuple[TrainState, EpochRecord]:
-    """See `loop.Task`."""
-    metrics = {"train/loss": means["loss"], "train/accuracy": means["accuracy"], "learning_rate": self._learning_rate(epoch - 1)}
-    return state, {"metrics": metrics}
+    return self._step(state, *self._inputs(state, step))
 
   def statistics_of(self, weights: Tree, path: Mapping[str, np.ndarray]) -> Tree:
     """Returns the batch statistics of one path, from training batches alone; they are the same at every call."""
@@ -146,9 +121,6 @@ class SharedWeightsTask:
     variables = functional.Variables(weights, self.statistics_of(weights, path))
     return self._evaluate((variables, path), self._valid_split)
 
-  def _learning_rate(self, epoch: int) -> float:
-    return optimizers.cosine(self.config.learning_rate, self.config.final_learning_rate, epoch, self.epochs)
-
   def _loss(self, weights: Tree, stats: Tree, batch: tuple[jax.Array, jax.Array], path: Tree) -> tuple[jax.Array, Any]:
     images, labels = batch
     logits, stats = functional.apply(self.network, functional.Variables(weights, stats), images, path, train=True)
@@ -159,9 +131,7 @@ class SharedWeightsTask:
     self, state: TrainState, batch: tuple[jax.Array, jax.Array], path: Tree, learning_rate: jax.Array
   ) -> tuple[TrainState, dict[str, jax.Array]]:
     (_, (stats, metrics)), (gradient,) = self._gradient(state.weights, state.stats, batch, path)
-    opt_state = optimizers.with_learning_rate(state.opt_state, learning_rate)
-    weights, opt_state = optimizer_step(self._optimizer, gradient, opt_state, state.weights)
-    return TrainState(weights, stats, opt_state, state.key), metrics
+    return self._after(state, gradient, stats, learning_rate), metrics
 
   def _move_statistics(self, weights: Tree, stats: Tree, images: jax.Array, path: Tree) -> Tree:
     return functional.apply(self.network, functional.Variables(weights, stats), images, path, train=True)[1]
