@@ -20,6 +20,7 @@ FIGURES = {
   "naonet_cifar10": {
     **{"space": "naonet", "genotype": "NAONet", "network.channels": 64, "network.dropout": 0.4, "data.batch_size": 128},
     **{"data.standardize_images": True, "data.cutout_length": 0, "train.drop_path": 0.3, "train.learning_rate": 0.024},
+    "train.drop_path_every_step": True,
   },
 }
 
