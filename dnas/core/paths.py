@@ -13,8 +13,10 @@ def expanded(flag: str, text: str) -> pathlib.Path:
     text: the path.
 
   Raises:
-    InputError: if the user does not exist or has no home.
+    InputError: if the user does not exist or has no home, or the path has a null character.
   """
+  if "\0" in text:
+    raise InputError(f"{flag}={shown(text)[1:-1]} has a null character, which no path has; leave it out.")
   try:
     return pathlib.Path(text).expanduser()
   except RuntimeError:

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Callable, Iterable
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ Augment = Callable[[jax.Array, Tree, Tree], Pair]
 """Maps (typed random key, inputs, targets) of a batch to its augmented inputs and targets. JAX traces it."""
 
 
+@runtime_checkable
 class Batches(Protocol):
   """Data that give batches; implement it for data of another kind than arrays in memory.
 
@@ -45,6 +46,13 @@ class Batches(Protocol):
   def valid_batches(self) -> Iterable[Pair]:
     """Returns batches that visit every validation example once; the last one may be smaller."""
     ...
+
+
+def check_batches(data: Any) -> None:
+  """Raises InputError for data that give no batches."""
+  if not isinstance(data, Batches):
+    hint = "give dnas.Arrays(train, valid), or an object with steps_per_epoch, train_batch, valid_batch and valid_batches"
+    raise InputError(f"data is {shown(type(data).__name__)}, which gives no batches; {hint}.")
 
 
 class Arrays:

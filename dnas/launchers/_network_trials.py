@@ -14,18 +14,18 @@ from dnas.core.choice_space import ChoiceGenotype
 from dnas.core.config import check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import InputError, counted, shown
 from dnas.core.records import Evaluation, Proposal
-from dnas.data.pairs import Batches
+from dnas.data.pairs import Batches, check_batches
 from dnas.evaluate.networks import NetworkTraining
 from dnas.launchers import _flags, _run
 from dnas.launchers._config_checks import check_seed
-from dnas.launchers._networks import about, described
+from dnas.launchers._networks import about, changed, described
 from dnas.launchers._python import Folder, options_of
 from dnas.search.blackbox import study
 from dnas.search.blackbox.base import replay, score_of
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.supernet.choice_network import Build, SearchableNetwork
 from dnas.train.networks import Config as TrainingConfig
-from dnas.train.own_loss import Loss
+from dnas.train.own_loss import Loss, check_loss
 
 
 @config_lib.mounts(STRATEGIES)
@@ -111,7 +111,7 @@ def run_network_trials(
     InputError: for a network, data, a loss, settings or a folder that cannot be used.
   """
   given = {"strategy": strategy, "trials": trials, "train.epochs": epochs}
-  values = {**(changes or {}), **{name: value for name, value in given.items() if value is not None}}
+  values = {**changed(changes), **{name: value for name, value in given.items() if value is not None}}
   config = NetworkTrialsConfig() if config is None else config
   if not isinstance(config, NetworkTrialsConfig):
     raise InputError(f"run_network_trials does not take {shown(type(config).__name__)}; give NetworkTrialsConfig.")
@@ -119,6 +119,8 @@ def run_network_trials(
   _flags.refuse_idle(config, values)
   chosen = options_of(workdir, options)
   _flags.require_one_process(chosen)
+  check_batches(data)
+  check_loss(loss)
   _run.prepare(chosen)
   searched = SearchableNetwork(network, config.seed)
   proposes = config_lib.unit(config, STRATEGIES, config.strategy).on(searched.space)

@@ -120,10 +120,17 @@ def configured(
   if not isinstance(config, NetworkSearchConfig):
     raise InputError(f"search_network does not take {shown(type(config).__name__)}; give NetworkSearchConfig.")
   values = {"method": method, "darts.epochs": epochs}
-  values = {**(changes or {}), **{name: value for name, value in values.items() if value is not None}}
+  values = {**changed(changes), **{name: value for name, value in values.items() if value is not None}}
   config = config_lib.replace(config_lib.with_units(config), values)
   _flags.refuse_idle(config, values)
   return config
+
+
+def changed(changes: Mapping[str, Any] | None) -> Mapping[str, Any]:
+  """Returns the changes of settings. Raises InputError if they are no mapping."""
+  if not isinstance(changes or {}, Mapping):
+    raise InputError(f"changes is {shown(changes)}; give a dictionary of values by dotted paths, such as {{'darts.epochs': 4}}.")
+  return changes or {}
 
 
 def described(network: SearchableNetwork, data: Batches, batch: Any) -> str:

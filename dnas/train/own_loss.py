@@ -1,5 +1,6 @@
 """Losses of a user's own, and their means over a whole validation set."""
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -7,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dnas.core.errors import InputError, shown
+from dnas.core.errors import InputError, first_line, shown
 from dnas.core.registry import is_name
 from dnas.data.pairs import Pair
 
@@ -16,11 +17,27 @@ Loss = Callable[[Tree, Tree], Any]
 """(outputs of the network, targets) to the mean loss of the batch, a scalar, or to a pair: that, and further means of the batch by name."""
 
 
+def check_loss(loss: Any) -> None:
+  """Raises InputError for a loss that is no function of outputs and targets."""
+  hint = "give a function of the outputs of the network and the targets"
+  if not callable(loss):
+    raise InputError(f"the loss is {shown(type(loss).__name__)}; {hint}.")
+  try:
+    inspect.signature(loss).bind(None, None)
+  except TypeError as e:
+    raise InputError(f"the loss function does not fit ({first_line(e)}); {hint}.") from None
+  except ValueError:  # it does not tell its arguments
+    pass
+
+
 def scored(loss: Loss, outputs: Tree, targets: Tree) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the loss and the metrics of a batch. Raises InputError for a loss that is no scalar, or metrics that are none by name."""
   result: Any = loss(outputs, targets)
   value: Any = result[0] if isinstance(result, tuple) else result
   metrics: Any = result[1] if isinstance(result, tuple) and len(result) == 2 else {}
+  for number in (value, *(metrics.values() if isinstance(metrics, Mapping) else ())):
+    if not isinstance(number, jax.Array | np.ndarray | np.generic | float | int):
+      raise InputError(f"the loss function returns {shown(type(number).__name__)}; return numbers or arrays, computed by jax.numpy.")
   if jnp.shape(value) != () or not jnp.issubdtype(jnp.result_type(value), jnp.floating):
     raise InputError(f"the loss function returns an array of shape {jnp.shape(value)}; return a scalar, such as the mean over the batch.")
   if not isinstance(metrics, Mapping):

@@ -117,6 +117,13 @@ def test_bad_settings_are_refused(tmp_path):
     trials(tmp_path, changes={"asha.max_budget": 4})
   with pytest.raises(dnas.InputError, match="search_network does not take 'int'; give NetworkSearchConfig"):
     _networks.configured(3, None, None, None)  # pyright: ignore[reportArgumentType]
+  for call in (dnas.search_network, dnas.run_network_trials):
+    with pytest.raises(dnas.InputError, match="changes is 'asha'; give a dictionary"):
+      call(Toy, arrays(), squared_error, tmp_path, changes="asha")
+    with pytest.raises(dnas.InputError, match="workdir=.* has a null character"):
+      call(Toy, arrays(), squared_error, "a\0b", compilation_cache="none")
+  with pytest.raises(dnas.InputError, match="data is 'NoneType', which gives no batches"):
+    dnas.run_network_trials(Toy, None, squared_error, tmp_path / "run")
   with pytest.raises(dnas.InputError, match="unknown option 'save_every'"):
     search(tmp_path, save_every=3)
   with pytest.raises(dnas.InputError, match="give draw_genotype the space of the network"):

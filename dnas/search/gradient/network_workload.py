@@ -11,11 +11,11 @@ from dnas.cells.functional import Variables
 from dnas.compiler.functions import compiled
 from dnas.core import keys
 from dnas.core.choice_space import ChoiceSpace
-from dnas.data.pairs import Batches
+from dnas.data.pairs import Batches, check_batches
 from dnas.search.gradient.workload import Tree
 from dnas.supernet.choice_network import SearchableNetwork
 from dnas.supernet.relaxations import Mixture
-from dnas.train.own_loss import Loss, means, scored
+from dnas.train.own_loss import Loss, check_loss, means, scored
 
 
 class NetworkWorkload:
@@ -41,6 +41,8 @@ class NetworkWorkload:
     Raises:
       InputError: if the network, the data and the loss do not fit, as tracing one step shows.
     """
+    check_batches(data)
+    check_loss(loss)
     self.network, self.initial, self._data, self._loss = network, network.initial, data, loss
     self._key = _data_key(seed)
     inference, by_batch = compiled(self._metrics_of(False)), compiled(self._metrics_of(True))

@@ -137,6 +137,11 @@ BAD_LOSSES = {
   "returns 'int' beside the loss": lambda outputs, targets: (outputs.sum(), 3),
   "returns the metric 'loss'": lambda outputs, targets: (outputs.sum(), {"loss": outputs.sum()}),
   "returns the metric 'of each' of shape (32,)": lambda outputs, targets: (outputs.sum(), {"of each": outputs}),
+  "the loss function returns 'NoneType'; return numbers": lambda outputs, targets: None,
+  "the loss function returns 'list'; return numbers": lambda outputs, targets: [outputs.sum()],
+  "the loss function returns 'str'; return numbers": lambda outputs, targets: (outputs.sum(), {"accuracy": "x"}),
+  "the loss function does not fit (": lambda outputs: outputs.sum(),
+  "the loss is 'int'; give a function of the outputs": 3,
 }
 
 
@@ -155,6 +160,7 @@ BAD_DATA = {
   "batch_size is 8; the sets have 5 and 5 examples": lambda: Arrays((X, Y), batch_size=8),
   "valid_portion is 1.0; give a fraction between 0 and 1": lambda: Arrays((X, Y), valid_portion=1.0),
   "train has numbers that are not finite": lambda: Arrays((X + np.nan, Y), batch_size=2),
+  "data is 'tuple', which gives no batches; give dnas.Arrays": lambda: NetworkWorkload(SearchableNetwork(Toy), (X, Y), lambda x, y: x, 0),
 }
 
 
