@@ -11,7 +11,7 @@ from flax import nnx
 from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.choice_space import ChoiceGenotype
-from dnas.core.config import check_at_most, check_name, check_positive, check_types, named
+from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import InputError, counted, shown
 from dnas.core.records import Evaluation, Proposal
 from dnas.data.pairs import Batches, check_batches
@@ -21,7 +21,7 @@ from dnas.launchers._config_checks import check_seed
 from dnas.launchers._networks import about, changed, described
 from dnas.launchers._python import Folder, options_of
 from dnas.search.blackbox import study
-from dnas.search.blackbox.base import replay, score_of
+from dnas.search.blackbox.base import replay
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.supernet.choice_network import Build, SearchableNetwork
 from dnas.train.networks import Config as TrainingConfig
@@ -52,6 +52,7 @@ class NetworkTrialsConfig:
     check_at_most(10**6, trials=self.trials)
     check_seed(self.seed)
     check_name("strategy", self.strategy, STRATEGIES)
+    check(self.metric != "loss", "metric", self.metric, "a metric is to be high, and the loss low; leave it empty for a low loss")
 
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
@@ -140,7 +141,9 @@ def run_network_trials(
       durable.append(path, study.to_line((proposal, evaluation)))
       journal.append((proposal, evaluation))
       print(f"trial {len(journal)}/{config.trials}  {searched.space.notation(proposal.genotype)}  score {evaluation.score:.4g}", flush=True)
-    best, found = max(journal, key=lambda entry: score_of(entry[1]))
+    if not (bests := study.incumbents(journal)):
+      raise InputError("no training ended in a finite score, so no architecture is the best; lower train.learning_rate.")
+    best, found = journal[bests[-1].trial]
     folder.write_genotype(best.genotype.to_json())
     notation = searched.space.notation(best.genotype)
     genotype = json.loads(best.genotype.to_json())

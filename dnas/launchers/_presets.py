@@ -10,6 +10,7 @@ from dnas.core.registry import Registry
 from dnas.launchers import presets
 
 _LAUNCHERS = {"SearchConfig": "search", "TrainConfig": "train", "TuneConfig": "tune", "CompareConfig": "compare"}
+_LAUNCHERS |= {"EvaluatorsConfig": "evaluators"}
 """Name of the base class of a configuration to its launcher."""
 
 

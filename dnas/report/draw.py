@@ -2,7 +2,7 @@
 
 Nodes carry the numbers of the papers. A convolutional cell reads c_{k-2} and c_{k-1}, its nodes are 0, 1, ..., and its output is c_{k}.
 A recurrent cell reads x_{t} and h_{t-1} into node 0, its nodes are 1, 2, ..., and its output is h_{t}.
-A chain is a whole network. It reads the image, its nodes are 0, 1, ..., and what it gives goes to the classifier.
+A chain is a whole network. It reads the image, its nodes are the layers 1, 2, ..., and what it gives goes to the classifier.
 """
 
 import functools
@@ -52,14 +52,16 @@ def state_names(cell_type: str, num_inputs: int, num_states: int) -> list[str]:
   """Returns how drawings and plots name the states of a cell [num_states], in Matplotlib's mathematical text.
 
   Args:
-    cell_type: 'recurrent' names every state by its number. Any other type names its nodes from 0, and its inputs c_{k-2} and c_{k-1};
-      the input of 'chain' is the image.
+    cell_type: 'recurrent' names every state by its number, and 'chain' its input image and its layers from 1. Any other type names its
+      nodes from 0, and its inputs c_{k-2} and c_{k-1}.
     num_inputs: how many states the cell starts with.
     num_states: inputs and nodes together.
   """
   if cell_type == RECURRENT:
     return [str(state) for state in range(num_states)]
-  inputs = [_INPUT_OF_CHAIN] if cell_type == CHAIN else [f"$c_{{k-{num_inputs - state}}}$" for state in range(num_inputs)]
+  if cell_type == CHAIN:
+    return [_INPUT_OF_CHAIN, *(str(layer) for layer in range(1, num_states))]
+  inputs = [f"$c_{{k-{num_inputs - state}}}$" for state in range(num_inputs)]
   return inputs + [str(state) for state in range(num_states - num_inputs)]
 
 

@@ -83,7 +83,7 @@ class Config:
     falls = self.schedule != "exponential" or self.final_learning_rate > 0
     hint = "an exponential schedule never ends at zero, so give a number above zero"
     check(falls, "final_learning_rate", self.final_learning_rate, hint)
-    hint = f"give fewer epochs than {self.epochs}"
+    hint = f"give 0 to {self.epochs - 1}"
     check(0 <= self.warmup_epochs < self.epochs, "warmup_epochs", self.warmup_epochs, hint)
     check_not_negative(
       final_learning_rate=self.final_learning_rate,
@@ -92,6 +92,9 @@ class Config:
       gradient_clip=self.gradient_clip,
       auxiliary_weight=self.auxiliary_weight,
     )
+    moves = not self.warmup_epochs or self.every_step or self.warmup_learning_rate > 0
+    hint = "the first epoch would train with a learning rate of 0; give a rate above 0, or every_step"
+    check(moves, "warmup_learning_rate", self.warmup_learning_rate, hint)
     check_fraction(momentum=self.momentum, drop_path=self.drop_path, label_smoothing=self.label_smoothing)
     check_at_most(1000, milestone_factor=self.milestone_factor)
     fits = list(self.milestones) == sorted(set(self.milestones)) and all(0 < epoch < self.epochs for epoch in self.milestones)

@@ -43,8 +43,8 @@ def scored(loss: Loss, outputs: Tree, targets: Tree) -> tuple[jax.Array, dict[st
   if not isinstance(metrics, Mapping):
     raise InputError(f"the loss function returns {shown(type(metrics).__name__)} beside the loss; return a dictionary of metrics by name.")
   for name, metric in metrics.items():
-    if not is_name(name) or name == "loss" or jnp.shape(metric) != ():
-      hint = "give scalars, with names other than loss"
+    if not is_name(name) or name == "loss" or name.startswith("valid_") or jnp.shape(metric) != ():
+      hint = "give scalars, with names other than loss and valid_..."
       raise InputError(f"the loss function returns the metric {shown(name)} of shape {jnp.shape(metric)}; {hint}.")
   return jnp.asarray(value), {name: jnp.asarray(metric, jnp.float32) for name, metric in metrics.items()}
 

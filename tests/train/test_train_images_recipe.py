@@ -74,8 +74,11 @@ def test_a_warm_up_rises_to_the_schedule():
   np.testing.assert_allclose(rates, [0.02, 0.04, 0.035, 0.0425, 0.05, 0.025], rtol=1e-6)
   by_epoch = task_of(schedule="constant", warmup_epochs=1, warmup_learning_rate=0.01)  # that of ResNet-110
   assert [float(by_epoch.rates(epoch).learning_rate) for epoch in (0, 0.75, 1)] == pytest.approx([0.01, 0.01, 0.1], rel=1e-6)
-  with pytest.raises(FieldError, match="warmup_epochs is 10; give fewer epochs than 10"):
-    images.Config(epochs=10, warmup_epochs=10)
+  for epochs in (-1, 10):
+    with pytest.raises(FieldError, match=f"warmup_epochs is {epochs}; give 0 to 9"):
+      images.Config(epochs=10, warmup_epochs=epochs)
+  with pytest.raises(FieldError, match="warmup_learning_rate is 0.0; the first epoch would train with a learning rate of 0; give"):
+    images.Config(epochs=10, warmup_epochs=2)
 
 
 @pytest.mark.parametrize("milestones", [(0, 3), (3, 3), (7, 3), (10,)])

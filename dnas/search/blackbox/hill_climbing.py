@@ -11,7 +11,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from dnas.core.chain_space import ChainSpace
-from dnas.core.config import check_at_most, check_positive, check_types
+from dnas.core.config import check, check_at_most, check_positive, check_types
 from dnas.core.errors import InputError
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
@@ -42,7 +42,8 @@ class Config:
 
   def __post_init__(self):
     check_types(self)
-    check_positive(neighbours=self.neighbours, morphisms=self.morphisms)
+    check_positive(morphisms=self.morphisms)
+    check(self.neighbours >= 2, "neighbours", self.neighbours, "one of them is the unchanged network, so give at least 2")
     check_at_most(10**4, neighbours=self.neighbours, morphisms=self.morphisms)
 
   def on(self, space: Space) -> "HillClimbing":
