@@ -62,7 +62,7 @@ class Config:
   milestones: tuple[int, ...] = ()
   milestone_factor: float = 0.1
   warmup_epochs: int = 0
-  warmup_learning_rate: float = 0.0
+  warmup_learning_rate: float = 1e-3
   every_step: bool = False
   drop_path_every_step: bool = False
   momentum: float = 0.9

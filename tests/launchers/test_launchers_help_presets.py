@@ -253,7 +253,7 @@ PUBLISHED_RETRAINING = {
   "train.final_learning_rate": 0.0,
   "train.schedule": "cosine",
   **{"train.milestones": [], "train.milestone_factor": 0.1, "train.every_step": False, "train.drop_path_every_step": False},
-  **{"train.warmup_epochs": 0, "train.warmup_learning_rate": 0.0},
+  **{"train.warmup_epochs": 0, "train.warmup_learning_rate": 1e-3},
   **{"train.decay_vectors": True, "train.label_smoothing": 0.0},
   "train.momentum": 0.9,
   "train.nesterov": False,

@@ -78,7 +78,7 @@ def test_a_warm_up_rises_to_the_schedule():
     with pytest.raises(FieldError, match=f"warmup_epochs is {epochs}; give 0 to 9"):
       images.Config(epochs=10, warmup_epochs=epochs)
   with pytest.raises(FieldError, match="warmup_learning_rate is 0.0; the first epoch would train with a learning rate of 0; give"):
-    images.Config(epochs=10, warmup_epochs=2)
+    images.Config(epochs=10, warmup_epochs=2, warmup_learning_rate=0.0)
 
 
 @pytest.mark.parametrize("milestones", [(0, 3), (3, 3), (7, 3), (10,)])
