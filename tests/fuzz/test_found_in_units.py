@@ -336,7 +336,7 @@ def test_a_journal_with_bytes_that_are_no_text_is_refused_or_cut(tmp_path, capsy
 
 SAID = {
   "a flag of images": (tune, ["--preset=tune_darts_ptb", "--training.train.auxiliary_weight=0"], "is not a flag; did you"),
-  "a module with a zero byte": (search, ["--imports=\0.py"], r"--imports=\x00.py names no file"),
+  "a module with a zero byte": (search, ["--imports=\0.py"], r"--imports=\x00.py has a null character, which no path has"),
   "a module of nobody": (search, ["--imports=~nouser/x.py"], "--imports=~nouser/x.py begins with '~nouser', a home"),
   "a flag with a break": (search, ["--zz\nz=1"], r"--zz\nz is not a flag"),
   "what is no flag, and colours the terminal": (search, ["\x1b[31mred"], r"'\x1b[31mred' is not a flag"),
