@@ -62,7 +62,6 @@ class ChoiceEdges(nnx.Module):
 
   def __init__(self, cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator):
     self.targets = tuple(target for origin, target in SPACE.edges if origin == source)
-
     pools = [name for name in SPACE.operations if isinstance(OPERATIONS[name], Pool)]
     self.pools = OperationStack(pools, 1, channels, stride, False, rng, SPACE.pool_norm) if self.targets else None
 

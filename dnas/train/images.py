@@ -92,9 +92,9 @@ class Config:
       gradient_clip=self.gradient_clip,
       auxiliary_weight=self.auxiliary_weight,
     )
-    moves = not self.warmup_epochs or self.every_step or self.warmup_learning_rate > 0
+    trains = not self.warmup_epochs or self.every_step or self.warmup_learning_rate > 0
     hint = "the first epoch would train with a learning rate of 0; give a rate above 0, or every_step"
-    check(moves, "warmup_learning_rate", self.warmup_learning_rate, hint)
+    check(trains, "warmup_learning_rate", self.warmup_learning_rate, hint)
     check_fraction(momentum=self.momentum, drop_path=self.drop_path, label_smoothing=self.label_smoothing)
     check_at_most(1000, milestone_factor=self.milestone_factor)
     fits = list(self.milestones) == sorted(set(self.milestones)) and all(0 < epoch < self.epochs for epoch in self.milestones)
@@ -189,9 +189,10 @@ class RetrainTask:
   def rates(self, epoch: float) -> Rates:
     """Returns the rates at an epoch, counted from 0. An epoch that has begun counts by its part in rates that change at every step."""
     config, begun = self._config, math.floor(epoch)
+    learning_rate = self._learning_rate(epoch if config.every_step else begun)
     drop_path = config.drop_path * (epoch if config.every_step or config.drop_path_every_step else begun) / self.epochs
     numbers = config.momentum, config.weight_decay, config.gradient_clip, config.auxiliary_weight, config.label_smoothing
-    return Rates(*map(np.float32, (self._learning_rate(epoch if config.every_step else begun), drop_path, *numbers)))  # pyright: ignore[reportArgumentType]
+    return Rates(*map(np.float32, (learning_rate, drop_path, *numbers)))  # pyright: ignore[reportArgumentType]
 
   def _learning_rate(self, epoch: float) -> float:
     config = self._config
