@@ -19,11 +19,11 @@ demo-text: $(READY)
 	$(BIN)/python -m experiments.demo --search=text_demo --workdir=runs/demo_text
 
 test: $(READY)-dev lint
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 # What every supported version passes.
 test-small: $(READY)-dev
-	$(BIN)/python -m pytest -n 2 --dist loadgroup -m versions
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m versions
 
 # The newest of everything, whatever was tested; what it installed is in .venv-newest/installed.txt.
 try-newest:

@@ -70,24 +70,34 @@ QUICK = ("cells", "conformance", "evaluate", "fuzz", "launchers", "nets", "tune"
 
 
 @contextlib.contextmanager
-def _quickly():
+def _compiling(quickly):
+  """Sets how this process compiles, and those that it starts."""
   before = jax.config.read("jax_disable_most_optimizations")
-  jax.config.update("jax_disable_most_optimizations", True)
-  yield
+  jax.config.update("jax_disable_most_optimizations", quickly)
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", str(int(quickly)))
+    yield
   jax.config.update("jax_disable_most_optimizations", before)
 
 
 @pytest.fixture(scope="module")
 def quick_compilation():
   """Compiles quickly and badly, for a module that names it in `usefixtures`."""
-  with _quickly():
+  with _compiling(quickly=True):
+    yield
+
+
+@pytest.fixture
+def full_compilation():
+  """Compiles well, for a test whose programs run longer than they compile."""
+  with _compiling(quickly=False):
     yield
 
 
 @pytest.fixture(scope="module", autouse=True)
 def compilation_of_folder(request):
   """Compiles the programs of a folder as `QUICK` says."""
-  with _quickly() if request.path.parent.name in QUICK else contextlib.nullcontext():
+  with _compiling(quickly=True) if request.path.parent.name in QUICK else contextlib.nullcontext():
     yield
 
 

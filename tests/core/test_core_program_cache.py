@@ -72,10 +72,11 @@ def test_none_keeps_nothing_and_another_folder_takes_the_place_of_the_first(tmp_
 
 def test_what_is_no_folder_is_refused(tmp_path):
   (tmp_path / "file").write_text("")
-  for path in (tmp_path / "file", tmp_path / "file" / "under", "/proc", "a\0b"):
-    told = str(path).replace("\0", r"\\x00")
-    with pytest.raises(InputError, match=f"--compilation_cache={told} cannot be made or written to"):
+  for path in (tmp_path / "file", tmp_path / "file" / "under", "/proc"):
+    with pytest.raises(InputError, match=f"--compilation_cache={path} cannot be made or written to"):
       program_cache.use(str(path), 1e9)
+  with pytest.raises(InputError, match="has a null character, which no path has"):
+    program_cache.use("a\0b", 1e9)
   with pytest.raises(InputError, match="--compilation_cache is empty; give a folder, or 'none'."):
     program_cache.use("", 1e9)
 

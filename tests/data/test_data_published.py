@@ -122,7 +122,7 @@ def test_a_folder_without_the_files_names_the_flag(tmp_path: pathlib.Path, name:
   [
     ("~nobody-of-this-name/x", "--data.data_dir=~nobody-of-this-name/x begins with "),
     ("x" * 260, f"data.data_dir is {'x' * 260}; it cannot be read (File name too long); correct that, or give another folder."),
-    ("a\0b", r"data.data_dir is 'a\x00b'; it holds no folder"),
+    ("a\0b", r"--data.data_dir=a\x00b has a null character, which no path has; leave it out."),
     ("\ud800", r"data.data_dir is '\ud800'; it holds no folder"),
   ],
 )

@@ -24,7 +24,6 @@ from dnas.run.checkpoint import Checkpoints
 from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
 
-pytestmark = pytest.mark.xdist_group("evaluate_networks")
 DATA = base.Config(dataset="digits", train_portion=0.5, batch_size=50, examples=200)
 SIZE = image_supernet.Config(channels=2, cells=3, stem_multiplier=1)
 SMALL = Config(width=8, passes=2, decoder_width=8, epochs=20, learning_rate=0.01)

@@ -18,7 +18,6 @@ from dnas.evaluate.morphism import Config, Morphism
 from dnas.nets import derived_image
 from dnas.train import images
 
-pytestmark = pytest.mark.xdist_group("evaluate_morphism")
 SPACE = ChainSpace("conv_chain", kernels=(1, 3), widths=(1, 2), num_poolings=1)
 NETWORK = derived_image.Config(channels=2, cells=3, stem_multiplier=1, auxiliary=False)
 DATA = base.Config(dataset="synthetic", train_portion=0.5, batch_size=32)

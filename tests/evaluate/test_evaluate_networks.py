@@ -27,7 +27,6 @@ from dnas.supernet import image_supernet
 from dnas.supernet.discretize import one_hot
 from dnas.train import images
 
-pytestmark = pytest.mark.xdist_group("evaluate_networks")
 NETWORK = derived_image.Config(channels=2, cells=3, stem_multiplier=1, auxiliary=False)
 DATA = base.Config(dataset="synthetic", train_portion=0.5, batch_size=32)
 CELL = from_string("|nor_conv_3x3~0|+|skip_connect~0|none~1|+|avg_pool_3x3~0|none~1|nor_conv_1x1~2|")

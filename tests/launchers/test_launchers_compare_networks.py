@@ -17,7 +17,6 @@ from dnas.launchers import _presets, compare, report
 from dnas.report import comparison as comparisons
 from dnas.tune import executors
 
-pytestmark = pytest.mark.xdist_group("evaluate_networks")
 DATA = {"data.dataset": "synthetic", "data.data_dir": "", "data.batch_size": 32, "data.crop_padding": 1}
 TINY = {
   "digits_demo": DATA | {"supernet.channels": 2, "supernet.cells": 3, "supernet.stem_multiplier": 1, "darts.epochs": 1},

@@ -111,6 +111,7 @@ def test_the_demo_on_the_benchmark_ranks_the_found_cell_among_all_and_tests_it_o
   assert "the table of digits_bench ranks the found cell" in capsys.readouterr().err
 
 
+@pytest.mark.usefixtures("full_compilation")
 def test_a_hypergradient_of_the_wrong_sign_falls_below_random_cells(tmp_path, monkeypatch):
   """The search of GAEA on the benchmark, shorter and with half the cells. A random cell is better than half of all on average."""
   table = digits_bench.load()

@@ -12,8 +12,6 @@ from tiny_runs import cache_flag, refusal
 
 import dnas
 
-pytestmark = pytest.mark.xdist_group("launchers_devices")
-
 
 @pytest.fixture(scope="module")
 def two_devices(tmp_path_factory):

@@ -22,7 +22,6 @@ from dnas.evaluate.synthetic_table import planted
 from dnas.launchers import _evaluator_makers, _presets, _sampled, evaluators
 from dnas.report.statistics import rank_correlation
 
-pytestmark = pytest.mark.xdist_group("evaluate_networks")
 FLAGS = ("--evaluators=tabular,random", "--architectures=30", "--budgets=3,6", "--resamples=50")
 TINY = {
   "digits_bench_darts": {"supernet.channels": 2, "supernet.cells": 3, "darts.epochs": 2},

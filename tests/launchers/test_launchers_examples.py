@@ -12,8 +12,6 @@ EXAMPLES = pathlib.Path(dnas.__file__).parents[1] / "examples"
 NAMES = sorted(path.stem for path in EXAMPLES.glob("*.py"))
 SHRUNKEN = {"epochs": 1, "examples": 128}
 
-pytestmark = pytest.mark.xdist_group("examples")
-
 
 def test_there_are_six_and_all_are_short():
   assert NAMES == ["image_blocks", "image_transformer", "regression", "segmentation", "text_causal", "widths"]

@@ -15,7 +15,6 @@ from dnas.launchers import _presets, compare, train
 from dnas.report import comparison as comparisons
 from dnas.train import images
 
-pytestmark = pytest.mark.xdist_group("launchers_morphism")
 SMALL = dataclasses.replace(CHAIN_SPACES["conv_chain"], kernels=(1, 3), widths=(1, 2), num_poolings=1, sampled_convolutions=1)
 TINY = {"data.dataset": "synthetic", "data.data_dir": "", "data.batch_size": 32, "data.crop_padding": 1}
 TINY |= {"network.channels": 2, "network.cells": 3, "network.stem_multiplier": 1, "train.epochs": 1}

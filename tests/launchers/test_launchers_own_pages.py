@@ -22,8 +22,6 @@ from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
 from dnas.supernet.hypergradients import HYPERGRADIENTS
 
-pytestmark = pytest.mark.xdist_group("launchers_own_pages")
-
 REGISTRIES = {
   "operation": OPERATIONS,
   "space": SPACES,

@@ -15,7 +15,6 @@ from dnas.evaluate.nasbench201_formats import write_npz
 from dnas.evaluate.synthetic_table import planted
 from dnas.launchers import _units
 
-pytestmark = pytest.mark.xdist_group("launchers_own_units")
 SCRIPT = pathlib.Path(__file__).parent / "own_script.py"
 SEARCH = (*DATA, "--space=own_space", "--supernet.channels=2", "--supernet.cells=1", "--darts.epochs=1", "--darts.diagnose_every=0")
 METHOD = ("--method=own_method", "--hypergradient=own_hypergradient", "--own_hypergradient.scale=2")

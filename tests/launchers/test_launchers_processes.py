@@ -12,7 +12,6 @@ from tiny_runs import ENVIRONMENT, ROOT, cache_flag, history, launch, refusal, s
 
 from dnas.launchers import _flags, _run
 
-pytestmark = pytest.mark.xdist_group("launchers_processes")
 FLAGS = ("--space=nasbench201", "--data.dataset=synthetic", "--data.batch_size=32", "--supernet.cells=3", "--supernet.channels=2")
 FLAGS = (*FLAGS, "--without=none,nor_conv_1x1,avg_pool_3x3")  # a program of every operation is compiled in every process
 FLAGS = (*FLAGS, "--darts.epochs=3", "--darts.diagnose_every=0", "--save_every_steps=2")

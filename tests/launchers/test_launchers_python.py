@@ -6,8 +6,6 @@ import pytest
 
 import dnas
 
-pytestmark = pytest.mark.xdist_group("launchers_python")
-
 DATA = {"data.dataset": "synthetic", "data.batch_size": 32}
 SEARCH = DATA | {"supernet.channels": 2, "supernet.cells": 1, "darts.epochs": 1, "darts.diagnose_every": 0}
 TRAIN = DATA | {"network.channels": 2, "network.cells": 1, "train.epochs": 1}

@@ -22,8 +22,6 @@ from dnas.report.runs import load_run
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.supernet.image_supernet import Config, ImageSupernet
 
-pytestmark = pytest.mark.xdist_group("launchers_search")  # the tests share the runs of the fixtures
-
 SPACE = SPACES["darts_conv"]
 
 

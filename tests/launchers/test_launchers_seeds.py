@@ -10,7 +10,6 @@ from dnas.report.runs import load_run
 from dnas.run.console import Display
 from dnas.search.gradient.language_workload import LanguageWorkload
 
-pytestmark = pytest.mark.xdist_group("launchers_seeds")  # they share a run
 FLAGS = (*TEXT_SEARCH, "--num_seeds=2", "--seed=5", "--save_every_steps=2")
 NAMES = "seed_0005", "seed_0006"
 

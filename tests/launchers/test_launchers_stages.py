@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from tiny_runs import launch, lines, refusal
 
-pytestmark = pytest.mark.xdist_group("launchers_stages")
 DATA = ("--space=nasbench201", "--data.dataset=synthetic", "--data.batch_size=64", "--supernet.channels=4", "--supernet.cells=3")
 FLAGS = (*DATA, "--method=drnas", "--darts.epochs=1", "--darts.diagnose_every=0", "--darts.arch_learning_rate=0.1")
 

@@ -12,8 +12,6 @@ from dnas.data import base, datasets, windows
 from dnas.launchers import configs, train
 from dnas.report.runs import load_run
 
-pytestmark = pytest.mark.xdist_group("launchers_text")  # the tests share the runs of the fixtures
-
 SPACE = SPACES["darts_recurrent"]
 UNITS = 4
 

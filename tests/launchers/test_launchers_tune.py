@@ -20,7 +20,6 @@ from dnas.launchers import _flags, _trial, train, tune
 from dnas.launchers.configs import ImageTrainConfig
 from dnas.tune import study
 
-pytestmark = pytest.mark.xdist_group("launchers_tune")  # the trials share a compiled program
 TRAINING = ("--training.data.dataset=synthetic", "--training.data.batch_size=32", "--training.network.channels=2")
 TINY = (*TRAINING, "--training.network.cells=1", "--training.network.auxiliary=false", "--training.train.epochs=2", "--seeds=2")
 SPACE = "--search_space=train.learning_rate = log(0.01, 0.3); train.weight_decay = log(1e-5, 1e-2)"

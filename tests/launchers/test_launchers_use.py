@@ -16,8 +16,6 @@ import dnas
 from dnas.data import base, datasets
 from dnas.run import readings
 
-pytestmark = pytest.mark.xdist_group("launchers_use")
-
 SIZE = ("--network.channels=2", "--network.cells=1", "--network.auxiliary=false", "--data.train_portion=0.5")
 RATES = ("--train.schedule=constant", "--train.drop_path=0", "--train.learning_rate=0.01")
 TRAIN = (*DATA, *SIZE, *RATES)

@@ -15,8 +15,6 @@ from dnas.data import datasets
 from dnas.data.text import Vocabulary
 from dnas.run import readings
 
-pytestmark = pytest.mark.xdist_group("launchers_use_text")
-
 MODEL = ("--model=awd_lstm", "--awd_lstm.embedding=4", "--awd_lstm.units=5", "--awd_lstm.layers=2")
 TRAIN = (*MODEL, "--data.dataset=synthetic_text", *TEXT_DATA, "--train.learning_rate=5", "--train.patience=1")
 

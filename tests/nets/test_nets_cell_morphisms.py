@@ -16,7 +16,6 @@ from dnas.nets.derived_image import Config, DerivedImageNetwork
 from dnas.nets.morphisms.base import Trained
 from dnas.nets.morphisms.cells import CELL_MORPHISMS, Inheritance, is_exact, morphism_of
 
-pytestmark = pytest.mark.xdist_group("cell_morphisms")
 CONFIG = Config(channels=2, cells=3, stem_multiplier=1, auxiliary=False)
 TYPES = ("normal", "reduce", "reduce")
 IMAGES = np.random.default_rng(0).normal(size=(6, 6, 6, 2))

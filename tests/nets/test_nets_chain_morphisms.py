@@ -26,7 +26,6 @@ from dnas.nets.morphisms.chain import MORPHISMS
 from dnas.nets.morphisms.chain_path import path
 from dnas.train.metrics import cross_entropy
 
-pytestmark = pytest.mark.xdist_group("chain_morphisms")
 SPACE = ChainSpace("conv_chain", kernels=(1, 3), widths=(1, 2), num_poolings=1, sampled_convolutions=2)
 CONFIG = Config(channels=2, auxiliary=False)
 EXACT = tuple(name for name in MORPHISMS if MORPHISMS[name].exact)

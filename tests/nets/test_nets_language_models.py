@@ -20,7 +20,6 @@ from dnas.core import keys, tree
 from dnas.core.errors import FieldError
 from dnas.nets.models import LANGUAGE_MODELS
 
-pytestmark = pytest.mark.xdist_group("nets_language_models")  # the tests share compiled networks
 T, B, V = 6, 3, 7
 KEY = jax.random.key(3)
 run = quick_jit(apply, static_argnums=0)

@@ -14,7 +14,7 @@ _SPEC = importlib.util.spec_from_file_location("choices", pathlib.Path(dnas.__fi
 choices = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(choices)
 
-pytestmark = [pytest.mark.xdist_group("darts_by_choices"), pytest.mark.usefixtures("quick_compilation")]
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 @pytest.fixture(scope="module")

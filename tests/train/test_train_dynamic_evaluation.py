@@ -19,7 +19,6 @@ from dnas.nets.models import LANGUAGE_MODELS
 from dnas.train import language
 from dnas.train.dynamic_evaluation import Config, DynamicEvaluation
 
-pytestmark = pytest.mark.xdist_group("train_dynamic_evaluation")  # the tests share compiled steps
 CONFIG = Config(learning_rate=0.05, epsilon=0.01, decay=0.4, segment=3, statistics_batch_size=4)
 TRAIN = slice(0, 50)
 

@@ -19,7 +19,7 @@ from dnas.supernet import image_supernet
 from dnas.supernet.hypergradients.fixed_weights import FirstOrder
 from dnas.train import images
 
-pytestmark = [pytest.mark.xdist_group("float64"), pytest.mark.usefixtures("quick_compilation", "x64")]
+pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 DATA = base.Config("synthetic", examples=32, batch_size=8, crop_padding=1, flip=True, cutout_length=2)
 SPACE = dataclasses.replace(SPACES["darts_conv"], num_nodes=1)
 NODES = (((Edge("sep_conv_3x3", 0), Edge("dil_conv_3x3", 1)),), (2,))

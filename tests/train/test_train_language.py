@@ -19,7 +19,6 @@ from dnas.data import text
 from dnas.run import loop
 from dnas.train import language
 
-pytestmark = pytest.mark.xdist_group("train_language")  # the tests share compiled steps
 VOCABULARY = 22
 
 

@@ -19,7 +19,6 @@ from dnas.run import loop
 from dnas.run.checkpoint import Checkpoints
 from dnas.train import language
 
-pytestmark = pytest.mark.xdist_group("train_language_models")  # the tests share compiled steps
 RUN = dataclasses.replace(CONFIG, epochs=3, learning_rate=5.0, gradient_clip=1.0, weight_decay=0.0)
 
 

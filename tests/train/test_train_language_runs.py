@@ -19,7 +19,6 @@ from dnas.run import loop
 from dnas.run.checkpoint import Checkpoints
 from dnas.train import language
 
-pytestmark = pytest.mark.xdist_group("train_language_runs")  # the tests share compiled steps
 RUN = dataclasses.replace(CONFIG, epochs=5, learning_rate=40.0)  # so high that averaging begins, and helps
 
 

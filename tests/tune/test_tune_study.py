@@ -26,7 +26,6 @@ from tune_toy import EPOCHS, SPACE, WHOLE, Config, InProcess, address_of, assert
 from dnas.tune import executors, plots, storage, study
 from dnas.tune.ray_executor import Ray
 
-pytestmark = pytest.mark.xdist_group("tune_study")  # workers take seconds to start, and Ray much memory
 HALVING = study.Config(trials=12, sampler="tpe", startup=4, pruner="successive_halving", min_epochs=1, eta=3)
 HERE = pathlib.Path(__file__).parent
 

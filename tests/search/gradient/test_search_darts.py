@@ -30,7 +30,7 @@ from dnas.supernet.hypergradients.finite_difference import FiniteDifference
 from dnas.supernet.hypergradients.fixed_weights import FirstOrder
 from dnas.train import optimizers
 
-pytestmark = [pytest.mark.xdist_group("search_darts"), pytest.mark.usefixtures("quick_compilation")]  # they share compiled programs
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 UNITS, BATCH, LENGTH = 6, 8, 6
 SMALL = dataclasses.replace(SPACE, num_nodes=3)  # compilation is what takes time here
 DATA = text.Config("synthetic_text", tokens=400, batch_size=BATCH, sequence_length=LENGTH, short_probability=0.3, buckets=2)

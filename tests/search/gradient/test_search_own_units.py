@@ -32,7 +32,7 @@ from dnas.supernet.discretize import one_hot
 from dnas.supernet.hypergradients.finite_difference import FiniteDifference
 from dnas.train import images
 
-pytestmark = [pytest.mark.xdist_group("search_own_units"), pytest.mark.usefixtures("quick_compilation", "units")]
+pytestmark = pytest.mark.usefixtures("quick_compilation", "units")
 E, B, S, C = 3, 4, 6, 3
 IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(B, S, S, C)), jnp.float32)
 DATA = base.Config("synthetic", batch_size=128, eval_batch_size=256)

@@ -23,7 +23,7 @@ from dnas.supernet import image_supernet
 from dnas.supernet.hypergradients.finite_difference import FiniteDifference
 from dnas.supernet.hypergradients.fixed_weights import FirstOrder
 
-pytestmark = [pytest.mark.xdist_group("search_seeds"), pytest.mark.usefixtures("quick_compilation")]  # they share compiled programs
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 DATA = text.Config("synthetic_text", tokens=400, batch_size=8, sequence_length=6, length_deviation=1.0, buckets=1)
 CONFIG = Config(epochs=2, learning_rate=1.0, momentum=0.0, gradient_clip=0.25, arch_learning_rate=0.05, arch_warmup_epochs=1)
 SEEDS = 3, 4, 5
