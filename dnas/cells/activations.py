@@ -5,11 +5,11 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_function
 
 Activation = Callable[[jax.Array], jax.Array]
 
-ACTIVATIONS: Registry[Activation] = Registry("activation")
+ACTIVATIONS: Registry[Activation] = Registry("activation", is_function("a function of an array"))
 """Maps an operation's name to its elementwise function. `none` computes nothing and is not registered."""
 
 ACTIVATIONS.register("tanh")(jnp.tanh)

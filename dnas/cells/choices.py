@@ -13,7 +13,7 @@ Sources: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 2, for `Choice`; X
 import contextlib
 import contextvars
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -112,7 +112,9 @@ class Choice(Named):
     Raises:
       InputError: for a single option, two options of one name, a name that cannot be used, or an option that cannot be called.
     """
-    pairs = [*(options.items() if isinstance(options, Mapping) else options), *named.items()]
+    pairs: list[Any] = [*(options.items() if isinstance(options, Mapping) else _listed(options)), *named.items()]
+    if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in pairs):
+      raise InputError(f"choice {shown(name)} has the options {shown(options)}; give them by name, such as skip=nnx.identity.")
     super().__init__(name, [option for option, _ in pairs])
     for option, value in pairs:
       if not callable(value):
@@ -164,6 +166,12 @@ class _Mixed:
     return _weighted(mixture[0], outputs)
 
 
+def _listed(value: Any) -> list[Any]:
+  """Returns the elements of what was given; the value itself if it has none."""
+  value = value.tolist() if isinstance(value, np.ndarray) else value
+  return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
 def _weighted(weights: jax.Array, outputs: Sequence[Any]) -> Any:
   """Returns the weighted sum of trees of arrays."""
 
@@ -205,7 +213,8 @@ class InputChoice(Named):
     Raises:
       InputError: for fewer than two arrays, two of one name, or a number to keep that leaves nothing to choose.
     """
-    super().__init__(name, [f"input{index}" for index in range(inputs)] if isinstance(inputs, int) else inputs, keep)
+    given: Any = inputs
+    super().__init__(name, [f"input{index}" for index in range(given)] if is_whole(given) else given, keep)
 
   def __call__(self, inputs: Sequence[Any]) -> Any:
     """Returns the weighted sum of arrays, or trees of arrays, of one shape. Raises InputError for another number, or other shapes."""
@@ -234,11 +243,11 @@ class WidthChoice(Named):
 
   def __init__(self, name: str, widths: Sequence[int]):
     """Makes the choice. Raises InputError for widths that are no ascending whole numbers above zero, or a single one."""
-    ascending = all(map(is_whole, widths)) and list(widths) == sorted(widths) and widths and widths[0] > 0
-    if not ascending:
-      raise InputError(f"choice '{name}' has the widths {shown(widths)}; give ascending whole numbers above zero.")
-    super().__init__(name, [str(width) for width in widths])
-    self.widths, genotype = tuple(widths), _built.get()
+    given = _listed(widths)
+    if not given or not all(map(is_whole, given)) or given != sorted(given) or given[0] < 1:
+      raise InputError(f"choice {shown(name)} has the widths {shown(widths)}; give ascending whole numbers above zero.")
+    super().__init__(name, [str(width) for width in given])
+    self.widths, genotype = tuple(given), _built.get()
     chosen = dict(genotype.choices) if genotype else {}
     self.channels = int(chosen[name][0]) if name in chosen else self.widths[-1]
 

@@ -7,7 +7,7 @@ module by a side effect.
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
@@ -134,14 +134,28 @@ def apply_free(
   return output, nnx.to_pure_dict(stats)
 
 
-def inherit(module: nnx.Module, variables: Variables) -> None:
-  """Copies arrays into a module that `split_free` would split in the same way. A smaller array gets the first entries along every axis."""
+def inherit(module: nnx.Module, variables: Variables, shortened: Collection[tuple[int, int]] = ()) -> None:
+  """Copies arrays into a module that `split_free` would split in the same way. A smaller array gets the first entries along every axis.
+
+  Args:
+    module: the module; its arrays are replaced.
+    variables: the arrays.
+    shortened: the pairs of lengths, before and after, in which an axis may differ.
+
+  Raises:
+    InputError: for an axis that differs in another pair.
+  """
   pairs = [pair for tree in (variables.weights, variables.stats) for pair in jax.tree_util.tree_flatten_with_path(tree)[0]]
-  given = {jax.tree_util.keystr(path): leaf for path, leaf in pairs}
+  given = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in pairs}
   own = nnx.to_pure_dict(nnx.state(module, nnx.filterlib.Not(nnx.RngState)))
 
   def first(path: Any, leaf: jax.Array) -> jax.Array:
-    return given[jax.tree_util.keystr(path)][tuple(slice(size) for size in leaf.shape)]
+    name = jax.tree_util.keystr(path, simple=True, separator=".")
+    long = given[name]
+    if any(pair[0] != pair[1] and pair not in shortened for pair in zip(long.shape, leaf.shape, strict=True)):
+      shapes = f"{name} has the shape {long.shape} in the search and {leaf.shape} in the network found"
+      raise InputError(f"{shapes}, which is no choice of a width alone, so it inherits nothing; take fresh weights, without inherit.")
+    return long[tuple(slice(size) for size in leaf.shape)]
 
   nnx.update(module, nnx.State(jax.tree_util.tree_map_with_path(first, own)))
 

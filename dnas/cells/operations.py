@@ -25,7 +25,7 @@ from dnas.cells.rectifier import relu
 from dnas.cells.residuals import keep
 from dnas.core import keys
 from dnas.core.errors import InputError
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_function
 
 Kind = TypeVar("Kind")
 
@@ -76,7 +76,12 @@ class Stacked:
   changes_channels: bool = False
 
 
-OPERATIONS: Registry[Separable | Pool | Stacked | Build] = Registry("operation")
+def _check(name: str, operation: Any) -> None:
+  if not isinstance(operation, Separable | Pool | Stacked):
+    is_function("a function that builds the module of an edge")(name, operation)
+
+
+OPERATIONS: Registry[Separable | Pool | Stacked | Build] = Registry("operation", _check)
 
 OPERATIONS.register("max_pool_3x3")(Pool(pooling.max_pool))
 OPERATIONS.register("avg_pool_3x3")(Pool(pooling.avg_pool))

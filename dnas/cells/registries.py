@@ -83,6 +83,8 @@ class Stack(Protocol):
 
 
 def _check_stack(name: str, stack: type[Stack]) -> None:
+  if not isinstance(stack, type) or not callable(getattr(stack, "check_space", None)):
+    raise InputError(f"the stack of space '{name}' is {shown(stack)}; register a class with the method 'check_space'.")
   try:
     stack.check_space(SPACES[name])
   except FieldError as e:
@@ -92,13 +94,18 @@ def _check_stack(name: str, stack: type[Stack]) -> None:
 STACKS: Registry[type[Stack]] = Registry("stack", _check_stack)
 """Maps the name of an image space to the class that stacks its cells. The space must be registered first."""
 
-IMAGE_GENOTYPES: Registry[Genotype] = Registry("genotype")
+def _check_genotype(name: str, genotype: Genotype) -> None:
+  if not isinstance(genotype, Genotype):
+    raise InputError(f"genotype '{name}' is {shown(genotype)}; register a Genotype, such as SPACES[NAME].parse(TEXT) gives.")
+
+
+IMAGE_GENOTYPES: Registry[Genotype] = Registry("genotype", _check_genotype)
 """Published convolutional cells."""
 
 FORMER_NAMES = {"NASNet": "NASNet_in_DARTS", "AmoebaNet": "AmoebaNet_in_DARTS"}
 """Former names of published cells to their names. The configurations of older runs hold them, so that such a run can be resumed."""
 
-LANGUAGE_GENOTYPES: Registry[Genotype] = Registry("genotype")
+LANGUAGE_GENOTYPES: Registry[Genotype] = Registry("genotype", _check_genotype)
 """Published recurrent cells."""
 
 

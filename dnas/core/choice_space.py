@@ -269,7 +269,9 @@ def from_json(text: str) -> ChoiceGenotype | None:
 
 
 def check_options(name: str, options: Sequence[str]) -> None:
-  """Raises InputError if a choice has fewer than two options, or two of one name."""
+  """Raises InputError if the options of a choice are no names, fewer than two, or two of one name."""
+  if isinstance(options, str) or not isinstance(options, Sequence):
+    raise InputError(f"choice '{name}' has the options {shown(options)}; give a list of names.")
   for option in options:
     check_choice_name(f"an option of choice '{name}',", option)
   if len(options) < 2:

@@ -1,5 +1,6 @@
 """Registries: units are registered in the file that defines them, and found by name."""
 
+import dataclasses
 import hashlib
 import importlib
 import inspect
@@ -78,6 +79,37 @@ class Registry(Generic[T]):
 
   def __repr__(self) -> str:
     return f"<registry of {len(self)} units of kind '{self.kind}': {', '.join(self)}>"
+
+
+def is_function(what: str) -> Callable[[str, Any], None]:
+  """Returns the check of units that are called; `what` says what they are, such as 'a function of logits and labels'."""
+
+  def check(name: str, unit: Any) -> None:
+    if not callable(unit):
+      raise InputError(f"'{name}' is {shown(unit)}; register {what}.")
+
+  return check
+
+
+def is_settings(what: str, *methods: str) -> Callable[[str, Any], None]:
+  """Returns the check of units that are dataclasses of settings with some methods; `what` says what they are, such as 'a strategy'."""
+
+  def check(name: str, unit: Any) -> None:
+    if not _is_dataclass(unit) or not all(_defines(unit, method) for method in methods):
+      *others, last = map(repr, methods)
+      told = f"the methods {', '.join(others)} and {last}" if others else f"the method {last}"
+      raise InputError(f"'{name}' is {shown(unit)}; {what} is a dataclass with {told}.")
+
+  return check
+
+
+def _is_dataclass(unit: Any) -> bool:
+  return isinstance(unit, type) and dataclasses.is_dataclass(unit)
+
+
+def _defines(unit: type, method: str) -> bool:
+  """Returns whether a class, or one that it extends, defines a method. Every class can be called, so `callable` does not tell."""
+  return any(callable(vars(base).get(method)) or isinstance(vars(base).get(method), staticmethod) for base in unit.__mro__)
 
 
 def import_modules(package: str, first: Sequence[str] = ()) -> None:

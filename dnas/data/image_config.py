@@ -5,13 +5,13 @@ from collections.abc import Callable
 from typing import Any
 
 from dnas.core import config
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_function
 from dnas.data.metrics import METRICS, check_metrics
 from dnas.data.splits import SPLITS
 
 CLASS_WEIGHTS = ("none", "balanced")
 
-DATASETS: Registry[Callable[..., Any]] = Registry("dataset")
+DATASETS: Registry[Callable[..., Any]] = Registry("dataset", is_function("a function of the data folder"))
 """Data set name to its loader, a function of the data folder that returns a `base.ImageDataset`. An `own_images.OwnImages` also takes the
 configuration. `dnas.data.datasets` has registered them all once it is imported."""
 

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from dnas.core.config import check, check_name
-from dnas.core.errors import InputError, shown
-from dnas.core.registry import Registry
+from dnas.core.errors import InputError
+from dnas.core.registry import Registry, is_function
 
 Metric = Callable[[jax.Array, jax.Array], jax.Array]
 """Maps logits [B, classes] and labels, integers [B], to one number an example, [B]."""
@@ -21,8 +21,7 @@ _TAKEN = ("loss", "accuracy", "balanced_accuracy")
 def _check(name: str, metric: Metric) -> None:
   if name in _TAKEN:
     raise InputError(f"metric '{name}' has the name of a number that is always reported; register it under another name.")
-  if not callable(metric):
-    raise InputError(f"metric '{name}' is {shown(metric)}; register a function of logits and labels.")
+  is_function("a function of logits and labels")(name, metric)
 
 
 METRICS: Registry[Metric] = Registry("metric", _check)

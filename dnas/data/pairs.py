@@ -49,10 +49,12 @@ class Batches(Protocol):
 
 
 def check_batches(data: Any) -> None:
-  """Raises InputError for data that give no batches."""
+  """Raises InputError for data that give no batches, or no whole number of them."""
   if not isinstance(data, Batches):
     hint = "give dnas.Arrays(train, valid), or an object with steps_per_epoch, train_batch, valid_batch and valid_batches"
     raise InputError(f"data is {shown(type(data).__name__)}, which gives no batches; {hint}.")
+  if not is_whole(data.steps_per_epoch) or data.steps_per_epoch < 1:
+    raise InputError(f"steps_per_epoch of the data is {shown(data.steps_per_epoch)}; it must be a whole number above zero.")
 
 
 class Arrays:
@@ -159,6 +161,20 @@ def _examples(name: str, pair: Any) -> int:
   sizes = {shape[0] if shape else 0 for shape in shapes}
   if len(sizes) != 1 or 0 in sizes:
     raise InputError(f"{name} has arrays of the shapes {shown(shapes)}; all must begin with the same number of examples, at least 1.")
-  if any(not np.isfinite(leaf).all() for leaf in map(np.asarray, jax.tree.leaves(pair)) if np.issubdtype(leaf.dtype, np.inexact)):
-    raise InputError(f"{name} has numbers that are not finite; correct or leave out those examples.")
+  for leaf in map(np.asarray, jax.tree.leaves(pair)):
+    _check_kept(name, leaf)
   return sizes.pop()
+
+
+def _check_kept(name: str, array: np.ndarray) -> None:
+  """Raises InputError for what a device does not keep as it is: no numbers, numbers beyond its types, or numbers that are not finite."""
+  if not (jnp.issubdtype(array.dtype, jnp.number) or array.dtype == bool):
+    raise InputError(f"{name} has an array of type {array.dtype}; give numbers, for instance the index of every class.")
+  kept = jax.dtypes.canonicalize_dtype(array.dtype)
+  if jnp.issubdtype(kept, jnp.inexact):
+    with np.errstate(over="ignore"):
+      finite = np.isfinite(array.astype(kept)).all()
+    if not finite:
+      raise InputError(f"{name} has numbers that are not finite as {kept}; correct or leave out those examples.")
+  elif kept != array.dtype and (array.astype(kept) != array).any():
+    raise InputError(f"{name} has whole numbers from {array.min()} to {array.max()}, and JAX keeps them as {kept}; lower them.")

@@ -8,12 +8,12 @@ from collections.abc import Callable
 import numpy as np
 
 from dnas.core import keys
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_function
 
 Division = Callable[[np.ndarray, int, int], np.ndarray]
 """(labels [N], size of the first part, seed) to bool [N], which examples are in the first part."""
 
-SPLITS: Registry[Division] = Registry("split")
+SPLITS: Registry[Division] = Registry("split", is_function("a function of labels, the size of the first part, and a seed"))
 """Name to division; to add one, register it here."""
 
 

@@ -16,7 +16,7 @@ from absl import logging
 
 from dnas.core import config
 from dnas.core.errors import InputError, shown
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_function
 from dnas.data.base import Dataset
 from dnas.data.checks import checked_ids
 
@@ -184,7 +184,7 @@ class TextDataset(Dataset[np.ndarray]):
     return checked_ids(ids, len(self.vocabulary), f"{split} text of '{self.name}'")
 
 
-TEXTS: Registry[Callable[..., TextDataset]] = Registry("text dataset")
+TEXTS: Registry[Callable[..., TextDataset]] = Registry("text dataset", is_function("a function of the data folder and the level"))
 """Name to loader, a function of the data folder and the level; a `text_file.OwnText` also takes the configuration. `dnas.data.datasets` has
 registered them all once it is imported."""
 

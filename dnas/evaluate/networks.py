@@ -39,20 +39,27 @@ class NetworkTraining:
     self.epochs, self._config, self._parts, self._seed = config.epochs, config, (network, data, loss), seed
     self._folder, self._metric = folder, metric
 
+  def check(self) -> None:
+    """Raises InputError if the loss function does not fit, as tracing a step of one architecture shows, or returns no such metric."""
+    space = self._parts[0].space
+    self._score({f"valid/{name}": 0.0 for name in self._task(space.decode([0] * len(space.decisions))).metrics})
+
   def __call__(self, proposal: Proposal) -> Evaluation:
     """Trains for the budget, and returns the score after it. The cost is wall time in seconds; see `evaluate.training.Training`.
 
     Raises:
       InputError: if the full training is shorter, or the loss function returns no such metric.
     """
-    network, data, loss = self._parts
-    genotype, epochs = network.space.validate(proposal.genotype), by_training.budget_of(proposal, self.epochs)
-    task = NetworkTask(self._config, network.derive(genotype, seed=self._seed), data, loss, self._seed)
-    return by_training.evaluation(task, self.folder_of(genotype), epochs, proposal.parent is not None, self._score)
+    genotype, epochs = self._parts[0].space.validate(proposal.genotype), by_training.budget_of(proposal, self.epochs)
+    return by_training.evaluation(self._task(genotype), self.folder_of(genotype), epochs, proposal.parent is not None, self._score)
 
   def folder_of(self, genotype: ChoiceGenotype) -> pathlib.Path:
     """Returns the checkpoint folder of an architecture."""
     return by_training.folder_of(self._folder, genotype)
+
+  def _task(self, genotype: ChoiceGenotype) -> NetworkTask:
+    network, data, loss = self._parts
+    return NetworkTask(self._config, network.derive(genotype, seed=self._seed), data, loss, self._seed)
 
   def _score(self, metrics: dict[str, float]) -> float:
     if not self._metric:

@@ -18,14 +18,14 @@ from dnas.core import keys, tree
 from dnas.core.config import check
 from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_function
 from dnas.data import augment, base
 from dnas.nets import derived_image, of_genotype
 
 Proxy = Callable[[functional.Network, functional.Variables, jax.Array], float]
 """(network, initial variables, normalized images [B, H, W, C], B at least 2) to a score, higher where a better network is expected."""
 
-PROXIES: Registry[Proxy] = Registry("zero-cost proxy")
+PROXIES: Registry[Proxy] = Registry("zero-cost proxy", is_function("a function that scores a network"))
 
 
 @PROXIES.register("parameters")

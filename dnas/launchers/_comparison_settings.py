@@ -12,7 +12,7 @@ from dnas.core.chain_space import ChainSpace
 from dnas.core.config import check, named
 from dnas.core.errors import FieldError
 from dnas.core.paths import expanded
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_function
 from dnas.core.space import CellSpace
 from dnas.evaluate import base, digits_bench, nasbench201_formats, synthetic_table
 from dnas.evaluate.tabular import Table
@@ -79,7 +79,7 @@ class ComparisonSettings:
 MakeEvaluator = Callable[[ComparisonSettings, _flags.Options, pathlib.Path, int], base.Evaluator]
 """(comparison, options of the launcher, folder of the search, its seed) to the evaluator of a search."""
 
-EVALUATORS: Registry[MakeEvaluator | type] = Registry("evaluator")
+EVALUATORS: Registry[MakeEvaluator | type] = Registry("evaluator", is_function("a function or a dataclass that makes an evaluator"))
 """Name to a function that makes the evaluator of a search, or to a dataclass of settings that is one. Every zero-cost proxy is one too."""
 
 

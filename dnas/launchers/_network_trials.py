@@ -13,6 +13,7 @@ from dnas.core import durable
 from dnas.core.choice_space import ChoiceGenotype
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import InputError, counted, shown
+from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.data.pairs import Batches, check_batches
 from dnas.evaluate.networks import NetworkTraining
@@ -20,7 +21,7 @@ from dnas.launchers import _flags, _run
 from dnas.launchers._config_checks import check_seed
 from dnas.launchers._networks import about, changed, described
 from dnas.launchers._python import Folder, options_of
-from dnas.search.blackbox import study
+from dnas.search.blackbox import rungs, study
 from dnas.search.blackbox.base import replay
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.supernet.choice_network import Build, SearchableNetwork
@@ -111,24 +112,27 @@ def run_network_trials(
   Raises:
     InputError: for a network, data, a loss, settings or a folder that cannot be used.
   """
-  given = {"strategy": strategy, "trials": trials, "train.epochs": epochs}
-  values = {**changed(changes), **{name: value for name, value in given.items() if value is not None}}
+  values = changed(changes, {"strategy": strategy, "trials": trials, "train.epochs": epochs})
   config = NetworkTrialsConfig() if config is None else config
   if not isinstance(config, NetworkTrialsConfig):
     raise InputError(f"run_network_trials does not take {shown(type(config).__name__)}; give NetworkTrialsConfig.")
   config = config_lib.replace(config_lib.with_units(config), values)
   _flags.refuse_idle(config, values)
-  chosen = options_of(workdir, options)
+  chosen = options_of(workdir, options, ("save_every_steps", "keep_checkpoints", "force", "profile_steps"))
   _flags.require_one_process(chosen)
   check_batches(data)
   check_loss(loss)
   _run.prepare(chosen)
   searched = SearchableNetwork(network, config.seed)
-  proposes = config_lib.unit(config, STRATEGIES, config.strategy).on(searched.space)
+  settings = config_lib.unit(config, STRATEGIES, config.strategy)
+  rungs.check_fit(config.strategy, settings, config.train.epochs)
+  proposes = settings.on(searched.space)
+  checkpoints = expanded("workdir", chosen.workdir).absolute() / "checkpoints"
+  evaluator = NetworkTraining(config.train, searched, data, loss, config.seed, checkpoints, config.metric)
+  evaluator.check()
   batch = data.train_batch(jax.random.key(config.seed), 0)
   parts = _run.Parts({"network.json": described(searched, data, batch)}, about(searched, data))
   with _run.open_folder(chosen, "network_trials", config_lib.flatten(config), parts, config_lib.defaults(config), ("trials",)) as folder:
-    evaluator = NetworkTraining(config.train, searched, data, loss, config.seed, folder.checkpoints, config.metric)
     path = folder.path / "journal.jsonl"
     journal = study.from_lines(path.read_text() if path.exists() else "", searched.space, str(path))
     durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill

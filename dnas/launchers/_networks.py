@@ -82,7 +82,7 @@ def search_network(
     InputError: for a network, data, a loss, settings or a folder that cannot be used.
   """
   config = configured(config, method, epochs, changes)
-  chosen = options_of(workdir, options)
+  chosen = options_of(workdir, options, ("force",))
   _flags.require_one_process(chosen)
   _run.prepare(chosen)
   searched = SearchableNetwork(network, config.seed)
@@ -119,18 +119,27 @@ def configured(
   config = NetworkSearchConfig() if config is None else config
   if not isinstance(config, NetworkSearchConfig):
     raise InputError(f"search_network does not take {shown(type(config).__name__)}; give NetworkSearchConfig.")
-  values = {"method": method, "darts.epochs": epochs}
-  values = {**changed(changes), **{name: value for name, value in values.items() if value is not None}}
+  values = changed(changes, {"method": method, "darts.epochs": epochs})
   config = config_lib.replace(config_lib.with_units(config), values)
   _flags.refuse_idle(config, values)
   return config
 
 
-def changed(changes: Mapping[str, Any] | None) -> Mapping[str, Any]:
-  """Returns the changes of settings. Raises InputError if they are no mapping."""
-  if not isinstance(changes or {}, Mapping):
+def changed(changes: Mapping[str, Any] | None, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+  """Returns the changes of settings, with those that are arguments of their own unless they are None.
+
+  Raises:
+    InputError: if the changes are no mapping.
+    FieldError: if one is also given as an argument.
+  """
+  changes = {} if changes is None else changes
+  if not isinstance(changes, Mapping):
     raise InputError(f"changes is {shown(changes)}; give a dictionary of values by dotted paths, such as {{'darts.epochs': 4}}.")
-  return changes or {}
+  given = {path: value for path, value in arguments.items() if value is not None}
+  for path in changes:
+    name = str(path).rpartition(".")[2]
+    config_lib.check(path not in given, str(path), changes[path], f"the argument {name} is given too; leave one of them out")
+  return {**changes, **given}
 
 
 def described(network: SearchableNetwork, data: Batches, batch: Any) -> str:

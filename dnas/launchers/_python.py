@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from matplotlib.figure import Figure
@@ -222,14 +222,19 @@ def _check_kind(config: Any, function: Callable[..., Any]) -> None:
     raise InputError(f"{name} does not take {shown(type(config).__name__)}; {hint}.")
 
 
-def options_of(workdir: Folder, options: Mapping[str, Any]) -> _flags.Options:
-  """Returns the options of a launcher from a folder and other options by name. Raises InputError for one that cannot be used."""
+def options_of(workdir: Folder, options: Mapping[str, Any], idle: Collection[str] = ()) -> _flags.Options:
+  """Returns the options of a launcher from a folder and other options by name; those in `idle` have no effect.
+
+  Raises:
+    InputError: for one that cannot be used.
+  """
   if not isinstance(workdir, str | os.PathLike):
     raise InputError(f"workdir is {shown(workdir)}; give the folder of the run, for instance 'runs/first'.")
   known = [field.name for field in dataclasses.fields(_flags.Options) if field.name not in ("workdir", "preset", "imports")]
   for name in options:
     if name not in known:
       raise unknown_name("option", name, known)
+    config_lib.check(name not in idle, name, options[name], "it has no effect here, so leave it out")
   return config_lib.replace(_flags.Options(), {"workdir": os.fspath(workdir), **options})
 
 

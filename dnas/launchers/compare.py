@@ -39,13 +39,13 @@ from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.evaluate.base import TrainedOnce
 from dnas.launchers import _commands, _contest, _flags, _output, _run, _units, search
-from dnas.launchers._comparison_settings import DATASETS, EVALUATORS, ComparisonSettings, space_of
+from dnas.launchers._comparison_settings import DATASETS, EVALUATORS, ComparisonSettings, space_of, training_parts
 from dnas.launchers._evaluator_makers import evaluator_names, idle_in_evaluator, prepare
 from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_preset, own_presets, search_config
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison, contest
 from dnas.run.run_folder import RunFolder
-from dnas.search.blackbox import study
+from dnas.search.blackbox import rungs, study
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
 from dnas.tune import executors
@@ -234,6 +234,8 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   for method in config.method_names:
     if method in STRATEGIES:
       config.strategy(method).on(space_of(config))
+      if config.evaluator == "training":
+        rungs.check_fit(method, config.strategy(method), training_parts(config).train.epochs)
     else:
       search_config(config, method, 0)
   cells = [(method, seed) for method in config.method_names for seed in range(config.seeds)]

@@ -257,7 +257,11 @@ class ImageTrainConfig(TrainConfig):
     drops, frozen = self._drops(), self.train.freeze
     moves = self.train.schedule != "constant" or bool(self.train.milestones) or bool(self.train.warmup_epochs) or drops
     calm = getattr(getattr(self, "pyramidnet", None), "shakedrop", 0.0) == 0
+    headless = not self.model and not self.network.auxiliary and self.space not in CHAIN_SPACES
     return [
+      ("train.final_learning_rate", self.train.schedule == "constant", "with --train.schedule=constant"),
+      ("train.nesterov", self.train.momentum == 0, "without --train.momentum"),
+      ("train.auxiliary_weight", headless, "without --network.auxiliary"),
       ("train.milestone_factor", not self.train.milestones, "without --train.milestones"),
       ("train.warmup_learning_rate", not self.train.warmup_epochs, "without --train.warmup_epochs"),
       ("train.every_step", not moves, "where no rate changes"),

@@ -10,6 +10,7 @@ third example is such a command. With --num_seeds=4 four searches run at once, e
 """
 
 import json
+import math
 from typing import Any
 
 import jax
@@ -18,13 +19,16 @@ import numpy as np
 from dnas.cells.registries import STACKS
 from dnas.core import config as config_lib
 from dnas.core.records import BY_CLASS, SearchResult
+from dnas.data import datasets
 from dnas.launchers import _commands, _flags, _image, _language, _output, _presets, _run, _seeds, train
 from dnas.launchers.configs import NASBENCH201_SEARCH, ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
 from dnas.report.plots import save_pictures
 from dnas.run.loop import HistoryRecord
 from dnas.run.run_folder import RunFolder
 from dnas.search.gradient import darts, diagnostics
+from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.search.gradient.seeds import SeedsTask
+from dnas.search.gradient.workload import Workload
 
 Config = ImageSearchConfig | LanguageSearchConfig
 
@@ -91,7 +95,7 @@ def _finish(
   print(f"\nfound: {notation}")
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
-  print(f"retrain it: {_retraining(config, options.workdir.rstrip('/'), place)}")
+  print(f"retrain it: {_retraining(config, task.workload, options.workdir.rstrip('/'), place)}")
   return result
 
 
@@ -102,7 +106,7 @@ _SAME_DATA = (
 """Fields of the data, of images or text, that a retraining takes from the search; the others belong to its recipe."""
 
 
-def _retraining(config: Config, workdir: str, place: str) -> str:
+def _retraining(config: Config, workload: Workload, workdir: str, place: str) -> str:
   """Returns the command that retrains what was found, on the same data: by a preset for this data set, if possible for this space too."""
   of_text = isinstance(config, LanguageSearchConfig)
   trainings = {name: _presets.load(name, "train") for name in _presets.names_for("train")}
@@ -114,8 +118,16 @@ def _retraining(config: Config, workdir: str, place: str) -> str:
   base = presets[fitting[0]] if fitting else train.BY_SPACE.get(config.space, LanguageTrainConfig() if of_text else ImageTrainConfig())
   values = {name: getattr(config.data, name) for name in _SAME_DATA if hasattr(config.data, name)}
   data = {f"data.{name}": value for name, value in values.items() if value != getattr(base.data, name)}
+  if isinstance(workload, ImageWorkload) and isinstance(config, ImageSearchConfig) and isinstance(base, ImageTrainConfig):
+    images = _images_of(workload, config, base.data.train_portion)
+    data |= {} if base.data.batch_size <= images else {"data.batch_size": min(config.data.batch_size, images)}
   folders = {"genotype": workdir + place, "workdir": f"{workdir}{place.replace('/', '_')}_retrained"}
   return _commands.command("train", recipe | data | folders)
+
+
+def _images_of(workload: ImageWorkload, config: ImageSearchConfig, train_portion: float) -> int:
+  """Returns the number of images of a training with this portion on the data of a search."""
+  return workload.examples[0] if datasets.validates_itself(config.data) else math.floor(train_portion * sum(workload.examples))
 
 
 def _stack_of(space: str) -> Any:

@@ -79,8 +79,10 @@ def draw_genotype(genotype: Genotype, num_inputs: int, title: str = "") -> Figur
     title: a line above the drawing.
 
   Raises:
-    InputError: if an edge or the concatenation names a state that does not come before it.
+    InputError: for a genotype without cells, or if an edge or the concatenation names a state that does not come before it.
   """
+  if not genotype.cells:
+    raise InputError("the genotype has no cells, so there is nothing to draw.")
   layouts = [_lay_out(cell_type, cell, num_inputs) for cell_type, cell in genotype.cells]
   width = max(layout.width for layout, _, _ in layouts) + 2 * _PAD
   height = sum(layout.height + 2 * _PAD + _TITLE_HEIGHT for layout, _, _ in layouts) + (_TITLE_HEIGHT if title else 0.0)

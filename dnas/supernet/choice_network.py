@@ -88,27 +88,34 @@ class SearchableNetwork:
       seed: seed of fresh weights; that of this network if not given.
 
     Raises:
-      InputError: if the architecture is not of this space.
+      InputError: if the architecture is not of this space, or an array cannot be inherited: the layer that reads the channels of a
+        `WidthChoice` reads others too, or reads them several times, as behind a flattening.
     """
     genotype = self.space.parse(genotype)
     with choices.building(genotype):
       module = built(self._build, self._seed if seed is None else seed)
     if variables is not None:
-      functional.inherit(module, variables)
+      widths = [choice for choice in choices.choices_in(module) if isinstance(choice, choices.WidthChoice)]
+      functional.inherit(module, variables, {(choice.widths[-1], choice.channels) for choice in widths})
     return decided.decided(module, genotype)
 
 
 def built(build: Build, seed: int) -> nnx.Module:
   """Returns the network that a user's function builds. Raises InputError if it takes no random streams or returns no module."""
-  if isinstance(build, nnx.Module) or not callable(build):
-    hint = "give its class, or a function that builds it: lambda rngs: Network(8, rngs=rngs)"
-    raise InputError(f"network is {shown(type(build).__name__)}, which is no function of nnx.Rngs; {hint}.")
-  try:
-    inspect.signature(build).bind(nnx.Rngs)
-  except TypeError as e:
-    hint = "it must take nnx.Rngs alone: lambda rngs: Network(8, rngs=rngs)"
-    raise InputError(f"the function that builds the network does not fit ({first_line(e)}); {hint}.") from None
+  _check_takes_rngs(build)
   module = build(nnx.Rngs(int(keys.generator(seed, "network").integers(2**31))))
   if not isinstance(module, nnx.Module):
     raise InputError(f"the function that builds the network returns {shown(type(module).__name__)}; return an nnx.Module.")
   return module
+
+
+def _check_takes_rngs(build: Any) -> None:
+  is_class = isinstance(build, type)
+  if not callable(build) or isinstance(build, nnx.Module) or (is_class and not issubclass(build, nnx.Module)):
+    hint = "give its class, or a function that builds it: lambda rngs: Network(8, rngs=rngs)"
+    raise InputError(f"network is {shown(type(build).__name__)}, which is no function of nnx.Rngs; {hint}.")
+  try:
+    inspect.signature(build.__init__ if is_class else build).bind(*(None,) * is_class, nnx.Rngs)
+  except TypeError as e:
+    hint = "it must take nnx.Rngs alone: lambda rngs: Network(8, rngs=rngs)"
+    raise InputError(f"the function that builds the network does not fit ({first_line(e)}); {hint}.") from None

@@ -35,7 +35,7 @@ class Config:
   Attributes:
     epochs: passes over the training data.
     learning_rate: learning rate at the start.
-    final_learning_rate: learning rate at the end of the schedule; unused by the constant schedule.
+    final_learning_rate: learning rate at the end of the schedule, which may not be constant.
     schedule: shape of the learning rate over the epochs.
     milestones: epochs at whose ends the learning rate is multiplied by milestone_factor, whatever the schedule; empty for none.
     milestone_factor: factor of the learning rate at milestones.

@@ -67,6 +67,7 @@ class NetworkTask:
   Attributes:
     epochs: number of epochs.
     network: the static part of the module.
+    metrics: names of what is averaged over the batches of an epoch: the loss, and what the user's loss function returns beside it.
   """
 
   def __init__(self, config: Config, module: nnx.Module, data: Batches, loss: Loss, seed: int):
@@ -90,7 +91,8 @@ class NetworkTask:
     self._optimizer = optimizers.sgd(**rates, gradient_clip=config.gradient_clip)
     self._gradient = CompiledLoss(self._loss, (0,)).gradient((0,))
     self._metrics = compiled(self._evaluated)
-    jax.eval_shape(self._loss, self._initial.weights, self._initial.stats, data.train_batch(self._data_key, 0), self._key)
+    shapes = jax.eval_shape(self._loss, self._initial.weights, self._initial.stats, data.train_batch(self._data_key, 0), self._key)
+    self.metrics = ("loss", *shapes[1][1])
 
   def init(self) -> State:
     """See `loop.Task`."""

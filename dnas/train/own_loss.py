@@ -33,8 +33,9 @@ def check_loss(loss: Any) -> None:
 def scored(loss: Loss, outputs: Tree, targets: Tree) -> tuple[jax.Array, dict[str, jax.Array]]:
   """Returns the loss and the metrics of a batch. Raises InputError for a loss that is no scalar, or metrics that are none by name."""
   result: Any = loss(outputs, targets)
-  value: Any = result[0] if isinstance(result, tuple) else result
-  metrics: Any = result[1] if isinstance(result, tuple) and len(result) == 2 else {}
+  if isinstance(result, tuple) and len(result) != 2:
+    raise InputError(f"the loss function returns {len(result)} values; return the loss, or the loss and a dictionary of metrics by name.")
+  value, metrics = result if isinstance(result, tuple) else (result, {})
   for number in (value, *(metrics.values() if isinstance(metrics, Mapping) else ())):
     if not isinstance(number, jax.Array | np.ndarray | np.generic | float | int):
       raise InputError(f"the loss function returns {shown(type(number).__name__)}; return numbers or arrays, computed by jax.numpy.")

@@ -166,6 +166,26 @@ def test_weights_are_fresh_by_seed_or_inherited(net: SearchableNetwork):
   assert again.network == net.network and np.abs(after - before).max() > 1e-3
 
 
+class Flat(nnx.Module):
+  """A layer that reads the channels of a width behind a flattening."""
+
+  def __init__(self, rngs: nnx.Rngs):
+    self.width = WidthChoice("width", (3, 6))
+    self.stem = nnx.Conv(1, self.width.channels, (3, 3), rngs=rngs)
+    self.head = nnx.Linear(4 * self.width.channels, 2, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return self.head(self.width(self.stem(x)).reshape(len(x), -1))
+
+
+def test_what_reads_channels_in_another_order_inherits_nothing():
+  net = SearchableNetwork(Flat)
+  assert net.derive("width=6", net.initial).head.kernel[...].shape == (24, 2)
+  assert net.derive("width=3").head.kernel[...].shape == (12, 2)
+  with pytest.raises(InputError, match=r"head.kernel has the shape \(24, 2\) in the search and \(12, 2\) in the network found"):
+    net.derive("width=3", net.initial)
+
+
 def test_a_binding_ends_with_its_call_and_may_be_nested():
   choice = Choice("c", a=nnx.relu, b=jnp.negative)
   inner, outer = ({"c": np.array([weights], np.float32)} for weights in ([1, 0], [0, 1]))
@@ -219,6 +239,11 @@ BAD = {
   "choice 'c' has two options of the name 'a'": lambda: Choice("c", [("a", nnx.relu), ("a", nnx.gelu)]),
   "choice 'c' has two options of the name 'b'": lambda: Choice("c", {"b": nnx.relu}, b=nnx.gelu),
   "choice 'c', option 'b': 3 cannot be called": lambda: Choice("c", a=nnx.relu, b=3),
+  "choice 'c' has the options 5; give them by name": lambda: Choice("c", 5),  # pyright: ignore[reportArgumentType]
+  "choice 'c' has the options ['a', 'b']; give them by name": lambda: Choice("c", ["a", "b"]),  # pyright: ignore[reportArgumentType]
+  "choice 'c' has the options 2.5; give a list of names.": lambda: InputChoice("c", 2.5),  # pyright: ignore[reportArgumentType]
+  "choice 'c' has the options 'abc'; give a list of names.": lambda: InputChoice("c", "abc"),
+  "choice 'c' has the widths None;": lambda: WidthChoice("c", None),  # pyright: ignore[reportArgumentType]
   "choice 'my block' has no usable name": lambda: Choice("my block", a=nnx.relu, b=nnx.gelu),
   "choice 'c' keeps 2 of 2 options": lambda: InputChoice("c", 2, keep=2),
   "choice 'c' keeps True of 2 options": lambda: InputChoice("c", 2, keep=True),
@@ -239,7 +264,9 @@ BAD = {
     lambda rngs: Choice("d", a=nnx.relu, b=Choice("c", a=nnx.relu, b=nnx.gelu)),
   ),
   "network is 'Net', which is no function of nnx.Rngs": lambda: SearchableNetwork(Net(nnx.Rngs(0))),
+  "network is 'type', which is no function of nnx.Rngs": lambda: SearchableNetwork(dict),  # pyright: ignore[reportArgumentType]
   "the function that builds the network does not fit (": lambda: SearchableNetwork(lambda: Net(nnx.Rngs(0))),
+  "does not fit (missing a required argument: 'out_features')": lambda: SearchableNetwork(nnx.Linear),  # pyright: ignore[reportArgumentType]
   "the function that builds the network returns 'int'": lambda: SearchableNetwork(lambda rngs: 3),
 }
 

@@ -1,5 +1,6 @@
 """Registries keep order, refuse a name that is taken, and suggest the nearest name for one that is not; packages fill them."""
 
+import dataclasses
 import importlib
 import pathlib
 import sys
@@ -7,7 +8,7 @@ import sys
 import pytest
 
 from dnas.core.errors import InputError, unknown_name
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_function, is_settings
 
 
 @pytest.fixture
@@ -67,3 +68,20 @@ def test_a_file_in_a_package_is_imported_and_those_of_first_come_first(tmp_path:
   finally:
     for name in [name for name in sys.modules if name.partition(".")[0] == "shades"]:
       del sys.modules[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+  def on(self):
+    pass
+
+
+@pytest.mark.parametrize("unit", [5, "text", None, object, object()])
+def test_what_is_no_function_and_no_settings_is_refused(unit: object):
+  settings: Registry[object] = Registry("strategy", is_settings("a strategy", "on"))
+  with pytest.raises(InputError, match="^'own' is .*; a strategy is a dataclass with the method 'on'.$"):
+    settings.register("own")(unit)
+  settings.register("own")(Settings)
+  if not callable(unit):
+    with pytest.raises(InputError, match="^'own' is .*; register a function of a number.$"):
+      Registry("square", is_function("a function of a number")).register("own")(unit)

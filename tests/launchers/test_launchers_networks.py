@@ -21,7 +21,6 @@ TOY = pathlib.Path(__file__).parents[1] / "search" / "gradient"
 sys.path.insert(0, str(TOY))
 from choice_toy import BEST, Toy, arrays, squared_error  # noqa: E402
 
-pytestmark = pytest.mark.xdist_group("networks")
 FAST = {"darts.arch_learning_rate": 0.1, "darts.learning_rate": 0.1, "darts.weight_decay": 0.0, "darts.diagnose_every": 0}
 FAST |= {"darts.arch_warmup_epochs": 1}
 
@@ -108,6 +107,7 @@ def test_black_box_strategies_search_it_and_resume(tmp_path, strategy):
 def test_a_metric_may_be_the_score(tmp_path):
   with pytest.raises(dnas.InputError, match="returns no metric 'accuracy'; it returns .*error"):
     trials(tmp_path / "run", trials=1, changes={"metric": "accuracy"})
+  assert not (tmp_path / "run").exists()
   found = trials(tmp_path / "other", trials=1, changes={"metric": "error"})
   assert found.score == found.trials[0][1].metrics["valid/error"] > 0
 
@@ -128,6 +128,12 @@ def test_bad_settings_are_refused(tmp_path):
       call(Toy, arrays(), squared_error, "a\0b", compilation_cache="none")
   with pytest.raises(dnas.InputError, match="data is 'NoneType', which gives no batches"):
     dnas.run_network_trials(Toy, None, squared_error, tmp_path / "run")
+  with pytest.raises(FieldError, match="asha.max_budget is 81; the longest rung has 81 epochs and a full training 4; give at most that"):
+    trials(tmp_path / "run", strategy="asha")
+  with pytest.raises(FieldError, match="train.epochs is 3; the argument epochs is given too"):
+    trials(tmp_path, changes={"train.epochs": 3})
+  with pytest.raises(FieldError, match="profile_steps is .*; it has no effect here"):
+    trials(tmp_path, profile_steps=(2, 3))
   with pytest.raises(dnas.InputError, match="unknown option 'save_every'"):
     search(tmp_path, save_every=3)
   with pytest.raises(dnas.InputError, match="give draw_genotype the space of the network"):

@@ -4,16 +4,13 @@ A model is a registered frozen dataclass of the settings of one network, such as
 but `ImageNetwork` or `LanguageNetwork`, so derived and human-designed networks are trained alike.
 """
 
-import dataclasses
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from dnas.cells.sizes import Convolution
-from dnas.core.errors import InputError, shown
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_settings
 
 Tree = Any
 
@@ -106,19 +103,8 @@ class LanguageModel(Protocol):
     ...
 
 
-def _checked(what: str, *methods: str) -> Callable[[str, type], None]:
-  """Returns the check of a registration: a model is a dataclass with these methods."""
-
-  def check(name: str, unit: type) -> None:
-    if not (dataclasses.is_dataclass(unit) and all(callable(getattr(unit, method, None)) for method in methods)):
-      told = f"{', '.join(map(repr, methods[:-1]))} and {methods[-1]!r}"
-      raise InputError(f"model '{name}' is {shown(unit)}; a {what} is a dataclass with the methods {told}.")
-
-  return check
-
-
-IMAGE_MODELS: Registry[type[ImageModel]] = Registry("model", _checked("model of images", "build", "smallest", "convolutions"))
+IMAGE_MODELS: Registry[type[ImageModel]] = Registry("model", is_settings("a model of images", "build", "smallest", "convolutions"))
 """Human-designed image networks by name."""
 
-LANGUAGE_MODELS: Registry[type[LanguageModel]] = Registry("model", _checked("language model", "build", "smallest", "matrices"))
+LANGUAGE_MODELS: Registry[type[LanguageModel]] = Registry("model", is_settings("a language model", "build", "smallest", "matrices"))
 """Human-designed language models by name."""

@@ -14,7 +14,7 @@ import numpy as np
 from dnas.core import keys
 from dnas.core.errors import InputError, counted
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_settings
 from dnas.core.spaces import Space
 
 State = Any
@@ -57,7 +57,7 @@ class Settings(Protocol):
     ...
 
 
-STRATEGIES: Registry[type[Settings]] = Registry("strategy")
+STRATEGIES: Registry[type[Settings]] = Registry("strategy", is_settings("a strategy", "on"))
 """Settings of the strategies by name: `STRATEGIES["random_search"]().on(space)`. Each module of this package registers its own."""
 
 

@@ -4,9 +4,9 @@ import bisect
 import dataclasses
 import math
 import operator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from dnas.core.errors import InputError
+from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
 from dnas.core.spaces import Space
@@ -55,6 +55,15 @@ def names() -> list[str]:
 def named(strategy: str, space: Space) -> Strategy:
   """Returns the named strategy on a space, with default settings. Raises InputError if there is no such strategy."""
   return STRATEGIES[strategy]().on(space)
+
+
+def check_fit(name: str, settings: Any, epochs: int) -> None:
+  """Raises FieldError if the settings of a strategy, `name`, have a rung above a full training of so many epochs."""
+  budgets = settings.rungs() if hasattr(settings, "rungs") else ()
+  if budgets and budgets[-1] > epochs:
+    of_list = getattr(settings, "budgets", ())
+    hint = f"the longest rung has {counted(budgets[-1], 'epoch')} and a full training {epochs}; give at most that"
+    raise FieldError(f"{name}.{'budgets' if of_list else 'max_budget'}", ",".join(map(str, of_list)) or settings.max_budget, hint)
 
 
 def ask_at(strategy: Strategy, state: State, budget: int) -> tuple[Proposal, State]:

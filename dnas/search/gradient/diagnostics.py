@@ -97,8 +97,8 @@ def undecided(metrics: Mapping[str, float]) -> str:
   if share <= UNDECIDED:
     return ""
   return (
-    f"the search decided little: the entropy of its mixture is {100 * share:.1f} % of that of the uniform one, so the cell is near chance; "
-    "give it more --darts.epochs, or a higher --darts.arch_learning_rate: at 0.01 Adam moves a logit by about one in 96 steps."
+    f"the search decided little: the entropy of its mixture is {100 * share:.1f} % of that of the uniform one, so what it found is near "
+    "chance; give it more darts.epochs, or a higher darts.arch_learning_rate: at 0.01 Adam moves a logit by about one in 96 steps."
   )
 
 

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 
 from dnas.core import tree
-from dnas.core.registry import Registry
+from dnas.core.registry import Registry, is_settings
 
 Tree = Any
 
@@ -76,4 +76,4 @@ class Hypergradient(Protocol):
     ...
 
 
-HYPERGRADIENTS: Registry[type] = Registry("hypergradient")
+HYPERGRADIENTS: Registry[type] = Registry("hypergradient", is_settings("an estimator", "__call__"))

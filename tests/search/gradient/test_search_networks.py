@@ -9,7 +9,7 @@ from choice_toy import BEST, Toy, arrays, squared_error
 
 from dnas.core.choice_space import ChoiceSpace, Point
 from dnas.core.errors import FieldError, InputError
-from dnas.data.pairs import Arrays
+from dnas.data.pairs import Arrays, check_batches
 from dnas.launchers._method_config import NetworkSearchConfig
 from dnas.run import loop
 from dnas.search.gradient import diagnostics
@@ -140,6 +140,7 @@ BAD_LOSSES = {
   "the loss function returns 'NoneType'; return numbers": lambda outputs, targets: None,
   "the loss function returns 'list'; return numbers": lambda outputs, targets: [outputs.sum()],
   "the loss function returns 'str'; return numbers": lambda outputs, targets: (outputs.sum(), {"accuracy": "x"}),
+  "the loss function returns 3 values;": lambda outputs, targets: (outputs.sum(), {}, {}),
   "the loss function does not fit (": lambda outputs: outputs.sum(),
   "the loss is 'int'; give a function of the outputs": 3,
 }
@@ -152,6 +153,10 @@ def test_a_bad_loss_is_refused_before_the_search(message):
   assert message in str(e.value)
 
 
+class Uneven(Arrays):
+  steps_per_epoch = property(lambda self: 2.5, lambda self, value: None)  # pyright: ignore[reportAssignmentType]
+
+
 X, Y = np.zeros((10, 3), np.float32), np.zeros(10, np.float32)
 BAD_DATA = {
   "train is 'ndarray'; give a pair (inputs, targets)": lambda: Arrays(X),
@@ -160,6 +165,10 @@ BAD_DATA = {
   "batch_size is 8; the sets have 5 and 5 examples": lambda: Arrays((X, Y), batch_size=8),
   "valid_portion is 1.0; give a fraction between 0 and 1": lambda: Arrays((X, Y), valid_portion=1.0),
   "train has numbers that are not finite": lambda: Arrays((X + np.nan, Y), batch_size=2),
+  "train has an array of type <U1; give numbers": lambda: Arrays((X, np.array(list("abcdefghij"))), batch_size=2),
+  "and JAX keeps them as int32; lower them": lambda: Arrays((X, np.arange(10) + 2**40), batch_size=2),
+  "train has numbers that are not finite as float32": lambda: Arrays((X, np.full(10, 1e300)), batch_size=2),
+  "steps_per_epoch of the data is 2.5;": lambda: check_batches(Uneven((X, Y), batch_size=2)),
   "data is 'tuple', which gives no batches; give dnas.Arrays": lambda: NetworkWorkload(SearchableNetwork(Toy), (X, Y), lambda x, y: x, 0),
 }
 

@@ -10,6 +10,7 @@ from typing import ClassVar, Protocol
 import optax
 
 from dnas.core.config import check, check_positive
+from dnas.core.errors import InputError, shown
 from dnas.core.registry import Registry
 from dnas.core.spaces import DecisionSpace
 from dnas.supernet.edges import EdgeOptions
@@ -67,7 +68,12 @@ class DifferentiableMethod:
     )
 
 
-METHODS: Registry[type[DifferentiableMethod]] = Registry("method")
+def _check(name: str, method: type) -> None:
+  if not (isinstance(method, type) and issubclass(method, DifferentiableMethod)):
+    raise InputError(f"method '{name}' is {shown(method)}; register a frozen dataclass that extends dnas.DifferentiableMethod.")
+
+
+METHODS: Registry[type[DifferentiableMethod]] = Registry("method", _check)
 
 
 def check_temperatures(**values: float) -> None:
