@@ -187,7 +187,7 @@ class TrainConfig:
     component, _, own = path.partition(".")
     if component == "data":
       return idle_data(self, own)
-    for field, unused, hint in self.unused():
+    for field, unused, hint in [*self.unused(), *self.unused_but_recorded()]:
       if path == field and unused:
         return f"it does nothing {hint}, so leave it out"
     if component in self.registries[0]:
@@ -207,13 +207,18 @@ class TrainConfig:
     """Returns (field, whether it has no effect here, when that is so) of fields that depend on others."""
     return []
 
+  def unused_but_recorded(self) -> list[tuple[str, bool, str]]:
+    """Returns the same of fields that stand in the folders of runs also where they have no effect, as in those of earlier versions."""
+    return []
+
   def bound_to_epochs(self) -> str:
     """Returns what depends on the number of epochs, so that a training cannot be made longer; an empty text if nothing does."""
     return ""
 
   def recorded(self) -> dict[str, Any]:
     """Returns the flattened configuration as a run keeps it: without the settings that have no effect."""
-    return {path: value for path, value in config_lib.flatten(self).items() if not self.idle(path)}
+    kept = [field for field, unused, _ in self.unused_but_recorded() if unused]
+    return {path: value for path, value in config_lib.flatten(self).items() if path in kept or not self.idle(path)}
 
 
 OF_CELLS = ("train.drop_path", "train.auxiliary_weight")
@@ -257,11 +262,7 @@ class ImageTrainConfig(TrainConfig):
     drops, frozen = self._drops(), self.train.freeze
     moves = self.train.schedule != "constant" or bool(self.train.milestones) or bool(self.train.warmup_epochs) or drops
     calm = getattr(getattr(self, "pyramidnet", None), "shakedrop", 0.0) == 0
-    headless = not self.model and not self.network.auxiliary and self.space not in CHAIN_SPACES
     return [
-      ("train.final_learning_rate", self.train.schedule == "constant", "with --train.schedule=constant"),
-      ("train.nesterov", self.train.momentum == 0, "without --train.momentum"),
-      ("train.auxiliary_weight", headless, "without --network.auxiliary"),
       ("train.milestone_factor", not self.train.milestones, "without --train.milestones"),
       ("train.warmup_learning_rate", not self.train.warmup_epochs, "without --train.warmup_epochs"),
       ("train.every_step", not moves, "where no rate changes"),
@@ -272,6 +273,15 @@ class ImageTrainConfig(TrainConfig):
       *((path, frozen, "with --train.freeze") for path in OF_CELLS),
       *((path, self.space in CHAIN_SPACES and not self.model, f"in the space {self.space}") for path in (*OF_CELLS, *OF_CELL_NETWORKS)),
       *((f"pyramidnet.{field}", calm, "without --pyramidnet.shakedrop") for field in ("shakedrop_gate", "shakedrop_noise")),
+    ]
+
+  def unused_but_recorded(self) -> list[tuple[str, bool, str]]:
+    """See `TrainConfig.unused_but_recorded`."""
+    headless = not (self.model or self.network.auxiliary or self.train.freeze or self.space in CHAIN_SPACES)
+    return [
+      ("train.final_learning_rate", self.train.schedule == "constant", "with --train.schedule=constant"),
+      ("train.nesterov", self.train.momentum == 0, "without --train.momentum"),
+      ("train.auxiliary_weight", headless, "without --network.auxiliary"),
     ]
 
 

@@ -28,7 +28,6 @@ from dnas.run.run_folder import RunFolder
 from dnas.search.gradient import darts, diagnostics
 from dnas.search.gradient.image_workload import ImageWorkload
 from dnas.search.gradient.seeds import SeedsTask
-from dnas.search.gradient.workload import Workload
 
 Config = ImageSearchConfig | LanguageSearchConfig
 
@@ -95,7 +94,8 @@ def _finish(
   print(f"\nfound: {notation}")
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
-  print(f"retrain it: {_retraining(config, task.workload, options.workdir.rstrip('/'), place)}")
+  images = task.workload.examples if isinstance(task.workload, ImageWorkload) else None
+  print(f"retrain it: {_retraining(config, images, options.workdir.rstrip('/'), place)}")
   return result
 
 
@@ -106,8 +106,15 @@ _SAME_DATA = (
 """Fields of the data, of images or text, that a retraining takes from the search; the others belong to its recipe."""
 
 
-def _retraining(config: Config, workload: Workload, workdir: str, place: str) -> str:
-  """Returns the command that retrains what was found, on the same data: by a preset for this data set, if possible for this space too."""
+def _retraining(config: Config, images: tuple[int, int] | None, workdir: str, place: str) -> str:
+  """Returns the command that retrains what was found, on the same data: by a preset for this data set, if possible for this space too.
+
+  Args:
+    config: the search.
+    images: the numbers of images that trained the weights and the architecture; None for a search on text.
+    workdir: its folder.
+    place: the folder of one of its seeds within that.
+  """
   of_text = isinstance(config, LanguageSearchConfig)
   trainings = {name: _presets.load(name, "train") for name in _presets.names_for("train")}
   presets = {name: one for name, one in trainings.items() if not one.model}
@@ -118,16 +125,11 @@ def _retraining(config: Config, workload: Workload, workdir: str, place: str) ->
   base = presets[fitting[0]] if fitting else train.BY_SPACE.get(config.space, LanguageTrainConfig() if of_text else ImageTrainConfig())
   values = {name: getattr(config.data, name) for name in _SAME_DATA if hasattr(config.data, name)}
   data = {f"data.{name}": value for name, value in values.items() if value != getattr(base.data, name)}
-  if isinstance(workload, ImageWorkload) and isinstance(config, ImageSearchConfig) and isinstance(base, ImageTrainConfig):
-    images = _images_of(workload, config, base.data.train_portion)
-    data |= {} if base.data.batch_size <= images else {"data.batch_size": min(config.data.batch_size, images)}
+  if images and isinstance(config, ImageSearchConfig) and isinstance(base, ImageTrainConfig):
+    trained = images[0] if datasets.validates_itself(config.data) else math.floor(base.data.train_portion * sum(images))
+    data |= {} if base.data.batch_size <= trained else {"data.batch_size": min(config.data.batch_size, trained)}
   folders = {"genotype": workdir + place, "workdir": f"{workdir}{place.replace('/', '_')}_retrained"}
   return _commands.command("train", recipe | data | folders)
-
-
-def _images_of(workload: ImageWorkload, config: ImageSearchConfig, train_portion: float) -> int:
-  """Returns the number of images of a training with this portion on the data of a search."""
-  return workload.examples[0] if datasets.validates_itself(config.data) else math.floor(train_portion * sum(workload.examples))
 
 
 def _stack_of(space: str) -> Any:
