@@ -16,7 +16,9 @@ import time
 import runs
 
 SHARES = {"train": 9, "compare": 4, "report": 3, "tune": 3, "text_train": 5, "search": 4, "text_search": 2}
-"""Kind of run to its share of the kills, in thirtieths: most of them runs that take seconds."""
+SHARES |= dict.fromkeys(("training", "morphism", "weight_sharing", "hypernetwork", "supernet"), 3)
+SHARES |= dict.fromkeys(("parameters", "synflow", "jacob_cov", "naswot"), 1)
+"""Kind of run, or evaluator of a comparison, to its share of the kills: most of them runs that take seconds."""
 MOMENTS = ("any", "any", "start", "saving", "saving", "resumed", "end")
 WITHOUT_SAVES = ("any", "any", "start", "end")
 PER_RUN = 10

@@ -20,8 +20,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 os.environ |= {"JAX_PLATFORMS": "cpu", "JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}
 
+import dnas
 from dnas.launchers import compare, report, search, train, tune
 from dnas.run.checkpoint import Checkpoints
+from dnas.search.blackbox import study
 
 LAUNCHERS = {"search": search, "train": train, "compare": compare, "report": report, "tune": tune}
 DATA = ("data.dataset=synthetic", "data.batch_size=32")
@@ -36,6 +38,20 @@ TEXT = (
 )
 TRAINING = (*DATA, "network.channels=2", "network.cells=1", "network.auxiliary=false", "train.epochs=2")
 EVERY_STEP = ("save_every_steps=1",)
+CELLS = {"channels": 2, "cells": 3, "stem_multiplier": 1}
+SMALL = {"data.dataset": "synthetic", "data.data_dir": "", "data.batch_size": 32}
+dnas.PRESETS.register("smallest_search")(
+  dnas.load_preset("digits_demo", SMALL | {f"supernet.{name}": value for name, value in CELLS.items()} | {"darts.epochs": 2})
+)
+dnas.PRESETS.register("smallest_training")(
+  dnas.load_preset("digits_demo_retrain", SMALL | {f"network.{name}": value for name, value in CELLS.items()} | {"train.epochs": 2})
+)
+JUDGED = (
+  *("methods=random_search,regularized_evolution", "seconds=400", "seeds=1", "pool.workers=1", "space=nasbench201"),
+  *("table=digits_bench", "dataset=digits", "report_epochs=12", "regularized_evolution.population=2", "regularized_evolution.tournament=2"),
+)
+TRAINED = (*JUDGED, "training=smallest_training")
+SEARCHED = (*JUDGED, "search=smallest_search", *EVERY_STEP)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +100,15 @@ KINDS = {
   "text_search": Kind("search", (*TEXT, "supernet.units=4", "darts.epochs=2", *EVERY_STEP)),
   "text_train": Kind("train", (*TEXT, "network.units=4", "train.epochs=3", "train.patience=1", "genotype=DARTS_V2", *EVERY_STEP)),
   "compare": Kind("compare", ("methods=random_search,tpe", "seconds=20000", "seeds=2", "pool.workers=1")),
+  "training": Kind("compare", (*TRAINED, "evaluator=training", *EVERY_STEP)),
+  "morphism": Kind(
+    "compare",
+    (*TRAINED, "evaluator=morphism", "morphism.epochs=2", "morphism.first_epochs=2", "regularized_evolution.inherit=true", *EVERY_STEP),
+  ),
+  "weight_sharing": Kind("compare", (*SEARCHED, "evaluator=weight_sharing", "weight_sharing.epochs=2")),
+  "hypernetwork": Kind("compare", (*SEARCHED, "evaluator=hypernetwork", "hypernetwork.epochs=2")),
+  "supernet": Kind("compare", (*SEARCHED, "evaluator=supernet")),
+  **{proxy: Kind("compare", (*TRAINED, f"evaluator={proxy}")) for proxy in ("parameters", "synflow", "jacob_cov", "naswot")},
   "report": Kind("report", (), "compare"),
   "tune": Kind(
     "tune",
@@ -98,6 +123,17 @@ KINDS = {
     ),
   ),
 }
+
+
+_study = study.run
+
+
+def _at_one_price(strategy, evaluator, *args):
+  """Runs a study in which every evaluation costs 100 seconds. Their number would depend on the clock otherwise."""
+  return _study(strategy, lambda proposal: dataclasses.replace(evaluator(proposal), cost=100.0), *args)
+
+
+study.run = _at_one_price
 
 
 class Process:
@@ -191,15 +227,15 @@ _TIMES = ("seconds", "created", "versions", "command", "latency")
 
 
 def _outcome(workdir: pathlib.Path) -> dict[str, str]:
-  out = {}
+  out, stores = {}, {path.parent.parent for path in workdir.rglob("*/_CHECKPOINT_METADATA")}
   for path in sorted(workdir.rglob("*")):
     name = str(path.relative_to(workdir))
-    if path.name == "checkpoints":
+    if path in stores:
       steps = sorted(int(step.name) for step in path.iterdir() if step.name.isdecimal())
       with Checkpoints(path) as checkpoints:
         described, arrays = checkpoints._read(steps[-1])
       out[name] = _digest([steps[-1], described["leaves"], hashlib.sha256(arrays.tobytes()).hexdigest()], workdir)
-    if not path.is_file() or "checkpoints" in path.parts or "tensorboard" in path.parts or path.name.startswith("study.db"):
+    if not path.is_file() or not stores.isdisjoint(path.parents) or "tensorboard" in path.parts or path.name.startswith("study.db"):
       continue
     if path.suffix == ".jsonl":
       out[name] = _digest([json.loads(line) for line in path.read_text().splitlines()], workdir)

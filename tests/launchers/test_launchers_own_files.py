@@ -29,8 +29,8 @@ def test_forty_images_are_searched_and_retrained(tmp_path, capsys):
   assert "images: 16 images of 8x8x3 to train on and 16 to validate, 2 classes" in out
   (command,) = (line for line in out.splitlines() if line.startswith("retrain it: "))
   flags = [word for word in shlex.split(command) if word.startswith("--data.")]
-  assert flags == ["--data.dataset=images", f"--data.data_dir={data}", "--data.image_size=8"]
-  flags = (f"--genotype={found}", *own(data, "--data.image_size=8"), f"--workdir={again}")
+  assert flags == ["--data.dataset=images", f"--data.data_dir={data}", "--data.image_size=8", "--data.batch_size=8"]
+  flags = (f"--genotype={found}", *flags, f"--workdir={again}")
   assert launch("train", *TRAIN, *flags, "--train.epochs=4", "--train.learning_rate=0.1") == 0, capsys.readouterr().err
   result = json.loads((again / "result.json").read_text())
   assert {"test/accuracy_by_class/cat", "test/accuracy_by_class/dog", "test/loss"} <= result.keys()
