@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import matplotlib
 import pytest
 
-from dnas.core import program_cache, registry
+from dnas.core import memory_maps, program_cache, registry
 
 matplotlib.use("Agg")
 jax.config.update("jax_platforms", "cpu")
@@ -33,6 +33,13 @@ def cache_folder():
   yield
   if program_cache.folder() != before:
     use_cache()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def room_for_programs():
+  """The programs of thousands of tests would be more than a process can have."""
+  yield
+  memory_maps.spare(0.3)
 
 
 # A run depends on the modules that have registered units, but not on the other tests of its process.

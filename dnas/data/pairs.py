@@ -53,8 +53,9 @@ def check_batches(data: Any) -> None:
   if not isinstance(data, Batches):
     hint = "give dnas.Arrays(train, valid), or an object with steps_per_epoch, train_batch, valid_batch and valid_batches"
     raise InputError(f"data is {shown(type(data).__name__)}, which gives no batches; {hint}.")
-  if not is_whole(data.steps_per_epoch) or data.steps_per_epoch < 1:
-    raise InputError(f"steps_per_epoch of the data is {shown(data.steps_per_epoch)}; it must be a whole number above zero.")
+  steps: Any = data.steps_per_epoch
+  if not isinstance(steps, int | np.integer) or isinstance(steps, bool) or steps < 1:
+    raise InputError(f"steps_per_epoch of the data is {shown(steps)}; it must be a whole number above zero.")
 
 
 class Arrays:

@@ -14,7 +14,7 @@ import numpy as np
 from dnas.cells import functional
 from dnas.cells.rectifier import recorded
 from dnas.compiler.functions import Loss, compiled
-from dnas.core import keys, tree
+from dnas.core import keys, memory_maps, tree
 from dnas.core.config import check
 from dnas.core.errors import FieldError
 from dnas.core.records import Evaluation, Proposal
@@ -112,6 +112,7 @@ class ZeroCost:
 
   def __call__(self, proposal: Proposal) -> Evaluation:
     """Scores a network at its initial weights. The budget is ignored."""
+    memory_maps.spare()  # every network has programs of its own
     began = time.monotonic()
     shape, classes = self._dataset.train.images.shape[1:], self._dataset.num_classes
     rng = keys.generator(self._seed, "weights")

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dnas.core import devices, keys
+from dnas.core import devices, keys, memory_maps
 from dnas.core.errors import InputError
 from dnas.run.checkpoint import Checkpoints, State
 from dnas.run.stop import StopRequest
@@ -180,6 +180,7 @@ def run(
     Stopped: if `stop` is requested before the run is complete.
     InputError: if a checkpoint cannot be written.
   """
+  memory_maps.spare()  # a process may have trained many networks before
   loop = _Loop(task, position, checkpoints, on_step)
 
   def complete() -> bool:
