@@ -105,7 +105,7 @@ KINDS = {
     "compare",
     (*TRAINED, "evaluator=morphism", "morphism.epochs=2", "morphism.first_epochs=2", "regularized_evolution.inherit=true", *EVERY_STEP),
   ),
-  "weight_sharing": Kind("compare", (*SEARCHED, "evaluator=weight_sharing", "weight_sharing.epochs=2")),
+  "weight_sharing": Kind("compare", (*SEARCHED, "evaluator=weight_sharing")),
   "hypernetwork": Kind("compare", (*SEARCHED, "evaluator=hypernetwork", "hypernetwork.epochs=2")),
   "supernet": Kind("compare", (*SEARCHED, "evaluator=supernet")),
   **{proxy: Kind("compare", (*TRAINED, f"evaluator={proxy}")) for proxy in ("parameters", "synflow", "jacob_cov", "naswot")},
