@@ -241,7 +241,7 @@ def _outcome(workdir: pathlib.Path) -> dict[str, str]:
       out[name] = _digest([json.loads(line) for line in path.read_text().splitlines()], workdir)
     elif path.suffix == ".json":
       out[name] = _digest(json.loads(path.read_text()), workdir)
-    elif path.suffix not in (".lock", ".log") and path.name != ".lock":
+    elif path.suffix not in (".lock", ".log") and path.name not in (".lock", "log.txt"):
       out[name] = hashlib.sha256(path.read_bytes().replace(str(workdir).encode(), b"")).hexdigest()[:16]
   return out
 
