@@ -20,6 +20,7 @@ class MethodConfig:
   method: str
   hypergradient: str
   remedies: Remedies
+  darts: DartsConfig
 
   def recorded(self) -> dict[str, Any]:
     """Returns the flattened configuration as a run keeps it.
@@ -53,6 +54,8 @@ class MethodConfig:
       return f"it does nothing with --method={self.method}, so leave it out, or choose --method={component}"
     if component == "remedies" and field in IDLE and IDLE[field](self.remedies):
       return "it does nothing with the other --remedies flags, so leave it out"
+    if path == "darts.momentum" and self.darts.optimizer != "sgd":
+      return f"it does nothing with --darts.optimizer={self.darts.optimizer}, so leave it out"
     return ""
 
 

@@ -60,6 +60,8 @@ class NetworkTrialsConfig:
     component = path.partition(".")[0]
     if component in config_lib.units(self, STRATEGIES) and component != self.strategy:
       return f"it does nothing with the strategy {self.strategy}, so leave it out"
+    if path == "train.momentum" and self.train.optimizer != "sgd":
+      return f"it does nothing with the optimizer {self.train.optimizer}, so leave it out"
     return ""
 
 

@@ -13,7 +13,7 @@ from dnas.cells.functional import Variables
 from dnas.compiler.functions import Loss as CompiledLoss
 from dnas.compiler.functions import compiled
 from dnas.core import keys
-from dnas.core.config import check_at_most, check_fraction, check_not_negative, check_positive, check_types
+from dnas.core.config import check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types, named
 from dnas.data.pairs import Batches
 from dnas.run import loop
 from dnas.run.loop import step_key
@@ -30,13 +30,15 @@ class Config:
 
   Attributes:
     epochs: number of passes over the training data.
+    optimizer: the optimizer: sgd, or adam with decays 0.9 and 0.999 of its moments.
     learning_rate: initial learning rate; after every epoch it falls along a cosine to zero.
-    momentum: momentum.
+    momentum: momentum under sgd.
     weight_decay: coefficient of the L2 penalty.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
   """
 
   epochs: int = 50
+  optimizer: str = named("sgd", lambda: optimizers.WEIGHT_OPTIMIZERS)
   learning_rate: float = 0.025
   momentum: float = 0.9
   weight_decay: float = 3e-4
@@ -44,6 +46,7 @@ class Config:
 
   def __post_init__(self):
     check_types(self)
+    check_name("optimizer", self.optimizer, optimizers.WEIGHT_OPTIMIZERS)
     check_at_most(10**5, epochs=self.epochs)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate)
     check_fraction(momentum=self.momentum)
@@ -88,7 +91,7 @@ class NetworkTask:
     self._key = jax.random.key(seed)
     self._data_key = keys.derive(self._key, "data")
     rates: dict[str, Any] = {"momentum": config.momentum, "weight_decay": config.weight_decay}
-    self._optimizer = optimizers.sgd(**rates, gradient_clip=config.gradient_clip)
+    self._optimizer = optimizers.of_weights(config.optimizer, **rates, gradient_clip=config.gradient_clip)
     self._gradient = CompiledLoss(self._loss, (0,)).gradient((0,))
     self._metrics = compiled(self._evaluated)
     shapes = jax.eval_shape(self._loss, self._initial.weights, self._initial.stats, data.train_batch(self._data_key, 0), self._key)

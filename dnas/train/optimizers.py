@@ -72,18 +72,32 @@ def _clip_by_global_norm(largest: float | jax.Array, through: bool) -> optax.Gra
   return optax.stateless(clip)
 
 
-def clipped_adam(*, weight_decay: float, gradient_clip: float, beta1: float = 0.9, beta2: float = 0.999) -> tree.Flattened:
+def clipped_adam(
+  *, weight_decay: float, gradient_clip: float, beta1: float = 0.9, beta2: float = 0.999, through_clip: bool = True
+) -> tree.Flattened:
   """Adam that clips the gradient, and then adds the L2 penalty to it. `with_learning_rate` sets the learning rate, as with `sgd`.
+
+  The second moment gets 1e-16 under its root. Else the derivative of a step would be infinite where a gradient has always been zero.
 
   Args:
     weight_decay: coefficient of the L2 penalty; it is not clipped.
     gradient_clip: largest global norm of the gradient; 0 does not clip.
     beta1: decay of the first moment.
     beta2: decay of the second moment.
+    through_clip: as for `sgd`.
   """
-  clip = optax.identity() if _is_zero(gradient_clip) or _is_beyond(gradient_clip) else _clip_by_global_norm(gradient_clip, True)
-  moments = optax.scale_by_adam(beta1, beta2, eps=1e-8)
+  clip = optax.identity() if _is_zero(gradient_clip) or _is_beyond(gradient_clip) else _clip_by_global_norm(gradient_clip, through_clip)
+  moments = optax.scale_by_adam(beta1, beta2, eps=1e-8, eps_root=1e-16)
   return tree.flattened(optax.chain(clip, optax.add_decayed_weights(weight_decay), moments, _scale_by_given_learning_rate()))
+
+
+WEIGHT_OPTIMIZERS = ("sgd", "adam")
+"""Names of the optimizers of `of_weights`."""
+
+
+def of_weights(name: str, *, momentum: float, **settings: Any) -> tree.Flattened:
+  """Returns the named optimizer of a network's weights: `sgd`, or `clipped_adam` with the default decays, which has no momentum."""
+  return sgd(momentum=momentum, **settings) if name == "sgd" else clipped_adam(**settings)
 
 
 def adam(learning_rate: float, *, beta1: float, beta2: float, weight_decay: float) -> optax.GradientTransformation:

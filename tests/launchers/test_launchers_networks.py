@@ -87,6 +87,13 @@ def test_a_killed_search_resumes_to_the_same_bits(run, tmp_path):
   jax.tree.map(np.testing.assert_array_equal, resumed.variables, result.variables)
 
 
+def test_adam_finds_it_too_with_an_unrolled_hypergradient(tmp_path):
+  changes = {"darts.optimizer": "adam", "darts.learning_rate": 0.03, "hypergradient": "unrolled"}
+  assert str(search(tmp_path / "run", epochs=8, changes=changes).genotype) == BEST
+  changes = {"train.optimizer": "adam", "train.learning_rate": 0.03, "train.weight_decay": 0.0}
+  assert np.isfinite(trials(tmp_path / "trials", strategy="random_search", trials=1, changes=changes).score)
+
+
 def trials(folder, **settings):
   return dnas.run_network_trials(Toy, arrays(), squared_error, folder, epochs=4, compilation_cache="none", **settings)
 
@@ -115,6 +122,10 @@ def test_a_metric_may_be_the_score(tmp_path):
 def test_bad_settings_are_refused(tmp_path):
   with pytest.raises(FieldError, match="gaea.smallest is 0.001; it does nothing with --method=darts"):
     search(tmp_path, changes={"gaea.smallest": 0.001})
+  with pytest.raises(FieldError, match="darts.momentum is 0.5; it does nothing with --darts.optimizer=adam"):
+    search(tmp_path, changes={"darts.momentum": 0.5, "darts.optimizer": "adam"})
+  with pytest.raises(FieldError, match="train.momentum is 0.5; it does nothing with the optimizer adam"):
+    trials(tmp_path, changes={"train.momentum": 0.5, "train.optimizer": "adam"})
   with pytest.raises(FieldError, match="asha.max_budget is 4; it does nothing with the strategy regularized_evolution"):
     trials(tmp_path, changes={"asha.max_budget": 4})
   with pytest.raises(FieldError, match="metric is loss; a metric is to be high"):

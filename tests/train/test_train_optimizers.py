@@ -6,6 +6,8 @@ import numpy as np
 import optax
 import pytest
 
+from dnas.core import tree
+from dnas.supernet.weight_step import pull_back_step
 from dnas.train import optimizers
 
 
@@ -60,6 +62,25 @@ def test_adam_puts_the_decay_into_the_gradient():
     w = w - 3e-4 * (m / (1 - 0.5**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
   optimizer = optimizers.adam(3e-4, beta1=0.5, beta2=0.999, weight_decay=1e-3)
   np.testing.assert_allclose(run(optimizer, START, GRADIENTS), w, rtol=1e-6)
+
+
+def test_clipped_adam_clips_before_the_decay():
+  w, m, v = START.copy(), np.zeros(3), np.zeros(3)
+  for t, g in enumerate(GRADIENTS, 1):
+    g = g * min(1, 0.5 / np.linalg.norm(g)) + 1e-3 * w
+    m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+    w = w - 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+  optimizer = optimizers.of_weights("adam", momentum=0.9, weight_decay=1e-3, gradient_clip=0.5)
+  np.testing.assert_allclose(run(optimizer, START, GRADIENTS, rates=[0.1] * 3), w, rtol=1e-5)
+
+
+def test_a_step_of_adam_has_finite_derivatives_where_the_gradient_was_always_zero():
+  optimizer = optimizers.of_weights("adam", momentum=0.0, weight_decay=0.0, gradient_clip=0.0)
+  weights, gradient = jnp.ones(3), jnp.array([0.0, 1.0, 0.0])
+  state = optimizers.with_learning_rate(optimizer.init(weights), 0.1)
+  bars = pull_back_step(optimizer, gradient, state, weights, jnp.ones(3), tree.zeros_like(state))
+  assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(bars))
+  np.testing.assert_allclose(bars[1], np.ones(3))
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 25, 49])

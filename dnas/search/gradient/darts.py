@@ -13,7 +13,7 @@ import numpy as np
 
 from dnas.cells import functional
 from dnas.core import keys, tree
-from dnas.core.config import check, check_at_most, check_fraction, check_not_negative, check_positive, check_types
+from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Progress, SearchResult
 from dnas.core.spaces import DecisionSpace
@@ -40,9 +40,10 @@ class Config:
 
   Attributes:
     epochs: number of passes over the training data of the weights.
+    optimizer: the optimizer of the weights: sgd, or adam with decays 0.9 and 0.999 of its moments.
     learning_rate: initial learning rate of the weights; after every epoch it falls along a cosine to final_learning_rate.
     final_learning_rate: learning rate of the weights at the end of the cosine.
-    momentum: momentum of the weights.
+    momentum: momentum of the weights under sgd.
     weight_decay: coefficient of the L2 penalty on the weights.
     gradient_clip: largest global norm of the weights' gradient; 0 does not clip.
     arch_warmup_epochs: number of epochs at the start that train only the weights.
@@ -56,6 +57,7 @@ class Config:
   """
 
   epochs: int = 50
+  optimizer: str = named("sgd", lambda: optimizers.WEIGHT_OPTIMIZERS)
   learning_rate: float = 0.025
   final_learning_rate: float = 0.001
   momentum: float = 0.9
@@ -71,6 +73,7 @@ class Config:
 
   def __post_init__(self):
     check_types(self)
+    check_name("optimizer", self.optimizer, optimizers.WEIGHT_OPTIMIZERS)
     check_at_most(10**5, epochs=self.epochs)
     check_positive(epochs=self.epochs, learning_rate=self.learning_rate, arch_learning_rate=self.arch_learning_rate)
     check_not_negative(
@@ -88,6 +91,12 @@ class Config:
     hint = f"the architecture must train after the warm-up, so give less than darts.epochs, {self.epochs}"
     check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, hint)
     check_fraction(momentum=self.momentum, arch_beta1=self.arch_beta1, arch_beta2=self.arch_beta2)
+
+  def weight_optimizer(self, clipped: bool = True, through_clip: bool = True) -> tree.Flattened:
+    """Returns the optimizer of the weights; unless `clipped`, it does not clip. See `optimizers.sgd` for `through_clip`."""
+    clip = self.gradient_clip if clipped else 0.0
+    rates = {"momentum": self.momentum, "weight_decay": self.weight_decay}
+    return optimizers.of_weights(self.optimizer, **rates, gradient_clip=clip, through_clip=through_clip)
 
 
 @jax.tree_util.register_dataclass
@@ -165,12 +174,10 @@ class DartsTask:
     self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
     self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
     _check_remedies(config, remedy, self.space)
-    rates: dict[str, Any] = {"momentum": config.momentum, "weight_decay": config.weight_decay}
-    weight_optimizer = unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=config.gradient_clip)
+    weight_optimizer = unrolled_optimizer = config.weight_optimizer()
     clipped, through_clip = getattr(hypergradient, "clipped", True), getattr(hypergradient, "through_clip", True)
     if not (clipped and through_clip):
-      clip = config.gradient_clip if clipped else 0.0
-      unrolled_optimizer = optimizers.sgd(**rates, gradient_clip=clip, through_clip=through_clip)
+      unrolled_optimizer = config.weight_optimizer(clipped, through_clip)
     relaxation = remedy.relaxation(method.relaxation(self.space), self.space)
     choices = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
     self.problem = bilevel.BilevelProblem(
