@@ -1,7 +1,7 @@
 """The cells of AmoebaNet-A and AmoebaNet-B, and the space of their operations.
 
-The network is that of `nasnet_stack`. `nasnet.py` has AmoebaNet-A as the DARTS paper retrains it: its transcription swaps the two inputs of
-a cell. AmoebaNet-B concatenates an input of the normal cell, although a node reads it.
+The network is that of `nasnet_stack`. `nasnet.py` has AmoebaNet-A as the DARTS paper retrains it; the paper's transcription swaps the two
+inputs of a cell. Both normal cells concatenate one of their inputs, although a node reads that input too.
 
 Source: Real et al., "Regularized Evolution for Image Classifier Architecture Search", AAAI 2019, figure 5 and appendix, and the released
 code. The space holds the operations of both cells.

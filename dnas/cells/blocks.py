@@ -36,12 +36,12 @@ def he_normal(rng: np.random.Generator, shape: tuple[int, ...], fan: int) -> nnx
 
 
 def he_normal_fan_out(rng: np.random.Generator, shape: tuple[int, ...], fan_in: int) -> nnx.Param:
-  """Returns a kernel drawn from N(0, 2 / (k k' D)) for the shape [k, k', C, D]: `he_normal` of the backward pass."""
+  """Returns a kernel [k, k', C, D] drawn from N(0, 2 / (k k' D)), which keeps the variance of gradients (He et al., section 2.2)."""
   return he_normal(rng, shape, fan_in // shape[-2] * shape[-1])
 
 
 def on_device(x: np.ndarray) -> jax.Array:
-  """Returns the array as float32, or float64 if JAX has x64 enabled. `jnp.asarray` would compile a program for every shape."""
+  """Copies an array to the device, as float32, or as float64 if JAX has x64 enabled. `jnp.asarray` would compile a program per shape."""
   return jax.device_put(x.astype(jax.dtypes.canonicalize_dtype(float)), may_alias=False)
 
 
@@ -70,7 +70,7 @@ class BatchNorm(nnx.Module):
     return out
 
 
-# These functions are compiled separately, so that all layers of one shape are traced and differentiated once.
+# The functions below are compiled separately, so that all layers of one shape are traced and differentiated once.
 
 
 @functools.partial(jax.jit, static_argnums=3)
@@ -90,14 +90,17 @@ def _normalize(x: jax.Array, mean: jax.Array, variance: jax.Array, scale: jax.Ar
 
 @jax.custom_vjp
 def _normalize_by_batch(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> tuple[jax.Array, jax.Array, jax.Array]:
-  """Normalizes with the mean and the biased variance over (B, H, W). Returns both too, each [E, C], without gradient."""
+  """Normalizes x by its mean and biased variance over (B, H, W). Returns the result, the mean and the variance.
+
+  The mean and the variance are [E, C]. No gradient flows from them.
+  """
   return _by_batch_forward(x, scale, bias)[0]
 
 
 @jax.jit
 def _by_batch_forward(x: jax.Array, scale: jax.Array | None, bias: jax.Array | None) -> tuple[Any, Any]:
   wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # sums of squares need at least float32
-  shift = wide[:, 0, 0, 0]  # a value near the mean, to limit cancellation in the variance, a difference of squares
+  shift = wide[:, 0, 0, 0]  # near the mean; it limits the cancellation in the difference of squares below
   shifted = wide - _wide(shift)
   difference = shifted.mean((1, 2, 3))
   mean = keep(shift + difference)
@@ -126,7 +129,7 @@ def _wide(x: jax.Array) -> jax.Array:
 
 
 def pointwise(x: jax.Array, kernel: jax.Array) -> jax.Array:
-  """Applies a 1x1 convolution: [E, ..., C] by [E, C, D] gives [E, ..., D], of x's type. All edges share an x of length 1."""
+  """Applies a 1x1 convolution: [E, ..., C] by [E, C, D] gives [E, ..., D], of x's type. If x has one edge, all kernels read it."""
   if x.shape[0] != kernel.shape[0]:
     x = jnp.broadcast_to(x, (kernel.shape[0], *x.shape[1:]))
   return convolution.pointwise(x, kernel.astype(x.dtype))
@@ -176,8 +179,8 @@ class FactorizedReduce(nnx.Module):
 def redraw_by_fan_out(module: nnx.Module, rng: np.random.Generator) -> None:
   """Draws the kernels of all convolutions in a module again, from normal distributions of variance 2 / fan-out.
 
-  All arrays but those of `Conv` begin with an axis for the edges, and depthwise kernels stand in attributes of that name. Arrays of fewer
-  than three axes are left alone. Source: He et al., "Delving Deep into Rectifiers", ICCV 2015, section 2.2.
+  All arrays but those of `Conv` begin with an axis for the edges, and depthwise kernels are attributes named `depthwise`. Arrays of
+  fewer than three axes are left alone. Source: He et al., "Delving Deep into Rectifiers", ICCV 2015, section 2.2.
   """
   plain = [node.kernel for _, node in nnx.iter_graph(module) if isinstance(node, Conv)]
   for path, node in nnx.iter_graph(module):
@@ -213,7 +216,7 @@ class Conv(nnx.Module):
     padding: int = 0,
     draw: Callable[[np.random.Generator, tuple[int, ...], int], nnx.Param] = uniform,
   ):
-    """`draw` makes the initial kernel from a generator, its shape and its fan-in."""
+    """`draw` makes the initial kernel from a generator, the shape of the kernel and the fan-in."""
     self.stride, self.padding = stride, padding
     self.kernel = draw(rng, (*kernel, channels_in, channels), kernel[0] * kernel[1] * channels_in)
 

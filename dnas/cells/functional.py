@@ -23,7 +23,7 @@ from dnas.core.errors import InputError
 
 Tree = Any
 Function = Callable[..., Any]
-"""(module, arguments, train) to a tree of arrays. It is hashable. Functions that do the same compare equal, and then share programs."""
+"""Maps (module, arguments, train) to a tree of arrays. It must be hashable. Functions that compare equal share compiled programs."""
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["weights", "stats"], meta_fields=[])
@@ -80,11 +80,11 @@ def call(network: Network, variables: Variables, function: Callable[[Any], Any])
 class Free:
   """The static part of a module of a user's own, which may have random streams and modes as Flax defines them. It is hashable.
 
-  The streams are no part of the variables: `apply_free` begins all of them anew, from its key.
+  The streams are no part of the variables: `apply_free` begins all of them anew, from its argument `key`.
 
   Attributes:
     graphdef: the static part of the module.
-    streams: the tree structure of its random streams, and the shape and whether it is a key for every leaf.
+    streams: the tree structure of its random streams, and for every leaf its shape and whether it is a random key.
     takes_train: whether the call has an argument `train`.
   """
 
@@ -140,10 +140,10 @@ def inherit(module: nnx.Module, variables: Variables, shortened: Collection[tupl
   Args:
     module: the module; its arrays are replaced.
     variables: the arrays.
-    shortened: the pairs of lengths, before and after, in which an axis may differ.
+    shortened: the pairs (length in `variables`, length in the module) that an axis may have if the lengths differ.
 
   Raises:
-    InputError: for an axis that differs in another pair.
+    InputError: for an axis whose two lengths differ and are no such pair.
   """
   pairs = [pair for tree in (variables.weights, variables.stats) for pair in jax.tree_util.tree_flatten_with_path(tree)[0]]
   given = {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in pairs}

@@ -1,8 +1,8 @@
 """Mixed precision: a network's activations and products in bfloat16, its stored values in float32.
 
 Weights, statistics, architecture parameters and optimizers are always float32. A convolutional module casts its weights to the type of its
-input, so the input type of the network sets the precision. Moments and sums over operations are computed in float32. Logits are float32. A
-recurrent cell casts the factors of its products, and keeps its states in float32.
+input, so the input type of the network sets the precision. Batch statistics and sums over operations are computed in float32. Logits are
+float32. A recurrent cell casts the factors of its products, and keeps its states in float32.
 
 Source: Micikevicius et al., "Mixed Precision Training", ICLR 2018. bfloat16 has the range of float32 and needs no scaling of the loss.
 """

@@ -45,7 +45,7 @@ class Auxiliary(NamedTuple):
 
   Attributes:
     cell: position of the cell whose output the head reads.
-    size: rows and columns of the kernel that follows the pooling: 2 on outputs of 8x8 pixels, 4 on 16x16.
+    size: rows and columns of the kernel of the last convolution: 2 if the cell returns 8x8 pixels, 4 if it returns 16x16.
     stride: stride of the pooling.
     images: least and largest side of the images on which the head fits.
     normalized: whether a batch normalization follows the last convolution of the head.
@@ -79,7 +79,7 @@ class Stack(Protocol):
 
   @staticmethod
   def check_space(space: CellSpace) -> None:
-    """Raises FieldError if the cells of a space cannot be stacked; the error names the field."""
+    """Raises FieldError if the cells of a space cannot be stacked; the error names the field of the space."""
 
 
 def _check_stack(name: str, stack: type[Stack]) -> None:
@@ -94,6 +94,7 @@ def _check_stack(name: str, stack: type[Stack]) -> None:
 STACKS: Registry[type[Stack]] = Registry("stack", _check_stack)
 """Maps the name of an image space to the class that stacks its cells. The space must be registered first."""
 
+
 def _check_genotype(name: str, genotype: Genotype) -> None:
   if not isinstance(genotype, Genotype):
     raise InputError(f"genotype '{name}' is {shown(genotype)}; register a Genotype, such as SPACES[NAME].parse(TEXT) gives.")
@@ -103,7 +104,7 @@ IMAGE_GENOTYPES: Registry[Genotype] = Registry("genotype", _check_genotype)
 """Published convolutional cells."""
 
 FORMER_NAMES = {"NASNet": "NASNet_in_DARTS", "AmoebaNet": "AmoebaNet_in_DARTS"}
-"""Former names of published cells to their names. The configurations of older runs hold them, so that such a run can be resumed."""
+"""Maps former names of published cells to the present ones. Older runs recorded the former names, and can still be resumed."""
 
 LANGUAGE_GENOTYPES: Registry[Genotype] = Registry("genotype", _check_genotype)
 """Published recurrent cells."""
@@ -117,7 +118,7 @@ def published(
   normal_concat: Sequence[int] | None = None,
   reduce_concat: Sequence[int] | None = None,
 ) -> Genotype:
-  """Registers a convolutional genotype in the notation of the papers: the edges of each cell, node by node.
+  """Registers and returns a convolutional genotype in the notation of the papers: the edges of each cell, node by node.
 
   Args:
     name: the name by which users select it.
@@ -131,7 +132,7 @@ def published(
 
 
 def published_recurrent(name: str, space: CellSpace, recurrent: list[tuple[str, int]], concat: Sequence[int] | None = None) -> Genotype:
-  """Registers a recurrent genotype in the notation of the papers.
+  """Registers and returns a recurrent genotype in the notation of the papers.
 
   Args:
     name: the name by which users select it.

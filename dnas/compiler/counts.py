@@ -1,7 +1,8 @@
 """Multiply-adds of a function, counted in its jaxpr.
 
-A multiply-add of a product or a convolution counts one, also where it reads padding. Any other operation on a floating-point number counts
-a half. The count follows from the shapes alone. It is the same on every device, and whatever the compiler makes of the function.
+A multiply-add of a product or a convolution counts one, also where it reads padding. Any other arithmetic on a floating-point number counts
+a half. Copies, casts and integers count nothing. The count follows from the shapes alone, so it depends neither on the device nor on the
+compiler.
 """
 
 import math
@@ -25,9 +26,9 @@ _REDUCTIONS = frozenset("reduce_sum reduce_max reduce_min reduce_prod argmax arg
 
 
 def multiply_adds(function: Callable[..., Any], *args: Any) -> float:
-  """Returns the multiply-adds of one call of a function of trees of arrays. It is traced and not run.
+  """Returns the multiply-adds of one call of a function of trees of arrays. The function is traced and not run.
 
-  A loop of unknown length counts as one turn, and a condition as its dearest branch.
+  A loop of unknown length counts as one turn, and a condition as its most expensive branch.
   """
   return _of_jaxpr(jax.make_jaxpr(function)(*args))
 

@@ -1,7 +1,7 @@
 """Augmentation of image batches on the device: the published recipes, as pure functions.
 
-The order is crop, flip, random erasing, normalize, cutout. The crop pads before normalization, so a border is black. Random erasing fills
-with random colours before it. Cutout erases after it, so the square is the mean colour.
+The order is crop, flip, random erasing, normalize, cutout. The crop pads raw pixels, so a border of zeros is black. Random erasing fills
+raw pixels with random colours. Cutout sets normalized pixels to zero, which is the mean colour.
 
 Axes: B batch, H height, W width, C channels.
 """
@@ -40,13 +40,13 @@ def augment(
   random_erasing: float = 0.0,
   standardize_images: bool = False,
 ) -> jax.Array:
-  """Returns a random crop, mirrored or not, normalized, with a rectangle and a square cut out, of every image.
+  """Augments every image: random crop, flip, random erasing, normalization, cutout.
 
   Args:
     key: typed random key; every image of the batch draws its own crop, flip, rectangle and square from it.
     images_BHWC: uint8.
-    mean: of every channel, of pixels scaled to [0, 1].
-    std: as `mean`.
+    mean: mean of every channel, of pixels scaled to [0, 1].
+    std: standard deviation of every channel, likewise.
     crop_padding: pixels of border added before the crop; 0 does not crop.
     flip: whether to mirror every image with probability 1/2.
     cutout_length: side of the square in pixels; 0 does not cut.
@@ -75,10 +75,10 @@ def normalize(
 
   Args:
     images_BHWC: uint8.
-    mean: of every channel, of pixels scaled to [0, 1].
-    std: as `mean`.
-    standardize_images: whether every image has its own mean and deviation instead, over its N = H W C values. A deviation below
-      1 / sqrt(N), with values up to 255, is raised to that, so a uniform image is zero.
+    mean: mean of every channel, of pixels scaled to [0, 1].
+    std: standard deviation of every channel, likewise.
+    standardize_images: whether the mean and the deviation are those of the image itself, over its N = H W C values from 0 to 255. A
+      deviation below 1 / sqrt(N) is raised to 1 / sqrt(N), so a uniform image becomes zero.
   """
   if standardize_images:
     x_BHWC = images_BHWC.astype(float)
@@ -117,8 +117,8 @@ def random_flip(key: jax.Array, images_BHWC: jax.Array) -> jax.Array:
 def cutout(key: jax.Array, x_BHWC: jax.Array, length: int) -> jax.Array:
   """Sets a square to zero, around a random pixel of every image and clipped at the border.
 
-  As in the code that DARTS published after T. DeVries, G. W. Taylor, arXiv:1708.04552: rows from centre - length // 2 up to, and
-  without, centre + length // 2, and columns likewise.
+  The rows are centre - length // 2 to centre + length // 2 - 1, and the columns likewise. The code that DARTS published does the same,
+  after T. DeVries, G. W. Taylor, arXiv:1708.04552.
 
   Args:
     key: typed random key.
@@ -137,13 +137,13 @@ ERASED_SHARES = 0.02, 0.4
 """Least and largest share of the pixels of an image that random erasing draws."""
 
 ERASED_RATIOS = 0.3, 1 / 0.3
-"""Least and largest ratio of height to width that it draws."""
+"""Least and largest ratio of height to width that random erasing draws."""
 
 _ATTEMPTS = 100
 
 
 def random_erase(key: jax.Array, images_BHWC: jax.Array, probability: float) -> jax.Array:
-  """Fills a random rectangle of an image, with a given probability, with random colours.
+  """With a given probability, fills a random rectangle of an image with random colours.
 
   Source: Zhong et al., "Random Erasing Data Augmentation", 2017, algorithm 1. Area, ratio and corner are uniform, and drawn again until the
   rectangle lies within the image. As in the published code, after 100 draws that do not fit the image is left as it is.

@@ -35,8 +35,8 @@ def fashion_mnist(data_dir: str) -> ImageDataset:
   """Loads Fashion-MNIST in the published order.
 
   Args:
-    data_dir: the folder with the four published '.gz' files, or the one around it if it is named 'fashion-mnist'; empty to download
-      them.
+    data_dir: the folder with the four published '.gz' files, or the parent of such a folder named 'fashion-mnist'; empty to download
+      the files.
   """
   folder = locate(PUBLISHED, data_dir)
   mean, std = (0.28604060,), (0.35302424,)

@@ -1,6 +1,6 @@
 """A folder that `save_to_disk` of Hugging Face `datasets` wrote: one data set, or a dictionary of parts.
 
-The image and the class are found by their features. `datasets` is an optional package.
+The types of its features tell the column of images from that of classes. `datasets` is an optional package.
 """
 
 import importlib
@@ -28,14 +28,19 @@ def find(path: pathlib.Path) -> dict[str, str]:
 
 
 def read(path: pathlib.Path, name: str) -> Examples:
-  """See `OwnImages`. Raises InputError unless one column holds images and one holds classes with names."""
+  """See `OwnImages`.
+
+  Raises:
+    InputError: if `datasets` is missing, the folder cannot be read, an example has no class, or there is not exactly one column of images
+      and one of classes with names.
+  """
   try:
     datasets: Any = importlib.import_module("datasets")  # here, because it is optional and slow to import
   except ImportError as e:
     raise InputError(f"--data.dataset=hf needs the package datasets ({first_line(e)}); run pip install datasets.") from None
   try:
     table = datasets.load_from_disk(str(path / name))
-  except Exception as e:  # a damaged folder raises anything
+  except Exception as e:  # a damaged folder can raise anything
     raise InputError(f"{path / name} cannot be read ({first_line(e).rstrip('.')}); {_HINT}.") from None
   column = {}
   for what, kind in (("images", datasets.Image), ("classes", datasets.ClassLabel)):

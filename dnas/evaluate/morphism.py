@@ -64,7 +64,7 @@ class Config:
 
 
 class _Begun:
-  """A task that begins with another state (a `loop.Task`)."""
+  """A training that begins with a given state (a `loop.Task`)."""
 
   def __init__(self, task: images.RetrainTask, state: TrainState):
     self.task, self.state, self.epochs = task, state, task.epochs
@@ -95,7 +95,7 @@ class Morphism:
 
   The parent is the trial that the proposal names (`core.trials.trial_id`). Its network must have been evaluated in the same folder. Without
   a parent, or with one that is not there, the network begins with new weights. Every trial has a folder with its proposal and its last
-  state. So a search that was killed goes on, and so does a training that was. A loss that is not finite gives a score that is not a number.
+  state. So a killed search goes on, and so does a killed training. If the loss is not finite, the score is nan.
   """
 
   def __init__(
@@ -132,8 +132,8 @@ class Morphism:
   def __call__(self, proposal: Proposal) -> Evaluation:
     """Trains for the budget. Returns the validation accuracy after it, with the cost in seconds.
 
-    The metrics have those before the first step, such as `start/valid/accuracy`. They tell whether there was a parent (`inherited`), and
-    whether the network computed the function of its parent (`exact`).
+    The metrics include those before the first step, such as `start/valid/accuracy`, whether there was a parent (`inherited`), and whether
+    the network then computed the function of its parent (`exact`).
     """
     began, trial = time.monotonic(), trial_id(proposal)
     parent = None if proposal.parent is None else self._restored(proposal.parent)

@@ -6,7 +6,7 @@ The npz has one row per architecture, in any order; `write_npz` writes what `rea
     ops                   (N, 6)  numbers into op_names; edges 1<-0, 2<-0, 2<-1, 3<-0, 3<-1, 3<-2
     c10_12_val            (N,)    validation accuracy after 12 epochs, percent; c10, c100 and in16 are the data sets
     c10_200_test          (N,)    test accuracy after 200 epochs, percent
-    c10_200_time          (N,)    training seconds of all 200 epochs; a number of epochs without such a column takes its share of these
+    c10_200_time          (N,)    training seconds of all 200 epochs; E epochs without such a column take E/200 of them
 """
 
 import csv
@@ -35,7 +35,7 @@ DATASETS: Mapping[str, str] = {"cifar10": "c10", "cifar100": "c100", "imagenet16
 
 _FULL = 200
 _MOST_BYTES = 10**8
-"""Of one array; the largest that is needed, the operations as int64, has less than a hundredth."""
+"""Size limit of one array. The largest array of a table, the operations as int64, has less than a hundredth of this."""
 
 
 def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
@@ -100,7 +100,8 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
   """Writes tables, data set to table, as one npz that `read_npz` reads. Their rows must be in one order.
 
   Raises:
-    InputError: if they are not, there is none, a data set is unknown, a table has no training of 200 epochs, or the file cannot be written.
+    InputError: if no table is given, their rows differ in order, a data set is unknown, a table has no training of 200 epochs, or the file
+      cannot be written.
   """
   if not tables:
     raise InputError(f"{path}: no table is given; give at least one.")
@@ -134,11 +135,11 @@ class NatsBench(Protocol):
     ...
 
   def get_more_info(self, index: int, dataset: str, *, is_random: bool, **training: Any) -> Mapping[str, float]:
-    """Returns accuracies in percent and times in seconds; `hp='12'` or, in older versions, `use_12epochs_result=True` says which."""
+    """Returns accuracies in percent and times in seconds; `hp='12'` or, in older versions, `use_12epochs_result=True` takes 12 epochs."""
     ...
 
 
-_API_NAMES = {  # where validation accuracy is, and where test accuracy is
+_API_NAMES = {  # the names under which the API has validation accuracy and test accuracy
   "cifar10": ("cifar10-valid", "cifar10"),
   "cifar100": ("cifar100", "cifar100"),
   "imagenet16_120": ("ImageNet16-120", "ImageNet16-120"),
@@ -146,7 +147,7 @@ _API_NAMES = {  # where validation accuracy is, and where test accuracy is
 
 
 def from_api(api: NatsBench, dataset: str) -> Table:
-  """Converts what an API object answers: means over its training seeds, at 12 and 200 epochs.
+  """Returns the table of an API object: means over its training seeds, at 12 and 200 epochs.
 
   Seconds are the API's own account of a simulated training: all training epochs and one validation. On CIFAR-10, validation accuracy is of
   networks trained on half of the training data, test accuracy of those trained on all, as in the papers.
@@ -156,7 +157,7 @@ def from_api(api: NatsBench, dataset: str) -> Table:
     dataset: one of `DATASETS`.
 
   Raises:
-    InputError: if an architecture's string does not parse, or a number is missing or none.
+    InputError: if an architecture's string does not parse, or a number is missing or not finite.
   """
   _prefix(dataset)
   name = f"{type(api).__name__} ({dataset})"
@@ -187,7 +188,7 @@ def _total(answer: Mapping[str, float], fields: Iterable[str], where: str) -> fl
 
 
 def _finite(value: Any, where: str) -> float:
-  """Returns a finite number, or the one that a text is, as a float. Raises InputError, which begins with `where`, if it is none."""
+  """Returns a number, or the number that a text spells, as a float. Raises InputError, which begins with `where`, unless it is finite."""
   if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
     value = float(value)
   try:
@@ -298,4 +299,4 @@ def _genotypes(name: str, op_names: np.ndarray, ops: np.ndarray) -> list[Genotyp
   if ops.ndim != 2 or ops.shape[1] != num_edges or ops.dtype.kind not in "iu" or not ((ops >= 0) & (ops < len(names))).all():
     raise InputError(f"{name}: ops is {ops.dtype} of shape {ops.shape}; it must be whole numbers from 0 to 4, [rows, {num_edges}].")
   places = np.array([choices.index(operation) for operation in names])[ops] @ len(choices) ** np.arange(num_edges)[::-1]
-  return [all_genotypes()[place] for place in places.tolist()]  # counted as `all_genotypes` counts
+  return [all_genotypes()[place] for place in places.tolist()]  # the places follow the order of `all_genotypes`

@@ -22,14 +22,14 @@ from dnas.core.trials import trial_id
 class Table:
   """Results of every architecture of a space on one data set; immutable.
 
-  The table holds test accuracy too; only `report_test` returns it.
+  The table holds test accuracy too. Only `report_test`, `report_shares` and `nasbench201_formats.write_npz` read it.
 
   Attributes:
-    name: what the table is called in messages: its file and data set.
-    genotypes: the architectures, row by row; the row is the index of an architecture.
-    epochs: the lengths of training that the table knows, ascending.
+    name: the name in messages, such as the file and the data set.
+    genotypes: the architecture of every row.
+    epochs: the lengths of training for which validation accuracy is known, in epochs, ascending.
     space: the space.
-    continued: whether these are the epochs of one training. Otherwise they are separate trainings.
+    continued: whether a longer training continues a shorter one. Otherwise the trainings of all lengths are separate.
   """
 
   def __init__(
@@ -47,15 +47,16 @@ class Table:
     Args:
       name: the name of the table.
       genotypes: one architecture per row, in any order.
-      valid: epochs to validation accuracy, percent, [rows].
-      test: epochs to test accuracy, percent, [rows]; may have fewer lengths of training.
-      seconds: epochs to accelerator seconds of a whole training, [rows].
+      valid: maps epochs to validation accuracy, percent, [rows].
+      test: maps epochs to test accuracy, percent, [rows]; it may have fewer lengths of training.
+      seconds: maps epochs to accelerator seconds of a whole training, [rows]. It has the epochs of `valid`.
       space: the space of the architectures; every one of them needs a row.
       continued: whether a longer training continues a shorter one, so that its first epochs cost nothing more.
 
     Raises:
-      InputError: if an architecture is missing or there twice, or a column has another length, a cell that is no number or out of range,
-        or there is no column of seconds beside one of validation accuracy, or a longer training that continues a shorter one is cheaper.
+      InputError: if epochs are not whole numbers below `MOST_EPOCHS`, an architecture is missing or given twice, `valid` is empty or has
+        other epochs than `seconds`, or a column has another length or a value that is no number or out of range. Also if accuracies seem to
+        be fractions, or a longer training costs less than the shorter one that it continues.
     """
     for epochs in (*valid, *test, *seconds):
       if not isinstance(epochs, int) or epochs not in range(1, MOST_EPOCHS):
@@ -107,6 +108,7 @@ class Table:
 
 
 MOST_EPOCHS = 1_000_000
+"""A table has fewer epochs than this."""
 
 
 def numbers_of(where: str, values: Any) -> np.ndarray:
@@ -123,9 +125,9 @@ def numbers_of(where: str, values: Any) -> np.ndarray:
 class Tabular:
   """An evaluator (`base.Evaluator`) that looks results up: the score is validation accuracy in percent.
 
-  Where the epochs of the table are those of one training, a proposal that names a parent pays the epochs after the parent's alone. Else
-  the trainings of each number of epochs are separate, every one with its own learning-rate schedule. So there is nothing to resume, and
-  a proposal that names a parent pays its whole budget too.
+  If longer trainings of the table continue shorter ones (`Table.continued`), a proposal that names a parent pays only the epochs that the
+  parent lacks. Otherwise every length of training has its own learning-rate schedule. So there is nothing to resume, and a proposal pays
+  its whole budget, with or without a parent.
 
   Attributes:
     table: the results.
@@ -139,7 +141,7 @@ class Tabular:
     self._columns = {each: (table.valid(each).tolist(), table.seconds(each).tolist(), {"epochs": float(each)}) for each in table.epochs}
 
   def __call__(self, proposal: Proposal) -> Evaluation:
-    """See `base.Evaluator`."""
+    """See `base.Evaluator`. Raises InputError for a budget that the table lacks, or a parent that it cannot continue."""
     epochs = self.epochs if proposal.budget is None else proposal.budget
     if epochs not in self._columns:
       self.table.valid(epochs)  # raises
@@ -149,7 +151,7 @@ class Tabular:
     return Evaluation(scores[row], seconds[row] - (self._columns[resumed][1][row] if resumed else 0.0), metrics)
 
   def _resumed(self, proposal: Proposal, budget: int) -> int:
-    """Returns the epochs of the parent. An id does not tell them, so this tries all chains of trainings, the shortest first."""
+    """Returns the epochs of the parent. Its id does not tell them, so all chains of trainings are tried, the shortest first."""
     below = [epochs for epochs in self.table.epochs if epochs < budget]
     for length in range(1, _MOST_RUNGS + 1):
       for rungs in itertools.combinations(below, length):
@@ -163,13 +165,13 @@ class Tabular:
 
 
 _MOST_RUNGS = 5
-"""Of the chain of trainings behind a proposal."""
+"""Length of the longest chain of parents that is tried."""
 
 
 def report_test(table: Table, genotype: Genotype, epochs: int = 200) -> float:
-  """Returns the test accuracy of an architecture that a search ended in, in percent: for the report of a finished search alone.
+  """Returns the test accuracy, in percent, of the architecture that a search found. Only the report of a finished search may call it.
 
-  This is the only access to the test accuracy of a table. Never select an architecture or a setting by it.
+  Never select an architecture or a setting by this number.
 
   Raises:
     InputError: if the table has no test accuracy at so many epochs, or the architecture is not of its space.
@@ -180,9 +182,9 @@ def report_test(table: Table, genotype: Genotype, epochs: int = 200) -> float:
 
 
 def report_shares(table: Table, epochs: int) -> np.ndarray:
-  """Returns what share of all architectures has a lower test accuracy than each one, [rows], from 0 to 1.
+  """Returns, for every architecture, the share of all architectures that have a lower test accuracy: [rows], from 0 to 1.
 
-  Like `report_test`, it is for the report of a finished search alone.
+  As with `report_test`, only the report of a finished search may call it.
 
   Raises:
     InputError: if the table has no test accuracy at so many epochs.
@@ -193,7 +195,7 @@ def report_shares(table: Table, epochs: int) -> np.ndarray:
 
 
 def _checked_rows(name: str, genotypes: tuple[Genotype, ...], space: CellSpace) -> dict[Genotype, int]:
-  """Returns architecture to row."""
+  """Maps every architecture to its row. Raises InputError for one that is missing or given twice."""
   rows: dict[Genotype, int] = {}
   for row, genotype in enumerate(genotypes):
     if rows.setdefault(genotype, row) != row:
@@ -209,5 +211,5 @@ def _checked_rows(name: str, genotypes: tuple[Genotype, ...], space: CellSpace) 
 
 @functools.cache
 def all_genotypes(space: CellSpace = nasbench201.SPACE) -> tuple[Genotype, ...]:
-  """Returns every architecture of a space once; the last of `CellSpace.decisions` varies fastest. The same objects at every call."""
+  """Returns every architecture of a space once; the last of `CellSpace.decisions` varies fastest. Every call returns the same objects."""
   return tuple(space.decode(decisions) for decisions in itertools.product(*map(range, space.decisions)))

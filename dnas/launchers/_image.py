@@ -44,7 +44,8 @@ def search_parts(config: ImageSearchConfig, force: bool = False) -> SearchParts:
   """Builds the workload of a search.
 
   Raises:
-    InputError: if a value does not fit the data, or, without `force`, if the search needs more memory than there is.
+    InputError: if a value does not fit the data, if the search to start from is not one of this network, or, without `force`, if the search
+      needs more memory than there is.
   """
   dataset = datasets.from_config(config.data)
   space, edges = config.searched_space(), config.make_method().edges
@@ -98,7 +99,7 @@ def end_of_search(config: ImageSearchConfig, folder: pathlib.Path) -> tuple[Imag
 
 
 def _end_of_search(config: ImageSearchConfig, run: Run) -> tuple[DartsTask, ImageWorkload, State | None]:
-  workload: Any = search_parts(config, force=True).workload  # it was there
+  workload: Any = search_parts(config, force=True).workload  # the finished search had enough memory
   task = DartsTask(config.darts, workload, config.make_hypergradient(), jax.random.key(0), config.make_method(), config.remedies)
   return task, workload, _end_of(task, config, run)
 
@@ -159,7 +160,7 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
 
 
 def _kept(dataset: ImageDataset, data: DataConfig) -> Mapping[str, str]:
-  """Returns the file of what is known of images of a user's own, which may change on disk; none for others."""
+  """Returns the name and the text of the file that describes images of a user's own, as these may change on disk; empty for others."""
   return {ABOUT: described(dataset)} if isinstance(datasets.DATASETS[data.dataset], OwnImages) else {}
 
 
@@ -187,7 +188,8 @@ def _check_memory(
   force: bool,
 ) -> None:
   """Raises InputError if the network needs more memory than there is; not with `force`. `shape` is the shape of the largest cell."""
-  sides = [-(-side // 8) if network.stem == "imagenet" else side for side in dataset.train.images.shape[1:3]]  # of the first cell
+  # The first cell reads images of these sides: the stem imagenet has three strides of 2.
+  sides = [-(-side // 8) if network.stem == "imagenet" else side for side in dataset.train.images.shape[1:3]]
   estimate = sizes.image_network(
     channels=network.channels,
     cells=network.cells,

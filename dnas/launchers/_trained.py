@@ -55,7 +55,7 @@ def load_run(folder: str | os.PathLike[str]) -> ImageClassifier | TextModel:
   """Returns the network of a finished training, to be used on other images or text. Its data set is not needed.
 
   Args:
-    folder: what `dnas train` or `run_training` wrote. Units of your own that the network has must be imported before.
+    folder: the folder that `dnas train` or `run_training` wrote. If the network has units of your own, import these before.
 
   Returns:
     An `ImageClassifier`, or a `TextModel` for a training on text. A folder of an earlier version names no classes, so its data set is read.
@@ -90,7 +90,7 @@ def load(folder: pathlib.Path) -> Trained:
 
 
 def config_of(run: runs.Run) -> AnyConfig:
-  """Returns the configuration of a training. Raises InputError if its folder holds another one."""
+  """Returns the configuration of a training. Raises InputError for an invalid value in its folder, such as an unknown unit."""
   space = run.config.get("space", "")
   of_text = run.config.get("model") in LANGUAGE_MODELS or is_of_text(space)
   base = config_lib.with_units(LanguageTrainConfig() if of_text else NASBENCH201_TRAIN if space == "nasbench201" else ImageTrainConfig())
@@ -103,7 +103,7 @@ def config_of(run: runs.Run) -> AnyConfig:
 
 
 def builder(config: ImageTrainConfig, genotype: Genotype | None) -> images.Build:
-  """Returns what makes the network of a genotype, or of the configured model where there is none."""
+  """Returns the function that builds the network of a genotype, or the configured model where there is none."""
   return config.make_model().build if genotype is None else functools.partial(of_genotype.build, config.network, genotype)
 
 
@@ -145,7 +145,7 @@ class _Best:
 
 
 def _restored(folder: pathlib.Path, like: Any) -> Any:
-  """Returns a part of the last state of a training. Raises InputError if there is no checkpoint."""
+  """Returns the part of the last state of a training that `like` has. Raises InputError if there is no checkpoint."""
   path = folder / "checkpoints"
   if not path.is_dir() or not any(name.name.isdecimal() for name in path.iterdir()):
     raise InputError(f"{folder} holds no checkpoint; give a folder that still has its checkpoints.")

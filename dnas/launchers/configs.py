@@ -155,7 +155,7 @@ class TrainConfig:
   Attributes:
     space: name of the search space of the genotype; it decides whether the data are images or text.
     genotype: a published name, the folder of a search, random:SEED, a genotype, or a file with a genotype.
-    model: a human-designed network, which is trained in place of that of a genotype; empty for the genotype's.
+    model: a human-designed network to train in place of the network of a genotype; empty for that of the genotype.
     seed: seed of the initial weights, of the order of the data or the lengths of its windows, of augmentation, drop-path and dropout.
     test: whether the network is tested after the last epoch; a trial of a tuning is not tested.
     start_from: folder of a finished training of the same network. This training starts from its weights. Images may have other classes; if
@@ -198,17 +198,17 @@ class TrainConfig:
     return ""
 
   def of_another_network(self, path: str) -> bool:
-    """Returns whether a setting is of networks of cells, or of another model than the chosen one; it is not if none is chosen."""
+    """Returns whether a setting is of networks of cells, or of another model than the chosen one; False if none is chosen."""
     component = path.partition(".")[0]
     others = ("genotype", "network", *self.registries[0])
     return bool(self.model) and component != self.model and (component in others or path in OF_CELLS)
 
   def unused(self) -> list[tuple[str, bool, str]]:
-    """Returns (field, whether it has no effect here, when that is so) of fields that depend on others."""
+    """Returns, for fields that depend on others: the path, whether the field has no effect here, and the words that say when."""
     return []
 
   def unused_but_recorded(self) -> list[tuple[str, bool, str]]:
-    """Returns the same of fields that stand in the folders of runs also where they have no effect, as in those of earlier versions."""
+    """Returns the same for fields that a run records even where they have no effect, because earlier versions recorded them."""
     return []
 
   def bound_to_epochs(self) -> str:

@@ -4,9 +4,9 @@
   dnas tables --run --scale=demo --workdir=runs/tables
   dnas tables --run --rows=nasnet_a,darts --seeds=10 --pool.workers=8 --pool.accelerators=1 --workdir=runs/tables
 
-Every row is a network with its published result beside ours. Ours is read from the trainings in WORKDIR/SCALE/ROW/seed_0000; a row without
-trainings is 'not run'. --run trains what is missing by the recipe of the row's presets. The same command again goes on. The tables go to
-WORKDIR/SCALE as Markdown, LaTeX, PNG and SVG.
+Every row is a network with its published result beside ours. Ours is the mean of the trainings in WORKDIR/SCALE/ROW/seed_0000, seed_0001
+and so on; a row without trainings is 'not run'. --run trains what is missing by the recipe of the row's presets. The same command again
+goes on. The tables go to WORKDIR/SCALE as Markdown, LaTeX, PNG and SVG.
 
 --scale=published trains the published recipe on the published data: weeks on one GPU for all rows. --scale=demo trains the same networks,
 shrunken, on the data in the package.
@@ -76,7 +76,7 @@ class TablesConfig:
 
 
 def folders_of(root: pathlib.Path, row: Row, seed: int) -> list[pathlib.Path]:
-  """Returns the folder of every stage of a training, one after another."""
+  """Returns the folders of the stages of a training, in their order."""
   folder = root / f"seed_{seed:04d}"
   return [folder] if len(row.presets) == 1 else [folder / f"stage_{number}" for number in range(1, len(row.presets) + 1)]
 
@@ -96,9 +96,9 @@ class Trainings:
   """The trainings of one row that have ended.
 
   Attributes:
-    values: test error in percent or test perplexity of each.
+    values: the test error in percent, or the test perplexity, of every training.
     weights: number of weights of the network.
-    hours: what they took together, in hours.
+    hours: hours that the trainings took together.
     measure: 'test error, %' or 'test perplexity'.
   """
 
@@ -109,11 +109,11 @@ class Trainings:
 
 
 _MAY_DIFFER = ("start_from", "data.data_dir", "data.eval_batch_size")
-"""Fields in which a training may differ from that of its row: where something lies, and what changes no result on images."""
+"""Fields in which a training may differ from its row: folders, and the evaluation batch size, which changes no result on images."""
 
 
 def ended(root: pathlib.Path, row: Row, scale: str, seed: int) -> bool:
-  """Returns whether the training of a row with a seed has ended. Raises InputError if its folders hold another training."""
+  """Returns whether the training of a row with a seed has ended. Raises InputError if its folders hold another finished training."""
   folders = folders_of(root, row, seed)
   for config, folder in zip(stages(row, scale, seed), folders, strict=True):
     if train.read_result(folder) is None:
@@ -127,7 +127,7 @@ def ended(root: pathlib.Path, row: Row, scale: str, seed: int) -> bool:
 
 
 def _seconds(folder: pathlib.Path) -> float:
-  """Returns what a training took. Raises InputError if its metrics do not say it."""
+  """Returns the seconds that a training took. Raises InputError if its metrics lack them."""
   metrics = load_run(folder).metrics
   if not metrics or "seconds" not in metrics[-1]:
     raise InputError(f"{folder / 'metrics.jsonl'} has no last epoch with its seconds; give the file that the launcher wrote.")
@@ -135,7 +135,7 @@ def _seconds(folder: pathlib.Path) -> float:
 
 
 def read(root: pathlib.Path, row: Row, scale: str) -> Trainings | None:
-  """Returns the trainings in the folder of a row, or None if none has ended. Raises InputError for a file that holds something else."""
+  """Returns the finished trainings of a row, or None if there is none. Raises InputError for a file that holds something else."""
   values, weights, seconds, measure = [], 0, 0.0, ""
   for seed in sorted(int(path.name.removeprefix("seed_")) for path in root.glob("seed_[0-9][0-9][0-9][0-9]")):
     if not ended(root, row, scale, seed):
@@ -150,7 +150,7 @@ def read(root: pathlib.Path, row: Row, scale: str) -> Trainings | None:
 
 
 def counted_weights(row: Row) -> int:
-  """Returns the number of weights of a row's network at its published size, on CIFAR-10 or Penn Treebank. The network is built for it."""
+  """Returns the number of weights of a row's network at its published size, on CIFAR-10 or Penn Treebank. Builds the network."""
   config = stages(row, "published", 0)[0]
   genotype = train.genotype_of(config)
   if isinstance(config, ImageTrainConfig):
@@ -221,7 +221,7 @@ def run(config: TablesConfig, options: _flags.Options, given: set[str]) -> None:
 
 
 def _run_missing(config: TablesConfig, options: _flags.Options, root: pathlib.Path) -> None:
-  """Runs the trainings that have not ended. Raises InputError, before any runs, as `ended` does."""
+  """Runs the trainings that have not ended. Before the first one starts, raises InputError as `ended` does."""
   pairs = [(name, seed) for seed in range(config.seeds) for name in config.names]
   left = [(name, seed) for name, seed in pairs if not ended(root / name, ROWS[name], config.scale, seed)]
   if len(left) < len(pairs):
@@ -247,7 +247,7 @@ def _run_missing(config: TablesConfig, options: _flags.Options, root: pathlib.Pa
 
 
 def _say(root: pathlib.Path, name: str, seed: int) -> None:
-  """Prints what a training has ended in."""
+  """Prints the result of a training."""
   result = train.result_of(folders_of(root / name, ROWS[name], seed)[-1])
   outcome = train.outcome_of(result)
   print(f"  {name}, seed {seed}: {outcome.measure} {outcome.value:.2f}{outcome.unit}, {result['weights']:,} weights", flush=True)

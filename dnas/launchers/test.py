@@ -1,4 +1,4 @@
-"""Tests a finished training again: on any of its splits, or on another data set; for images by class, with a confusion matrix.
+"""Tests a finished training again, on any of its splits or on another data set. Images are also reported by class, as a confusion matrix.
 
   dnas test --run=runs/first_retrained
   dnas test --run=runs/first_retrained --split=valid
@@ -135,7 +135,7 @@ def _of_images(
   unknown = [name for name in dataset.class_names if name not in model.class_names]
   hint = f"its class {shown(unknown[:1])[1:-1]} is none of the network's, which are {shown(list(model.class_names))}"
   check(not unknown, "data.dataset", tested.data.dataset, hint)
-  weights = None
+  weights = None  # class weights follow the class counts of the training set, so they hold for its own data alone
   assert isinstance(trained.config, ImageTrainConfig)
   if dataclasses.replace(tested.data, metrics=trained.config.data.metrics) == trained.config.data:
     weights = base.class_weights(base.training_split(dataset, tested.data)[0], dataset.num_classes, tested.data.class_weights)

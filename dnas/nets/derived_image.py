@@ -27,8 +27,8 @@ class Config(Size):
   """Size of the derived network.
 
   Attributes:
-    auxiliary: whether an auxiliary head is trained; images must have 29 to 32 pixels, and with the stem imagenet 193 to 256. It stands on
-      the second reduction cell; in the spaces nasnet_a and amoebanet on the cell before it, in naonet on the cell after it.
+    auxiliary: whether an auxiliary head is trained. The sides of images must be 29 to 32 pixels, and with the stem imagenet 193 to 256. The
+      head reads the second reduction cell; in the spaces nasnet_a and amoebanet the cell before that, in naonet the cell after.
     precision: type of activations and products: float32 or bfloat16; weights and statistics are float32.
     rematerialize: whether gradients store only the states of cells and recompute the arrays inside edges; less memory, longer steps.
     drop_path_by_depth: whether the probability to drop an edge rises linearly from cell to cell, to its full value in the last cell
@@ -53,8 +53,9 @@ class Config(Size):
 class AuxiliaryHead(nnx.Module):
   """A second classifier on an intermediate cell (Szegedy et al., 2015).
 
-  Average pooling over 5x5 pixels, 1x1 convolution to 128 channels, a convolution to 768 over all that is left, linear. The stride of the
-  pooling is 3, and 2 on images of ImageNet. There the last convolution has no batch normalization, as in the code that DARTS published.
+  ReLU, average pooling over 5x5 pixels, 1x1 convolution to 128 channels, convolution to 768 channels, linear layer. The
+  kernel of the last convolution covers the whole output of the pooling. The stride of the pooling is 3. On images of ImageNet it is 2, and
+  the last convolution has no batch normalization, as in the code that DARTS published.
   """
 
   def __init__(self, channels: int, num_classes: int, rng: np.random.Generator, place: Auxiliary):
@@ -67,7 +68,7 @@ class AuxiliaryHead(nnx.Module):
     self.classifier = Linear(768, num_classes, rng)
 
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-    """Maps [B, H, H, C] to logits, [B, classes]."""
+    """Maps [B, H, W, C] to logits, [B, classes]."""
     x = jax.nn.relu(x)
     x = jax.lax.reduce_window(x, x.dtype.type(0), jax.lax.add, (1, 5, 5, 1), (1, self.stride, self.stride, 1), "VALID") / 25
     x = jax.nn.relu(self.norm1(self.conv1(x)[None], train)[0])
@@ -80,7 +81,11 @@ class DerivedImageNetwork(nnx.Module):
   """Stem, cells of a genotype, global average pooling, linear classifier, and the auxiliary head."""
 
   def __init__(self, config: Config, genotype: Genotype, image_shape: tuple[int, int, int], num_classes: int, rng: np.random.Generator):
-    """Builds the network; `image_shape` is (H, W, C). Raises FieldError for a size that the space's stack does not support."""
+    """Builds the network; `image_shape` is (H, W, C).
+
+    Raises:
+      FieldError: for a size that the stack of the space does not support, or an auxiliary head that does not fit the stack or the images.
+    """
 
     def make_edges(
       cell_type: str, source: int, channels: int, stride: int, rng: np.random.Generator, channels_in: int | None = None

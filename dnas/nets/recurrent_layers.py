@@ -1,4 +1,4 @@
-"""Recurrent layers with a memory, such as those of an LSTM, and words run through a stack of them.
+"""Recurrent layers with a memory, such as those of an LSTM, and stacks of them that read words.
 
 A layer computes the products of all its inputs at once, before the loop over time. The gradient of its recurrent matrix is one product
 over all time steps. Sources: Merity, Keskar and Socher, "Regularizing and Optimizing LSTM Language Models", ICLR 2018, section 4 (weight
@@ -35,7 +35,7 @@ class Cell:
   """The computation of a recurrent cell in one time step.
 
   Attributes:
-    gates: G, how many matrices the cell has for its input, and as many for its hidden state.
+    gates: G, the number of matrices for the input of the cell; the hidden state has as many.
     step: maps the products of the input and those of the hidden state, [B, G H] each, and the memory, [B, H], to the next hidden state
       and the next memory.
     bias: whether the products of the input and of the hidden state have a bias each.
@@ -138,7 +138,7 @@ def _forward(
 
 
 def _backward(cell: Cell, residuals: Any, cotangents: tuple[jax.Array, State]) -> tuple[Any, ...]:
-  """Goes back in time. It recomputes the cell but not the products, and collects the gradients of the products for the matrix."""
+  """Goes back in time, and recomputes the cell but not its products. The gradient of the matrix is then one product over all steps."""
   recurrent, projected, mask, length, states, products = residuals
   g_outputs, g_last = cotangents
 
@@ -235,7 +235,7 @@ class Encoder(nnx.Module):
 
 
 def locked_dropout(x: jax.Array, key: jax.Array | None, consumer: str, rate: float) -> jax.Array:
-  """Multiplies [T, B, H] with one mask per sequence, the same at all times. `key` is that of all masks; None drops nothing."""
+  """Multiplies [T, B, H] by one mask per sequence, the same at all times. `consumer` derives its key from `key`; None drops nothing."""
   return x if key is None or not rate else x * dropout_mask(keys.derive(key, consumer), rate, (1, *x.shape[1:]))
 
 

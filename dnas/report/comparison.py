@@ -81,7 +81,7 @@ def load(root: pathlib.Path) -> list[Comparison]:
   """Reads the searches in a folder, as one `Comparison` for every space and evaluator.
 
   Raises:
-    InputError: if there is no such folder, no search in it has ended, or searches differ in their budget.
+    InputError: if the folder holds no comparison, or if of one space and evaluator no search has ended or searches differ in a shared flag.
   """
   folders = sorted(path.parent for path in root.glob("*/*/*/seed_*/config.json"))
   if not folders:
@@ -184,6 +184,7 @@ def anytime_figure(comparison: Comparison) -> Figure:
       low, high = (np.percentile(values[:, shown], percent, axis=0) for percent in (25, 75))
       axes.fill_between(grid[shown], low, high, color=color, alpha=0.12, linewidth=0)
       axes.plot(grid[shown], values[:, shown].mean(0), color=color, linewidth=1.7, label=name)
+      # The axis begins at the means after a twentieth of the time: the first moments would squeeze the rest of the curves.
       lows += list(values[:, shown].mean(0)[:: len(grid) // 20][1:2])
     axes.set_title(title, size=10.5, loc="left", color=INK)
     axes.set_xlabel("accelerator seconds", size=9)

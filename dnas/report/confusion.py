@@ -1,4 +1,4 @@
-"""What a classifier takes for what: the matrix of true and predicted classes, as a table and as a picture."""
+"""The confusion matrix of a classifier, as tables and as a picture."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -13,26 +13,26 @@ _WRITTEN = 30
 
 
 def matrix(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
-  """Returns how many examples of the class of a row were taken for the class of a column, int64 [classes, classes].
+  """Returns the confusion matrix, int64 [classes, classes]: row i, column j counts the examples of class i predicted as class j.
 
   Args:
     labels: true classes, integers [N].
     predicted: predicted classes, integers [N].
-    classes: how many classes there are.
+    classes: number of classes.
   """
   return np.bincount(np.asarray(labels, np.int64) * classes + predicted, minlength=classes * classes).reshape(classes, classes)
 
 
 @dataclasses.dataclass(frozen=True)
 class ByClass:
-  """What a confusion matrix says of one class.
+  """The row and the column of one class in a confusion matrix, in numbers.
 
   Attributes:
-    name: its name.
-    examples: examples of the class.
-    recall: fraction of these that were predicted as the class, its accuracy; nan without examples.
-    precision: fraction of the examples predicted as the class that are of it; nan if there are none.
-    taken_for: the most frequent wrong class of its examples, and how many they are; empty if there is none.
+    name: name of the class.
+    examples: number of examples of the class.
+    recall: fraction of these examples that are predicted as the class, also called the accuracy of the class; nan without examples.
+    precision: fraction of the predictions of the class that are right; nan without predictions.
+    taken_for: the most frequent wrong prediction for its examples, with the count, such as 'cat (12)'; empty if all are right.
   """
 
   name: str
@@ -43,7 +43,7 @@ class ByClass:
 
 
 def by_class(counts: np.ndarray, names: Sequence[str]) -> list[ByClass]:
-  """Returns what a confusion matrix, [classes, classes], says of every class."""
+  """Returns the numbers of every class in a confusion matrix, [classes, classes]."""
   out = []
   for index, name in enumerate(names):
     wrong = counts[index].copy()
@@ -70,7 +70,7 @@ def matrix_table(counts: np.ndarray, names: Sequence[str], caption: str) -> Tabl
 
 
 def figure(counts: np.ndarray, names: Sequence[str], title: str) -> Figure:
-  """Draws the matrix. The shade is the fraction of the row; the counts are written into it if there are few classes."""
+  """Draws the matrix. The shade of a field is its fraction of the row. Up to 30 classes, the counts are written into the fields."""
   shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
   size = 2.5 + 0.42 * min(len(names), _WRITTEN)
   drawn = Figure(figsize=(size + 0.6, size), layout="constrained", facecolor="white")

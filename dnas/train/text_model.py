@@ -1,4 +1,4 @@
-"""A trained language model, put to use."""
+"""A trained language model: perplexity of texts, probabilities of the next token, generation."""
 
 from typing import Any
 
@@ -32,11 +32,11 @@ class TextModel:
     variables: its weights.
     vocabulary: its words; position is id.
     level: what a token is, 'word' or 'character'.
-    initial_hidden: batch size to the hidden states before a text.
+    initial_hidden: maps a batch size to the hidden states before a text.
   """
 
   def __init__(self, module: LanguageNetwork, variables: functional.Variables, vocabulary: Vocabulary, config: Config):
-    """Puts the parts together; nothing is compiled yet. `config` is that of the training; it gives level and length of windows."""
+    """Puts the parts together; nothing is compiled yet. The text configuration of the training gives the level and the window length."""
     self.network, _ = functional.split(module)  # pyright: ignore[reportArgumentType]  # an nnx module, by the protocol
     self.variables, self.vocabulary, self.level = variables, vocabulary, config.level
     self.initial_hidden, self._window = module.initial_hidden, config.sequence_length
@@ -45,7 +45,7 @@ class TextModel:
     self._draw = jax.jit(self._drawn)
 
   def forward(self, variables: functional.Variables, tokens: jax.Array, hidden: Tree) -> tuple[jax.Array, Tree]:
-    """Returns logits [T, B, V] of the next words and the hidden states after them, of words int32 [T, B]; a pure function."""
+    """Maps tokens, int32 [T, B], to the logits of the next tokens, [T, B, V], and the hidden states after the tokens. Pure function."""
     (logits, hidden, _), _ = functional.apply(self.network, variables, tokens, hidden, np.int32(len(tokens)))
     return logits, hidden
 
@@ -67,7 +67,7 @@ class TextModel:
     return ids
 
   def measure(self, ids: np.ndarray, columns: int) -> dict[str, float]:
-    """Returns loss (nats per token) and perplexity of a text, int32 [N], read in so many columns, as a training measures it."""
+    """Returns loss (nats per token) and perplexity of a text, int32 [N], cut into at most `columns` columns, as in a training."""
     return self._evaluate(self.variables, self._evaluate.columns(ids, columns))
 
   def perplexity(self, text: str) -> dict[str, float]:
@@ -87,7 +87,7 @@ class TextModel:
     return np.asarray(jax.nn.softmax(self._after(self._begun(text))[0]))
 
   def generate(self, prompt: str, length: int, temperature: float = 1.0, key: jax.Array | int = 0) -> str:
-    """Returns what the model writes after a prompt: words with spaces between them, or characters, and a new line for '<eos>'.
+    """Returns the text that the model writes after a prompt: words with spaces between them, or characters, and a new line for '<eos>'.
 
     Args:
       prompt: the beginning of the text. The model goes on in its last line, or, after a new line at its end, in the next one.
@@ -114,7 +114,7 @@ class TextModel:
     return self._written(self.vocabulary.decode(np.asarray(jax.device_get(written))[:, 0].tolist()))
 
   def _begun(self, text: str) -> np.ndarray:
-    """Returns the ids of a text that goes on: its last line has no end, unless the text ends with one."""
+    """Returns the ids of a text that goes on. Its last line has no '<eos>', unless the text ends with a new line."""
     ids = self.encode(text)
     return ids if text.endswith("\n") else ids[:-1]
 

@@ -29,7 +29,7 @@ Distribution = CategoricalDistribution | FloatDistribution | IntDistribution
 _ENTRY = re.compile(r"\s*([\w.]+)\s*=\s*(\w+)\s*\((.*?)\)\s*(?:if\s+([\w.]+)\s+in\s*\((.*?)\)\s*)?", re.DOTALL)
 _FORM = "write PATH = uniform(LOW, HIGH), log, int, logint or choice(A, B), with semicolons between entries"
 _NUMBERS = {"uniform": float, "log": float, "int": int, "logint": int}
-_LARGEST_WHOLE = 10**12  # not far above it, rounding makes tpe take the logarithm of zero
+_LARGEST_WHOLE = 10**12  # not far above this, rounding makes the sampler tpe take the logarithm of zero
 _WORDS = {"true": True, "false": False}
 
 
@@ -129,8 +129,9 @@ def parse(text: str, config: Any, architecture: CellSpace | None = None) -> Sear
     architecture: the architecture space; None if only the configuration is tuned.
 
   Raises:
-    InputError: for an entry with a syntax error, an unknown path (the message names the nearest one), a bound or a choice that the field's
-      type or its component refuses, low above high, an empty choice, or a condition on something else than an earlier choice.
+    InputError: for an entry with a syntax error, an unknown path (the message names the nearest one), a path given twice, a bound or a
+      choice that the field's type or its component refuses, a range that is empty or cannot be sampled, an empty choice, or a condition
+      on anything but an earlier choice.
   """
   known = {path: kind for path, kind, _ in config_lib.fields(config)}
   parameters: dict[str, Parameter] = {}
@@ -155,7 +156,7 @@ def parse(text: str, config: Any, architecture: CellSpace | None = None) -> Sear
 
 
 def apply(config: C, point: Point) -> C:
-  """Returns the configuration with the values of a point. Raises InputError if a component of it refuses a value."""
+  """Returns the configuration with the values of a point. Raises InputError if a component of the configuration refuses one."""
   return config_lib.replace(config, point.values)
 
 

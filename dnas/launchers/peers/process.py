@@ -1,8 +1,8 @@
-"""Runs a peer in a process of its own: by another Python, whose packages and ours need not fit together.
+"""Runs a peer, the same work in another framework, in a process of its own.
 
-The peer is a Python program. It is given a job and a file with arrays, prints a line about itself, and then answers every line 'step' with
-one line, how many seconds the step took in each of its forms. Both are JSON. It ends when its input does, and so with this process, however
-that ends.
+Another Python runs the peer, so its packages need not fit ours. The peer is a Python program. Its arguments are a job and a file of arrays.
+It first prints a line about itself. For every input line 'step' it takes a step in each of its forms, and prints a line with their seconds.
+Both kinds of lines are JSON. The peer ends at the end of its input, and so also when this process is killed.
 """
 
 import contextlib
@@ -52,7 +52,7 @@ def check_python(python: str) -> None:
 
 
 def about_search(space: CellSpace, channels: int, cells: int, batch: int, image_size: int) -> dict[str, Any]:
-  """Returns what the peer knows of a search on images, for `problem`."""
+  """Returns the description of a search on images that `problem` gives the peer."""
   return {
     "operations": [(name, _layers(name)) for name in space.operations],
     "edges": space.edges,
@@ -67,7 +67,7 @@ def about_search(space: CellSpace, channels: int, cells: int, batch: int, image_
 
 
 def about_network(genotype: Genotype, cells: int, batch: int, image_size: int) -> dict[str, Any]:
-  """Returns what the peer knows of an image network, for `problem`."""
+  """Returns the description of an image network that `problem` gives the peer."""
   nodes = {kind: [[(edge.operation, edge.source) for edge in node] for node in cell.nodes] for kind, cell in genotype.cells}
   names = {name for cell in nodes.values() for node in cell for name, _ in node}
   return {
@@ -81,7 +81,7 @@ def about_network(genotype: Genotype, cells: int, batch: int, image_size: int) -
 
 
 def about_language(space: CellSpace, genotype: Genotype | None, config: LanguageConfig, batch: int, words: int) -> dict[str, Any]:
-  """Returns what the peer knows of a language model, for `problem`; without a genotype it is the supernet."""
+  """Returns the description of a language model that `problem` gives the peer; without a genotype, of the supernet."""
   cell = None if genotype is None else genotype["recurrent"]
   rates = ("words", "embedding", "inputs", "hidden", "output")
   return {
@@ -101,26 +101,26 @@ def _layers(name: str) -> tuple[tuple[int, int], ...]:
 
 
 def problem(about: Mapping[str, Any], weights: Any) -> dict[str, np.ndarray]:
-  """Returns what the peer works on as arrays, without pickles: the weights by their paths, and all else as JSON."""
+  """Returns the arrays that the peer reads, none of which needs pickle: the weights by their paths, and `about` as JSON."""
   leaves = jax.tree_util.tree_leaves_with_path(weights)
   named = {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
   return {"about": np.array(json.dumps(about)), **named}
 
 
 class Peer:
-  """A peer that runs.
+  """A running peer.
 
   Attributes:
-    about: what it says of itself, its versions and its number of threads.
+    about: the line of the peer about itself: its versions and its number of threads.
   """
 
   def __init__(self, python: str, process: subprocess.Popen, errors: pathlib.Path):
-    """Waits until the peer is ready; `errors` is the file of what it says beside its answers."""
+    """Waits until the peer is ready; `errors` is the file of its standard error. Raises FieldError if the peer ends before that."""
     self._python, self._process, self._errors = python, process, errors
     self.about: dict[str, Any] = self._answer()
 
   def step(self) -> list[float]:
-    """Has it take a step in each of its forms, and returns their seconds. Raises FieldError if it dies."""
+    """Takes a step in each form of the peer, and returns their seconds. Raises FieldError if the peer ends."""
     with contextlib.suppress(BrokenPipeError):  # then there is no answer either
       self._process.stdin.write(b"step\n")
     return self._answer()
@@ -137,7 +137,7 @@ class Peer:
 
 @contextlib.contextmanager
 def running(python: str, job: str, problem: Mapping[str, np.ndarray], program: str = PYTORCH) -> Iterator[Peer]:
-  """Runs a job of a program with a problem as long as the context lasts. Raises FieldError if it dies."""
+  """Runs a job of a program on a problem as long as the context lasts. Raises FieldError if the peer ends before it is ready."""
   with tempfile.TemporaryDirectory() as root:
     folder = pathlib.Path(root)
     np.savez(folder / "problem.npz", **problem)
@@ -157,4 +157,4 @@ def _last_line(said: bytes) -> str:
 
 
 def _command(python: str) -> list[str]:
-  return [os.path.expanduser(python), "-E"]  # our PYTHONPATH is not for it
+  return [os.path.expanduser(python), "-E"]  # our PYTHONPATH may not fit that Python

@@ -1,10 +1,11 @@
 """The LSTM language model whose output is a mixture of softmaxes.
 
 Source: Yang, Dai, Salakhutdinov and Cohen, "Breaking the Softmax Bottleneck: A High-Rank RNN Language Model", ICLR 2018, sections 2.3 and
-3.1. The layers and their regularization are those of the LSTM with weight drop. K latent vectors are made of an output, each with a softmax
-over the words, and the mean of these with K weights is the distribution of the next word:
+3.1. The layers and their regularization are those of the LSTM with weight drop. The output o of the last layer gives K latent vectors h_k.
+Every latent vector gives a softmax over the words, with the embedding e and the bias b. The distribution of the next word v is the mean of
+the K softmaxes with the weights pi:
 
-  p(v) = sum over k of pi_k softmax_v(e . h_k + b)      h_k = tanh(W_k o + c_k)      pi = softmax(U o)
+  p(v) = sum over k of pi_k softmax_v(e h_k + b)      h_k = tanh(W_k o + c_k)      pi = softmax(U o)
 
 The published network has 21,500,620 weights on Penn Treebank (10,000 words).
 
@@ -60,7 +61,7 @@ class MixtureLanguageModel(nnx.Module):
     log_prior = jax.nn.log_softmax(outputs @ self.prior[...])
     embedding, bias = self.encoder.embedding[...], self.bias[...]
 
-    # One time step after the other, and once more for the gradient: the K softmaxes of a whole window would fill the memory.
+    # The K softmaxes of a whole window would fill the memory. So time steps run one by one, and the gradient recomputes them.
     @jax.checkpoint
     def mixed(of_step: tuple[jax.Array, jax.Array]) -> jax.Array:
       latent, log_prior = of_step

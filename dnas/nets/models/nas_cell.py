@@ -2,10 +2,10 @@
 
 Source: Zoph and Le, "Neural Architecture Search with Reinforcement Learning", ICLR 2017, section 4.2 and appendix: two layers, an embedding
 that is also the decoder, no biases. The sizes are not published. 740 units give 24,923,200 weights on Penn Treebank (10,000 words), and
-1152 units 53,987,328: the published models of 25 and 54 million weights. The rates of the variational dropout (Gal and Ghahramani, NeurIPS
-2016) and the range of the initial weights, which the authors tuned, are not published either. The default rates are those of the
-variational recurrent highway network (Zilly et al., ICML 2017); the rate between the layers is that of the
-hidden states. With a range of half the default the states are so small that the first hundreds of steps learn nothing.
+1152 units 53,987,328: the published models of 25 and 54 million weights. The authors tuned the rates of the variational dropout (Gal and
+Ghahramani, NeurIPS 2016) and the range of the initial weights, and did not publish them. The default rates are those of the variational
+recurrent highway network (Zilly et al., ICML 2017), with the rate of the hidden states between the layers too. With half the default range
+the states are so small that the first hundreds of steps learn nothing.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ from dnas.nets.recurrent_layers import Cell, Encoder, Regularization, State, Tie
 
 
 def _step(inputs: jax.Array, products: jax.Array, memory: jax.Array) -> State:
-  """Combines eight pairs of products by a tree of three levels; the memory enters and leaves at the first half of the tree."""
+  """Returns the next hidden state and memory. A tree of three levels combines eight pairs of products; its left half holds the memory."""
   x, m = jnp.split(inputs, 8, -1), jnp.split(products, 8, -1)
   sigmoid, tanh = jax.nn.sigmoid, jnp.tanh
   first = tanh(sigmoid(x[0] + m[0]) * jax.nn.relu(x[1] + m[1]))

@@ -36,7 +36,7 @@ class Chain:
   Attributes:
     layers: the architecture now.
     weights: the arrays of every layer, then those of the classifier.
-    momentum: the same of the momentum; None without momentum.
+    momentum: the arrays of the momentum in the same order; None if the optimizer has none.
     channels: channels of a layer of width 1.
   """
 
@@ -53,7 +53,7 @@ class Chain:
 
 
 class Draws(NamedTuple):
-  """What is random in a morphism.
+  """The random draws of a morphism.
 
   Attributes:
     rng: draws the channels that are copied, and the noise.
@@ -73,8 +73,8 @@ class Morphism:
   """How arrays follow an edit of one kind.
 
   Attributes:
-    exact: whether the network computes the same function as before. In training, where normalizations take the statistics of the batch, it
-      does so on the batch of the moments, and nearly so on others.
+    exact: whether the network computes the same function as before in inference. In training, where normalizations take the statistics of
+      the batch, the function is the same on the batch that gave the moments, and nearly the same on others.
     carry: changes the arrays of a chain for an edit. `Chain.layers` is still the architecture before the edit.
   """
 
@@ -138,7 +138,7 @@ def _times(x: np.ndarray, factor: np.ndarray) -> np.ndarray:
 
 
 def _consumers(chain: Chain, arrays: list[Arrays], states: frozenset[int]) -> list[Arrays]:
-  """Returns the arrays of the convolutions that read the states, and of the classifier if it does."""
+  """Returns the arrays of the convolutions that read the states, and those of the classifier if it reads one of the states."""
   pools = [*(layer.pools for layer in chain.layers), False]
   return [arrays[state] for state in sorted(states) if not pools[state]]
 
@@ -177,7 +177,7 @@ def narrower(chain: Chain, edit: Edit, draws: Draws) -> None:
 
 @morphism("shallower", exact=False)
 def shallower(chain: Chain, edit: Edit, draws: Draws) -> None:
-  """Leaves out a convolution. Skips that read its output then read its input, with the sum of the weights if there were both."""
+  """Leaves out a convolution. Skips from its output now start at its input. Two skips that so become one have the sum of the weights."""
   for arrays, _ in chain.sides():
     del arrays[edit.layer - 1]
     for layer, own in zip(chain.layers[edit.layer :], arrays[edit.layer - 1 :], strict=False):
@@ -226,7 +226,10 @@ def skip_removal(chain: Chain, edit: Edit, draws: Draws) -> None:
 
 @morphism("operation_swap", exact=True)
 def operation_swap(chain: Chain, edit: Edit, draws: Draws) -> None:
-  """Turns a separable convolution into a dense one: the product of its two kernels, between which nothing stands."""
+  """Turns a separable convolution into a dense one, whose kernel is the product of the depthwise and the pointwise kernel.
+
+  This is exact, since no normalization and no ReLU stands between the two. The momentum of the new kernel begins at zero.
+  """
   for arrays, of_gradients in chain.sides():
     own = arrays[edit.layer - 1]
     kernel = own.pop("depthwise")[0][..., None] * own.pop("pointwise")
@@ -235,12 +238,15 @@ def operation_swap(chain: Chain, edit: Edit, draws: Draws) -> None:
 
 @morphism("cheaper_operation", exact=False)
 def cheaper_operation(chain: Chain, edit: Edit, draws: Draws) -> None:
-  """Turns a dense convolution into the nearest separable one: for each input channel the best approximation of rank one."""
+  """Turns a dense convolution into the nearest separable one: for each input channel the best approximation of rank one.
+
+  The momentum of the new kernels begins at zero.
+  """
   for arrays, of_gradients in chain.sides():
     own = arrays[edit.layer - 1]
     kernel = own.pop("kernel")
     size, _, channels, width = kernel.shape
-    left, values, right = np.linalg.svd(kernel.reshape(-1, channels, width).swapaxes(0, 1), full_matrices=False)  # of every input channel
+    left, values, right = np.linalg.svd(kernel.reshape(-1, channels, width).swapaxes(0, 1), full_matrices=False)
     root = np.sqrt(values[:, :1]) * (not of_gradients)
     own["depthwise"] = (left[:, :, 0] * root).T.reshape(1, size, size, channels).astype(kernel.dtype)
     own["pointwise"] = (right[:, 0] * root).astype(kernel.dtype)

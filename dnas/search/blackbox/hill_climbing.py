@@ -1,8 +1,8 @@
 """Hill climbing by network morphisms (NASH): children of the current network inherit its weights, all are trained, and the best goes on.
 
 Source: Elsken, Metzen and Hutter, "Simple and Efficient Architecture Search for Convolutional Neural Networks", 2017, algorithm 1: eight
-neighbours, the unchanged network among them, each after five morphisms drawn at random. The evaluator trains each of them for the same
-number of epochs, with the learning rate on a cosine to zero. It finds the weights by the parent that a proposal names.
+neighbours, one of them the unchanged network, the others after five morphisms drawn at random. The evaluator trains every neighbour for the
+same number of epochs, with the learning rate on a cosine to zero. It finds the weights by the parent that a proposal names.
 """
 
 import dataclasses
@@ -67,7 +67,7 @@ class State(NamedTuple):
   Attributes:
     seed: seed of the search.
     asked: number of proposals asked.
-    current: the network whose neighbours are evaluated; None before the first one was told.
+    current: the network whose neighbours are evaluated; None until the first network is told.
     in_step: number of proposals asked in this step.
     told: the neighbours told in this step.
   """
@@ -82,8 +82,8 @@ class State(NamedTuple):
 class HillClimbing:
   """Hill climbing (a `base.Strategy`).
 
-  It begins with the smallest chain of a space of chains, and with a random architecture of a space of cells. Workers that ask when all
-  neighbours of a step are out get further neighbours. A step ends when enough are told. What is told later is left out.
+  It begins with the smallest chain of a space of chains, and with a random architecture of a space of cells. A worker that asks while
+  all neighbours of a step are in training gets a further one. A step ends when enough neighbours are told. Later results are ignored.
   """
 
   def __init__(self, config: Config, space: CellSpace | ChainSpace):

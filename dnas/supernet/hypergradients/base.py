@@ -1,4 +1,4 @@
-"""Hypergradients: the derivative of the validation loss in the architecture, through the training of the weights.
+"""Hypergradients: the derivative of the validation loss with respect to the architecture, through the training of the weights.
 
 The bilevel problem (Liu, Simonyan and Yang, "DARTS", ICLR 2019, equations 3 and 4) is to minimize L_val(w*(a), a) over the architecture a,
 where w*(a) minimizes L_train(w, a). The estimators differ in their approximation of dw*/da.
@@ -41,7 +41,7 @@ class Problem:
     optimizer: the weight optimizer; its state is an argument of the hypergradient.
     weight_decay: coefficient of the L2 penalty that the optimizer adds to L_train, for the implicit estimators.
     train_arch: `train` for the gradient in the architecture only (`Gradients.weights` may be None); `train` if not given.
-    valid_arch: the same for `valid`.
+    valid_arch: `valid` for the gradient in the architecture only; `valid` if not given.
   """
 
   train: Callable[[Tree, Tree], Gradients]
@@ -72,7 +72,7 @@ class Hypergradient(Protocol):
   """An estimator of the hypergradient; a frozen dataclass whose fields are its settings."""
 
   def __call__(self, problem: Problem, weights: Tree, arch: Tree, opt_state: Tree) -> Estimate:
-    """Returns the derivative of the validation loss in `arch`, and the loss. It must be a pure function of its arguments."""
+    """Returns the derivative of the validation loss with respect to `arch`, and the loss. A pure function of its arguments."""
     ...
 
 
