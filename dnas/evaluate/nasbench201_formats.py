@@ -219,7 +219,7 @@ def read_rows(path: str | os.PathLike[str]) -> Table:
   for where, row in _rows(path):
     text, epochs = str(row["arch"]), _finite(row["epochs"], f"{where}: epochs")
     if epochs not in range(1, MOST_EPOCHS):
-      raise InputError(f"{where}: epochs is {shown(row['epochs'])}; it must be a whole number above zero.")
+      raise InputError(f"{where}: epochs is {shown(row['epochs'])}; it must be a whole number above zero, below {MOST_EPOCHS:,}.")
     genotype = genotypes.get(text) or genotypes.setdefault(text, nasbench201.from_string(text, where))
     for field, by_epochs in cells.items():
       column = by_epochs.setdefault(int(epochs), {})
