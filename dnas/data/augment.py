@@ -16,17 +16,15 @@ import jax.numpy as jnp
 from dnas.core import keys
 from dnas.data import base
 
+_OPTIONS = "crop_padding", "crop_reflect", "flip", "random_erasing", "cutout_length", "standardize_images"
+
 
 def options(config: base.Config) -> dict[str, Any]:
   """Returns the arguments of `augment` that a configuration sets."""
-  names = "crop_padding", "crop_reflect", "flip", "random_erasing", "cutout_length", "standardize_images"
-  return {name: getattr(config, name) for name in names}
+  return {name: getattr(config, name) for name in _OPTIONS}
 
 
-_OPTIONS = "mean", "std", "crop_padding", "crop_reflect", "flip", "random_erasing", "cutout_length", "standardize_images"
-
-
-@functools.partial(jax.jit, static_argnames=_OPTIONS)
+@functools.partial(jax.jit, static_argnames=("mean", "std", *_OPTIONS))
 def augment(
   key: jax.Array,
   images_BHWC: jax.Array,
