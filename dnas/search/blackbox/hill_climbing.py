@@ -114,7 +114,7 @@ class HillClimbing:
     told = (*state.told, member)
     if len(told) < self._config.neighbours:
       return state._replace(told=told)
-    return state._replace(current=max(told, key=_score), in_step=0, told=())
+    return state._replace(current=max(told, key=lambda one: one.score), in_step=0, told=())
 
   def _child(self, genotype: Genotype, rng: np.random.Generator) -> Genotype:
     for _ in range(self._config.morphisms):
@@ -138,7 +138,3 @@ class HillClimbing:
         exact = is_exact(genotype, other, space.num_inputs)
         groups.setdefault(str(exact), (exact, []))[1].append(other)
     return list(groups.values())
-
-
-def _score(member: Member) -> float:
-  return member.score
