@@ -16,6 +16,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dnas.compiler.inference import counted_as
+
 _MAX_PARTS = 8
 """Largest number of parts of a batch that one fused loop computes and sums."""
 
@@ -191,6 +193,7 @@ def _depthwise_windows(x: jax.Array, kernel: jax.Array, stride: int, dilation: i
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3))
+@counted_as("depthwise_windows", lambda x, kernel, result: math.prod(result) * kernel[1] * kernel[2])
 def _windows_forward(x: jax.Array, kernel: jax.Array, stride: int, dilation: int) -> jax.Array:
   pad = dilation * (kernel.shape[1] // 2)
   padded = jnp.pad(x, [(0, 0), (0, 0), (pad, pad), (pad, pad), (0, 0)])

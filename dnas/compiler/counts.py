@@ -15,7 +15,7 @@ import numpy as np
 
 Equation = Any
 
-_ARITHMETIC = frozenset(
+ARITHMETIC = frozenset(
   "add add_any sub mul div neg max min abs sign exp exp2 expm1 log log1p logistic tanh sin cos erf sqrt rsqrt cbrt pow integer_pow "
   "square select_n clamp".split()
 )
@@ -39,19 +39,14 @@ def _of_jaxpr(jaxpr: Any) -> float:
 
 def _of_equation(eqn: Equation) -> float:
   name, params = eqn.primitive.name, eqn.params
-  if name == "dot_general":
-    (contracted, _), _ = params["dimension_numbers"]
-    return float(eqn.outvars[0].aval.size * math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted))
-  if name == "conv_general_dilated":
-    kernel, layout = eqn.invars[1].aval, params["dimension_numbers"]
-    size = eqn.outvars[0].aval.size * kernel.size / kernel.shape[layout.rhs_spec[0]]
-    return size / math.prod(params["lhs_dilation"])  # the other factors are zeros between the numbers
+  if name in PRODUCTS:
+    return of_product(eqn)
   if name == "cond":
     return max(map(_of_jaxpr, params["branches"]))
-  inner = list(_inner(params))
+  inner = list(inner_jaxprs(params))
   if inner:
     return params.get("length", 1) * sum(map(_of_jaxpr, inner))
-  if name in _ARITHMETIC:
+  if name in ARITHMETIC:
     return _half(eqn.outvars[0].aval)
   if name in _REDUCTIONS:
     return _half(eqn.invars[0].aval)
@@ -60,11 +55,26 @@ def _of_equation(eqn: Equation) -> float:
   return 0.0
 
 
+PRODUCTS = "dot_general", "conv_general_dilated"
+"""Names of the primitives that `of_product` counts."""
+
+
+def of_product(eqn: Equation) -> float:
+  """Returns the multiply-adds of a product or a convolution."""
+  params = eqn.params
+  if eqn.primitive.name == "dot_general":
+    (contracted, _), _ = params["dimension_numbers"]
+    return float(eqn.outvars[0].aval.size * math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted))
+  kernel, layout = eqn.invars[1].aval, params["dimension_numbers"]
+  size = eqn.outvars[0].aval.size * kernel.size / kernel.shape[layout.rhs_spec[0]]
+  return size / math.prod(params["lhs_dilation"])  # the other factors are zeros between the numbers
+
+
 def _half(aval: Any) -> float:
   return 0.5 * aval.size if jnp.issubdtype(aval.dtype, np.floating) else 0.0
 
 
-def _inner(params: Any) -> Iterator[Any]:
+def inner_jaxprs(params: Any) -> Iterator[Any]:
   """Yields the jaxprs among the parameters of an equation."""
   for value in params.values():
     for one in value if isinstance(value, tuple | list) else (value,):

@@ -1,0 +1,175 @@
+"""Costs of one inference, counted in its jaxpr: multiply-adds of convolutions and products, and the memory of activations.
+
+A multiply-add counts one, also where it reads padding, as in the figures of papers. Additions, normalizations, activation functions and
+pooling count nothing. The costs follow from the shapes alone, so they depend neither on the device nor on the compiler. `counts` has the
+whole work of a training step.
+"""
+
+import dataclasses
+import functools
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+
+from dnas.compiler.counts import ARITHMETIC, PRODUCTS, inner_jaxprs, of_product
+
+Equation = Any
+Jaxpr = Any
+Buffer = int
+
+_RULES: dict[str, Callable[..., float]] = {}
+_SCOPE = "scope/"
+_VIEWS = frozenset("reshape squeeze expand_dims broadcast_in_dim slice transpose rev split stop_gradient copy name".split())
+_IN_PLACE = ARITHMETIC | {"convert_element_type"}
+
+
+def counted_as(name: str, multiply_adds: Callable[..., float]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+  """Decorates a function whose multiply-adds are no products in its jaxpr, such as a convolution by sums of shifted windows.
+
+  Args:
+    name: the name of the function in a jaxpr; `jax.jit`, which must wrap it, takes it from there.
+    multiply_adds: maps the shapes of the arrays among the arguments, and then that of the result, to the number of multiply-adds.
+  """
+
+  def named(function: Callable[..., Any]) -> Callable[..., Any]:
+    _RULES[name] = multiply_adds
+    renamed = functools.wraps(function)(lambda *args: function(*args))
+    renamed.__name__ = name
+    return renamed
+
+  return named
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+  """A part of a traced function.
+
+  Attributes:
+    name: the name of the part; empty for the whole function.
+    shape: the shape of the last result.
+    multiply_adds: the multiply-adds of one call, with those of the parts inside.
+    parts: the parts inside, in the order of their calls.
+  """
+
+  name: str
+  shape: tuple[int, ...]
+  multiply_adds: int
+  parts: tuple["Part", ...]
+
+
+def part(name: str, function: Callable[[], Any]) -> Any:
+  """Calls a function while another one is traced, so that `parts` shows it as a part of this name. It must return arrays."""
+
+  def called() -> Any:
+    return function()
+
+  called.__name__ = _SCOPE + name
+  return jax.jit(called)()
+
+
+def parts(jaxpr: Jaxpr, name: str = "") -> Part:
+  """Returns a traced function (of `jax.make_jaxpr`) with its parts.
+
+  A loop of unknown length counts as one turn, and a condition as its most expensive branch.
+  """
+  jaxpr, found = getattr(jaxpr, "jaxpr", jaxpr), list[Part]()
+  total = sum(_of_equation(eqn, found) for eqn in jaxpr.eqns)
+  (shape,) = {tuple(atom.aval.shape) for atom in jaxpr.outvars[-1:]} or {()}
+  return Part(name, shape, round(total), tuple(found))
+
+
+def _of_equation(eqn: Equation, found: list[Part]) -> float:
+  """Returns the multiply-adds of an equation, and appends its parts to `found`."""
+  name, params = eqn.primitive.name, eqn.params
+  if name in PRODUCTS:
+    return of_product(eqn)
+  label = str(params.get("name", ""))
+  if label in _RULES:
+    return float(_RULES[label](*(atom.aval.shape for atom in [*eqn.invars, *eqn.outvars])))
+  inside = [parts(inner, label.removeprefix(_SCOPE)) for inner in inner_jaxprs(params)]
+  found += inside if label.startswith(_SCOPE) else [one for whole in inside for one in whole.parts]
+  each = [params.get("length", 1) * one.multiply_adds for one in inside]
+  return max(each) if name == "cond" else sum(each)
+
+
+def activation_bytes(jaxpr: Jaxpr, activations: Sequence[int]) -> int:
+  """Returns the most memory that the activations of a traced function need at once.
+
+  The equations run one after the other, and an array is kept until its last use. Reshapes, slices and broadcasts are views, which need no
+  memory. An elementwise function writes into an argument of the same size that is not used later. A loop adds what one turn needs.
+
+  Args:
+    jaxpr: the traced function.
+    activations: positions of the arguments that are activations, such as the images. The others are weights, which are not counted.
+  """
+  return _Memory(getattr(jaxpr, "jaxpr", jaxpr), activations).most()
+
+
+@dataclasses.dataclass(frozen=True)
+class _Step:
+  """An equation: the buffers that it reads and makes, whether it may write into one that it reads, and the bytes of a turn if it is a loop."""
+
+  reads: list[Buffer]
+  made: list[Buffer]
+  in_place: bool
+  inside: int
+
+
+class _Memory:
+  """The buffers of a jaxpr, numbered in the order in which they are made; variables that are views share one."""
+
+  def __init__(self, jaxpr: Jaxpr, activations: Sequence[int]):
+    self._bytes: list[int] = []
+    self._steps: list[_Step] = []
+    given = [jaxpr.invars[place] for place in activations]
+    buffers = {var: self._new(var) for var in given}
+    self._given = list(buffers.values())
+    self._read(jaxpr, buffers)
+    self._returned = {buffers[atom] for atom in jaxpr.outvars if _is_variable(atom) and atom in buffers}
+
+  def most(self) -> int:
+    """Returns the most bytes at any time."""
+    last = {buffer: number for number, step in enumerate(self._steps) for buffer in [*step.made, *step.reads]}
+    last |= dict.fromkeys(self._returned, len(self._steps))
+    live = highest = sum(self._bytes[buffer] for buffer in self._given)
+    for number, step in enumerate(self._steps):
+      ended = {buffer for buffer in [*step.reads, *step.made] if last[buffer] == number}
+      fresh = sum(self._bytes[buffer] for buffer in step.made)
+      free = {self._bytes[buffer] for buffer in step.reads if buffer in ended}
+      reused = fresh if step.in_place and fresh in free else 0
+      highest = max(highest, live + fresh - reused + step.inside)
+      live += fresh - sum(self._bytes[buffer] for buffer in ended)
+    return highest
+
+  def _new(self, var: Any) -> Buffer:
+    self._bytes.append(math.prod(var.aval.shape) * getattr(var.aval.dtype, "itemsize", 4))
+    return len(self._bytes) - 1
+
+  def _read(self, jaxpr: Jaxpr, buffers: dict[Any, Buffer]) -> None:
+    """Appends the steps of a jaxpr, and adds the buffers of its variables. Variables without a buffer are weights, or views of them."""
+    for eqn in jaxpr.eqns:
+      name, label, inner = eqn.primitive.name, str(eqn.params.get("name", "")), list(inner_jaxprs(eqn.params))
+      if len(inner) == 1 and label not in _RULES and len(bare := getattr(inner[0], "jaxpr", inner[0]).invars) == len(eqn.invars) and (
+        name not in ("scan", "while", "cond")
+      ):
+        body = getattr(inner[0], "jaxpr", inner[0])
+        within = {var: buffers[atom] for var, atom in zip(bare, eqn.invars, strict=True) if _is_variable(atom) and atom in buffers}
+        self._read(body, within)
+        for var, atom in zip(eqn.outvars, body.outvars, strict=True):
+          if _is_variable(atom) and atom in within:
+            buffers[var] = within[atom]
+        continue
+      reads = [buffers[atom] for atom in eqn.invars if _is_variable(atom) and atom in buffers]
+      if name in _VIEWS:
+        buffers |= dict.fromkeys(eqn.outvars, reads[0]) if reads else {}
+        continue
+      made = {var: self._new(var) for var in eqn.outvars}
+      buffers |= made
+      inside = 0 if label in _RULES else max((_Memory(getattr(one, "jaxpr", one), ()).most() for one in inner), default=0)
+      self._steps.append(_Step(reads, list(made.values()), name in _IN_PLACE, inside))
+
+
+def _is_variable(atom: Any) -> bool:
+  return not hasattr(atom, "val")
