@@ -12,6 +12,7 @@ LAUNCHERS = {
   "search": "search for an architecture, on images or text",
   "train": "train one architecture, and measure it on the test set",
   "test": "test a trained network again, by class, on any split or data set",
+  "describe": "say what a network costs, layer by layer, and its latency",
   "export": "write a trained network in formats that need no dnas",
   "compare": "compare search methods at equal budget",
   "report": "report a comparison: tables and figures",

@@ -22,6 +22,7 @@ Buffer = int
 _RULES: dict[str, Callable[..., float]] = {}
 _SCOPE = "scope/"
 _VIEWS = frozenset("reshape squeeze expand_dims broadcast_in_dim slice transpose rev split stop_gradient copy name".split())
+_LOOPS = "scan", "while", "cond"
 _IN_PLACE = ARITHMETIC | {"convert_element_type"}
 
 
@@ -48,7 +49,7 @@ class Part:
 
   Attributes:
     name: the name of the part; empty for the whole function.
-    shape: the shape of the last result.
+    shape: the shape of the largest result.
     multiply_adds: the multiply-adds of one call, with those of the parts inside.
     parts: the parts inside, in the order of their calls.
   """
@@ -76,7 +77,7 @@ def parts(jaxpr: Jaxpr, name: str = "") -> Part:
   """
   jaxpr, found = getattr(jaxpr, "jaxpr", jaxpr), list[Part]()
   total = sum(_of_equation(eqn, found) for eqn in jaxpr.eqns)
-  (shape,) = {tuple(atom.aval.shape) for atom in jaxpr.outvars[-1:]} or {()}
+  shape = max((tuple(atom.aval.shape) for atom in jaxpr.outvars), key=math.prod, default=())
   return Part(name, shape, round(total), tuple(found))
 
 
@@ -109,7 +110,14 @@ def activation_bytes(jaxpr: Jaxpr, activations: Sequence[int]) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class _Step:
-  """An equation: the buffers that it reads and makes, whether it may write into one that it reads, and the bytes of a turn if it is a loop."""
+  """An equation that makes arrays.
+
+  Attributes:
+    reads: the buffers that it reads.
+    made: the buffers that it makes.
+    in_place: whether it may write its result into a buffer that it reads.
+    inside: the bytes of a turn, if it is a loop.
+  """
 
   reads: list[Buffer]
   made: list[Buffer]
@@ -150,25 +158,26 @@ class _Memory:
   def _read(self, jaxpr: Jaxpr, buffers: dict[Any, Buffer]) -> None:
     """Appends the steps of a jaxpr, and adds the buffers of its variables. Variables without a buffer are weights, or views of them."""
     for eqn in jaxpr.eqns:
-      name, label, inner = eqn.primitive.name, str(eqn.params.get("name", "")), list(inner_jaxprs(eqn.params))
-      if len(inner) == 1 and label not in _RULES and len(bare := getattr(inner[0], "jaxpr", inner[0]).invars) == len(eqn.invars) and (
-        name not in ("scan", "while", "cond")
-      ):
-        body = getattr(inner[0], "jaxpr", inner[0])
-        within = {var: buffers[atom] for var, atom in zip(bare, eqn.invars, strict=True) if _is_variable(atom) and atom in buffers}
-        self._read(body, within)
-        for var, atom in zip(eqn.outvars, body.outvars, strict=True):
-          if _is_variable(atom) and atom in within:
-            buffers[var] = within[atom]
-        continue
+      name, counted = eqn.primitive.name, str(eqn.params.get("name", "")) in _RULES
+      inner = [] if counted else [getattr(one, "jaxpr", one) for one in inner_jaxprs(eqn.params)]
       reads = [buffers[atom] for atom in eqn.invars if _is_variable(atom) and atom in buffers]
-      if name in _VIEWS:
+      if len(inner) == 1 and name not in _LOOPS:
+        buffers |= self._of_call(eqn, inner[0], buffers)
+      elif name in _VIEWS:
         buffers |= dict.fromkeys(eqn.outvars, reads[0]) if reads else {}
-        continue
-      made = {var: self._new(var) for var in eqn.outvars}
-      buffers |= made
-      inside = 0 if label in _RULES else max((_Memory(getattr(one, "jaxpr", one), ()).most() for one in inner), default=0)
-      self._steps.append(_Step(reads, list(made.values()), name in _IN_PLACE, inside))
+      else:
+        made = {var: self._new(var) for var in eqn.outvars}
+        buffers |= made
+        inside = max((_Memory(one, ()).most() for one in inner), default=0)
+        self._steps.append(_Step(reads, list(made.values()), name in _IN_PLACE, inside))
+
+  def _of_call(self, eqn: Equation, inner: Jaxpr, buffers: dict[Any, Buffer]) -> dict[Any, Buffer]:
+    """Appends the steps of a called function, and returns the buffers of its results."""
+    pairs = zip(inner.invars, eqn.invars[len(eqn.invars) - len(inner.invars) :], strict=True)
+    within = {var: buffers[atom] for var, atom in pairs if _is_variable(atom) and atom in buffers}
+    self._read(inner, within)
+    results = zip(eqn.outvars, inner.outvars, strict=True)
+    return {var: within[atom] for var, atom in results if _is_variable(atom) and atom in within}
 
 
 def _is_variable(atom: Any) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from dnas.cells import functional, sizes
+from dnas.cells import sizes
 from dnas.cells.functional import Variables
 from dnas.cells.registries import CHAIN_SPACES, IMAGE_GENOTYPES, SPACES
 from dnas.core import config as config_lib
@@ -24,6 +24,7 @@ from dnas.launchers._run import SearchParts, TrainParts, read_start
 from dnas.launchers._trained import ABOUT, builder, load
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
 from dnas.nets.conv_chain import convolutions as chain_convolutions
+from dnas.nets.costs import trained
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.report.runs import Run, load_run
 from dnas.run.checkpoint import Checkpoints
@@ -114,11 +115,6 @@ def _end_of(task: DartsTask, config: ImageSearchConfig, run: Run) -> State | Non
   return together.alone(found.state, config.seed - load_run(run.folder.parent).config["seed"])
 
 
-def weights_of(module: Any) -> int:
-  """Returns the number of weights of a network, without those of its auxiliary head."""
-  return _size(functional.split(module)[1].weights)
-
-
 def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool = False, begun: bool = False) -> TrainParts:
   """Builds the training of a genotype, or of the configured model where there is none.
 
@@ -150,12 +146,12 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
     raise FieldError("start_from", config.start_from, hint) from None
 
   def describe(state: images.TrainState) -> dict[str, float]:
-    return {"weights": _size(state.weights)} | ({} if config.test else {"latency": task.latency(state)})
+    return dataclasses.asdict(task.costs()) | ({} if config.test else {"latency": task.latency(state)})
 
   def tester(state: images.TrainState) -> Callable[[Split], dict[str, float]]:
     return lambda split: {f"test/{name}": value for name, value in task.evaluate(state, placed(split)).items()}
 
-  about = _described(dataset, task.examples, kind, _size(task.init().weights))
+  about = _described(dataset, task.examples, kind, trained(task.init().weights))
   return TrainParts(_kept(dataset, config.data) or {ABOUT: About.of(dataset).to_json()}, about, task, dataset, describe, tester)
 
 
@@ -224,11 +220,6 @@ def _batches(data: DataConfig, dataset: ImageDataset) -> dict[str, int]:
 def _check_fits(estimate: memory.Estimate, dataset: ImageDataset, lower: str, force: bool) -> None:
   hint = f"lower --data.batch_size, --data.eval_batch_size, --data.crop_padding, {lower}"
   memory.check_fits(dataclasses.replace(estimate, data=dataset.train.images.nbytes), hint, force)
-
-
-def _size(weights: Mapping[str, Any]) -> int:
-  """Returns the number of weights without those of the auxiliary head."""
-  return tree.size(weights) - tree.size(weights.get("auxiliary", {}))
 
 
 def _of_cells(kind: str, size: SupernetConfig | NetworkConfig) -> str:

@@ -1,5 +1,6 @@
 """Builds the workload of a search on text, and the training of a language model, from the configuration of a launcher."""
 
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -79,7 +80,8 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
 
   def describe(state: language.TrainState) -> dict[str, float]:
     best = float(state.best_loss)
-    return {"weights": tree.size(state.weights), "best/epoch": 1 + int(np.argmin(state.losses)), "best/valid_perplexity": math.exp(best)}
+    epoch = 1 + int(np.argmin(state.losses))
+    return dataclasses.asdict(task.costs()) | {"best/epoch": epoch, "best/valid_perplexity": math.exp(best)}
 
   def tester(state: language.TrainState) -> Callable[[np.ndarray], dict[str, float]]:
     learning = None

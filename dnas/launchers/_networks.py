@@ -97,14 +97,16 @@ def search_network(
     genotype = space.validate(result.genotype)
     text, notation = genotype.to_json(), space.notation(genotype)
     folder.write_genotype(text)
-    folder.write_result({"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics})
+    costs = workload.costs(genotype)
+    counted_costs = dataclasses.asdict(costs)
+    folder.write_result({"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics, **counted_costs})
     pictures = _output.drawn(lambda: save_pictures(folder.path, space))
     if task.stops(position.history):
       print(f"\nstopped early after epoch {len(position.history)}: the dominant eigenvalue has grown")
     for warning in (diagnostics.collapse(space, genotype), diagnostics.undecided(result.metrics)):
       if warning:
         print(f"\nwarning: {warning}")
-    print(f"\nfound: {notation}")
+    print(f"\nfound: {notation}\nits network: {costs}")
     if pictures:
       print(f"pictures: {folder.path / 'pictures'}")
   search = position.state.search

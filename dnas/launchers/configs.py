@@ -4,14 +4,13 @@ A search and a training have one configuration for images and one for text, whic
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 from dnas.cells.language_model import Config as LanguageModelConfig
 from dnas.cells.registries import CHAIN_SPACES, SPACES
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.errors import FieldError, InputError
-from dnas.core.registry import Registry
 from dnas.core.space import CellSpace
 from dnas.data import datasets
 from dnas.data.base import Config as DataConfig
@@ -20,6 +19,7 @@ from dnas.data.text import Config as TextConfig
 from dnas.launchers._config_checks import check_seed, check_space, idle_data
 from dnas.launchers._config_checks import is_of_text as is_of_text
 from dnas.launchers._method_config import MethodConfig
+from dnas.launchers._network_choice import OF_CELL_NETWORKS, OF_CELLS, NetworkChoice
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.search.gradient.darts import Config as DartsConfig
@@ -149,7 +149,7 @@ class LanguageSearchConfig(SearchConfig):
 
 
 @dataclasses.dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(NetworkChoice):
   """The settings of a training that images and text share.
 
   Attributes:
@@ -170,17 +170,11 @@ class TrainConfig:
   test: bool = True
   start_from: str = ""
 
-  registries: ClassVar[tuple[Registry[Any], ...]] = ()
-
   def __post_init__(self):
     check_types(self)
     check_seed(self.seed)
     if self.model:
       check_name("model", self.model, self.registries[0])
-
-  def make_model(self) -> Any:
-    """Returns the human-designed network's settings."""
-    return config_lib.unit(self, self.registries[0], self.model)
 
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
@@ -190,18 +184,7 @@ class TrainConfig:
     for field, unused, hint in [*self.unused(), *self.unused_but_recorded()]:
       if path == field and unused:
         return f"it does nothing {hint}, so leave it out"
-    if component in self.registries[0]:
-      without = f"with --model={self.model}" if self.model else "without --model"
-      return "" if component == self.model else f"it does nothing {without}, so leave it out, or choose --model={component}"
-    if self.of_another_network(path):
-      return f"it is a setting of networks of cells and does nothing with --model={self.model}, so leave it out"
-    return ""
-
-  def of_another_network(self, path: str) -> bool:
-    """Returns whether a setting is of networks of cells, or of another model than the chosen one; False if none is chosen."""
-    component = path.partition(".")[0]
-    others = ("genotype", "network", *self.registries[0])
-    return bool(self.model) and component != self.model and (component in others or path in OF_CELLS)
+    return super().idle(path)
 
   def unused(self) -> list[tuple[str, bool, str]]:
     """Returns, for fields that depend on others: the path, whether the field has no effect here, and the words that say when."""
@@ -220,12 +203,6 @@ class TrainConfig:
     kept = [field for field, unused, _ in self.unused_but_recorded() if unused]
     return {path: value for path, value in config_lib.flatten(self).items() if path in kept or not self.idle(path)}
 
-
-OF_CELLS = ("train.drop_path", "train.auxiliary_weight")
-"""Fields that only networks of cells use."""
-
-OF_CELL_NETWORKS = tuple(f"network.{field}" for field in ("cells", "stem", "stem_multiplier", "rematerialize", "drop_path_by_depth"))
-"""Fields of a network of a genotype that networks of chains do not use."""
 
 
 @config_lib.mounts(IMAGE_MODELS)

@@ -9,6 +9,7 @@ command again resumes a run that was stopped or killed. The last line that a sea
 third example is such a command. With --num_seeds=4 four searches run at once, each in a folder of its own within --workdir.
 """
 
+import dataclasses
 import json
 import math
 from typing import Any
@@ -84,14 +85,16 @@ def _finish(
   result = task.result(history)
   text, notation = result.genotype.to_json(), task.space.notation(result.genotype)
   folder.write_genotype(text)
-  folder.write_result({"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics})
+  costs = task.workload.costs(result.genotype)
+  counted = dataclasses.asdict(costs)
+  folder.write_result({"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics, **counted})
   pictures = _output.drawn(lambda: save_pictures(folder.path, task.space))
   if task.stops(history):
     print(f"\nstopped early after epoch {len(history)}: the dominant eigenvalue has grown")
   for warning in (diagnostics.collapse(task.space, result.genotype), diagnostics.undecided(result.metrics)):
     if warning:
       print(f"\nwarning: {warning}")
-  print(f"\nfound: {notation}")
+  print(f"\nfound: {notation}\nits network of the size of the supernet: {costs}")
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
   images = task.workload.examples if isinstance(task.workload, ImageWorkload) else None

@@ -17,17 +17,21 @@ import dataclasses
 import functools
 import pathlib
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
+from dnas.cells import functional
 from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.config import check_at_most, check_name, check_positive, check_types, named
+from dnas.core.costs import Costs
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
-from dnas.launchers import _commands, _flags, _image, _language, _trained, _trial, _units, train
+from dnas.launchers import _commands, _flags, _language, _trained, _trial, _units, train
 from dnas.launchers._table_rows import CAPTIONS, ROWS, SCALES, Row, stages
 from dnas.launchers.configs import ImageTrainConfig
+from dnas.nets import costs
 from dnas.report.runs import load_run
 from dnas.report.table_picture import save_picture
 from dnas.report.tables import Table
@@ -97,13 +101,13 @@ class Trainings:
 
   Attributes:
     values: the test error in percent, or the test perplexity, of every training.
-    weights: number of weights of the network.
+    costs: weights and multiply-adds of the network, in words; '-' for what an earlier version did not count.
     hours: hours that the trainings took together.
     measure: 'test error, %' or 'test perplexity'.
   """
 
   values: tuple[float, ...]
-  weights: int
+  costs: tuple[str, str]
   hours: float
   measure: str
 
@@ -136,7 +140,7 @@ def _seconds(folder: pathlib.Path) -> float:
 
 def read(root: pathlib.Path, row: Row, scale: str) -> Trainings | None:
   """Returns the finished trainings of a row, or None if there is none. Raises InputError for a file that holds something else."""
-  values, weights, seconds, measure = [], 0, 0.0, ""
+  values, counts, seconds, measure = [], ("", ""), 0.0, ""
   for seed in sorted(int(path.name.removeprefix("seed_")) for path in root.glob("seed_[0-9][0-9][0-9][0-9]")):
     if not ended(root, row, scale, seed):
       continue
@@ -144,18 +148,21 @@ def read(root: pathlib.Path, row: Row, scale: str) -> Trainings | None:
     result = train.result_of(folders[-1])
     outcome = train.outcome_of(result)
     values.append(outcome.value)
-    weights, measure = result["weights"], outcome.measure
+    adds, measure = result.get("multiply_adds"), outcome.measure
+    counts = f"{result['weights']:,}", "-" if adds is None else f"{adds / 1e6:,.1f} M"
     seconds += sum(map(_seconds, folders))
-  return Trainings(tuple(values), weights, seconds / 3600, measure) if values else None
+  return Trainings(tuple(values), counts, seconds / 3600, measure) if values else None
 
 
-def counted_weights(row: Row) -> int:
-  """Returns the number of weights of a row's network at its published size, on CIFAR-10 or Penn Treebank. Builds the network."""
+def published_costs(row: Row) -> Costs:
+  """Returns the costs of a row's network at its published size, on CIFAR-10 or Penn Treebank. Builds the network."""
   config = stages(row, "published", 0)[0]
   genotype = train.genotype_of(config)
   if isinstance(config, ImageTrainConfig):
-    return _image.weights_of(_trained.builder(config, genotype)((32, 32, 3), 10, np.random.default_rng(0)))
-  return _image.weights_of(_language.network_of(config, genotype, PTB_WORDS))
+    shape, module = (32, 32, 3), _trained.builder(config, genotype)((32, 32, 3), 10, np.random.default_rng(0))
+    return costs.of_image(*functional.split(module), shape)  # pyright: ignore[reportArgumentType]  # an nnx module, by the protocol
+  module: Any = _language.network_of(config, genotype, PTB_WORDS)
+  return costs.of_word(*functional.split(module))
 
 
 PTB_WORDS = 10_000
@@ -177,19 +184,23 @@ def table_of(table: str, rows: Mapping[str, Row], found: Mapping[str, Trainings]
     data = {"cifar10": "digits (1,797 images of 8x8 pixels)", "ptb": "python_docs (Python's documentation)"}[table]
     about, ours = f"published results, and ours of shrunken networks trained briefly on {data}", "ours, not comparable"
   header = ("network", "search", "evaluation", "weights, M", f"{measure}, published", f"{measure}, {ours}")
-  header = (*header, "weights, ours", "trainings", "hours")
+  header = (*header, "weights, ours", "multiply-adds, ours", "trainings", "hours")
   lines = []
   for name, row in rows.items():
     published = (row.name, row.search, row.evaluation or "-", row.weights, row.result)
     if name not in found:
-      weights = f"{counted_weights(row):,}" if scale == "published" else "-"
-      lines.append((*published, "not run", weights, "0", "-"))
+      own = _counted(published_costs(row)) if scale == "published" else ("-", "-")
+      lines.append((*published, "not run", *own, "0", "-"))
       continue
     trainings = found[name]
     spread = f" ± {np.std(trainings.values, ddof=1):.2f}" if len(trainings.values) > 1 else ""
-    own = (f"{np.mean(trainings.values):.2f}{spread}", f"{trainings.weights:,}", str(len(trainings.values)), f"{trainings.hours:.2g}")
+    own = f"{np.mean(trainings.values):.2f}{spread}", *trainings.costs, str(len(trainings.values)), f"{trainings.hours:.2g}"
     lines.append((*published, *own))
   return Table(f"{CAPTIONS[table]}: {about}", header, tuple(lines))
+
+
+def _counted(found: Costs) -> tuple[str, str]:
+  return f"{found.weights:,}", f"{found.multiply_adds / 1e6:,.1f} M"
 
 
 def run(config: TablesConfig, options: _flags.Options, given: set[str]) -> None:

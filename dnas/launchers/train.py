@@ -23,6 +23,7 @@ from dnas.cells.registries import CHAIN_SPACES, FORMER_NAMES, SPACES, any_space
 from dnas.core import config as config_lib
 from dnas.core import devices, json_files
 from dnas.core.config import check_name
+from dnas.core.costs import counted_adds
 from dnas.core.errors import InputError, cause_of, shown, unknown_name
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
@@ -165,9 +166,14 @@ def run(
   balanced = result.get("test/balanced_accuracy", result.get("valid/balanced_accuracy"))
   told = "" if balanced is None else f"  {split} balanced error {100 * (1 - balanced):.2f} %"
   told += f"  dynamic {result['test/dynamic_perplexity']:.2f}" if "test/dynamic_perplexity" in result else ""
-  print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}")
+  print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}{_adds(result)}")
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
+
+
+def _adds(result: Mapping[str, Any]) -> str:
+  """Returns the multiply-adds in words; an empty text for a result of an earlier version, which has none."""
+  return f"  {counted_adds(result['multiply_adds'])}" if "multiply_adds" in result else ""
 
 
 def _named(config: ImageTrainConfig | LanguageTrainConfig, genotype: Genotype | None) -> dict[str, Any]:

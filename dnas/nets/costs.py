@@ -5,31 +5,18 @@ The costs are those of one image, or of one word. They follow from the structure
 
 import dataclasses
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from dnas.cells import functional
 from dnas.compiler import inference
 from dnas.core import tree
-
-
-@dataclasses.dataclass(frozen=True)
-class Costs:
-  """What a network costs.
-
-  Attributes:
-    weights: number of trained numbers, without those of an auxiliary head.
-    multiply_adds: multiply-adds of the convolutions and products of one inference; see `compiler.inference`.
-    activation_bytes: most memory that the activations of one inference need at once; see `inference.activation_bytes`.
-  """
-
-  weights: int
-  multiply_adds: int
-  activation_bytes: int
+from dnas.core.costs import Costs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,18 +38,64 @@ class Layer:
   depth: int
 
 
-Call = Callable[[Any, jax.Array], jax.Array]
-"""Maps (network, one example with a batch axis of 1) to the outputs, in inference mode."""
+Call = Callable[[Any, Any], Any]
+"""Maps (module, one example with a batch axis of 1) to the outputs, in inference mode."""
+
+
+Inference = tuple[Callable[[functional.Variables, Any], Any], np.ndarray]
+"""A pure function of variables and examples, and examples for it."""
 
 
 def of_image(network: functional.Network, variables: functional.Variables, shape: tuple[int, int, int]) -> Costs:
   """Returns the costs of one image of shape (H, W, C); the network is a `models.base.ImageNetwork`."""
-  return _costs(network, variables, _logits, jax.ShapeDtypeStruct((1, *shape), jnp.float32))
+  run, image = image_inference(network, shape, 1)
+  return dataclasses.replace(of_function(run, variables, image), weights=trained(variables.weights))
+
+
+def trained(weights: Mapping[str, Any]) -> int:
+  """Returns the number of weights of an image network, without those of its auxiliary head."""
+  return tree.size(weights) - tree.size(weights.get("auxiliary", {}))
 
 
 def of_word(network: functional.Network, variables: functional.Variables) -> Costs:
   """Returns the costs of one word; the network is a `models.base.LanguageNetwork`."""
-  return _costs(network, variables, _next_word, jax.ShapeDtypeStruct((1, 1), jnp.int32))
+  run, word = word_inference(network, 1)
+  return of_function(run, variables, word)
+
+
+def of_function(run: Callable[[functional.Variables, Any], Any], variables: functional.Variables, example: Any) -> Costs:
+  """Returns the costs of a pure function of a network's variables and a tree of arrays, or of their shapes."""
+  before = len(jax.tree.leaves(variables))
+  jaxpr = jax.make_jaxpr(run)(jax.eval_shape(lambda: variables), example)
+  memory = inference.activation_bytes(jaxpr, range(before, before + len(jax.tree.leaves(example))))
+  return Costs(tree.size(variables.weights), inference.parts(jaxpr).multiply_adds, memory)
+
+
+def of_own_network(module: nnx.Module, inputs: Any) -> Costs:
+  """Returns the costs of one example of a plain module of a user's own. `inputs` is a batch, a tree of arrays."""
+  network, variables = functional.split_free(module)
+
+  def run(variables: functional.Variables, inputs: Any) -> Any:
+    return functional.apply_free(network, variables, inputs, jax.random.key(0), train=False)[0]
+
+  return of_function(run, variables, jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs))
+
+
+def image_inference(network: functional.Network, shape: tuple[int, ...], batch: int) -> Inference:
+  """Returns the inference of an image network on a batch of images of shape (H, W, C), and such a batch of zeros."""
+  return _inference(network, _logits, np.zeros((batch, *shape), np.float32))
+
+
+def word_inference(network: functional.Network, batch: int) -> Inference:
+  """Returns the inference of a language network on the next word of each of `batch` texts, and such words."""
+  return _inference(network, _next_word, np.zeros((1, batch), np.int32))
+
+
+def _inference(network: functional.Network, call: Call, example: np.ndarray) -> Inference:
+  def run(variables: functional.Variables, example: jax.Array) -> Any:
+    return functional.call(network, variables, lambda module: call(module, example))[0]
+
+  return run, example
 
 
 def image_layers(module: nnx.Module, shape: tuple[int, int, int], depth: int) -> list[Layer]:
@@ -80,16 +113,7 @@ def _logits(network: Any, images: jax.Array) -> jax.Array:
 
 
 def _next_word(network: Any, tokens: jax.Array) -> jax.Array:
-  return network(tokens, network.initial_hidden(1), 1)[0]
-
-
-def _costs(network: functional.Network, variables: functional.Variables, call: Call, example: Any) -> Costs:
-  def run(variables: functional.Variables, example: jax.Array) -> jax.Array:
-    return functional.call(network, variables, lambda module: call(module, example))[0]
-
-  jaxpr = jax.make_jaxpr(run)(jax.eval_shape(lambda: variables), example)
-  memory = inference.activation_bytes(jaxpr, [len(jax.tree.leaves(variables))])
-  return Costs(tree.size(variables.weights), inference.parts(jaxpr).multiply_adds, memory)
+  return network(tokens, network.initial_hidden(tokens.shape[1]), 1)[0]
 
 
 def _layers(module: nnx.Module, call: Call, example: Any, depth: int) -> list[Layer]:

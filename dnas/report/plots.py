@@ -3,10 +3,12 @@
 They use figures without pyplot, so no global state, no window and any thread.
 """
 
+import dataclasses
 import functools
 import math
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -15,9 +17,10 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
-from dnas.core import durable
+from dnas.core import durable, json_files
 from dnas.core.chain_space import ChainSpace
 from dnas.core.choice_space import ChoiceSpace
+from dnas.core.costs import Costs
 from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
 from dnas.core.spaces import Space
@@ -158,7 +161,7 @@ def save_pictures(folder: str | pathlib.Path, space: Space | None) -> list[pathl
   paths = []
   figures = {}
   if run.genotype and isinstance(space, CellSpace | ChainSpace):
-    paths += save_drawing(run.genotype, pictures / "genotype", space.num_inputs)
+    paths += save_drawing(run.genotype, pictures / "genotype", space.num_inputs, _costs_in_words(run.folder))
   if run.genotype and isinstance(space, ChoiceSpace):
     figures["genotype"] = draw_choices(space, run.genotype)
   if any(name.endswith("/loss") for line in run.metrics for name in line):
@@ -174,6 +177,13 @@ def save_pictures(folder: str | pathlib.Path, space: Space | None) -> list[pathl
     paths.append(pictures / f"{name}.png")
     durable.write_by(paths[-1], functools.partial(figure.savefig, dpi=130))
   return paths
+
+
+def _costs_in_words(folder: pathlib.Path) -> str:
+  """Returns the costs of the network of a run; an empty text if the run has not ended, or an earlier version wrote it."""
+  result = json_files.read_result(folder, {}) or {}
+  numbers: list[Any] = [result.get(field.name) for field in dataclasses.fields(Costs)]
+  return str(Costs(*numbers)) if all(isinstance(number, int) for number in numbers) else ""
 
 
 def _figure(width: float, height: float) -> Figure:

@@ -16,6 +16,7 @@ from dnas.compiler.functions import Loss, assembled
 from dnas.core import keys
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types, named
 from dnas.data import base, batches
+from dnas.nets import costs
 from dnas.nets.models.base import ImageNetwork
 from dnas.run.loop import EpochRecord, step_key
 from dnas.train import optimizers, transfer
@@ -141,7 +142,7 @@ class RetrainTask:
     self.examples = len(train), 0 if valid is None else len(valid)
     self._eval_batch_size = data_config.eval_batch_size
     self.epochs, self._config, self._steps_per_epoch = config.epochs, config, self._pipeline.steps_per_epoch
-    shape = dataset.train.images.shape[1:]
+    self._image_shape = shape = dataset.train.images.shape[1:]
     module: Any = build(shape, dataset.num_classes, keys.generator(seed, "weights"))
     self.network, self._initial = functional.split(module)
     self.cell_types = tuple(getattr(getattr(module, "stack", None), "cell_types", ()))
@@ -226,6 +227,10 @@ class RetrainTask:
     steps = self._steps_per_epoch * multiply_adds(lambda state: self.step(state, 0), state)
     variables = functional.Variables(state.weights, state.stats)
     return steps + (0.0 if self._valid is None else self._evaluate.multiply_adds(variables, self._valid))
+
+  def costs(self) -> costs.Costs:
+    """Returns the costs of one image."""
+    return costs.of_image(self.network, self._initial, self._image_shape)
 
   def latency(self, state: TrainState) -> float:
     """Returns the inference time in milliseconds per batch: the median of five runs on the validation set, or else a training batch."""

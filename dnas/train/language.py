@@ -21,6 +21,7 @@ from dnas.core import devices, tree
 from dnas.core.config import check_at_most, check_not_negative, check_positive, check_types
 from dnas.core.errors import InputError
 from dnas.data import text, windows
+from dnas.nets import costs
 from dnas.nets.models.base import LanguageNetwork
 from dnas.run.loop import VALID_LOSS, EpochRecord, HistoryRecord, NonFiniteLoss, step_key
 from dnas.train import optimizers
@@ -207,6 +208,10 @@ class RetrainTask:
 
     self._evaluate = Evaluate(predict, network.initial_hidden, data_config)
     self._valid = self._evaluate.columns(dataset.valid, data_config.eval_batch_size)
+
+  def costs(self) -> costs.Costs:
+    """Returns the costs of one word."""
+    return costs.of_word(self.network, functional.Variables(self._weights, {}))
 
   def init(self) -> TrainState:
     """See `loop.Task`."""

@@ -48,7 +48,7 @@ def other(path, kind, value, of_text):
   if path == "search" and value != "digits_demo":
     return "digits_demo"
   if kind == tuple[int, ...]:
-    return [3, 9]
+    return [16, 16, 1] if path == "image_shape" else [3, 9]
   if path.endswith("net.depth"):  # these networks have 6 n + 2, 6 n + 4 or 9 n + 2 layers
     return value + 18
   if path.endswith("partial_channels"):

@@ -13,7 +13,7 @@ from dnas.cells.registries import CHAIN_SPACES, SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
-from dnas.launchers import _flags, _presets, compare, configs, demo, evaluators, export, report, search, tables, test, train, tune
+from dnas.launchers import _flags, _presets, compare, configs, demo, describe, evaluators, export, report, search, tables, test, train, tune
 from dnas.launchers._comparison_settings import DATASETS as TABLES
 from dnas.launchers._evaluator_makers import EVALUATORS, evaluator_names
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
@@ -24,7 +24,7 @@ from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.train.optimizers import SCHEDULES
 from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS
 
-MODULES = (search, train, test, export, demo, compare, evaluators, report, tables, tune)
+MODULES = (search, train, test, export, describe, demo, compare, evaluators, report, tables, tune)
 LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in MODULES}
 PRESETS = {name: _presets._module_of(name) for name in _presets.names()}
 
@@ -33,7 +33,7 @@ TEXT = ("--space=darts_recurrent",)
 
 DEFAULTS = {type(module.CONFIG): config_lib.defaults(module.CONFIG) for module in PRESETS.values()}
 BASES = [(name, ()) for name in ("search", "train", "test", "export", "demo")]
-BASES += [("tables", ("--run",)), ("search", TEXT), ("train", TEXT)]
+BASES += [("tables", ("--run",)), ("search", TEXT), ("train", TEXT), ("describe", ()), ("describe", TEXT)]
 BASES += [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()]
 
 
@@ -106,7 +106,7 @@ def test_help_lists_every_flag_with_its_default_and_what_it_means(name, flag, ca
   halves = [launcher._default, *launcher._by_space.values()]
   titles = [f"---- With --space={config.space}, " for config in halves if len(halves) > 1]
   parts = [next(n for n, line in enumerate(lines) if line.startswith(title)) for title in titles]
-  assert parts == sorted(parts) and len(parts) == (3 if name in ("search", "train") else 0)
+  assert parts == sorted(parts) and len(parts) == (3 if name in ("search", "train", "describe") else 0)
   for index, config in enumerate((_flags.Options(), *halves)):
     own = range(parts[index - 1], [*parts[1:], len(lines)][index - 1]) if index and parts else range(0)
     elsewhere = {number for part in parts[:1] for number in range(part, len(lines))} - set(own)

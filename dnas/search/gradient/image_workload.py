@@ -7,11 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from dnas.cells import functional
+from dnas.cells.image_stack import Size
 from dnas.core import keys
+from dnas.core.costs import Costs
+from dnas.core.genotype import Genotype
 from dnas.core.space import CellSpace
 from dnas.data import base
+from dnas.nets import of_genotype
+from dnas.nets.costs import of_image
+from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.search.gradient.workload import Tree
 from dnas.supernet import image_supernet
 from dnas.supernet.edges import EdgeOptions
@@ -59,6 +66,7 @@ class ImageWorkload:
     self._valid_split = placed(base.Split(valid.images[mixed], valid.labels[mixed]))
     self.examples = len(train), len(valid)
     self.space = space
+    self._sizes = config, dataset.train.images.shape[1:], dataset.num_classes
     sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
     self._make = lambda seed: image_supernet.ImageSupernet(*sizes, keys.generator(seed, "weights"), edges)
     self.network, self.initial = functional.split(self._make(seed))
@@ -101,6 +109,13 @@ class ImageWorkload:
   def train_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
     """See `Workload`."""
     return {"loss": means["loss"], "accuracy": means["accuracy"]}
+
+  def costs(self, genotype: Genotype) -> Costs:
+    """See `Workload`."""
+    config, shape, classes = self._sizes
+    size = {field.name: getattr(config, field.name) for field in dataclasses.fields(Size)}
+    network = of_genotype.build(NetworkConfig(**size, auxiliary=False), genotype, shape, classes, np.random.default_rng(0))
+    return of_image(*functional.split(network), shape)
 
   def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`).

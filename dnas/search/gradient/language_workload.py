@@ -11,8 +11,12 @@ import numpy as np
 from dnas.cells import functional, language_model
 from dnas.core import keys
 from dnas.core.config import check
+from dnas.core.costs import Costs
+from dnas.core.genotype import Genotype
 from dnas.core.space import CellSpace
 from dnas.data import text, windows
+from dnas.nets.costs import of_word
+from dnas.nets.derived_language import derived_language_model
 from dnas.search.gradient.workload import Tree
 from dnas.supernet.edges import EdgeOptions
 from dnas.supernet.language_supernet import language_supernet
@@ -58,6 +62,7 @@ class LanguageWorkload:
       value = getattr(data_config, name)
       check(value >= 2, f"data.{name}", value, "the supernet normalizes over the batch, so it must be at least 2")
     self.space, self.shared_masks = space, shared_masks
+    self._derive = lambda genotype: derived_language_model(config, genotype, len(dataset.vocabulary), np.random.default_rng(0))
     self._train = windows.TrainingWindows(dataset.train, data_config, seed)
     self._make = lambda seed: language_supernet(config, space, len(dataset.vocabulary), keys.generator(seed, "weights"), edges)
     self._valid = windows.ValidationWindows(dataset.valid, data_config)
@@ -106,6 +111,10 @@ class LanguageWorkload:
   def train_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
     """Returns loss (nats per word, without penalties) and perplexity."""
     return perplexity_of(means["nats"] / means["words"])
+
+  def costs(self, genotype: Genotype) -> Costs:
+    """Returns the costs of one word; see `Workload`."""
+    return of_word(*functional.split(self._derive(genotype)))
 
   def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
     """Returns loss (nats per word) and perplexity over the validation split.

@@ -10,8 +10,10 @@ import numpy as np
 from dnas.cells.functional import Variables
 from dnas.compiler.functions import compiled
 from dnas.core import keys
-from dnas.core.choice_space import ChoiceSpace
+from dnas.core.choice_space import ChoiceGenotype, ChoiceSpace
+from dnas.core.costs import Costs
 from dnas.data.pairs import Batches, check_batches
+from dnas.nets.costs import of_own_network
 from dnas.search.gradient.workload import Tree
 from dnas.supernet.choice_network import SearchableNetwork
 from dnas.supernet.relaxations import Mixture
@@ -89,6 +91,10 @@ class NetworkWorkload:
   def train_metrics(self, means: Mapping[str, float]) -> dict[str, float]:
     """Returns the loss and the metrics of the user."""
     return {name: value for name, value in means.items() if not name.startswith("valid_")}
+
+  def costs(self, genotype: ChoiceGenotype) -> Costs:
+    """See `Workload`."""
+    return of_own_network(self.network.derive(genotype), self.batch[0])
 
   def evaluate(self, variables: Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
     """Returns the means of the loss and of the user's metrics."""

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 import jax
 
 from dnas.cells.functional import Variables
+from dnas.core.costs import Costs
 from dnas.core.spaces import DecisionSpace
 from dnas.supernet.relaxations import Mixture
 
@@ -60,6 +61,10 @@ class Workload(Protocol):
 
   def reseeded(self, seed: int) -> "Workload":
     """Return the same workload with the initial weights and the data order of this seed."""
+    ...
+
+  def costs(self, genotype: Any) -> Costs:
+    """Return the costs of a discrete network of the size of the supernet, for one example."""
     ...
 
   def evaluate(self, variables: Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:

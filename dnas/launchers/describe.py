@@ -1,0 +1,200 @@
+"""Says what a network costs: weights, multiply-adds and activation memory, layer by layer, and its measured latency on this device.
+
+  dnas describe --genotype=DARTS_V2
+  dnas describe --network.channels=48 --network.cells=14 --network.stem=imagenet --network.stem_multiplier=1 --image_shape=224,224,3
+  dnas describe --model=awd_lstm --words=10000 --batch_sizes=
+
+The costs are those of one image, or of one word. A multiply-add of a convolution or a product counts one; normalizations, activation
+functions and pooling count nothing. Nothing is trained, and no data set is read. --genotype takes what `dnas train` takes.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+
+from dnas.cells import functional
+from dnas.cells.registries import CHAIN_SPACES, SPACES
+from dnas.core import config as config_lib
+from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
+from dnas.launchers import _flags, _run
+from dnas.launchers._config_checks import check_space
+from dnas.launchers._network_choice import OF_CELL_NETWORKS, NetworkChoice
+from dnas.launchers.configs import NASBENCH201_TRAIN, LanguageModelConfig
+from dnas.launchers.train import load_genotype
+from dnas.nets import costs, of_genotype
+from dnas.nets.derived_image import Config as NetworkConfig
+from dnas.nets.derived_language import derived_language_model
+from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
+from dnas.report.tables import Table
+
+_RUNS, _SECONDS = 50, 10.0
+"""Most timed runs of a latency, and the seconds after which no further run begins."""
+
+_OF_TRAINING = ("auxiliary", "rematerialize", "drop_path_by_depth")
+"""Settings of networks that an inference does not see, beside dropout and penalties."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DescribeConfig(NetworkChoice):
+  """The settings that images and text share.
+
+  Attributes:
+    space: name of the search space of the genotype; it decides whether the network is for images or for text.
+    genotype: a published name, the folder of a search, random:SEED, a genotype, or a file with a genotype.
+    model: a human-designed network in place of that of the genotype; empty for that of the genotype.
+    depth: how deep the list of layers goes into modules within modules; 0 for the totals alone.
+    batch_sizes: batch sizes whose latency is measured; empty measures none.
+  """
+
+  space: str = named("darts_conv", lambda: [*SPACES, *CHAIN_SPACES])
+  genotype: str = "DARTS_V2"
+  model: str = ""
+  depth: int = 2
+  batch_sizes: tuple[int, ...] = (1, 256)
+
+  def idle(self, path: str) -> str:
+    """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
+    component, _, field = path.partition(".")
+    if component == "network" and (field in _OF_TRAINING or field.startswith("dropout") or field.endswith("penalty")):
+      return "it belongs to training, and the costs are those of inference, so leave it out"
+    if path in OF_CELL_NETWORKS and self.space in CHAIN_SPACES and not self.model:
+      return f"it does nothing in the space {self.space}, so leave it out"
+    return super().idle(path)
+
+  def __post_init__(self):
+    check_types(self)
+    if self.model:
+      check_name("model", self.model, self.registries[0])
+    check(0 <= self.depth <= 20, "depth", self.depth, "it must be between 0 and 20")
+    check(all(0 < size <= 10**6 for size in self.batch_sizes), "batch_sizes", ",".join(map(str, self.batch_sizes)), "give batch sizes above zero")
+
+
+@config_lib.mounts(IMAGE_MODELS)
+@dataclasses.dataclass(frozen=True)
+class ImageDescribeConfig(DescribeConfig):
+  """A network for images; the default is that of the published CIFAR-10 recipe.
+
+  Attributes:
+    image_shape: height, width and colours of an image.
+    classes: number of classes.
+  """
+
+  model: str = named("", lambda: IMAGE_MODELS)
+  image_shape: tuple[int, ...] = (32, 32, 3)
+  classes: int = 10
+  network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+
+  def __post_init__(self):
+    super().__post_init__()
+    check_space(self.space, of_text=False)
+    fits = len(self.image_shape) == 3 and all(0 < size <= 10**5 for size in self.image_shape)
+    check(fits, "image_shape", ",".join(map(str, self.image_shape)), "give height, width and colours, such as 32,32,3")
+    check_positive(classes=self.classes)
+    check_at_most(10**7, classes=self.classes)
+
+
+@config_lib.mounts(LANGUAGE_MODELS)
+@dataclasses.dataclass(frozen=True)
+class LanguageDescribeConfig(DescribeConfig):
+  """A language model; the default is that of the published Penn Treebank recipe.
+
+  Attributes:
+    words: number of words in the vocabulary.
+  """
+
+  space: str = named("darts_recurrent", lambda: SPACES)
+  model: str = named("", lambda: LANGUAGE_MODELS)
+  words: int = 10_000
+  network: LanguageModelConfig = dataclasses.field(default_factory=lambda: LanguageModelConfig(units=850, dropout_words=0.1))
+
+  def __post_init__(self):
+    super().__post_init__()
+    check_space(self.space, of_text=True)
+    check(2 <= self.words <= 10**7, "words", self.words, "it must be at least 2 and at most 10 million")
+
+
+Config = ImageDescribeConfig | LanguageDescribeConfig
+
+
+def run(config: Config, options: _flags.Options, given: set[str]) -> None:
+  """Counts, measures and prints."""
+  _flags.refuse_idle(config, given)
+  _flags.require_one_process(options)
+  _run.prepare(options)
+  of_text, rng = isinstance(config, LanguageDescribeConfig), np.random.default_rng(0)
+  module: Any = _text_network(config, rng) if of_text else _image_network(config, rng)
+  network, variables = functional.split(module)
+  whole = costs.of_word(network, variables) if of_text else costs.of_image(network, variables, config.image_shape)
+  print(f"{config.model or config.genotype}: {whole}\n(of one {'word' if of_text else f'image of {shape_of(config.image_shape)}'})")
+  if config.depth:
+    layers = costs.word_layers(module, config.depth) if of_text else costs.image_layers(module, config.image_shape, config.depth)
+    print(f"\n{table(layers, whole.multiply_adds).to_markdown()}")
+  if config.batch_sizes:
+    print(f"\n{latencies(network, variables, config).to_markdown()}")
+
+
+def _image_network(config: ImageDescribeConfig, rng: np.random.Generator) -> Any:
+  height, width, colours = config.image_shape
+  if config.model:
+    return config.make_model().build((height, width, colours), config.classes, rng)
+  genotype = load_genotype(config.genotype, config.space)
+  return of_genotype.build(dataclasses.replace(config.network, auxiliary=False), genotype, (height, width, colours), config.classes, rng)
+
+
+def _text_network(config: LanguageDescribeConfig, rng: np.random.Generator) -> Any:
+  if config.model:
+    return config.make_model().build(config.words, rng)
+  return derived_language_model(config.network, load_genotype(config.genotype, config.space), config.words, rng)
+
+
+def shape_of(shape: tuple[int, ...]) -> str:
+  """Returns a shape in words, such as '32x32x3'."""
+  return "x".join(map(str, shape))
+
+
+def table(layers: list[costs.Layer], total: int) -> Table:
+  """Returns the layers as a table; a module within a module is indented below it, and its costs are part of those of the module."""
+  rows = []
+  for layer in layers:
+    share = f"{100 * layer.multiply_adds / total:.1f} %" if total else "-"
+    adds = f"{layer.multiply_adds / 1e6:,.3f} M"
+    rows.append(("· " * layer.depth + layer.path, shape_of(layer.shape), f"{layer.weights:,}", adds, share))
+  rest = total - sum(layer.multiply_adds for layer in layers if not layer.depth)
+  if rest:
+    rows.append(("outside of these modules", "", "", f"{rest / 1e6:,.3f} M", f"{100 * rest / total:.1f} %"))
+  return Table("Layers", ("layer", "output", "weights", "multiply-adds", "share"), tuple(rows))
+
+
+def latencies(network: functional.Network, variables: functional.Variables, config: Config) -> Table:
+  """Measures inferences on this device, and returns a table of medians and quartiles in milliseconds."""
+  rows = []
+  for size in config.batch_sizes:
+    of_text = isinstance(config, LanguageDescribeConfig)
+    run, examples = costs.word_inference(network, size) if of_text else costs.image_inference(network, config.image_shape, size)
+    milliseconds = latency(run, variables, examples)
+    lower, median, upper = np.percentile(milliseconds, (25, 50, 75))
+    rows.append((str(size), f"{median:.3f}", f"{lower:.3f} to {upper:.3f}", f"{median / size:.4f}", str(len(milliseconds))))
+  about = f"Latency in milliseconds, on {jax.devices()[0].device_kind} with JAX {jax.__version__}"
+  return Table(about, ("batch", "median", "quartiles", "per example", "runs"), tuple(rows))
+
+
+def latency(run: Callable[[Any, Any], Any], variables: Any, examples: Any) -> np.ndarray:
+  """Returns the milliseconds of inferences, one after the other, after two that compile and warm up."""
+  program, examples = jax.jit(run), jax.device_put(examples)
+  times = []
+  while len(times) < 2 + _RUNS and sum(times[2:]) < _SECONDS:
+    began = time.perf_counter()
+    jax.block_until_ready(program(variables, examples))
+    times.append(time.perf_counter() - began)
+  return 1e3 * np.array(times[2:])
+
+
+BY_SPACE = {"darts_recurrent": LanguageDescribeConfig()}
+BY_SPACE["nasbench201"] = ImageDescribeConfig(space="nasbench201", genotype=NASBENCH201_TRAIN.genotype, network=NASBENCH201_TRAIN.network)
+BY_MODEL = dict.fromkeys(LANGUAGE_MODELS, LanguageDescribeConfig())
+LAUNCHER = _flags.Launcher("describe", ImageDescribeConfig(), run, __doc__, BY_SPACE, BY_MODEL)
+main = LAUNCHER.main
