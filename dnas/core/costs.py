@@ -19,10 +19,16 @@ class Costs:
 
   def __str__(self) -> str:
     """Returns the costs in words, as a console shows them."""
-    return f"{self.weights:,} weights, {counted_adds(self.multiply_adds)}, {self.activation_bytes / 1e6:.2f} MB of activations"
+    memory = _scaled(self.activation_bytes, ("GB", "MB", "kB"), "bytes")
+    return f"{self.weights:,} weights, {counted_adds(self.multiply_adds)}, {memory} of activations"
 
 
 def counted_adds(number: float) -> str:
   """Returns a number of multiply-adds in words, such as '528.4 M multiply-adds'."""
-  unit, scale = next(((unit, scale) for unit, scale in (("G", 1e9), ("M", 1e6), ("k", 1e3)) if number >= scale), ("", 1.0))
-  return f"{number / scale:.4g}{' ' * bool(unit)}{unit} multiply-adds"
+  return f"{_scaled(number, ('G', 'M', 'k'), '')} multiply-adds".replace("  ", " ")
+
+
+def _scaled(number: float, units: tuple[str, str, str], below: str) -> str:
+  """Returns a number in billions, millions or thousands, with the name of the unit."""
+  scale, unit = next(((scale, unit) for scale, unit in zip((1e9, 1e6, 1e3), units, strict=True) if number >= scale), (1.0, below))
+  return f"{number / scale:.4g} {unit}"

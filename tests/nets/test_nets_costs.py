@@ -184,7 +184,7 @@ def test_layers_of_a_network_of_ones_own():
 
 
 def test_costs_in_words():
-  assert str(Costs(3_349_342, 528_359_040, 2_064_384)) == "3,349,342 weights, 528.4 M multiply-adds, 2.06 MB of activations"
+  assert str(Costs(3_349_342, 528_359_040, 2_064_384)) == "3,349,342 weights, 528.4 M multiply-adds, 2.064 MB of activations"
   assert [counted_adds(number) for number in (0, 999, 1500, 2e9)] == [
     "0 multiply-adds", "999 multiply-adds", "1.5 k multiply-adds", "2 G multiply-adds",
   ]  # fmt: skip
