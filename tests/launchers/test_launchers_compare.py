@@ -226,6 +226,9 @@ def test_searches_of_two_budgets_are_not_compared(finished, tmp_path):
   path.write_text(path.read_text().replace('"seconds": 2000.0', '"seconds": 1000.0'))
   with pytest.raises(InputError, match="its seconds is 1000.0 and other runs have 2000.0"):
     comparisons.load(root)
+  path.write_text(path.read_text().replace('"seconds": 1000.0, ', "").replace('"seconds": 1000.0,\n', ""))
+  with pytest.raises(InputError, match="its seconds is None and other runs have 2000.0|its seconds is 2000.0 and other runs have None"):
+    comparisons.load(root)
 
 
 def test_a_comparison_on_the_benchmark_stays_in_its_space_and_looks_up_one_training_of_each(tmp_path, capsys):
