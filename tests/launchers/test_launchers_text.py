@@ -124,7 +124,7 @@ def test_retraining_tests_once_with_the_best_weights(retrained, searched, monkey
   assert launch("train", *TEXT_TRAIN, f"--genotype={searched}", f"--workdir={retrained}") == 0
   assert contents(retrained) == before
   out = capsys.readouterr().out
-  assert f"\ntest perplexity {result['test/perplexity']:.2f}  test loss {result['test/loss']:.4f}  weights 430\n" in out
+  assert f"\ntest perplexity {result['test/perplexity']:.2f}  test loss {result['test/loss']:.4f}  weights 430  408 multiply-adds\n" in out
 
 
 def test_second_order_searches_run_with_shared_and_with_fresh_masks(searched, tmp_path):
