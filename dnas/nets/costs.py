@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -39,8 +38,7 @@ class Layer:
 
 
 Call = Callable[[Any, Any], Any]
-"""Maps (module, one example with a batch axis of 1) to the outputs, in inference mode."""
-
+"""Maps (module, examples) to the outputs, in inference mode."""
 
 Inference = tuple[Callable[[functional.Variables, Any], Any], np.ndarray]
 """A pure function of variables and examples, and examples for it."""
@@ -78,7 +76,7 @@ def of_own_network(module: nnx.Module, inputs: Any) -> Costs:
   def run(variables: functional.Variables, inputs: Any) -> Any:
     return functional.apply_free(network, variables, inputs, jax.random.key(0), train=False)[0]
 
-  return of_function(run, variables, jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:]), x.dtype), inputs))
+  return of_function(run, variables, jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:])[: x.ndim], x.dtype), inputs))
 
 
 def image_inference(network: functional.Network, shape: tuple[int, ...], batch: int) -> Inference:
@@ -99,13 +97,13 @@ def _inference(network: functional.Network, call: Call, example: np.ndarray) -> 
 
 
 def image_layers(module: nnx.Module, shape: tuple[int, int, int], depth: int) -> list[Layer]:
-  """Returns the layers of an image network, to a depth of modules within modules; see `of_image`. The module is used up."""
-  return _layers(module, _logits, jax.ShapeDtypeStruct((1, *shape), jnp.float32), depth)
+  """Returns the layers of an image network, to a depth of modules within modules; see `of_image`. Use the module for nothing else."""
+  return _layers(module, _logits, np.zeros((1, *shape), np.float32), depth)
 
 
 def word_layers(module: nnx.Module, depth: int) -> list[Layer]:
   """Returns the layers of a language network; see `of_word` and `image_layers`."""
-  return _layers(module, _next_word, jax.ShapeDtypeStruct((1, 1), jnp.int32), depth)
+  return _layers(module, _next_word, np.zeros((1, 1), np.int32), depth)
 
 
 def _logits(network: Any, images: jax.Array) -> jax.Array:
@@ -119,7 +117,7 @@ def _next_word(network: Any, tokens: jax.Array) -> jax.Array:
 def _layers(module: nnx.Module, call: Call, example: Any, depth: int) -> list[Layer]:
   weights = {".".join(map(str, path)): _size(one) for path, one in nnx.iter_modules(module)}
   for path, one in list(nnx.iter_modules(module)):
-    if 0 < len(path):
+    if path:
       _show(one, ".".join(map(str, path)))
   whole = inference.parts(jax.make_jaxpr(lambda example: call(module, example))(example))
   found: list[Layer] = []
