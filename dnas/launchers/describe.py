@@ -70,7 +70,8 @@ class DescribeConfig(NetworkChoice):
     if self.model:
       check_name("model", self.model, self.registries[0])
     check(0 <= self.depth <= 20, "depth", self.depth, "it must be between 0 and 20")
-    check(all(0 < size <= 10**6 for size in self.batch_sizes), "batch_sizes", ",".join(map(str, self.batch_sizes)), "give batch sizes above zero")
+    fits = all(0 < size <= 10**6 for size in self.batch_sizes)
+    check(fits, "batch_sizes", ",".join(map(str, self.batch_sizes)), "give batch sizes above zero")
 
 
 @config_lib.mounts(IMAGE_MODELS)

@@ -110,7 +110,8 @@ def _load_group(root: pathlib.Path, space: str, evaluator: str, folders: list[pa
     config = config or common
     if common != config:
       changed = next(key for key in (common | config) if common.get(key) != config.get(key))
-      raise InputError(f"{folder}: its {changed} is {common.get(changed)} and other runs have {config.get(changed)}; give all runs the same.")
+      told = f"its {changed} is {common.get(changed)} and other runs have {config.get(changed)}"
+      raise InputError(f"{folder}: {told}; give all runs the same.")
     methods.setdefault(folder.parts[-2], []).append(search)
   if not methods or config is None:
     raise InputError(f"{root / space / evaluator}: no search has finished yet; let dnas compare finish.")
