@@ -20,6 +20,7 @@ from dnas.cells import functional
 from dnas.cells.registries import CHAIN_SPACES, SPACES
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
+from dnas.core.costs import Costs
 from dnas.launchers import _flags, _run
 from dnas.launchers._config_checks import check_space
 from dnas.launchers._network_choice import OF_CELL_NETWORKS, NetworkChoice
@@ -97,6 +98,37 @@ class ImageDescribeConfig(DescribeConfig):
     check_positive(classes=self.classes)
     check_at_most(10**7, classes=self.classes)
 
+  @property
+  def shape(self) -> tuple[int, int, int]:
+    """The shape of an image, (H, W, C)."""
+    height, width, colours = self.image_shape
+    return height, width, colours
+
+  @property
+  def example(self) -> str:
+    """What the costs are of."""
+    return f"image of {shape_of(self.shape)}"
+
+  def build(self) -> Any:
+    """Returns the network."""
+    rng = np.random.default_rng(0)
+    if self.model:
+      return self.make_model().build(self.shape, self.classes, rng)
+    network, genotype = dataclasses.replace(self.network, auxiliary=False), load_genotype(self.genotype, self.space)
+    return of_genotype.build(network, genotype, self.shape, self.classes, rng)
+
+  def counted(self, network: functional.Network, variables: functional.Variables) -> Costs:
+    """Returns the costs of the network."""
+    return costs.of_image(network, variables, self.shape)
+
+  def layers(self, module: Any) -> list[costs.Layer]:
+    """Returns the layers of the network, with which nothing else can be done afterwards."""
+    return costs.image_layers(module, self.shape, self.depth)
+
+  def inference(self, network: functional.Network, batch: int) -> costs.Inference:
+    """Returns an inference on a batch."""
+    return costs.image_inference(network, self.shape, batch)
+
 
 @config_lib.mounts(LANGUAGE_MODELS)
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +149,27 @@ class LanguageDescribeConfig(DescribeConfig):
     check_space(self.space, of_text=True)
     check(2 <= self.words <= 10**7, "words", self.words, "it must be at least 2 and at most 10 million")
 
+  example = "word"
+
+  def build(self) -> Any:
+    """See `ImageDescribeConfig`."""
+    rng = np.random.default_rng(0)
+    if self.model:
+      return self.make_model().build(self.words, rng)
+    return derived_language_model(self.network, load_genotype(self.genotype, self.space), self.words, rng)
+
+  def counted(self, network: functional.Network, variables: functional.Variables) -> Costs:
+    """See `ImageDescribeConfig`."""
+    return costs.of_word(network, variables)
+
+  def layers(self, module: Any) -> list[costs.Layer]:
+    """See `ImageDescribeConfig`."""
+    return costs.word_layers(module, self.depth)
+
+  def inference(self, network: functional.Network, batch: int) -> costs.Inference:
+    """See `ImageDescribeConfig`."""
+    return costs.word_inference(network, batch)
+
 
 Config = ImageDescribeConfig | LanguageDescribeConfig
 
@@ -126,30 +179,14 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   _flags.refuse_idle(config, given)
   _flags.require_one_process(options)
   _run.prepare(options)
-  of_text, rng = isinstance(config, LanguageDescribeConfig), np.random.default_rng(0)
-  module: Any = _text_network(config, rng) if of_text else _image_network(config, rng)
+  module = config.build()
   network, variables = functional.split(module)
-  whole = costs.of_word(network, variables) if of_text else costs.of_image(network, variables, config.image_shape)
-  print(f"{config.model or config.genotype}: {whole}\n(of one {'word' if of_text else f'image of {shape_of(config.image_shape)}'})")
+  whole = config.counted(network, variables)
+  print(f"{config.model or config.genotype}: {whole}\n(of one {config.example})")
   if config.depth:
-    layers = costs.word_layers(module, config.depth) if of_text else costs.image_layers(module, config.image_shape, config.depth)
-    print(f"\n{table(layers, whole.multiply_adds).to_markdown()}")
+    print(f"\n{table(config.layers(module), whole.multiply_adds).to_markdown()}")
   if config.batch_sizes:
     print(f"\n{latencies(network, variables, config).to_markdown()}")
-
-
-def _image_network(config: ImageDescribeConfig, rng: np.random.Generator) -> Any:
-  height, width, colours = config.image_shape
-  if config.model:
-    return config.make_model().build((height, width, colours), config.classes, rng)
-  genotype = load_genotype(config.genotype, config.space)
-  return of_genotype.build(dataclasses.replace(config.network, auxiliary=False), genotype, (height, width, colours), config.classes, rng)
-
-
-def _text_network(config: LanguageDescribeConfig, rng: np.random.Generator) -> Any:
-  if config.model:
-    return config.make_model().build(config.words, rng)
-  return derived_language_model(config.network, load_genotype(config.genotype, config.space), config.words, rng)
 
 
 def shape_of(shape: tuple[int, ...]) -> str:
@@ -174,8 +211,7 @@ def latencies(network: functional.Network, variables: functional.Variables, conf
   """Measures inferences on this device, and returns a table of medians and quartiles in milliseconds."""
   rows = []
   for size in config.batch_sizes:
-    of_text = isinstance(config, LanguageDescribeConfig)
-    run, examples = costs.word_inference(network, size) if of_text else costs.image_inference(network, config.image_shape, size)
+    run, examples = config.inference(network, size)
     milliseconds = latency(run, variables, examples)
     lower, median, upper = np.percentile(milliseconds, (25, 50, 75))
     rows.append((str(size), f"{median:.3f}", f"{lower:.3f} to {upper:.3f}", f"{median / size:.4f}", str(len(milliseconds))))
@@ -194,8 +230,8 @@ def latency(run: Callable[[Any, Any], Any], variables: Any, examples: Any) -> np
   return 1e3 * np.array(times[2:])
 
 
-BY_SPACE = {"darts_recurrent": LanguageDescribeConfig()}
-BY_SPACE["nasbench201"] = ImageDescribeConfig(space="nasbench201", genotype=NASBENCH201_TRAIN.genotype, network=NASBENCH201_TRAIN.network)
+NASBENCH201 = ImageDescribeConfig(space="nasbench201", genotype=NASBENCH201_TRAIN.genotype, network=NASBENCH201_TRAIN.network)
+BY_SPACE = {"darts_recurrent": LanguageDescribeConfig(), "nasbench201": NASBENCH201}
 BY_MODEL = dict.fromkeys(LANGUAGE_MODELS, LanguageDescribeConfig())
 LAUNCHER = _flags.Launcher("describe", ImageDescribeConfig(), run, __doc__, BY_SPACE, BY_MODEL)
 main = LAUNCHER.main
