@@ -72,7 +72,7 @@ def compilations(caplog):
   return listen
 
 
-QUICK = ("cells", "conformance", "evaluate", "fuzz", "launchers", "nets", "tune")
+QUICK = ("cells", "conformance", "core", "data", "evaluate", "fuzz", "launchers", "nets", "supernet", "train", "tune")
 """Folders whose tests compile quickly and badly. The others try the programs that a user gets, but for modules that ask for this."""
 
 
