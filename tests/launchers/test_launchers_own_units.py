@@ -4,9 +4,9 @@ import json
 import pathlib
 import re
 import shlex
-import subprocess
 import sys
 
+import forks
 import pytest
 from tiny_runs import DATA, ENVIRONMENT, ROOT, cache_flag
 
@@ -23,7 +23,7 @@ COMPARE = ("--methods=own_strategy", "--evaluator=own_evaluator", "--seconds=100
 
 
 def run(*words, cwd=ROOT):
-  return subprocess.run([sys.executable, *map(str, words)], cwd=cwd, env=ENVIRONMENT, capture_output=True, text=True)
+  return forks.run(*words, cwd=cwd, env=ENVIRONMENT)
 
 
 def config_of(folder):
