@@ -139,25 +139,37 @@ def too_long(root: pathlib.Path) -> Iterator[str]:
         yield f"{path.relative_to(root).as_posix()}: it has {count} lines, and a file of {top} has at most {most}"
 
 
-# Imports every module after forgetting all others of ours; what others brought stays loaded, which makes it quick.
+# Imports every group of modules after forgetting all others of ours; what others brought stays loaded, which makes it quick.
 IMPORT_ALONE = """
 import gc, importlib, json, sys, traceback
 failures = {}
-for module in json.load(sys.stdin):
+for group in json.load(sys.stdin):
   for name in [name for name in sys.modules if name.partition(".")[0] in ("dnas", "experiments", "benchmarks")]:
     del sys.modules[name]
-  try:
-    importlib.import_module(module)
-  except BaseException:
-    failures[module] = traceback.format_exc(limit=-3)
+  for module in group:
+    try:
+      importlib.import_module(module)
+    except BaseException:
+      failures[module] = traceback.format_exc(limit=-3)
   gc.freeze()
 print(json.dumps(failures))
 """
 
 
+def alike(modules: dict[str, pathlib.Path]) -> list[list[str]]:
+  """Returns the modules in groups that import the same of ours. In the second of a group nothing is there that is not in the first."""
+  groups: dict[tuple[str, frozenset[str]], list[str]] = {}
+  for module in sorted(modules, reverse=True):
+    path = modules[module]
+    origins = [origin for _, origin, _ in imported(ast.parse(path.read_text()), module, path.name == "__init__.py")]
+    needed = frozenset(name for origin in origins for name in (origin, origin.rpartition(".")[0]) if name in modules)
+    groups.setdefault((module if path.name == "__init__.py" else module.rpartition(".")[0], needed), []).append(module)
+  return list(groups.values())
+
+
 def import_failures(root: pathlib.Path) -> dict[str, str]:
   """Returns module to traceback for every module that cannot be imported before all others."""
-  modules = sorted((name for name in sources(root) if not name.startswith(PEERS)), reverse=True)
+  modules = alike({name: path for name, path in sources(root).items() if not name.startswith(PEERS)})
   environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}
   command = [sys.executable, "-c", IMPORT_ALONE]
   run = subprocess.run(command, input=json.dumps(modules), cwd=root, env=environment, capture_output=True, text=True, timeout=300)
