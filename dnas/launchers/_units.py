@@ -11,6 +11,7 @@ An installed package makes its units known by entry points of the group GROUP. I
 """
 
 import contextlib
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -54,11 +55,28 @@ def load(entries: Sequence[str]) -> None:
 
 def load_installed() -> None:
   """Imports the modules that installed packages name in entry points. Raises InputError as `load` does, with the package's name."""
-  for point in importlib.metadata.entry_points(group=GROUP):
+  for point in _installed():
     package = point.dist.name if point.dist is not None else point.name
     where = f"the installed package '{package}' has units in {point.module}, which cannot be imported"
     with _explained(point.module, where, "correct or uninstall it"):
       importlib.import_module(point.module)
+
+
+def _installed() -> tuple[importlib.metadata.EntryPoint, ...]:
+  """Returns the entry points of installed packages. They are read again once the folders of `sys.path`, or what they hold, are others."""
+  return _read(tuple((entry, _changed(entry)) for entry in sys.path))
+
+
+def _changed(entry: str) -> int:
+  try:
+    return os.stat(entry or ".").st_mtime_ns
+  except OSError:
+    return 0
+
+
+@functools.lru_cache(maxsize=1)
+def _read(_: tuple[tuple[str, int], ...]) -> tuple[importlib.metadata.EntryPoint, ...]:
+  return tuple(importlib.metadata.entry_points(group=GROUP))
 
 
 def refuse_while_importing() -> None:
@@ -72,7 +90,7 @@ def to_import() -> tuple[str, ...]:
 
   Those of installed packages with entry points are left out, since every process imports them.
   """
-  entries, installed = [], {point.module.partition(".")[0] for point in importlib.metadata.entry_points(group=GROUP)}
+  entries, installed = [], {point.module.partition(".")[0] for point in _installed()}
   for name in foreign_modules():
     if name.partition(".")[0] in installed:
       continue
