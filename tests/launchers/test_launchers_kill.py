@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import forks
 import pytest
 from tiny_runs import ENVIRONMENT, ROOT, SEARCH, STEPS, TEXT_SEARCH, TEXT_TRAIN, TRAIN, cache_flag, final_bits, history, saved_steps
 
@@ -20,10 +21,13 @@ PATIENCE = 240
 """Seconds until a process that should have ended or begun is given up; a machine without compiled programs needs most of them."""
 
 
-def start(run, workdir):
+def words(run, workdir):
   launcher, *flags = FLAGS[run]
-  command = [sys.executable, "-m", f"experiments.{launcher}", *flags, "--save_every_steps=1", cache_flag(), f"--workdir={workdir}"]
-  return subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+  return "-m", f"experiments.{launcher}", *flags, "--save_every_steps=1", cache_flag(), f"--workdir={workdir}"
+
+
+def start(run, workdir):
+  return forks.Process(*words(run, workdir), cwd=ROOT, env=ENVIRONMENT)
 
 
 def ended(process):
@@ -58,8 +62,9 @@ def kill_all_along(run, workdir, moments, rng):
 def unbroken(tmp_path_factory):
   def results(run):
     workdir = tmp_path_factory.mktemp("unbroken") / run
-    status, _, err = ended(start(run, workdir))
-    assert status == 0, err
+    command = [sys.executable, *words(run, workdir)]  # a Python of its own, with other hashes than the forks that are killed
+    done = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, timeout=PATIENCE)
+    assert done.returncode == 0, done.stderr
     return history(workdir), final_bits(workdir)
 
   return results
