@@ -1,6 +1,7 @@
 """Settings of the whole suite: strict rank promotion, a persistent compilation cache, one CPU device."""
 
 import contextlib
+import gc
 import logging
 import os
 import tempfile
@@ -12,6 +13,7 @@ import pytest
 
 from dnas.core import memory_maps, program_cache, registry
 
+gc.set_threshold(100_000, 20, 20)  # as the launchers do; at Python's own thresholds whole seconds go to looking for garbage
 matplotlib.use("Agg")
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -48,6 +50,7 @@ def room_for_programs():
 def pytest_collection_finish(session):
   for name in registry.foreign_modules():
     del registry._MODULES[name]
+  gc.freeze()  # what the modules hold is no garbage
 
 
 @pytest.fixture(autouse=True)
