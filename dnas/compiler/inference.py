@@ -22,6 +22,7 @@ Buffer = int
 _RULES: dict[str, Callable[..., float]] = {}
 _SCOPE = "scope/"
 _VIEWS = frozenset("reshape squeeze expand_dims broadcast_in_dim slice transpose rev split stop_gradient copy name".split())
+_CALLS = "jit", "pjit", "closed_call", "checkpoint", "remat2", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"
 _LOOPS = "scan", "while", "cond"
 _IN_PLACE = ARITHMETIC | {"convert_element_type"}
 
@@ -61,13 +62,19 @@ class Part:
 
 
 def part(name: str, function: Callable[[], Any]) -> Any:
-  """Calls a function while another one is traced, so that `parts` shows it as a part of this name. It must return arrays."""
+  """Calls a function while another one is traced, so that `parts` shows it as a part of this name.
+
+  A function that returns other things than arrays, or changes a state, cannot be a part. It is called like any other function.
+  """
 
   def called() -> Any:
     return function()
 
   called.__name__ = _SCOPE + name
-  return jax.jit(called)()
+  try:
+    return jax.jit(called)()
+  except Exception:  # an error of the function itself comes again
+    return function()
 
 
 def parts(jaxpr: Jaxpr, name: str = "") -> Part:
@@ -161,14 +168,14 @@ class _Memory:
       name, counted = eqn.primitive.name, str(eqn.params.get("name", "")) in _RULES
       inner = [] if counted else [getattr(one, "jaxpr", one) for one in inner_jaxprs(eqn.params)]
       reads = [buffers[atom] for atom in eqn.invars if _is_variable(atom) and atom in buffers]
-      if len(inner) == 1 and name not in _LOOPS:
+      if len(inner) == 1 and name in _CALLS:
         buffers |= self._of_call(eqn, inner[0], buffers)
       elif name in _VIEWS:
         buffers |= dict.fromkeys(eqn.outvars, reads[0]) if reads else {}
       else:
         made = {var: self._new(var) for var in eqn.outvars}
         buffers |= made
-        inside = max((_Memory(one, ()).most() for one in inner), default=0)
+        inside = max((_Memory(one, ()).most() for one in inner), default=0) if name in _LOOPS else 0
         self._steps.append(_Step(reads, list(made.values()), name in _IN_PLACE, inside))
 
   def _of_call(self, eqn: Equation, inner: Jaxpr, buffers: dict[Any, Buffer]) -> dict[Any, Buffer]:

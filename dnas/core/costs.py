@@ -19,16 +19,17 @@ class Costs:
 
   def __str__(self) -> str:
     """Returns the costs in words, as a console shows them."""
-    memory = _scaled(self.activation_bytes, ("GB", "MB", "kB"), "bytes")
+    memory = scaled(self.activation_bytes, ("TB", "GB", "MB", "kB"), "bytes")
     return f"{self.weights:,} weights, {counted_adds(self.multiply_adds)}, {memory} of activations"
 
 
 def counted_adds(number: float) -> str:
   """Returns a number of multiply-adds in words, such as '528.4 M multiply-adds'."""
-  return f"{_scaled(number, ('G', 'M', 'k'), '')} multiply-adds".replace("  ", " ")
+  return f"{scaled(number)} multiply-adds"
 
 
-def _scaled(number: float, units: tuple[str, str, str], below: str) -> str:
-  """Returns a number in billions, millions or thousands, with the name of the unit."""
-  scale, unit = next(((scale, unit) for scale, unit in zip((1e9, 1e6, 1e3), units, strict=True) if number >= scale), (1.0, below))
-  return f"{number / scale:.4g} {unit}"
+def scaled(number: float, units: tuple[str, str, str, str] = ("T", "G", "M", "k"), below: str = "") -> str:
+  """Returns a number with the largest unit that it reaches: of 10^12, 10^9, 10^6 and 10^3, else the one below."""
+  scales = zip((1e12, 1e9, 1e6, 1e3), units, strict=True)
+  scale, unit = next(((scale, unit) for scale, unit in scales if number >= scale), (1.0, below))
+  return f"{number / scale:.4g} {unit}".rstrip()

@@ -98,8 +98,8 @@ def search_network(
     text, notation = genotype.to_json(), space.notation(genotype)
     folder.write_genotype(text)
     costs = workload.costs(genotype)
-    counted_costs = dataclasses.asdict(costs)
-    folder.write_result({"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics, **counted_costs})
+    own = {"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics}
+    folder.write_result(own | dataclasses.asdict(costs))
     pictures = _output.drawn(lambda: save_pictures(folder.path, space))
     if task.stops(position.history):
       print(f"\nstopped early after epoch {len(position.history)}: the dominant eigenvalue has grown")

@@ -20,7 +20,8 @@ from dnas.cells import functional
 from dnas.cells.registries import CHAIN_SPACES, SPACES
 from dnas.core import config as config_lib
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
-from dnas.core.costs import Costs
+from dnas.core.costs import Costs, scaled
+from dnas.core.errors import FieldError
 from dnas.launchers import _flags, _run
 from dnas.launchers._config_checks import check_space
 from dnas.launchers._network_choice import OF_CELL_NETWORKS, NetworkChoice
@@ -32,8 +33,8 @@ from dnas.nets.derived_language import derived_language_model
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.report.tables import Table
 
-_RUNS, _SECONDS = 50, 10.0
-"""Most timed runs of a latency, and the seconds after which no further run begins."""
+_LEAST, _RUNS, _SECONDS = 3, 50, 10.0
+"""Least and most timed runs of a latency, and the seconds after which no run beyond the least begins."""
 
 _OF_TRAINING = ("auxiliary", "rematerialize", "drop_path_by_depth")
 """Settings of networks that an inference does not see, beside dropout and penalties."""
@@ -62,6 +63,8 @@ class DescribeConfig(NetworkChoice):
     component, _, field = path.partition(".")
     if component == "network" and (field in _OF_TRAINING or field.startswith("dropout") or field.endswith("penalty")):
       return "it belongs to training, and the costs are those of inference, so leave it out"
+    if path == "space" and self.model:
+      return f"it does nothing with --model={self.model}, so leave it out"
     if path in OF_CELL_NETWORKS and self.space in CHAIN_SPACES and not self.model:
       return f"it does nothing in the space {self.space}, so leave it out"
     return super().idle(path)
@@ -179,12 +182,14 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   _flags.refuse_idle(config, given)
   _flags.require_one_process(options)
   _run.prepare(options)
+  if "space" in given and not config.model and (own := load_genotype(config.genotype, config.space).space) != config.space:
+    raise FieldError("space", config.space, f"the genotype is of the space {own}; leave --space out, or give a --genotype of this space")
   module = config.build()
   network, variables = functional.split(module)
   whole = config.counted(network, variables)
   print(f"{config.model or config.genotype}: {whole}\n(of one {config.example})")
   if config.depth:
-    print(f"\n{table(config.layers(module), whole.multiply_adds).to_markdown()}")
+    print(f"\n{table(config.layers(module), whole).to_markdown()}")
   if config.batch_sizes:
     print(f"\n{latencies(network, variables, config).to_markdown()}")
 
@@ -194,16 +199,16 @@ def shape_of(shape: tuple[int, ...]) -> str:
   return "x".join(map(str, shape))
 
 
-def table(layers: list[costs.Layer], total: int) -> Table:
+def table(layers: list[costs.Layer], whole: Costs) -> Table:
   """Returns the layers as a table; a module within a module is indented below it, and its costs are part of those of the module."""
-  rows = []
+  rows, total = [], whole.multiply_adds
   for layer in layers:
     share = f"{100 * layer.multiply_adds / total:.1f} %" if total else "-"
-    adds = f"{layer.multiply_adds / 1e6:,.3f} M"
-    rows.append(("· " * layer.depth + layer.path, shape_of(layer.shape), f"{layer.weights:,}", adds, share))
-  rest = total - sum(layer.multiply_adds for layer in layers if not layer.depth)
-  if rest:
-    rows.append(("outside of these modules", "", "", f"{rest / 1e6:,.3f} M", f"{100 * rest / total:.1f} %"))
+    rows.append(("· " * layer.depth + layer.path, shape_of(layer.shape), f"{layer.weights:,}", scaled(layer.multiply_adds), share))
+  tops = [layer for layer in layers if not layer.depth]
+  adds, weights = total - sum(layer.multiply_adds for layer in tops), whole.weights - sum(layer.weights for layer in tops)
+  if adds or weights:
+    rows.append(("outside of these modules", "", f"{weights:,}", scaled(adds), f"{100 * adds / total:.1f} %" if total else "-"))
   return Table("Layers", ("layer", "output", "weights", "multiply-adds", "share"), tuple(rows))
 
 
@@ -211,6 +216,7 @@ def latencies(network: functional.Network, variables: functional.Variables, conf
   """Measures inferences on this device, and returns a table of medians and quartiles in milliseconds."""
   rows = []
   for size in config.batch_sizes:
+    print(f"measuring inferences at batch size {size} ...", flush=True)
     run, examples = config.inference(network, size)
     milliseconds = latency(run, variables, examples)
     lower, median, upper = np.percentile(milliseconds, (25, 50, 75))
@@ -219,15 +225,15 @@ def latencies(network: functional.Network, variables: functional.Variables, conf
   return Table(about, ("batch", "median", "quartiles", "per example", "runs"), tuple(rows))
 
 
-def latency(run: Callable[[Any, Any], Any], variables: Any, examples: Any) -> np.ndarray:
+def latency(run: Callable[[Any, Any], Any], variables: Any, examples: jax.ShapeDtypeStruct) -> np.ndarray:
   """Returns the milliseconds of inferences, one after the other, after two that compile and warm up."""
-  program, examples = jax.jit(run), jax.device_put(examples)
-  times = []
-  while len(times) < 2 + _RUNS and sum(times[2:]) < _SECONDS:
+  program, zeros, times = jax.jit(run), jax.device_put(np.zeros(examples.shape, examples.dtype)), []
+  jax.block_until_ready(program(variables, zeros))
+  while len(times) < 1 + _LEAST or (len(times) <= _RUNS and sum(times) < _SECONDS):
     began = time.perf_counter()
-    jax.block_until_ready(program(variables, examples))
+    jax.block_until_ready(program(variables, zeros))
     times.append(time.perf_counter() - began)
-  return 1e3 * np.array(times[2:])
+  return 1e3 * np.array(times[1:])
 
 
 NASBENCH201 = ImageDescribeConfig(space="nasbench201", genotype=NASBENCH201_TRAIN.genotype, network=NASBENCH201_TRAIN.network)

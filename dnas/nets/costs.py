@@ -40,8 +40,8 @@ class Layer:
 Call = Callable[[Any, Any], Any]
 """Maps (module, examples) to the outputs, in inference mode."""
 
-Inference = tuple[Callable[[functional.Variables, Any], Any], np.ndarray]
-"""A pure function of variables and examples, and examples for it."""
+Inference = tuple[Callable[[functional.Variables, Any], Any], jax.ShapeDtypeStruct]
+"""A pure function of variables and examples, and the shape of the examples."""
 
 
 def of_image(network: functional.Network, variables: functional.Variables, shape: tuple[int, int, int]) -> Costs:
@@ -70,26 +70,33 @@ def of_function(run: Callable[[functional.Variables, Any], Any], variables: func
 
 
 def of_own_network(module: nnx.Module, inputs: Any) -> Costs:
-  """Returns the costs of one example of a plain module of a user's own. `inputs` is a batch, a tree of arrays."""
-  network, variables = functional.split_free(module)
+  """Returns the costs of one example of a plain module of a user's own: those of a batch, divided by its size.
+
+  Args:
+    module: the module.
+    inputs: a batch, a tree of arrays whose first axis are the examples.
+  """
+  (network, variables), key = functional.split_free(module), jax.random.key(0)
 
   def run(variables: functional.Variables, inputs: Any) -> Any:
-    return functional.apply_free(network, variables, inputs, jax.random.key(0), train=False)[0]
+    return functional.apply_free(network, variables, inputs, key, train=False)[0]
 
-  return of_function(run, variables, jax.tree.map(lambda x: jax.ShapeDtypeStruct((1, *x.shape[1:])[: x.ndim], x.dtype), inputs))
+  whole = of_function(run, variables, jax.eval_shape(lambda: inputs))
+  size = max(((x.shape or (1,))[0] for x in jax.tree.leaves(inputs)), default=1) or 1
+  return Costs(whole.weights, round(whole.multiply_adds / size), round(whole.activation_bytes / size))
 
 
 def image_inference(network: functional.Network, shape: tuple[int, ...], batch: int) -> Inference:
-  """Returns the inference of an image network on a batch of images of shape (H, W, C), and such a batch of zeros."""
-  return _inference(network, _logits, np.zeros((batch, *shape), np.float32))
+  """Returns the inference of an image network on a batch of images of shape (H, W, C)."""
+  return _inference(network, _logits, jax.ShapeDtypeStruct((batch, *shape), np.float32))
 
 
 def word_inference(network: functional.Network, batch: int) -> Inference:
-  """Returns the inference of a language network on the next word of each of `batch` texts, and such words."""
-  return _inference(network, _next_word, np.zeros((1, batch), np.int32))
+  """Returns the inference of a language network on the next word of each of `batch` texts."""
+  return _inference(network, _next_word, jax.ShapeDtypeStruct((1, batch), np.int32))
 
 
-def _inference(network: functional.Network, call: Call, example: np.ndarray) -> Inference:
+def _inference(network: functional.Network, call: Call, example: jax.ShapeDtypeStruct) -> Inference:
   def run(variables: functional.Variables, example: jax.Array) -> Any:
     return functional.call(network, variables, lambda module: call(module, example))[0]
 
@@ -98,12 +105,12 @@ def _inference(network: functional.Network, call: Call, example: np.ndarray) -> 
 
 def image_layers(module: nnx.Module, shape: tuple[int, int, int], depth: int) -> list[Layer]:
   """Returns the layers of an image network, to a depth of modules within modules; see `of_image`. Use the module for nothing else."""
-  return _layers(module, _logits, np.zeros((1, *shape), np.float32), depth)
+  return _layers(module, _logits, jax.ShapeDtypeStruct((1, *shape), np.float32), depth)
 
 
 def word_layers(module: nnx.Module, depth: int) -> list[Layer]:
   """Returns the layers of a language network; see `of_word` and `image_layers`."""
-  return _layers(module, _next_word, np.zeros((1, 1), np.int32), depth)
+  return _layers(module, _next_word, jax.ShapeDtypeStruct((1, 1), np.int32), depth)
 
 
 def _logits(network: Any, images: jax.Array) -> jax.Array:
@@ -124,7 +131,8 @@ def _layers(module: nnx.Module, call: Call, example: Any, depth: int) -> list[La
 
   def collect(part: inference.Part, around: int) -> None:
     for one in part.parts:
-      found.append(Layer(one.name, one.shape, weights[one.name], one.multiply_adds, around))
+      if one.shape:  # a state that nothing reads makes none
+        found.append(Layer(one.name, one.shape, weights[one.name], one.multiply_adds, around))
       if around + 1 < depth:
         collect(one, around + 1)
 

@@ -17,8 +17,9 @@ def test_a_network_of_a_genotype_and_its_latency(capsys):
   assert describe_(*TINY, "--genotype=random:1", "--batch_sizes=1,4") == 0
   out = capsys.readouterr().out
   total = float(re.search(r"([\d.]+) k multiply-adds", out)[1])
-  tops = re.findall(r"^\| (?:stack|classifier) .*\| ([\d.]+) M ", out, re.MULTILINE)
-  assert abs(1e3 * sum(map(float, tops)) - total) < 2
+  (top,) = re.findall(r"^\| stack .*\| ([\d.]+) k ", out, re.MULTILINE)
+  (last,) = re.findall(r"^\| classifier .*\| (\d+) ", out, re.MULTILINE)
+  assert float(top) + float(last) / 1e3 == pytest.approx(total, abs=0.02)
   assert "(of one image of 8x8x1)" in out and "· stack.reductions.0" in out
   rows = re.findall(r"^\| (\d+) +\| ([\d.]+) +\| ([\d.]+) to ([\d.]+) ", out, re.MULTILINE)
   assert [int(row[0]) for row in rows] == [1, 4]
@@ -49,6 +50,8 @@ def test_language_models_are_counted_by_the_word(flags, capsys):
     (("--words=1", "--space=darts_recurrent"), "--words is 1; it must be at least 2"),
     (("--model=resnet", "--network.cells=3"), "--network.cells is 3; it is a setting of networks of cells"),
     (("--genotype=DARTS_V3",), "did you mean 'DARTS_V2'"),
+    (("--space=nasnet_a",), "--space is nasnet_a; the genotype is of the space darts_conv"),
+    (("--space=nasbench201", "--model=resnet"), "--space is nasbench201; it does nothing with --model=resnet"),
   ],
 )
 def test_refusals(flags, told, capsys):

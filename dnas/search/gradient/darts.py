@@ -42,7 +42,7 @@ class Config:
     epochs: number of passes over the training data of the weights.
     optimizer: the optimizer of the weights: sgd, or adam with decays 0.9 and 0.999 of its moments.
     learning_rate: initial learning rate of the weights; after every epoch it falls along a cosine to final_learning_rate.
-    final_learning_rate: learning rate of the weights at the end of the cosine.
+    final_learning_rate: learning rate of the weights at the end of the cosine, also where it is above learning_rate.
     momentum: momentum of the weights under sgd.
     weight_decay: coefficient of the L2 penalty on the weights.
     gradient_clip: largest global norm of the weights' gradient; 0 does not clip.
