@@ -21,6 +21,7 @@ LAUNCHERS = {
   "tune": "tune the hyperparameters of a training",
   "demo": "search, and compare the found network with random ones",
   "speed": "measure compile time, step time and memory",
+  "latency": "measure the operations of a search on this device",
   "digits_bench": "make or check the table of results in the package",
 }
 

@@ -147,7 +147,7 @@ def multiply_adds_of_search(config: ImageSearchConfig) -> float:
   """Returns the multiply-adds of a search on images."""
   parts = _image.search_parts(config, force=True)
   given = config.make_hypergradient(), jax.random.key(config.seed), config.make_method(), config.remedies
-  return search_multiply_adds(darts.DartsTask(config.darts, parts.workload, *given))
+  return search_multiply_adds(darts.DartsTask(config.darts, parts.workload, *given, limit=parts.limit))
 
 
 def check_searches(found: Sequence[Contestant], rules: Rules) -> None:

@@ -56,10 +56,11 @@ def search_parts(config: ImageSearchConfig, force: bool = False) -> SearchParts:
   _check_memory(config.supernet, "supernet", config.data, dataset, shape, config.num_seeds, force)
   workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, edges)
   about = _described(dataset, workload.examples, _of_cells("supernet", config.supernet), tree.size(workload.initial.weights))
-  kept = _kept(dataset, config.data)
-  if not config.start_from:
-    return SearchParts(kept, about, workload)
-  return SearchParts(kept, about, workload, _start(config, workload), lambda other: _start(other, workload.reseeded(other.seed)))
+  kept = {**_kept(dataset, config.data), **config.cost.kept()}
+  start = _start(config, workload) if config.start_from else None
+  restart = (lambda other: _start(other, workload.reseeded(other.seed))) if start else None
+  limit = config.cost.make(space, config.supernet, dataset.train.images.shape[1:], dataset.num_classes, start and start.op_mask)
+  return SearchParts(kept, about, workload, start, restart, limit)
 
 
 def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
@@ -100,8 +101,10 @@ def end_of_search(config: ImageSearchConfig, folder: pathlib.Path) -> tuple[Imag
 
 
 def _end_of_search(config: ImageSearchConfig, run: Run) -> tuple[DartsTask, ImageWorkload, State | None]:
-  workload: Any = search_parts(config, force=True).workload  # the finished search had enough memory
-  task = DartsTask(config.darts, workload, config.make_hypergradient(), jax.random.key(0), config.make_method(), config.remedies)
+  parts = search_parts(config, force=True)  # the finished search had enough memory
+  workload: Any = parts.workload
+  given = config.make_hypergradient(), jax.random.key(0), config.make_method(), config.remedies
+  task = DartsTask(config.darts, workload, *given, limit=parts.limit)
   return task, workload, _end_of(task, config, run)
 
 

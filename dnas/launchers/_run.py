@@ -25,6 +25,7 @@ from dnas.run.stop import StopRequest
 from dnas.run.writers import NullWriter, TensorBoardWriter, Writer
 from dnas.search.gradient.stages import Start
 from dnas.search.gradient.workload import Workload
+from dnas.supernet.limits import Limit
 
 R = TypeVar("R")
 
@@ -50,11 +51,13 @@ class SearchParts(Parts):
     workload: supernet and data.
     start: what the supernet begins with, where the search is a later stage.
     restart: configuration of another seed to what its supernet begins with, then.
+    limit: the limit on the expected cost, if there is one.
   """
 
   workload: Workload
   start: Start | None = None
   restart: Callable[[Any], Start] | None = None
+  limit: Limit | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,7 @@ from dnas.launchers._network_choice import OF_CELL_NETWORKS, OF_CELLS, NetworkCh
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.search.gradient.darts import Config as DartsConfig
+from dnas.search.gradient.limits import Config as CostConfig
 from dnas.search.gradient.methods import METHODS, check_channels
 from dnas.search.gradient.remedies import Remedies
 from dnas.supernet.hypergradients import HYPERGRADIENTS
@@ -94,6 +95,7 @@ class ImageSearchConfig(SearchConfig):
   data: DataConfig = dataclasses.field(default_factory=DataConfig)
   supernet: SupernetConfig = dataclasses.field(default_factory=SupernetConfig)
   darts: DartsConfig = dataclasses.field(default_factory=DartsConfig)
+  cost: CostConfig = dataclasses.field(default_factory=CostConfig)
 
   def __post_init__(self):
     super().__post_init__()
@@ -105,6 +107,11 @@ class ImageSearchConfig(SearchConfig):
     check(0 <= self.keep_operations <= choices, "keep_operations", self.keep_operations, f"an edge has {choices} operations")
     idle = bool(self.keep_operations) and not self.start_from
     check(not idle, "keep_operations", self.keep_operations, "it does nothing without --start_from, so leave it out")
+
+  def idle(self, path: str) -> str:
+    """See `SearchConfig.idle`."""
+    component, _, field = path.partition(".")
+    return self.cost.idle(field) if component == "cost" else super().idle(path)
 
 
 PTB_SEARCH = DartsConfig(

@@ -43,7 +43,7 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> list[Search
   else:
     parts = _image.search_parts(config, options.force)
   estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
-  task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start)
+  task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start, parts.limit)
   with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config), _run.VOLATILE) as folder:
     several = f", {config.num_seeds} searches at once" if config.num_seeds > 1 else ""
     what = f"{config.method} ({config.hypergradient_name}) in the space {config.space}"
@@ -95,6 +95,8 @@ def _finish(
     if warning:
       print(f"\nwarning: {warning}")
   print(f"\nfound: {notation}\nits network of the size of the supernet: {costs}")
+  if isinstance(config, ImageSearchConfig) and config.cost.active:
+    print(config.cost.said(result.metrics))
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
   images = task.workload.examples if isinstance(task.workload, ImageWorkload) else None

@@ -19,6 +19,7 @@ import optax
 from dnas.compiler.functions import Compiled, Loss
 from dnas.core import devices, keys, tree
 from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem
+from dnas.supernet.limits import Limit
 from dnas.supernet.perturbations import Perturbation, Unperturbed
 from dnas.supernet.relaxations import Arch, OpMask, Relaxation
 from dnas.supernet.weight_step import optimizer_step
@@ -54,6 +55,7 @@ class SearchState:
     arch: architecture parameters, cell type to [edges, operations].
     weight_state: state of the weight optimizer.
     arch_state: state of the architecture optimizer.
+    multiplier: the multiplier of the limit, a scalar; None without a limit.
   """
 
   weights: Tree
@@ -61,6 +63,7 @@ class SearchState:
   arch: Arch
   weight_state: Tree
   arch_state: Tree
+  multiplier: jax.Array | None = None
 
 
 class LossInputs(NamedTuple):
@@ -154,6 +157,7 @@ class BilevelProblem:
       `weight_optimizer`.
     shared_masks: whether every pass of a step draws the same random masks. Otherwise each pass of the hypergradient draws new masks, as in
       the published code for recurrent cells. A finite difference then also contains the effect of new masks, divided by its radius.
+    limit: the limit on the expected cost; None for none.
   """
 
   programs: Programs
@@ -162,6 +166,7 @@ class BilevelProblem:
   weight_decay: float
   unrolled_optimizer: tree.Optimizer | None = None
   shared_masks: bool = True
+  limit: Limit | None = None
 
   def step(
     self,
@@ -190,11 +195,16 @@ class BilevelProblem:
       hypergradient and for the perturbation change neither weights nor batch statistics.
     """
     train, valid = (LossInputs(batch, progress, op_mask) for batch in (train_batch, valid_batch))
-    arch, arch_state, metrics = state.arch, state.arch_state, {}
+    arch, arch_state, multiplier, metrics = state.arch, state.arch_state, state.multiplier, {}
     if update_arch:
+      relax = self.method.relax
       estimate, metrics = self._hypergradient(state, train, valid, key)
-      total = tree.add_scaled(estimate, 1.0, _penalty_gradient(self.method.relax, arch))
+      total = tree.add_scaled(estimate, 1.0, _penalty_gradient(relax, arch))
+      if self.limit is not None and multiplier is not None:
+        total = tree.add_scaled(total, 1.0, self.limit.gradient(relax, arch, multiplier, op_mask))
       arch, arch_state = optimizer_step(self.method.arch_optimizer, total, arch_state, arch)
+      if self.limit is not None and multiplier is not None:
+        multiplier = self.limit.moved(relax, arch, multiplier, op_mask)
 
     def gradient(arch: Arch) -> tuple[jax.Array, Arch]:
       gradients = self.programs.arch_gradient(state.weights, arch, state.stats, train, key).gradients
@@ -204,7 +214,7 @@ class BilevelProblem:
     last = self.programs.gradient(state.weights, near, state.stats, train, key)
     weights, weight_state = optimizer_step(self.weight_optimizer, last.gradients.weights, state.weight_state, state.weights)
     metrics = {"loss": last.gradients.loss, **last.metrics, **metrics}
-    return SearchState(weights, last.stats, arch, weight_state, arch_state), metrics
+    return SearchState(weights, last.stats, arch, weight_state, arch_state, multiplier), metrics
 
   def _hypergradient(self, state: SearchState, train: LossInputs, valid: LossInputs, key: jax.Array) -> tuple[Arch, dict[str, Any]]:
     """Returns the hypergradient, and the metrics of its last pass over the validation batch."""

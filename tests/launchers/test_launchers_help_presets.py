@@ -62,6 +62,8 @@ def refused_alone(config, path):
     return "darts_projection" in getattr(config, "methods", "")
   if path.endswith("space"):  # the only one for text, and another may lack the operations that are left out
     return is_text(config) or (path == "space" and bool(getattr(config, "without", "")))
+  if path == "cost.weight":  # a target finds it
+    return config.cost.target > 0
   if path.endswith(ALONE):
     return True
   start = path == "keep_operations" and not config.start_from or path.endswith("train.freeze")
@@ -332,6 +334,7 @@ MODELS = rf"({'|'.join([*IMAGE_MODELS, *LANGUAGE_MODELS, 'dynamic'])})\."
 PLAIN = {f"remedies.{name}": value for name, value in dataclasses.asdict(Remedies()).items()}
 PLAIN |= {"method": "darts", "without": "", "darts.arch_warmup_epochs": 0, "darts.diagnose_every": 5}
 STAGE = {"start_from": "", "keep_operations": 0}
+STAGE |= {f"cost.{name}": value for name, value in dataclasses.asdict(configs.CostConfig()).items()}
 FIRST_ORDER = {"hypergradient": "first_order"}
 SECOND_ORDER = {"hypergradient": "finite_difference", "finite_difference.radius": 0.01, "finite_difference.through_clip": False}
 UNCLIPPED, CLIPPED = {"finite_difference.clipped": False}, {"finite_difference.clipped": True}

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from dnas.cells import functional
 from dnas.core import keys, tree
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types, named
-from dnas.core.errors import FieldError, InputError
 from dnas.core.records import Progress, SearchResult
 from dnas.core.spaces import DecisionSpace
 from dnas.run import loop
@@ -27,8 +27,9 @@ from dnas.search.gradient.remedies import Remedies
 from dnas.search.gradient.stages import Start
 from dnas.search.gradient.workload import Workload
 from dnas.supernet import bilevel, relaxations
-from dnas.supernet.discretize import check_cap, discretize, edges_of, one_hot
+from dnas.supernet.discretize import discretize, edges_of, one_hot
 from dnas.supernet.hypergradients import Hypergradient
+from dnas.supernet.limits import Limit
 from dnas.train import optimizers
 
 Tree = Any
@@ -155,6 +156,7 @@ class DartsTask:
     method: DifferentiableMethod | None = None,
     remedy: Remedies | None = None,
     start: Start | None = None,
+    limit: Limit | None = None,
   ):
     """Builds the task.
 
@@ -166,6 +168,7 @@ class DartsTask:
       method: the method; DARTS if not given.
       remedy: the remedies against collapse; none if not given.
       start: weights and masks with which a later stage of a search starts; if not given, new weights and all operations.
+      limit: the limit on the expected cost; none if not given.
 
     Raises:
       FieldError: if the remedies do not fit the length of the search, or the space.
@@ -173,7 +176,7 @@ class DartsTask:
     method, remedy = method or Darts(), remedy or Remedies()
     self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
     self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
-    _check_remedies(config, remedy, self.space)
+    remedy.check_fits(self.space, config.epochs, config.final_learning_rate, config.diagnose_every)
     weight_optimizer = unrolled_optimizer = config.weight_optimizer()
     clipped, through_clip = getattr(hypergradient, "clipped", True), getattr(hypergradient, "through_clip", True)
     if not (clipped and through_clip):
@@ -181,7 +184,7 @@ class DartsTask:
     relaxation = remedy.relaxation(method.relaxation(self.space), self.space)
     choices = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
     self.problem = bilevel.BilevelProblem(
-      bilevel.compiled(self._loss), choices, weight_optimizer, config.weight_decay, unrolled_optimizer, workload.shared_masks
+      bilevel.compiled(self._loss), choices, weight_optimizer, config.weight_decay, unrolled_optimizer, workload.shared_masks, limit
     )
     self._mean = jax.jit(lambda arch, op_mask: self._weights(relaxation.mean(relaxation.restricted(arch, op_mask)), arch, op_mask))
     seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
@@ -193,7 +196,8 @@ class DartsTask:
     arch = self.problem.method.relax.init(self.space, keys.derive(self._key, "arch"), self._config.arch_init_scale)
     weights, stats = self._start.variables.weights, self._start.variables.stats
     optimizer_states = self.problem.weight_optimizer.init(weights), self.problem.method.arch_optimizer.init(arch)
-    search = bilevel.SearchState(weights, stats, arch, *optimizer_states)
+    limit = self.problem.limit
+    search = bilevel.SearchState(weights, stats, arch, *optimizer_states, None if limit is None else jnp.float32(limit.start))
     return State(search, self.workload.carry, self._start.op_mask, jax.random.key_data(self._key))
 
   def end_of_epoch(self, epoch: int) -> int:
@@ -255,6 +259,8 @@ class DartsTask:
     genotype = discretize(self.space, on_host, self._remedies.cap)
     metrics = {f"train/{name}": value for name, value in self.workload.train_metrics(means).items()}
     metrics |= {f"valid/{name}": value for name, value in valid.items()}
+    if self.problem.limit is not None:
+      metrics |= self.problem.limit.metrics(on_host, genotype, state.search.multiplier)
     metrics["learning_rate"] = self._learning_rate(epoch - 1)
     metrics |= diagnostics.of_mixture(self.space, genotype, on_host, relaxations.to_numpy(state.op_mask))
     every = self._config.diagnose_every
@@ -328,20 +334,6 @@ class DartsTask:
     mixture = relax(relax.restricted(arch, inputs.op_mask), keys.derive(key, "relaxation"), inputs.progress)
     mixture = self._weights(mixture, arch, inputs.op_mask)
     return self.workload.loss(weights, mixture, stats, inputs.batch, keys.derive(key, "network"))
-
-
-def _check_remedies(config: Config, remedy: Remedies, space: DecisionSpace) -> None:
-  try:
-    check_cap(space, remedy.cap)
-  except InputError as e:
-    raise FieldError("remedies.skip_cap", remedy.skip_cap, str(e).removesuffix(".")) from None
-  if remedy.projection and not config.final_learning_rate:
-    hint = "the epochs between the decisions of a projection train with it, so give one above zero"
-    raise FieldError("darts.final_learning_rate", config.final_learning_rate, hint)
-  diagnoses = config.epochs // config.diagnose_every if config.diagnose_every else 0
-  if remedy.stop_ratio and diagnoses < 2 * remedy.stop_window:
-    hint = f"it needs {2 * remedy.stop_window} diagnoses and the search has {diagnoses}; lower darts.diagnose_every or remedies.stop_window"
-    raise FieldError("remedies.stop_ratio", remedy.stop_ratio, hint)
 
 
 @jax.jit

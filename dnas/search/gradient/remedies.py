@@ -10,9 +10,10 @@ import numpy as np
 from dnas.core import keys
 from dnas.core.choice_space import SKIPS, ChoiceSpace
 from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
+from dnas.core.errors import FieldError, InputError
 from dnas.core.spaces import DecisionSpace
 from dnas.core.tree import Scalar
-from dnas.supernet.discretize import of_cells
+from dnas.supernet.discretize import check_cap, of_cells
 from dnas.supernet.perturbations import Adversarial, Perturbation, UniformNoise, Unperturbed
 from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation
 
@@ -65,6 +66,20 @@ class Remedies:
   def relaxation(self, relaxation: Relaxation, space: DecisionSpace) -> Relaxation:
     """Returns the relaxation, with dropout of skip connections if `skip_dropout` is above zero."""
     return SkipDropout(relaxation, space, self.skip_dropout) if self.skip_dropout else relaxation
+
+  def check_fits(self, space: DecisionSpace, epochs: int, final_learning_rate: float, diagnose_every: int) -> None:
+    """Raises FieldError if the remedies do not fit the space, or a search with these settings (`darts.Config`)."""
+    try:
+      check_cap(space, self.cap)
+    except InputError as e:
+      raise FieldError("remedies.skip_cap", self.skip_cap, str(e).removesuffix(".")) from None
+    if self.projection and not final_learning_rate:
+      hint = "the epochs between the decisions of a projection train with it, so give one above zero"
+      raise FieldError("darts.final_learning_rate", final_learning_rate, hint)
+    diagnoses = epochs // diagnose_every if diagnose_every else 0
+    if self.stop_ratio and diagnoses < 2 * self.stop_window:
+      needed = f"it needs {2 * self.stop_window} diagnoses and the search has {diagnoses}"
+      raise FieldError("remedies.stop_ratio", self.stop_ratio, f"{needed}; lower darts.diagnose_every or remedies.stop_window")
 
   def make_perturbation(self) -> Perturbation:
     """Returns the perturbation."""
