@@ -1,7 +1,7 @@
 """Measures the latency of every operation of a search on this device, or prints such a table.
 
   dnas latency --make --space=nasbench201 --workdir=runs/latency
-  dnas latency --make --search=digits_bench_gaea --image=8,8,1 --workdir=runs/latency
+  dnas latency --make --search=digits_bench_gaea --image_shape=8,8,1 --workdir=runs/latency
   dnas latency --table=runs/latency/latency.json
   dnas search --cost.of=latency --cost.target=2.5 --cost.table=runs/latency/latency.json --space=nasbench201 --workdir=runs/quick
 
@@ -38,7 +38,7 @@ class LatencyConfig:
     table: file of a table to print.
     search: preset of a search whose space and supernet are measured; empty for those of the flags.
     space: name of the search space.
-    image: rows, columns and channels of the images.
+    image_shape: rows, columns and channels of the images.
     classes: number of classes.
     batch_size: number of images in a batch.
     repeats: number of timed calls of every operation; a row has their median and quartiles.
@@ -48,23 +48,29 @@ class LatencyConfig:
   table: str = ""
   search: str = ""
   space: str = named("darts_conv", lambda: STACKS)
-  image: tuple[int, ...] = (32, 32, 3)
+  image_shape: tuple[int, ...] = (32, 32, 3)
   classes: int = 10
   batch_size: int = 1
   repeats: int = 30
   supernet: SupernetConfig = dataclasses.field(default_factory=SupernetConfig)
+
+  def idle(self, path: str) -> str:
+    """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
+    named_by_preset = bool(self.search) and (path == "space" or path.startswith("supernet."))
+    return f"the preset {self.search} of --search has its own, so leave it out" if named_by_preset else ""
 
   def __post_init__(self):
     check_types(self)
     check_name("space", self.space, STACKS)
     check_positive(classes=self.classes, batch_size=self.batch_size, repeats=self.repeats)
     check_at_most(10**6, classes=self.classes, batch_size=self.batch_size, repeats=self.repeats)
-    fits = len(self.image) == 3 and all(0 < size <= 10**4 for size in self.image)
-    check(fits, "image", ",".join(map(str, self.image)), "give rows, columns and channels, such as 32,32,3")
+    fits = len(self.image_shape) == 3 and all(0 < size <= 10**4 for size in self.image_shape)
+    check(fits, "image_shape", ",".join(map(str, self.image_shape)), "give rows, columns and channels, such as 32,32,3")
 
 
 def run(config: LatencyConfig, options: _flags.Options, given: set[str]) -> None:
   """Measures the operations that the table lacks, or prints a table."""
+  _flags.refuse_idle(config, given)
   _flags.require_one_process(options)
   check(config.make != bool(config.table), "make", str(config.make).lower(), "give one of --make and --table=FILE")
   if config.table:
@@ -89,7 +95,7 @@ def make(config: LatencyConfig, folder: pathlib.Path) -> pathlib.Path:
     of_images = isinstance(search, ImageSearchConfig)
     check(of_images, "search", config.search, "a latency is of operations on images, so give a search on images")
     space, size = search.searched_space(), search.supernet
-  skeleton = Skeleton.of(space, size, (config.image[0], config.image[1], config.image[2]), config.classes)
+  skeleton = Skeleton.of(space, size, (config.image_shape[0], config.image_shape[1], config.image_shape[2]), config.classes)
   durable.make_folder(folder)
   path, table = folder / FILE, Table(about(config.batch_size, config.repeats), {})
   if path.exists():

@@ -11,7 +11,7 @@ from dnas.supernet.latencies import Table
 
 SEARCH = (*DATA, "--space=darts_s2", "--supernet.channels=2", "--supernet.cells=1", "--darts.arch_learning_rate=0.1")
 SEARCH += ("--darts.epochs=1", "--darts.diagnose_every=0")
-MAKE = ("--make", "--space=darts_s2", "--image=4,4,1", "--supernet.channels=2", "--supernet.cells=1", "--repeats=2")
+MAKE = ("--make", "--space=darts_s2", "--image_shape=4,4,1", "--supernet.channels=2", "--supernet.cells=1", "--repeats=2")
 
 
 def measure(*flags: object) -> int:
@@ -79,7 +79,8 @@ def test_a_table_is_made_goes_on_is_printed_and_limits_a_search(tmp_path: pathli
     (("--make",), "--workdir is empty"),
     (("--table=nowhere.json",), "--table is nowhere.json; it is no file with a table as JSON"),
     (("--table=nowhere.json", "--repeats=3"), "--repeats is given; --table prints a table, so leave it out."),
-    (("--make", "--image=3"), "--image is 3; give rows, columns and channels"),
+    (("--make", "--image_shape=3"), "--image_shape is 3; give rows, columns and channels"),
+    (("--make", "--search=digits_bench", "--supernet.cells=3"), "--supernet.cells is 3; the preset digits_bench of --search has its own"),
     (("--make", "--workdir=w", "--search=text_demo"), "--search is text_demo; a latency is of operations on images"),
   ],
 )
