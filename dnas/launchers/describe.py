@@ -1,7 +1,7 @@
 """Says what a network costs: weights, multiply-adds and activation memory, layer by layer, and its measured latency on this device.
 
   dnas describe --genotype=DARTS_V2
-  dnas describe --network.channels=48 --network.cells=14 --network.stem=imagenet --network.stem_multiplier=1 --image_shape=224,224,3
+  dnas describe --network.stem=imagenet --network.stem_multiplier=1 --image_shape=224,224,3
   dnas describe --model=awd_lstm --words=10000 --batch_sizes=
 
 The costs are those of one image, or of one word. A multiply-add of a convolution or a product counts one; normalizations, activation
