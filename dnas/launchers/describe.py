@@ -9,8 +9,6 @@ functions and pooling count nothing. Nothing is trained, and no data set is read
 """
 
 import dataclasses
-import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -22,6 +20,7 @@ from dnas.core import config as config_lib
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.costs import Costs, scaled
 from dnas.core.errors import FieldError
+from dnas.core.genotype import Genotype
 from dnas.launchers import _flags, _run
 from dnas.launchers._config_checks import check_space
 from dnas.launchers._network_choice import OF_CELL_NETWORKS, NetworkChoice
@@ -32,6 +31,7 @@ from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.nets.derived_language import derived_language_model
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.report.tables import Table
+from dnas.run.timing import milliseconds
 
 _LEAST, _RUNS, _SECONDS = 3, 50, 10.0
 """Least and most timed runs of a latency, and the seconds after which no run beyond the least begins."""
@@ -112,13 +112,12 @@ class ImageDescribeConfig(DescribeConfig):
     """What the costs are of."""
     return f"image of {shape_of(self.shape)}"
 
-  def build(self) -> Any:
-    """Returns the network."""
+  def build(self, genotype: Genotype | None) -> Any:
+    """Returns the network of a genotype, or that of the model where there is none."""
     rng = np.random.default_rng(0)
-    if self.model:
+    if genotype is None:
       return self.make_model().build(self.shape, self.classes, rng)
-    network, genotype = dataclasses.replace(self.network, auxiliary=False), load_genotype(self.genotype, self.space)
-    return of_genotype.build(network, genotype, self.shape, self.classes, rng)
+    return of_genotype.build(dataclasses.replace(self.network, auxiliary=False), genotype, self.shape, self.classes, rng)
 
   def counted(self, network: functional.Network, variables: functional.Variables) -> Costs:
     """Returns the costs of the network."""
@@ -154,12 +153,10 @@ class LanguageDescribeConfig(DescribeConfig):
 
   example = "word"
 
-  def build(self) -> Any:
+  def build(self, genotype: Genotype | None) -> Any:
     """See `ImageDescribeConfig`."""
     rng = np.random.default_rng(0)
-    if self.model:
-      return self.make_model().build(self.words, rng)
-    return derived_language_model(self.network, load_genotype(self.genotype, self.space), self.words, rng)
+    return self.make_model().build(self.words, rng) if genotype is None else derived_language_model(self.network, genotype, self.words, rng)
 
   def counted(self, network: functional.Network, variables: functional.Variables) -> Costs:
     """See `ImageDescribeConfig`."""
@@ -182,9 +179,11 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   _flags.refuse_idle(config, given)
   _flags.require_one_process(options)
   _run.prepare(options)
-  if "space" in given and not config.model and (own := load_genotype(config.genotype, config.space).space) != config.space:
-    raise FieldError("space", config.space, f"the genotype is of the space {own}; leave --space out, or give a --genotype of this space")
-  module = config.build()
+  genotype = None if config.model else load_genotype(config.genotype, config.space)
+  if genotype and "space" in given and genotype.space != config.space:
+    hint = f"the genotype is of the space {genotype.space}; leave --space out, or give a --genotype of this space"
+    raise FieldError("space", config.space, hint)
+  module = config.build(genotype)
   network, variables = functional.split(module)
   whole = config.counted(network, variables)
   print(f"{config.model or config.genotype}: {whole}\n(of one {config.example})")
@@ -218,22 +217,12 @@ def latencies(network: functional.Network, variables: functional.Variables, conf
   for size in config.batch_sizes:
     print(f"measuring inferences at batch size {size} ...", flush=True)
     run, examples = config.inference(network, size)
-    milliseconds = latency(run, variables, examples)
-    lower, median, upper = np.percentile(milliseconds, (25, 50, 75))
-    rows.append((str(size), f"{median:.3f}", f"{lower:.3f} to {upper:.3f}", f"{median / size:.4f}", str(len(milliseconds))))
+    arguments = jax.device_put((variables, np.zeros(examples.shape, examples.dtype)))
+    times = milliseconds(jax.jit(run), *arguments, most=_RUNS, least=_LEAST, seconds=_SECONDS)
+    lower, median, upper = np.percentile(times, (25, 50, 75))
+    rows.append((str(size), f"{median:.3f}", f"{lower:.3f} to {upper:.3f}", f"{median / size:.4f}", str(len(times))))
   about = f"Latency in milliseconds, on {jax.devices()[0].device_kind} with JAX {jax.__version__}"
   return Table(about, ("batch", "median", "quartiles", "per example", "runs"), tuple(rows))
-
-
-def latency(run: Callable[[Any, Any], Any], variables: Any, examples: jax.ShapeDtypeStruct) -> np.ndarray:
-  """Returns the milliseconds of inferences, one after the other, after two that compile and warm up."""
-  program, zeros, times = jax.jit(run), jax.device_put(np.zeros(examples.shape, examples.dtype)), []
-  jax.block_until_ready(program(variables, zeros))
-  while len(times) < 1 + _LEAST or (len(times) <= _RUNS and sum(times) < _SECONDS):
-    began = time.perf_counter()
-    jax.block_until_ready(program(variables, zeros))
-    times.append(time.perf_counter() - began)
-  return 1e3 * np.array(times[1:])
 
 
 NASBENCH201 = ImageDescribeConfig(space="nasbench201", genotype=NASBENCH201_TRAIN.genotype, network=NASBENCH201_TRAIN.network)

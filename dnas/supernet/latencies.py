@@ -12,7 +12,6 @@ import datetime
 import json
 import pathlib
 import platform
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -23,6 +22,7 @@ from dnas.cells import functional
 from dnas.cells.image_stack import Size
 from dnas.core import durable
 from dnas.core.errors import InputError
+from dnas.run.timing import milliseconds
 from dnas.supernet.operation_costs import OperationCosts, Place, Skeleton
 
 IN_A_ROW = 8
@@ -176,10 +176,6 @@ def _measured(
 ) -> Row:
   states = np.random.default_rng(0).standard_normal((IN_A_ROW, *example.shape), np.float32)
   program = jax.jit(lambda variables, states: jax.lax.map(lambda x: apply(variables, x), states))
-  arguments, seconds = jax.device_put((variables, states)), []
-  for _ in range(repeats + 2):
-    began = time.perf_counter()
-    jax.block_until_ready(program(*arguments))
-    seconds.append(time.perf_counter() - began)
-  lower, median, upper = (1000 * float(value) / IN_A_ROW for value in np.quantile(seconds[2:], [0.25, 0.5, 0.75]))
+  times = milliseconds(program, *jax.device_put((variables, states)), most=repeats)
+  lower, median, upper = (float(value) / IN_A_ROW for value in np.quantile(times, [0.25, 0.5, 0.75]))
   return Row(name, place, median, (lower, upper))
