@@ -30,11 +30,11 @@ def multiply_adds(function: Callable[..., Any], *args: Any) -> float:
 
   A loop of unknown length counts as one turn, and a condition as its most expensive branch.
   """
-  return _of_jaxpr(jax.make_jaxpr(function)(*args))
+  return _of_jaxpr(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def _of_jaxpr(jaxpr: Any) -> float:
-  return sum(_of_equation(eqn) for eqn in getattr(jaxpr, "jaxpr", jaxpr).eqns)
+  return sum(_of_equation(eqn) for eqn in jaxpr.eqns)
 
 
 def _of_equation(eqn: Equation) -> float:
@@ -42,7 +42,7 @@ def _of_equation(eqn: Equation) -> float:
   if name in PRODUCTS:
     return of_product(eqn)
   if name == "cond":
-    return max(map(_of_jaxpr, params["branches"]))
+    return max(map(_of_jaxpr, inner_jaxprs(params)))
   inner = list(inner_jaxprs(params))
   if inner:
     return params.get("length", 1) * sum(map(_of_jaxpr, inner))
@@ -75,8 +75,9 @@ def _half(aval: Any) -> float:
 
 
 def inner_jaxprs(params: Any) -> Iterator[Any]:
-  """Yields the jaxprs among the parameters of an equation."""
+  """Yields the jaxprs among the parameters of an equation, without their constants."""
   for value in params.values():
     for one in value if isinstance(value, tuple | list) else (value,):
-      if hasattr(getattr(one, "jaxpr", one), "eqns"):
-        yield one
+      jaxpr = getattr(one, "jaxpr", one)
+      if hasattr(jaxpr, "eqns"):
+        yield jaxpr

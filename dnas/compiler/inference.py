@@ -166,7 +166,7 @@ class _Memory:
     """Appends the steps of a jaxpr, and adds the buffers of its variables. Variables without a buffer are weights, or views of them."""
     for eqn in jaxpr.eqns:
       name, counted = eqn.primitive.name, str(eqn.params.get("name", "")) in _RULES
-      inner = [] if counted else [getattr(one, "jaxpr", one) for one in inner_jaxprs(eqn.params)]
+      inner = [] if counted else list(inner_jaxprs(eqn.params))
       reads = [buffers[atom] for atom in eqn.invars if _is_variable(atom) and atom in buffers]
       if len(inner) == 1 and name in _CALLS:
         buffers |= self._of_call(eqn, inner[0], buffers)
