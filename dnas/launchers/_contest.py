@@ -16,7 +16,6 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import jax
 from optuna.trial import FrozenTrial, TrialState
 
 from dnas.core import config as config_lib
@@ -28,7 +27,6 @@ from dnas.launchers import _flags, _image, _output, _presets, _run, _trial, _tun
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig
 from dnas.report import contest
 from dnas.run.run_folder import RunFolder
-from dnas.search.gradient import darts
 from dnas.search.gradient.costs import search_multiply_adds
 from dnas.train.images import RetrainTask
 from dnas.tune import engine, executors, study
@@ -146,8 +144,7 @@ def _epoch_of(config: ImageTrainConfig) -> float:
 def multiply_adds_of_search(config: ImageSearchConfig) -> float:
   """Returns the multiply-adds of a search on images."""
   parts = _image.search_parts(config, force=True)
-  given = config.make_hypergradient(), jax.random.key(config.seed), config.make_method(), config.remedies
-  return search_multiply_adds(darts.DartsTask(config.darts, parts.workload, *given, limit=parts.limit))
+  return search_multiply_adds(config.task(parts.workload, config.seed, limit=parts.limit))
 
 
 def check_searches(found: Sequence[Contestant], rules: Rules) -> None:

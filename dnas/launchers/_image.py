@@ -5,8 +5,6 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
-
 from dnas.cells import sizes
 from dnas.cells.functional import Variables
 from dnas.cells.registries import CHAIN_SPACES, IMAGE_GENOTYPES, SPACES
@@ -103,8 +101,7 @@ def end_of_search(config: ImageSearchConfig, folder: pathlib.Path) -> tuple[Imag
 def _end_of_search(config: ImageSearchConfig, run: Run) -> tuple[DartsTask, ImageWorkload, State | None]:
   parts = search_parts(config, force=True)  # the finished search had enough memory
   workload: Any = parts.workload
-  given = config.make_hypergradient(), jax.random.key(0), config.make_method(), config.remedies
-  task = DartsTask(config.darts, workload, *given, limit=parts.limit)
+  task = config.task(workload, 0, limit=parts.limit)
   return task, workload, _end_of(task, config, run)
 
 

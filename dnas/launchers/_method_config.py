@@ -3,15 +3,21 @@
 import dataclasses
 from typing import Any
 
+import jax
+
 from dnas.core import config as config_lib
 from dnas.core.config import check_name, check_types, named
 from dnas.core.registry import is_foreign
 from dnas.launchers._config_checks import check_seed
 from dnas.search.gradient.darts import Config as DartsConfig
+from dnas.search.gradient.darts import DartsTask
 from dnas.search.gradient.methods import METHODS, DifferentiableMethod
 from dnas.search.gradient.remedies import IDLE, Remedies
+from dnas.search.gradient.stages import Start
+from dnas.search.gradient.workload import Workload
 from dnas.supernet.edges import EdgeOptions
 from dnas.supernet.hypergradients import HYPERGRADIENTS, Hypergradient
+from dnas.supernet.limits import Limit
 
 
 class MethodConfig:
@@ -44,6 +50,11 @@ class MethodConfig:
   def make_hypergradient(self) -> Hypergradient:
     """Returns the chosen estimator with its settings."""
     return config_lib.unit(self, HYPERGRADIENTS, self.hypergradient_name)
+
+  def task(self, workload: Workload, seed: int, start: Start | None = None, limit: Limit | None = None) -> DartsTask:
+    """Returns the search of a workload; see `DartsTask` for `start` and `limit`."""
+    given = self.make_hypergradient(), jax.random.key(seed), self.make_method(), self.remedies
+    return DartsTask(self.darts, workload, *given, start, limit)
 
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""

@@ -21,7 +21,6 @@ from dnas.launchers._python import Folder, options_of
 from dnas.report.plots import save_pictures
 from dnas.run.loop import HistoryRecord
 from dnas.search.gradient import diagnostics
-from dnas.search.gradient.darts import DartsTask
 from dnas.search.gradient.network_workload import NetworkWorkload
 from dnas.supernet.choice_network import Build, SearchableNetwork
 from dnas.train.own_loss import Loss
@@ -87,8 +86,7 @@ def search_network(
   _run.prepare(chosen)
   searched = SearchableNetwork(network, config.seed)
   workload = NetworkWorkload(searched, data, loss, config.seed)
-  estimator, key = config.make_hypergradient(), jax.random.key(config.seed)
-  task = DartsTask(config.darts, workload, estimator, key, config.make_method(), config.remedies)
+  task = config.task(workload, config.seed)
   parts = _run.Parts({"network.json": described(searched, data, workload.batch)}, about(searched, data))
   with _run.open_folder(chosen, "search_network", config.recorded(), parts, config_lib.defaults(config)) as folder:
     print(f"search by {config.method} ({config.hypergradient_name}): {_run.length_of(task)}", flush=True)

@@ -14,7 +14,6 @@ import json
 import math
 from typing import Any
 
-import jax
 import numpy as np
 
 from dnas.cells.registries import STACKS
@@ -42,8 +41,7 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> list[Search
     parts = _language.search_parts(config, options.force)
   else:
     parts = _image.search_parts(config, options.force)
-  estimator, method, key = config.make_hypergradient(), config.make_method(), jax.random.key(config.seed)
-  task = darts.DartsTask(config.darts, parts.workload, estimator, key, method, config.remedies, parts.start, parts.limit)
+  task = config.task(parts.workload, config.seed, parts.start, parts.limit)
   with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config), _run.VOLATILE) as folder:
     several = f", {config.num_seeds} searches at once" if config.num_seeds > 1 else ""
     what = f"{config.method} ({config.hypergradient_name}) in the space {config.space}"
