@@ -8,7 +8,6 @@ import functools
 from collections.abc import Generator
 from typing import Any
 
-import grain
 import numpy as np
 from absl import flags
 
@@ -123,6 +122,8 @@ def stream(source: Training | Whole, workers: int, first: int = 0) -> Generator[
   Raises:
     InputError: for an image that cannot be decoded, with its name.
   """
+  import grain  # here, because it is slow to import and most data are in memory
+
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own, which keep their defaults
   batches = grain.MapDataset.source(source).batch(source.batch_size)[first:]

@@ -11,8 +11,8 @@ import pathlib
 from collections.abc import Mapping
 
 import numpy as np
+import scipy
 from matplotlib.figure import Figure
-from scipy import stats
 
 from dnas.core.errors import InputError, counted
 from dnas.core.json_files import NUMBER, read_object, read_result
@@ -154,7 +154,7 @@ def difference(first: np.ndarray, second: np.ndarray, level: float = 0.95) -> In
   if not error:
     return Interval(mean, mean, mean)
   freedom = sum(parts) ** 2 / sum(part**2 / (len(one) - 1) for part, one in zip(parts, (first, second), strict=True))
-  half = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+  half = float(scipy.stats.t.ppf((1 + level) / 2, freedom)) * error
   return Interval(mean, mean - half, mean + half)
 
 

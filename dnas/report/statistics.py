@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # it imports its parts when they are first used, and scipy.stats takes as long as JAX
 from numpy.typing import ArrayLike
-from scipy import special, stats
 
 
 class Interval(NamedTuple):
@@ -23,7 +23,7 @@ def interval(values: ArrayLike, level: float = 0.95) -> Interval:
   mean = float(values.mean())
   if len(values) < 2:
     return Interval(mean, math.nan, math.nan)
-  half = float(stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+  half = float(scipy.stats.t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
   return Interval(mean, mean - half, mean + half)
 
 
@@ -47,8 +47,8 @@ def _probabilities(n: int, k: int) -> np.ndarray:
   below = np.arange(n, dtype=float)  # number of runs that rank lower
   possible = below >= k - 1
   below = np.where(possible, below, k - 1)
-  logs = special.gammaln(below + 1) - special.gammaln(k) - special.gammaln(below - k + 2)
-  logs -= special.gammaln(n + 1) - special.gammaln(k + 1) - special.gammaln(n - k + 1)
+  logs = scipy.special.gammaln(below + 1) - scipy.special.gammaln(k) - scipy.special.gammaln(below - k + 2)
+  logs -= scipy.special.gammaln(n + 1) - scipy.special.gammaln(k + 1) - scipy.special.gammaln(n - k + 1)
   return np.where(possible, np.exp(logs), 0.0)
 
 
@@ -123,14 +123,14 @@ def rank_correlation(cheap: ArrayLike, full: ArrayLike) -> RankCorrelation:
   cheap, full = np.asarray(cheap, float), np.asarray(full, float)
   if len(cheap) < 2 or np.ptp(cheap) == 0 or np.ptp(full) == 0:
     return RankCorrelation(math.nan, math.nan)
-  correlations = (stats.kendalltau(cheap, full), stats.spearmanr(cheap, full))
+  correlations = (scipy.stats.kendalltau(cheap, full), scipy.stats.spearmanr(cheap, full))
   return RankCorrelation(*(float(one.statistic) for one in correlations))  # pyright: ignore[reportAttributeAccessIssue]  # scipy has no types
 
 
 def ranks(scores: ArrayLike) -> np.ndarray:
   """Returns the ranks of scores along the last axis, 1 for the lowest. Equal scores share their mean rank. What is no number is lowest."""
   scores = np.asarray(scores, float)
-  return np.asarray(stats.rankdata(np.where(np.isnan(scores), -np.inf, scores), axis=-1), float)
+  return np.asarray(scipy.stats.rankdata(np.where(np.isnan(scores), -np.inf, scores), axis=-1), float)
 
 
 def resampled_correlations(cheap: ArrayLike, full: ArrayLike, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
