@@ -1,8 +1,11 @@
 """The presets: modules of `dnas.launchers.presets`, and configurations that users register."""
 
+import ast
+import functools
 import importlib
+import importlib.resources
 import pkgutil
-from typing import Any
+from typing import Any, NamedTuple
 
 from dnas.core import config as config_lib
 from dnas.core.errors import InputError, shown
@@ -46,12 +49,12 @@ def names_for(launcher: str) -> list[str]:
 
 def launcher_of(name: str) -> str:
   """Returns the launcher that a preset is for."""
-  return str(_launcher_for(PRESETS[name])) if name in PRESETS else _module_of(name).LAUNCHER
+  return str(_launcher_for(PRESETS[name])) if name in PRESETS else _head(name).launcher
 
 
 def about(name: str) -> str:
   """Returns what a preset is, one line or more."""
-  return "A preset of yours." if name in PRESETS else _module_of(name).__doc__
+  return "A preset of yours." if name in PRESETS else _head(name).about
 
 
 def load(name: str, launcher: str) -> Any:
@@ -67,6 +70,25 @@ def load(name: str, launcher: str) -> Any:
   if launcher_of(name) != launcher:
     raise InputError(f"--preset={name} is for dnas {launcher_of(name)} and this is dnas {launcher}; run that one.")
   return config_lib.with_units(PRESETS[name] if name in PRESETS else _module_of(name).CONFIG)
+
+
+class _Head(NamedTuple):
+  """What a preset of the package says of itself: its launcher, and its docstring."""
+
+  launcher: str
+  about: str
+
+
+@functools.cache
+def _head(name: str) -> _Head:
+  """Reads the source of a preset. Its import would bring the launcher of its configuration, and the launchers of all presets are slow."""
+  source = ast.parse(importlib.resources.files(presets).joinpath(f"{name}.py").read_text(encoding="utf-8"))
+  (launcher,) = (ast.literal_eval(node.value) for node in source.body if isinstance(node, ast.Assign) and _names(node) == ["LAUNCHER"])
+  return _Head(launcher, ast.get_docstring(source, clean=False) or "")
+
+
+def _names(node: ast.Assign) -> list[str]:
+  return [target.id for target in node.targets if isinstance(target, ast.Name)]
 
 
 def _module_of(name: str) -> Any:
