@@ -61,7 +61,7 @@ def load(seed: int | None = None) -> Table:
   seconds = {epoch: rows[MEASURED].astype(float) * (epoch / epochs) for epoch in valid}
   test = {epochs: 100 * rows["test_correct"].mean(1) / NUM_TEST}
   name = "digits_bench" if seed is None else f"digits_bench (seed {seed})"
-  return Table(name, all_genotypes(SPACE), valid, test, seconds, SPACE, continued=True)
+  return Table(name, all_genotypes(SPACE), valid, test, seconds, SPACE, continued=True, costs=_costs())
 
 
 def measurements() -> dict[str, np.ndarray]:
@@ -69,10 +69,15 @@ def measurements() -> dict[str, np.ndarray]:
 
   The names are those of the file, and 'weights' and 'multiply_adds' of one image, int64 [rows]; see `switched_image.count`.
   """
+  kept = {name: array for name, array in _shipped().items() if not name.startswith(_TEST)}
+  return kept | _costs()
+
+
+@functools.cache
+def _costs() -> dict[str, np.ndarray]:
   sizes = switched_image.Sizes(TRAINING.channels, TRAINING.cells)
   weights, products = np.array([switched_image.count(sizes, genotype) for genotype in all_genotypes(SPACE)]).T
-  kept = {name: array for name, array in _shipped().items() if not name.startswith(_TEST)}
-  return kept | {"weights": weights, "multiply_adds": products}
+  return {"weights": weights, "multiply_adds": products}
 
 
 @functools.cache

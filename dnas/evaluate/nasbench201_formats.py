@@ -7,6 +7,10 @@ The npz has one row per architecture, in any order; `write_npz` writes what `rea
     c10_12_val            (N,)    validation accuracy after 12 epochs, percent; c10, c100 and in16 are the data sets
     c10_200_test          (N,)    test accuracy after 200 epochs, percent
     c10_200_time          (N,)    training seconds of all 200 epochs; E epochs without such a column take E/200 of them
+    params                (N,)    weights of the network for CIFAR-10; a file may lack it
+    flops                 (N,)    multiply-adds of one image of CIFAR-10; a file may lack it
+
+`read_latencies` reads an npz of a user's own, with one column of latencies for every device.
 """
 
 import csv
@@ -19,7 +23,7 @@ import os
 import pathlib
 import re
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TextIO
 
 import numpy as np
@@ -38,8 +42,12 @@ _MOST_BYTES = 10**8
 """Size limit of one array. The largest array of a table, the operations as int64, has less than a hundredth of this."""
 
 
+COSTS: Mapping[str, str] = {"weights": "params", "multiply_adds": "flops"}
+"""Name of a cost to its column. The columns are counts, not millions, and are of the networks for CIFAR-10."""
+
+
 def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
-  """Reads the table of one data set. Rows are identified by their operations, not by their order.
+  """Reads the table of one data set. Rows are identified by their operations, not by their order. The table of CIFAR-10 has costs.
 
   Args:
     path: the file.
@@ -49,23 +57,9 @@ def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
     InputError: if the file or the data set does not exist, or a column is missing or invalid.
   """
   name, prefix = f"{path} ({dataset})", _prefix(dataset)
-  try:
-    with open(path, "rb") as opened, zipfile.ZipFile(opened) as archive:
-      keys = [file.removesuffix(".npy") for file in archive.namelist()]
-      keys = [key for key in keys if key in ("ops", "op_names") or key.startswith(f"{prefix}_")]
-      for key in keys:
-        _check_size(name, archive, key)
-      opened.seek(0)
-      with np.load(opened, allow_pickle=False) as file:
-        columns = {key: file[key] for key in keys}
-  except InputError:
-    raise
-  except FileNotFoundError:
-    raise InputError(f"{path} does not exist; give the npz of NAS-Bench-201.") from None
-  except Exception as e:  # a damaged archive can raise anything
-    if isinstance(e, OSError) and e.errno not in (None, errno.EISDIR, errno.EINVAL):
-      raise unreadable(path, e) from None
-    raise InputError(f"{path} is not an npz of plain arrays ({shown(str(e))}); give the npz of NAS-Bench-201.") from None
+  costs = COSTS if dataset == _COUNTED else {}
+  own = ("ops", "op_names", *costs.values())
+  columns = _arrays(path, name, lambda key: key in own or key.startswith(f"{prefix}_"), "the npz of NAS-Bench-201")
   for key in ("op_names", "ops", f"{prefix}_{_FULL}_time"):
     if key not in columns:
       raise InputError(f"{name}: column '{key}' is missing; the file has {', '.join(sorted(columns)) or 'no such columns'}.")
@@ -75,7 +69,45 @@ def read_npz(path: str | os.PathLike[str], dataset: str) -> Table:
   genotypes = _genotypes(name, columns["op_names"], columns["ops"])
   full = numbers_of(f"{name}: {prefix}_{_FULL}_time", seconds[_FULL])
   shares = {epochs: seconds.get(epochs, full * (epochs / _FULL)) for epochs in valid}
-  return Table(name, genotypes, valid, test, shares)
+  return Table(name, genotypes, valid, test, shares, costs={cost: columns[key] for cost, key in costs.items() if key in columns})
+
+
+_COUNTED = "cifar10"
+
+LATENCY = "latency/"
+"""Begins the name of the latency of a network: latency/COLUMN."""
+
+
+def read_latencies(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+  """Reads an npz of latencies: a column for every device, [rows], in the order of the rows of a table. Returns 'latency/COLUMN' to column.
+
+  Raises:
+    InputError: if the file does not exist, or is not such an npz. `Table.with_costs` checks the columns.
+  """
+  columns = _arrays(path, str(path), lambda key: True, "an npz with a column of latencies for every device")
+  if not columns:
+    raise InputError(f"{path} has no columns; give an npz with a column of latencies for every device.")
+  return {f"{LATENCY}{name}": column for name, column in columns.items()}
+
+
+def _arrays(path: str | os.PathLike[str], name: str, wanted: Callable[[str], bool], what: str) -> dict[str, np.ndarray]:
+  """Returns the wanted arrays of an npz. Raises InputError, which asks for `what`, if it cannot be read."""
+  try:
+    with open(path, "rb") as opened, zipfile.ZipFile(opened) as archive:
+      keys = [key for key in (file.removesuffix(".npy") for file in archive.namelist()) if wanted(key)]
+      for key in keys:
+        _check_size(name, archive, key)
+      opened.seek(0)
+      with np.load(opened, allow_pickle=False) as file:
+        return {key: file[key] for key in keys}
+  except InputError:
+    raise
+  except FileNotFoundError:
+    raise InputError(f"{path} does not exist; give {what}.") from None
+  except Exception as e:  # a damaged archive can raise anything
+    if isinstance(e, OSError) and e.errno not in (None, errno.EISDIR, errno.EINVAL):
+      raise unreadable(path, e) from None
+    raise InputError(f"{path} is not an npz of plain arrays ({shown(str(e))}); give {what}.") from None
 
 
 def _check_size(name: str, archive: zipfile.ZipFile, key: str) -> None:
@@ -117,6 +149,8 @@ def write_npz(path: str | os.PathLike[str], tables: Mapping[str, Table]) -> None
     table.seconds(_FULL)
     for kind, values in zip(_KINDS, (table._valid, table._test, table._seconds), strict=True):
       columns |= {f"{prefix}_{epochs}_{kind}": column for epochs, column in values.items()}
+    if dataset == _COUNTED:
+      columns |= {key: table.costs[cost] for cost, key in COSTS.items() if cost in table.costs}
   try:
     durable.write_by(pathlib.Path(path), lambda file: np.savez_compressed(file, **columns))
   except (OSError, ValueError) as e:  # a path that no file can have is a ValueError

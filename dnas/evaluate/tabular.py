@@ -4,9 +4,11 @@ A search that would take months of accelerators takes seconds: validation accura
 time is counted, not spent. Source: Dong and Yang, "NAS-Bench-201", ICLR 2020; Dong et al., "NATS-Bench", TPAMI 2021.
 """
 
+import copy
 import functools
 import itertools
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,7 @@ class Table:
     epochs: the lengths of training for which validation accuracy is known, in epochs, ascending.
     space: the space.
     continued: whether a longer training continues a shorter one. Otherwise the trainings of all lengths are separate.
+    costs: name of a cost, such as multiply_adds, to what each network costs, [rows].
   """
 
   def __init__(
@@ -41,6 +44,7 @@ class Table:
     seconds: Mapping[int, np.ndarray],
     space: CellSpace = nasbench201.SPACE,
     continued: bool = False,
+    costs: Mapping[str, np.ndarray] = MappingProxyType({}),
   ):
     """Checks the columns and keeps copies.
 
@@ -52,6 +56,7 @@ class Table:
       seconds: maps epochs to accelerator seconds of a whole training, [rows]. It has the epochs of `valid`.
       space: the space of the architectures; every one of them needs a row.
       continued: whether a longer training continues a shorter one, so that its first epochs cost nothing more.
+      costs: name of a cost to the cost of each network, zero or more, [rows]: weights, multiply_adds of one input, or latency/DEVICE.
 
     Raises:
       InputError: if epochs are not whole numbers below `MOST_EPOCHS`, an architecture is missing or given twice, `valid` is empty or has
@@ -72,6 +77,13 @@ class Table:
     for shorter, longer in itertools.pairwise(self.epochs) if continued else ():
       if (self._seconds[longer] < self._seconds[shorter]).any():
         raise InputError(f"{name}: some {longer} epochs take fewer seconds than the {shorter} that they continue; give sums over epochs.")
+    self.costs = self._checked_costs(costs)
+
+  def with_costs(self, costs: Mapping[str, np.ndarray]) -> "Table":
+    """Returns the table with further columns of costs, [rows]. Raises InputError as the constructor does."""
+    table = copy.copy(self)
+    table.costs = MappingProxyType({**self.costs, **self._checked_costs(costs)})
+    return table
 
   def row(self, genotype: Genotype) -> int:
     """Returns the row of an architecture. Raises InputError if it is not of the space."""
@@ -93,18 +105,32 @@ class Table:
     return epochs
 
   def _checked(self, column: str, values: np.ndarray, accuracy: bool) -> np.ndarray:
-    values = numbers_of(f"{self.name}: {column}", values)
-    if values.shape != (len(self.genotypes),):
-      raise InputError(f"{self.name}: {column} has shape {values.shape}; give one number for each of {len(self.genotypes)} architectures.")
+    values = self._numbers(column, values)
     wrong = ~((values >= 0) & (values <= 100)) if accuracy else ~((values > 0) & (values < np.inf))
-    if wrong.any():
-      row, hint = int(wrong.argmax()), "a percentage from 0 to 100" if accuracy else "seconds above zero"
-      text = self.space.notation(self.genotypes[row])
-      raise InputError(f"{self.name}: {column} is {values[row]} in row {row} ({text}); it must be {hint}.")
+    self._refuse(column, values, wrong, "a percentage from 0 to 100" if accuracy else "seconds above zero")
     if accuracy and values.max() <= 1:
       raise InputError(f"{self.name}: {column} has no value above {values.max()}; give accuracies in percent, not as fractions.")
     values.setflags(write=False)
     return values
+
+  def _checked_costs(self, costs: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    columns = {name: self._numbers(name, values) for name, values in costs.items()}
+    for name, values in columns.items():
+      self._refuse(name, values, ~((values >= 0) & (values < np.inf)), "a cost of zero or more")
+      values.setflags(write=False)
+    return MappingProxyType(columns)
+
+  def _numbers(self, column: str, values: np.ndarray) -> np.ndarray:
+    values = numbers_of(f"{self.name}: {column}", values)
+    if values.shape != (len(self.genotypes),):
+      raise InputError(f"{self.name}: {column} has shape {values.shape}; give one number for each of {len(self.genotypes)} architectures.")
+    return values
+
+  def _refuse(self, column: str, values: np.ndarray, wrong: np.ndarray, hint: str) -> None:
+    if wrong.any():
+      row = int(wrong.argmax())
+      text = self.space.notation(self.genotypes[row])
+      raise InputError(f"{self.name}: {column} is {values[row]} in row {row} ({text}); it must be {hint}.")
 
 
 MOST_EPOCHS = 1_000_000
@@ -125,6 +151,8 @@ def numbers_of(where: str, values: Any) -> np.ndarray:
 class Tabular:
   """An evaluator (`base.Evaluator`) that looks results up: the score is validation accuracy in percent.
 
+  The metrics are the epochs and every cost that the table knows, by its name.
+
   If longer trainings of the table continue shorter ones (`Table.continued`), a proposal that names a parent pays only the epochs that the
   parent lacks. Otherwise every length of training has its own learning-rate schedule. So there is nothing to resume, and a proposal pays
   its whole budget, with or without a parent.
@@ -138,15 +166,17 @@ class Tabular:
     """Prepares the columns. Raises InputError if the table has no training of so many epochs."""
     self.table, self.epochs = table, epochs
     table.valid(epochs)
-    self._columns = {each: (table.valid(each).tolist(), table.seconds(each).tolist(), {"epochs": float(each)}) for each in table.epochs}
+    self._columns = {each: (table.valid(each).tolist(), table.seconds(each).tolist()) for each in table.epochs}
+    self._costs = {name: column.tolist() for name, column in table.costs.items()}
 
   def __call__(self, proposal: Proposal) -> Evaluation:
     """See `base.Evaluator`. Raises InputError for a budget that the table lacks, or a parent that it cannot continue."""
     epochs = self.epochs if proposal.budget is None else proposal.budget
     if epochs not in self._columns:
       self.table.valid(epochs)  # raises
-    scores, seconds, metrics = self._columns[epochs]
+    scores, seconds = self._columns[epochs]
     row = self.table.row(proposal.genotype)
+    metrics = {"epochs": float(epochs), **{name: column[row] for name, column in self._costs.items()}}
     resumed = self._resumed(proposal, epochs) if self.table.continued and proposal.parent is not None else None
     return Evaluation(scores[row], seconds[row] - (self._columns[resumed][1][row] if resumed else 0.0), metrics)
 

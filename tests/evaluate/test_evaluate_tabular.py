@@ -52,12 +52,27 @@ def test_the_order_of_rows_and_of_a_nodes_edges_does_not_matter():
   assert shuffled.row(same) == shuffled.row(genotype) == int(np.flatnonzero(order == 4321)[0])
 
 
+def test_costs_are_metrics_of_every_evaluation():
+  weights, latency = np.arange(ROWS), np.linspace(1.5, 9, ROWS)
+  table = _table(costs={"weights": weights})
+  more = table.with_costs({"latency/a": latency})
+  assert list(table.costs) == ["weights"] and list(more.costs) == ["weights", "latency/a"]
+  genotype = all_genotypes()[777]
+  assert Tabular(table)(Proposal(genotype)).metrics == {"epochs": 12.0, "weights": 777.0}
+  assert Tabular(more)(Proposal(genotype, 200)).metrics == {"epochs": 200.0, "weights": 777.0, "latency/a": latency[777]}
+  weights[777] = 0
+  assert table.costs["weights"][777] == 777 and not table.costs["weights"].flags.writeable
+  for column, said in ((latency[1:], "has shape"), (-latency, "in row 0 "), (latency * np.nan, "must be a cost"), (["a"], "numbers")):
+    with pytest.raises(InputError, match=f"t.npz: latency/b .*{said}"):
+      table.with_costs({"latency/b": column})
+
+
 def test_one_function_gives_test_accuracy():
   table = _table()
   genotype = all_genotypes()[5]
   assert report_test(table, genotype) == table._test[200][5]
   public = [name for name in dir(table) if not name.startswith("_")]
-  assert public == ["continued", "epochs", "genotypes", "name", "row", "seconds", "space", "valid"]
+  assert public == "continued costs epochs genotypes name row seconds space valid with_costs".split()
   assert "test" not in " ".join(Tabular(table)(Proposal(genotype, 200)).metrics)
   with pytest.raises(InputError, match=r"no test accuracy at 12 epochs; the known ones are \[200\]"):
     report_test(table, genotype, epochs=12)
