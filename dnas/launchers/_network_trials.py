@@ -57,9 +57,11 @@ class NetworkTrialsConfig:
 
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
-    component = path.partition(".")[0]
+    component, _, field = path.partition(".")
     if component in config_lib.units(self, STRATEGIES) and component != self.strategy:
       return f"it does nothing with the strategy {self.strategy}, so leave it out"
+    if component == self.strategy and field in ("limit", "limit_of"):
+      return "these trainings give no costs, so leave it out"
     if path == "train.momentum" and self.train.optimizer != "sgd":
       return f"it does nothing with the optimizer {self.train.optimizer}, so leave it out"
     return ""

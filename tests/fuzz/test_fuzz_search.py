@@ -32,6 +32,8 @@ SCORES = st.sampled_from((0.0, 1.0, 1.0, -1.0, math.nan, math.inf, -math.inf, 1e
 
 SHAPES = {"hidden": 4, "training_steps": 2, "batch": 3, "seeds": 2, "children": 3}
 """Settings by which programs are compiled, always of these values."""
+COSTS = dict.fromkeys(("best", "first", *rungs.names(), *STRATEGIES), 1.0)
+"""Metrics of every evaluation: a limit may be of any name that a setting takes here."""
 SMALL = SHAPES | {"population": 3, "tournament": 2, "startup": 2, "max_steps": 2}
 """Settings that let a strategy learn within a few asks."""
 
@@ -43,7 +45,7 @@ def settings_of(name: str) -> st.SearchStrategy[dict[str, Any]]:
     bool: st.booleans(),
     int: st.integers(1, 5),
     float: st.floats(0, 1) | FLOATS,
-    str: st.sampled_from(("best", "first", *rungs.names(), *STRATEGIES)),
+    str: st.sampled_from(tuple(COSTS)),
     tuple[int, ...]: st.lists(st.integers(1, 9), max_size=3, unique=True).map(sorted).map(tuple) | st.just((3, 3)),
   }
   names = [field.name for field in dataclasses.fields(STRATEGIES[name])]
@@ -74,7 +76,7 @@ def test_a_strategy_asks_architectures_whatever_it_is_told(name: str, data: st.D
     waits = isinstance(strategy, simulated_workers.Synchronous) and strategy.waits(state)
     if running and (waits or data.draw(st.booleans())):
       proposal = running.pop(data.draw(st.integers(0, len(running) - 1)))
-      state = strategy.tell(state, proposal, Evaluation(data.draw(SCORES), 1.0, {}))
+      state = strategy.tell(state, proposal, Evaluation(data.draw(SCORES), 1.0, COSTS))
       continue
     asked = outcome(strategy.ask, state)
     if asked is REFUSED:
@@ -96,7 +98,7 @@ def test_a_study_goes_on_from_its_journal(name: str, data: st.DataObject, seed: 
   numbers = itertools.count()
 
   def evaluate(proposal: Proposal) -> Evaluation:
-    return Evaluation(scores[next(numbers) % len(scores)], 0.25, {"x": 1.0})
+    return Evaluation(scores[next(numbers) % len(scores)], 0.25, COSTS)
 
   entries: list[study.Entry] = []
   outcome(lambda: entries.extend(itertools.islice(study.run(strategy, evaluate, seed, 1e9), 12)))

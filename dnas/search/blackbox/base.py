@@ -48,6 +48,9 @@ class Settings(Protocol):
   """The settings of a strategy: a frozen dataclass whose docstring has an 'Attributes' section.
 
   If proposals name the trials whose weights they inherit, the class or the instance has `names_parents`, which is True.
+
+  A strategy searches for the score alone, unless its class has `multi_objective`, which is True. Then `on(space, costs)` also takes the
+  names of the costs that it minimizes, which evaluations have in their metrics; `costs` is empty by default.
   """
 
   __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
@@ -69,6 +72,15 @@ def generator(seed: int, draw: int) -> np.random.Generator:
 def score_of(evaluation: Evaluation) -> float:
   """Returns the score by which architectures are ranked: minus infinity if the training failed, so that its score is not finite."""
   return evaluation.score if math.isfinite(evaluation.score) else -math.inf
+
+
+def cost_of(evaluation: Evaluation, name: str) -> float:
+  """Returns a cost of a network from the metrics of its evaluation. Raises InputError if it is not there, or is not finite."""
+  cost = evaluation.metrics.get(name, math.nan)
+  if not math.isfinite(cost):
+    given = ", ".join(sorted(evaluation.metrics)) or "none"
+    raise InputError(f"an evaluation has no finite '{name}', which the strategy needs; its metrics are {given}.")
+  return cost
 
 
 def replay(strategy: Strategy, seed: int, journal: Iterable[tuple[Proposal, Evaluation]]) -> State:

@@ -6,10 +6,12 @@ strategy's state from it. The anytime curves are computed from the journal too.
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from dnas.core import durable
+import numpy as np
+
+from dnas.core import durable, pareto
 from dnas.core.errors import FieldError, InputError, shown
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
@@ -71,21 +73,40 @@ class Incumbent(NamedTuple):
   trial: int
 
 
-def incumbents(journal: Iterable[Entry]) -> list[Incumbent]:
+def incumbents(journal: Iterable[Entry], violation: Callable[[Evaluation], float] = lambda evaluation: 0.0) -> list[Incumbent]:
   """Returns the anytime curve: the best architecture so far, at each change. The last one is the result of the study.
 
   Scores are compared only at the largest budget (epochs) so far, since scores of shorter trainings are not comparable. Of equal scores the
   first one stays. A failed training is never the best.
+
+  Args:
+    journal: the entries of a study.
+    violation: maps an evaluation to the amount by which its network is over a limit. The smallest amount is better than any score.
   """
   out: list[Incumbent] = []
-  spent, best = 0.0, (-math.inf, -math.inf)
+  spent, best = 0.0, (-math.inf, -math.inf, -math.inf)
   for trial, (proposal, evaluation) in enumerate(journal):
     spent += evaluation.cost
-    key = (math.inf if proposal.budget is None else float(proposal.budget), score_of(evaluation))
-    if key > best and key[1] > -math.inf:
+    key = (math.inf if proposal.budget is None else float(proposal.budget), -violation(evaluation), score_of(evaluation))
+    if key > best and key[-1] > -math.inf:
       best = key
       out.append(Incumbent(spent, evaluation.score, proposal.genotype, trial))
   return out
+
+
+def front(journal: Sequence[Entry], costs: Sequence[str]) -> list[Entry]:
+  """Returns the entries that no other one dominates, by the score, which is maximized, and the costs, which are minimized.
+
+  Only the longest trainings of the journal count, as in `incumbents`, and no failed training. Of equal entries the first one stays.
+
+  Args:
+    journal: the entries of a study.
+    costs: names of costs, which the evaluations have in their metrics.
+  """
+  lengths = [math.inf if proposal.budget is None else proposal.budget for proposal, _ in journal]
+  known = [entry for entry, length in zip(journal, lengths, strict=True) if length == max(lengths) and score_of(entry[1]) > -math.inf]
+  points = [[-evaluation.score, *(evaluation.metrics[name] for name in costs)] for _, evaluation in known]
+  return [known[number] for number in pareto.front(np.reshape(points, (len(known), 1 + len(costs))))]
 
 
 def to_line(entry: Entry) -> str:

@@ -15,7 +15,7 @@ from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.evaluate import synthetic_table
 from dnas.evaluate.tabular import Tabular
-from dnas.search.blackbox import bayesian, random_search, study
+from dnas.search.blackbox import bayesian, optuna_strategy, random_search, study
 from dnas.search.blackbox.base import STRATEGIES, replay
 
 SPACE = nasbench201.SPACE
@@ -45,7 +45,7 @@ def test_a_study_rebuilt_from_a_state_asks_the_same(name: str):
   strategy = SETTINGS[name].on(SPACE)
   state, running = strategy.init(1), []
   for number in range(COUNTS.get(name, 24)):
-    rebuilt = bayesian.State(state.seed, state.trials)  # equal, and another object, so no study is kept for it
+    rebuilt = optuna_strategy.State(state.seed, state.trials)  # equal, and another object, so no study is kept for it
     fresh = SETTINGS[name].on(SPACE)
     expected = fresh.ask(rebuilt)
     assert strategy.ask(rebuilt) == expected
@@ -55,7 +55,7 @@ def test_a_study_rebuilt_from_a_state_asks_the_same(name: str):
     if len(running) == 3:
       done = running.pop(0)
       evaluation = toy(done) if number % 4 else Evaluation(math.nan, 1.0, {})
-      assert fresh.tell(expected[1], done, evaluation) == strategy.tell(bayesian.State(state.seed, state.trials), done, evaluation)
+      assert fresh.tell(expected[1], done, evaluation) == strategy.tell(optuna_strategy.State(state.seed, state.trials), done, evaluation)
       state = strategy.tell(state, done, evaluation)
   assert [trial.score is None for trial in state.trials[-3:]] == [False, True, True]
   assert sum(trial.score == -math.inf for trial in state.trials) > 0
@@ -74,8 +74,8 @@ def test_nothing_is_changed_in_place():
 
 def test_two_trials_of_one_architecture_are_told_in_turn():
   strategy = SETTINGS["tpe"].on(SPACE)
-  trial = bayesian.Trial((0,) * 6)
-  state, proposal = bayesian.State(0, (trial, trial)), Proposal(SPACE.decode(trial.decisions))
+  trial = optuna_strategy.Trial((0,) * 6)
+  state, proposal = optuna_strategy.State(0, (trial, trial)), Proposal(SPACE.decode(trial.decisions))
   state = strategy.tell(strategy.tell(state, proposal, Evaluation(1.0, 1.0, {})), proposal, Evaluation(2.0, 1.0, {}))
   assert [trial.score for trial in state.trials] == [1.0, 2.0]
   with pytest.raises(ValueError):

@@ -3,7 +3,7 @@
 from dnas.search.blackbox.strategies import STRATEGIES
 
 NAMES = """
-asha gp hill_climbing hyperband local_search nao random_search regularized_evolution reinforce reinforce_lstm tpe
+asha gp hill_climbing hyperband local_search nao nsga2 random_search regularized_evolution reinforce reinforce_lstm tpe
 """.split()
 
 
