@@ -5,6 +5,8 @@ import functools
 import pathlib
 from collections.abc import Callable
 
+import numpy as np
+
 from dnas.cells import nasbench201
 from dnas.cells.registries import CHAIN_SPACES, STACKS, any_space
 from dnas.core import config as config_lib
@@ -44,6 +46,10 @@ class ComparisonSettings:
     table: digits_bench for the table in the package; an npz file of NAS-Bench-201; or 'synthetic' for a planted table, with which the
       comparison measures nothing real.
     dataset: data set of the table; digits_bench has only digits, and the planted table only cifar10.
+    objectives: accuracy, and costs that are minimized beside it, with commas between them. The evaluator must give the costs: weights,
+      multiply_adds, or latency/COLUMN with --latencies. A strategy with one objective searches for accuracy alone.
+    latencies: npz file of your own with measured latencies of the networks of the table. A column is a device, and has a number for every
+      row of the table, in the order of the rows.
     epochs: length in epochs of the training in the table whose validation accuracy a search sees.
     report_epochs: length in epochs of the training in the table whose test accuracy is reported.
     training: preset of dnas train with the networks, data and training of evaluators without a table, and of the reported test accuracy.
@@ -59,6 +65,8 @@ class ComparisonSettings:
   evaluator: str = named("tabular", lambda: EVALUATORS)
   table: str = "synthetic"
   dataset: str = named("cifar10", lambda: DATASETS)
+  objectives: str = "accuracy"
+  latencies: str = ""
   epochs: int = 12
   report_epochs: int = 200
   training: str = ""
@@ -70,6 +78,16 @@ class ComparisonSettings:
   def method_names(self) -> tuple[str, ...]:
     """The methods, in the order in which they were named."""
     return tuple(name.strip() for name in self.methods.split(","))
+
+  @property
+  def objective_names(self) -> tuple[str, ...]:
+    """The objectives, in the order in which they were named."""
+    return tuple(name.strip() for name in self.objectives.split(","))
+
+  @property
+  def costs(self) -> tuple[str, ...]:
+    """The objectives that are minimized."""
+    return self.objective_names[1:]
 
   def strategy(self, method: str) -> Settings:
     """Returns the settings of a strategy."""
@@ -116,6 +134,12 @@ def read_table(path: str, dataset: str, seed: int = 0) -> Table:
   if dataset != "cifar10":
     raise FieldError("dataset", dataset, "the built-in table is for cifar10 only; give a file by --table")
   return synthetic_table.planted()
+
+
+@functools.cache
+def read_latencies(path: str) -> dict[str, np.ndarray]:
+  """Returns latency/COLUMN to the column of an npz, read once per process; nothing without a path. Raises InputError for no such file."""
+  return nasbench201_formats.read_latencies(expanded("--latencies", path)) if path else {}
 
 
 def has_table(config: ComparisonSettings) -> bool:

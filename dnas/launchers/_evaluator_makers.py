@@ -18,10 +18,12 @@ from dnas.launchers._comparison_settings import (
   EVALUATORS,
   ComparisonSettings,
   MakeEvaluator,
+  read_latencies,
   read_table,
   space_of,
   training_parts,
 )
+from dnas.search.blackbox.strategies import STRATEGIES
 
 
 def evaluator_names() -> tuple[str, ...]:
@@ -54,7 +56,20 @@ def prepare(config: ComparisonSettings, options: _flags.Options, root: pathlib.P
 
 def _tabular(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:
   trained = seed % digits_bench.SEEDS if config.table == BENCHMARK else 0
-  return Tabular(read_table(config.table, config.dataset, trained), config.epochs)
+  table = read_table(config.table, config.dataset, trained)
+  latencies = {name: column for name, column in read_latencies(config.latencies).items() if name in asked_costs(config)}
+  return Tabular(table.with_costs(latencies), config.epochs)
+
+
+def asked_costs(config: ComparisonSettings) -> set[str]:
+  """Returns the names of the costs that the evaluations of a comparison must have: the objectives, and what strategies limit."""
+  return {*config.costs, *(limit_of for limit_of, _ in limits(config).values())}
+
+
+def limits(config: ComparisonSettings) -> dict[str, tuple[str, float]]:
+  """Returns strategy to (the name of the cost that it limits, the limit), for the strategies of a comparison that limit one."""
+  settings = {name: config.strategy(name) for name in config.method_names if name in STRATEGIES}
+  return {name: (one.limit_of, one.limit) for name, one in settings.items() if getattr(one, "limit_of", "")}  # pyright: ignore
 
 
 def _training(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:

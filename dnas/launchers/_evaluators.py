@@ -16,7 +16,7 @@ from dnas.core.spaces import Space
 from dnas.evaluate import base
 from dnas.evaluate.tabular import Tabular, report_shares, report_test
 from dnas.evaluate.zero_cost import PROXIES
-from dnas.launchers import _flags, _presets, train
+from dnas.launchers import _flags, _objectives, _presets, train
 from dnas.launchers._comparison_settings import ComparisonSettings, cell_space_of, has_table, read_table, space_of, training_parts
 from dnas.launchers._evaluator_makers import BY_SEARCH, maker_of
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
@@ -84,7 +84,7 @@ def check_presets(config: ComparisonSettings) -> None:
 
 
 def check_settings(config: ComparisonSettings) -> None:
-  """Raises InputError for presets that `check_presets` refuses, for a space that the evaluator lacks, and for a table of no use."""
+  """Raises InputError for presets that `check_presets` refuses, a space or costs that the evaluator lacks, and a table of no use."""
   tabular = config.evaluator == "tabular"
   if tabular:
     check(config.space == nasbench201.SPACE.name, "space", config.space, f"a table of results is of {nasbench201.SPACE.name}")
@@ -110,6 +110,7 @@ def check_settings(config: ComparisonSettings) -> None:
   if config.evaluator == "training":
     full = training_parts(config).train.epochs
     _check_rungs(config, range(1, full + 1), f"--training={config.training}, with {counted(full, 'epoch')},")
+  _objectives.check_costs(config)
 
 
 def _rungs(config: ComparisonSettings) -> dict[str, tuple[int, ...]]:

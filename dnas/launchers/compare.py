@@ -8,8 +8,8 @@
 
 A method is a black-box strategy or a differentiable method. The folder of a search is WORKDIR/SPACE/EVALUATOR/METHOD/seed_0000. Its journal
 lists every architecture that the search evaluated. Its result.json holds the architecture that the search found, and its log.txt what the
-search printed. The same command again resumes the comparison and runs only the missing searches. So does a command with more seeds or
-methods. The test accuracy is read once per search, after the end of the search.
+search printed. With costs among the --objectives the result also has the front of the search. The same command again resumes the comparison
+and runs only the missing searches. So does a command with more seeds or methods. The test accuracy is read once per search, after its end.
 
 A contest compares tunings in place of searches, for instance that of a human-designed network with the search and the tuning of a cell:
 --contestants=TUNING,SEARCH+TUNING --budget=... Every contestant has the same budget on the same data. The folder of a contestant is
@@ -37,8 +37,9 @@ from dnas.core.config import check_at_most, check_fraction, check_name, check_no
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
+from dnas.core.spaces import Space
 from dnas.evaluate.base import TrainedOnce
-from dnas.launchers import _commands, _contest, _flags, _output, _run, _units, search
+from dnas.launchers import _commands, _contest, _flags, _objectives, _output, _run, _units, search
 from dnas.launchers._comparison_settings import DATASETS, EVALUATORS, ComparisonSettings, space_of, training_parts
 from dnas.launchers._evaluator_makers import evaluator_names, idle_in_evaluator, prepare
 from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_preset, own_presets, search_config
@@ -78,6 +79,7 @@ class CompareConfig(ComparisonSettings):
         check_name("methods", name, [*known, *(preset for preset in own_presets(self.search) if preset not in known)])
     if len(set(self.method_names)) < len(self.method_names):
       raise FieldError("methods", self.methods, "a method is given twice; give each once")
+    _objectives.check_names(self)
     check_name("budget_in", self.budget_in, _contest.UNITS)
     check_not_negative(budget=self.budget)
     check_name("space", self.space, [*STACKS, *CHAIN_SPACES])
@@ -98,7 +100,7 @@ class CompareConfig(ComparisonSettings):
       return f"it does nothing with --methods={self.methods}, so leave it out"
     if component in config_lib.units(self, EVALUATORS) and component != self.evaluator:
       return f"it does nothing with --evaluator={self.evaluator}, so leave it out"
-    return idle_in_evaluator(self, path)
+    return _objectives.idle(self, path) or idle_in_evaluator(self, path)
 
   @property
   def contestant_names(self) -> tuple[str, ...]:
@@ -114,7 +116,8 @@ class CompareConfig(ComparisonSettings):
 
   def defaults_of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns the default values of the settings of a search, for folders that are older than a setting."""
-    return _joined({name: config_lib.defaults(part) for name, part in self._parts(method, seed).items()})
+    common = {name: value for name, value in config_lib.defaults(self).items() if name in _COMMON}
+    return common | _joined({name: config_lib.defaults(part) for name, part in self._parts(method, seed).items()})
 
   def _parts(self, method: str, seed: int) -> dict[str, object]:
     """Returns the settings of the method and of the evaluator of one search."""
@@ -131,7 +134,8 @@ def _joined(parts: Mapping[str, Mapping[str, object]]) -> dict[str, object]:
 _Executor = executors.Executor | None
 """Where searches run; None for this process."""
 
-_COMMON = ("space", "evaluator", "table", "dataset", "epochs", "report_epochs", "training", "search", "train_portion", "seconds")
+_COMMON = ("space", "evaluator", "table", "dataset", "objectives", "latencies", "epochs", "report_epochs", "training", "search")
+_COMMON += ("train_portion", "seconds")
 
 
 def cell_folder(root: pathlib.Path, config: CompareConfig, method: str, seed: int) -> pathlib.Path:
@@ -157,11 +161,12 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
         durable.write(path / "journal.jsonl", study.to_line(journal[0]))
       else:
         journal = _search_by_asking(config, judge, path, method, seed)
-      incumbents = study.incumbents(journal)
+      incumbents = study.incumbents(journal, _objectives.violation_of(config, method))
       if not incumbents:
         raise InputError(f"{path}: no evaluation of the search gave a score, so it found nothing; give a larger --seconds.")
       found = incumbents[-1].genotype
       test = judge.report(found)
+      front = study.front(journal, config.costs) if config.costs else []
       known = {one.genotype: judge.report(one.genotype) for one in incumbents} if judge.percentile else {found: test}
     rows = [[one.seconds, one.score, known.get(one.genotype)] for one in incumbents]
     folder.write_genotype(found.to_json())
@@ -169,8 +174,18 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
     outcome = {"valid": rows[-1][1], "test": test, "evaluations": len(journal), "seconds": spent, "incumbents": rows}
     if judge.percentile:
       outcome["percentile"] = judge.percentile(found)
+      known |= {proposal.genotype: judge.report(proposal.genotype) for proposal, _ in front}
+    if config.costs:
+      outcome["front"] = [_network(config, judge.space, entry, known.get(entry[0].genotype)) for entry in front]
     architecture = {"genotype": json.loads(found.to_json()), "notation": judge.space.notation(found)}
     folder.write_result({"method": method, "seed": seed, **architecture, **outcome})
+
+
+def _network(config: CompareConfig, space: Space, entry: study.Entry, test: float | None) -> dict[str, object]:
+  """Returns a network of the front of a search, as its result lists it."""
+  proposal, evaluation = entry
+  costs = {name: evaluation.metrics[name] for name in config.costs}
+  return {"notation": space.notation(proposal.genotype), "score": evaluation.score, "costs": costs, "test": test}
 
 
 def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -180,7 +195,7 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
 
 def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
   """Runs a strategy against the evaluator, or resumes it from its journal. Returns the journal."""
-  strategy, path = config.strategy(method).on(judge.space), folder / "journal.jsonl"
+  strategy, path = _objectives.strategy_on(config, method, judge.space), folder / "journal.jsonl"
   # What is not UTF-8 in a line that was being written when the search was killed is left out with it, and elsewhere is no entry.
   text = json_files.read_text(path, "delete it, and the search starts anew", "backslashreplace") if path.exists() else ""
   journal = study.from_lines(text, judge.space, str(path))
@@ -233,7 +248,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   _check_no_contest(root)
   for method in config.method_names:
     if method in STRATEGIES:
-      config.strategy(method).on(space_of(config))
+      _objectives.strategy_on(config, method, space_of(config))
       if config.evaluator == "training":
         rungs.check_fit(method, config.strategy(method), training_parts(config).train.epochs)
     else:
@@ -272,6 +287,8 @@ def _run_missing(config: CompareConfig, options: _flags.Options, missing: list[t
   _run.prepare(options)
   if missing:
     methods = ", ".join(config.method_names)
+    if single := _objectives.about_single(config, comparison.RANDOM):
+      print(f"{single}.")
     print(f"running {counted(len(missing), 'search', 'searches')} in {config.space}, judged by {config.evaluator}: {methods}", flush=True)
     prepare(config, options, pathlib.Path(options.workdir), config.seeds)
   _run_all(config, options, missing, executor)

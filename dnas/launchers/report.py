@@ -4,6 +4,8 @@
 
 WORKDIR is the folder that dnas compare wrote. The report goes to WORKDIR/report. For every method it gives the mean over the searches, the
 best of k searches at the cost of k searches, and the factor by which random search needs a larger budget for the same validation score.
+With costs among the objectives it also draws the fronts and the hypervolume over the budget, and lists the networks on the front of all
+methods, with the command that retrains each.
 For a contest of tunings it says which contestant won, with intervals.
 """
 
@@ -16,10 +18,11 @@ from dnas.core import durable
 from dnas.core.config import check_at_most, check_positive, check_types
 from dnas.core.errors import counted
 from dnas.core.paths import expanded
-from dnas.launchers import _flags
+from dnas.launchers import _flags, _objectives
 from dnas.report import comparison as comparisons
-from dnas.report import contest
+from dnas.report import contest, fronts
 from dnas.report.figures import save_both
+from dnas.report.tables import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,11 +62,39 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
     markdown += [text, *_notes(one, config.best_of, len(pairs), ranks), ""]
     markdown += [f"![{path.stem}]({path.name})" for path in comparisons.save(one, folder, prefix)] + [""]
     latex.append(table.to_latex())
+    if one.costs:
+      lines, tables = _fronts(one, folder, prefix, options.workdir)
+      markdown += lines
+      latex += [each.to_latex() for each in tables]
     if one.incomplete:
       print(f"left out, as they have not ended: {', '.join(one.incomplete[:5])}{' ...' if len(one.incomplete) > 5 else ''}")
   durable.write(folder / "report.md", "\n".join(markdown))
   durable.write(folder / "report.tex", "\n".join(latex))
   print(f"report: {folder / 'report.md'}")
+
+
+def _fronts(one: comparisons.Comparison, folder: pathlib.Path, prefix: str, root: str) -> tuple[list[str], list[Table]]:
+  """Prints the hypervolumes and the networks on the fronts, and returns what the report has of them, in Markdown and as tables."""
+  volumes = fronts.hypervolume_table(one)
+  print(f"\n{volumes.to_markdown()}")
+  tables, lines = [volumes], ["## Fronts", "", volumes.to_markdown()]
+  for cost in one.costs:
+    floor, ceiling, best, cheapest = fronts.bounds(one, cost)
+    lines.append(
+      f"- Hypervolume of accuracy and {cost}: the area up to the reference point, a validation score of {floor:.4g} at {ceiling:,.10g}, "
+      f"as a share of the rectangle from there to a score of {best:.4g} at {cheapest:,.10g}. These are the lowest and the highest values "
+      "of all evaluations of the comparison."
+    )
+  lines += ["", *(f"![{path.stem}]({path.name})" for path in fronts.save(one, folder, prefix)), ""]
+  for cost in one.costs:
+    table = fronts.front_table(one, cost)
+    commands = [_objectives.retraining(one.config, found.network.notation, root) for found in fronts.networks(one, cost)]
+    said = "The commands that retrain them, in this order:" if all(commands) else "Nothing here retrains them: dnas has no such data."
+    print(f"\n{table.to_markdown()}\n{said}")
+    print("\n".join(filter(None, commands)))
+    lines += [table.to_markdown(), said, "", *(["```", *commands, "```", ""] if all(commands) else [])]
+    tables.append(table)
+  return lines, tables
 
 
 def _report_contest(found: contest.Contest, folder: pathlib.Path) -> None:

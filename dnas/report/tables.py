@@ -19,8 +19,8 @@ class Table:
   rows: tuple[tuple[str, ...], ...]
 
   def to_markdown(self) -> str:
-    """Returns the caption in bold and the table, in Markdown. Every column is padded to one width."""
-    lines = [self.header, *self.rows]
+    """Returns the caption in bold and the table, in Markdown. Every column is padded to one width. A bar in a cell is escaped."""
+    lines = [tuple(cell.replace("|", "\\|") for cell in line) for line in (self.header, *self.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(self.header))]
     rows = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in lines]
     rule = "|" + "|".join("-" * (width + 2) for width in widths) + "|"

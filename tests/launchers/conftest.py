@@ -17,7 +17,10 @@ def cache_settings():
   jax.config.update("jax_persistent_cache_min_compile_time_secs", before)
 
 
-REAL_PICTURES = ("test_launchers_compare", "test_launchers_demo", "test_launchers_evaluators", "test_launchers_use")
+REAL_PICTURES = (
+  *("test_launchers_compare", "test_launchers_demo", "test_launchers_evaluators", "test_launchers_fronts"),
+  "test_launchers_use",
+)
 """Modules whose pictures are drawn. Elsewhere an empty figure is saved in their place, since text takes most of the time of a run here."""
 
 

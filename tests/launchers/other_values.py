@@ -5,6 +5,7 @@ from dnas.launchers import configs
 CHOICES = {"space": "nasnet", "hypergradient": "unrolled", "data.data_dir": "elsewhere", "genotype": "random:1", "search": "text_demo"}
 CHOICES |= {"methods": "random_search,gdas", "evaluator": "training", "table": "elsewhere.npz", "dataset": "imagenet16_120"}
 CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "asha.strategy": "tpe", "hyperband.strategy": "tpe"}
+CHOICES |= {"objectives": "accuracy,weights", "latencies": "elsewhere.npz", "regularized_evolution.limit_of": "weights"}
 CHOICES |= {"evaluators": "tabular,random", "hypernetwork.encoder": "flat"}
 CHOICES |= {"contestants": "tune_digits_cell,tune_digits_resnet", "budget_in": "seconds"}
 CHOICES |= {"scale": "demo", "rows": "darts", "run": "elsewhere", "split": "valid", "format": "jax"}
