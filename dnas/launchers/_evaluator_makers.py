@@ -68,8 +68,8 @@ def asked_costs(config: ComparisonSettings) -> set[str]:
 
 def limits(config: ComparisonSettings) -> dict[str, tuple[str, float]]:
   """Returns strategy to (the name of the cost that it limits, the limit), for the strategies of a comparison that limit one."""
-  settings = {name: config.strategy(name) for name in config.method_names if name in STRATEGIES}
-  return {name: (one.limit_of, one.limit) for name, one in settings.items() if getattr(one, "limit_of", "")}  # pyright: ignore
+  settings: dict[str, Any] = {name: config.strategy(name) for name in config.method_names if name in STRATEGIES}
+  return {name: (one.limit_of, one.limit) for name, one in settings.items() if getattr(one, "limit_of", "")}
 
 
 def _training(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:

@@ -163,7 +163,7 @@ def _load_search(folder: pathlib.Path, costs: tuple[str, ...]) -> Search:
   percentile, front = float(result.get("percentile", math.nan)), tuple(map(_network, result["front"] if costs else ()))
   lengths = np.array([line["budget"] or math.inf for line in lines], float)
   objectives = np.array([[line["score"], *(line["metrics"][name] for name in costs)] for line in lines], float)
-  objectives[(lengths < lengths.max()) | ~np.isfinite(scores)] = math.nan
+  objectives[(lengths < lengths[np.isfinite(scores)].max()) | ~np.isfinite(scores)] = math.nan
   return Search(result["seed"], valid, test, seconds, incumbents, scores, spent, percentile, objectives, front)
 
 

@@ -10,6 +10,7 @@ a network with that accuracy at that cost. More methods or seeds may move both p
 
 import math
 import pathlib
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +22,7 @@ from dnas.core import pareto
 from dnas.report.comparison import RANDOM, Comparison, Network, Search, colors, draw_bands, new_figure, quiet, time_grid
 from dnas.report.figures import save_both
 from dnas.report.palette import INK
-from dnas.report.statistics import interval
+from dnas.report.statistics import anytime, interval
 from dnas.report.tables import Table
 
 _UNITS = {"activation_bytes": "bytes"}
@@ -109,27 +110,61 @@ def front_table(comparison: Comparison, cost: str) -> Table:
 
 
 def front_figure(comparison: Comparison) -> Figure:
-  """Plots the front of every method, over all its searches, and what random search evaluated: a panel for every cost."""
-  figure = new_figure(5.6 * len(comparison.costs), 4.4)
-  for axes, cost in zip(figure.subplots(1, len(comparison.costs), squeeze=False)[0], comparison.costs, strict=True):
+  """Plots fronts, a row of two panels for every cost.
+
+  The left panel has the front of every method over all its searches, and what random search evaluated. The right one has, for every cost,
+  the best validation score within it that a search found: the median over the searches of a method, and a band of their middle half (the
+  attainment surface: Fonseca and Fleming, "On the Performance Assessment and Comparison of Stochastic Multiobjective Optimizers", 1996).
+  """
+  figure = new_figure(11, 4.4 * len(comparison.costs))
+  grid_of_axes = figure.subplots(len(comparison.costs), 2, squeeze=False, sharex="row", sharey="row")
+  for panels, cost in zip(grid_of_axes, comparison.costs, strict=True):
     lows: list[float] = []
     named = list(zip(comparison.methods.items(), colors(comparison), strict=True))
     for above, ((name, searches), color) in zip(reversed(range(len(named))), named, strict=True):  # a front below others is wider
-      points = np.concatenate([_points(comparison, search, cost) for search in searches])
-      points = points[np.isfinite(points).all(1)] * (-1, 1)
+      own = [_points(comparison, search, cost) for search in searches]
+      points = np.concatenate(own)
+      points = points[np.isfinite(points).all(1)]
       if name == RANDOM:
-        axes.scatter(points[:, 1], points[:, 0], s=5, color=color, alpha=min(0.5, 0.05 + 100 / len(points)), linewidths=0, zorder=1)
-      front = points[pareto.front(points * (-1, 1))]
-      front = front[np.argsort(front[:, 1])]
-      axes.step(front[:, 1], front[:, 0], where="post", color=color, linewidth=1.2 + 1.2 * above, zorder=2)
-      axes.plot(front[:, 1], front[:, 0], "o", color=color, markersize=4 + 2.2 * above, markeredgewidth=0, label=name, zorder=2)
-      lows.append(float(np.quantile(front[:, 0], 0.1)))
-    _limits(axes, comparison, cost, min(lows))
-    axes.set_title("validation score: fronts of all searches of a method", size=10.5, loc="left", color=INK)
-    axes.set_xlabel(cost + (f" ({_UNITS[cost]})" if cost in _UNITS else ""), size=9)
-    quiet(axes)
-    axes.legend(frameon=False, fontsize=8.5, loc="lower right")
+        alpha = min(0.5, 0.05 + 100 / len(points))
+        panels[0].scatter(points[:, 1], -points[:, 0], s=5, color=color, alpha=alpha, linewidths=0, zorder=1)
+      costs, scores = _steps(points)
+      panels[0].step(costs, scores, where="post", color=color, linewidth=1.2 + 1.2 * above, zorder=2)
+      panels[0].plot(costs, scores, "o", color=color, markersize=4 + 2.2 * above, markeredgewidth=0, label=name, zorder=2)
+      grid = np.unique(points[:, 1])
+      low, middle, high = attained(own, grid)
+      panels[1].fill_between(grid, low, high, step="post", color=color, alpha=0.15, linewidth=0)
+      panels[1].step(grid, middle, where="post", color=color, linewidth=1.7, label=name)
+      lows.append(float(np.quantile(scores, 0.1)))
+    titles = ("validation score: fronts of all searches of a method", "validation score: what half of the searches attain within a cost")
+    for axes, title in zip(panels, titles, strict=True):
+      _limits(axes, comparison, cost, min(lows))
+      axes.set_title(title, size=10.5, loc="left", color=INK)
+      axes.set_xlabel(cost + (f" ({_UNITS[cost]})" if cost in _UNITS else ""), size=9)
+      quiet(axes)
+    panels[1].legend(frameon=False, fontsize=8.5, loc="lower right")
   return figure
+
+
+def _steps(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+  """Returns costs and scores of the front of points, (minus the score, the cost), [n, 2], the cheapest first."""
+  front = points[pareto.front(points)]
+  front = front[np.argsort(front[:, 1])]
+  return front[:, 1], -front[:, 0]
+
+
+def attained(searches: Sequence[np.ndarray], grid: np.ndarray) -> np.ndarray:
+  """Returns the quartiles over searches of the best score within each cost, [3, costs].
+
+  A quartile is the score of one of the searches. It is nan where that search has no network within the cost.
+
+  Args:
+    searches: (minus the score, the cost) of every evaluation of each search, [evaluations, 2]; a row may be nan, but not all of them.
+    grid: the costs, [costs].
+  """
+  values = anytime([list(zip(*_steps(points[np.isfinite(points).all(1)]), strict=True)) for points in searches], grid)
+  quartiles = np.percentile(np.where(np.isnan(values), -np.inf, values), (25, 50, 75), axis=0, method="lower")
+  return np.where(np.isfinite(quartiles), quartiles, np.nan)
 
 
 def _limits(axes: Axes, comparison: Comparison, cost: str, low: float) -> None:

@@ -128,6 +128,18 @@ def test_the_report_has_the_front_and_the_command_that_retrains_each_network(fin
   assert "lowest and the highest values of all evaluations of the comparison" in text
 
 
+def test_what_is_attained_is_the_score_of_a_search_within_a_cost():
+  rng = np.random.default_rng(0)
+  searches = [np.stack([-rng.integers(0, 50, 12), rng.integers(1, 9, 12)], axis=1).astype(float) for _ in range(9)]
+  searches[4][3:5] = np.nan
+  grid = np.arange(0.5, 10)
+  quartiles = fronts.attained(searches, grid)
+  for place, cost in enumerate(grid):
+    best = sorted(max((-score for score, price in search if price <= cost), default=-np.inf) for search in searches)
+    for row, rank in enumerate((2, 4, 6)):
+      assert quartiles[row, place] == best[rank] or (best[rank] == -np.inf and np.isnan(quartiles[row, place]))
+
+
 def test_an_older_comparison_has_no_front_and_goes_on(tmp_path, capsys):
   flags = (*OURS, "--methods=random_search")
   assert launch(f"--workdir={tmp_path}", *flags, "--seeds=1") == 0

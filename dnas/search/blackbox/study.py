@@ -97,14 +97,15 @@ def incumbents(journal: Iterable[Entry], violation: Callable[[Evaluation], float
 def front(journal: Sequence[Entry], costs: Sequence[str]) -> list[Entry]:
   """Returns the entries that no other one dominates, by the score, which is maximized, and the costs, which are minimized.
 
-  Only the longest trainings of the journal count, as in `incumbents`, and no failed training. Of equal entries the first one stays.
+  No failed training counts, and of the others only the longest of the journal, as in `incumbents`. Of equal entries the first one stays.
 
   Args:
     journal: the entries of a study.
     costs: names of costs, which the evaluations have in their metrics.
   """
-  lengths = [math.inf if proposal.budget is None else proposal.budget for proposal, _ in journal]
-  known = [entry for entry, length in zip(journal, lengths, strict=True) if length == max(lengths) and score_of(entry[1]) > -math.inf]
+  ended = [entry for entry in journal if score_of(entry[1]) > -math.inf]
+  lengths = [math.inf if proposal.budget is None else proposal.budget for proposal, _ in ended]
+  known = [entry for entry, length in zip(ended, lengths, strict=True) if length == max(lengths)]
   points = [[-evaluation.score, *(evaluation.metrics[name] for name in costs)] for _, evaluation in known]
   return [known[number] for number in pareto.front(np.reshape(points, (len(known), 1 + len(costs))))]
 
