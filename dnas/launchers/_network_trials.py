@@ -61,10 +61,13 @@ class NetworkTrialsConfig:
     if component in config_lib.units(self, STRATEGIES) and component != self.strategy:
       return f"it does nothing with the strategy {self.strategy}, so leave it out"
     if component == self.strategy and field in ("limit", "limit_of"):
-      return "these trainings give no costs, so leave it out"
+      return _NO_COSTS
     if path == "train.momentum" and self.train.optimizer != "sgd":
       return f"it does nothing with the optimizer {self.train.optimizer}, so leave it out"
     return ""
+
+
+_NO_COSTS = "these trainings give no costs, so leave it out"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,6 +132,8 @@ def run_network_trials(
   _run.prepare(chosen)
   searched = SearchableNetwork(network, config.seed)
   settings = config_lib.unit(config, STRATEGIES, config.strategy)
+  limit_of = getattr(settings, "limit_of", "")
+  check(not limit_of, f"{config.strategy}.limit_of", limit_of, _NO_COSTS)
   rungs.check_fit(config.strategy, settings, config.train.epochs)
   proposes = settings.on(searched.space)
   checkpoints = expanded("workdir", chosen.workdir).absolute() / "checkpoints"

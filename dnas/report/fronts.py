@@ -121,7 +121,7 @@ def front_figure(comparison: Comparison) -> Figure:
   for panels, cost in zip(grid_of_axes, comparison.costs, strict=True):
     lows: list[float] = []
     named = list(zip(comparison.methods.items(), colors(comparison), strict=True))
-    for above, ((name, searches), color) in zip(reversed(range(len(named))), named, strict=True):  # a front below others is wider
+    for above, ((name, searches), color) in zip(np.linspace(1, 0, len(named)), named, strict=True):  # a front below others is wider
       own = [_points(comparison, search, cost) for search in searches]
       points = np.concatenate(own)
       points = points[np.isfinite(points).all(1)]
@@ -129,8 +129,8 @@ def front_figure(comparison: Comparison) -> Figure:
         alpha = min(0.5, 0.05 + 100 / len(points))
         panels[0].scatter(points[:, 1], -points[:, 0], s=5, color=color, alpha=alpha, linewidths=0, zorder=1)
       costs, scores = _steps(points)
-      panels[0].step(costs, scores, where="post", color=color, linewidth=1.2 + 1.2 * above, zorder=2)
-      panels[0].plot(costs, scores, "o", color=color, markersize=4 + 2.2 * above, markeredgewidth=0, label=name, zorder=2)
+      panels[0].step(costs, scores, where="post", color=color, linewidth=1.2 + 2.4 * above, zorder=2)
+      panels[0].plot(costs, scores, "o", color=color, markersize=4 + 4.4 * above, markeredgewidth=0, label=name, zorder=2)
       grid = np.unique(points[:, 1])
       low, middle, high = attained(own, grid)
       panels[1].fill_between(grid, low, high, step="post", color=color, alpha=0.15, linewidth=0)

@@ -15,6 +15,7 @@ from dnas.evaluate import digits_bench, nasbench201_formats
 from dnas.evaluate.synthetic_table import planted
 from dnas.evaluate.tabular import all_genotypes, report_test
 from dnas.launchers import compare, report, train
+from dnas.launchers._network_trials import NetworkTrialsConfig
 from dnas.report import comparison as comparisons
 from dnas.report import fronts
 
@@ -193,6 +194,8 @@ def test_refused(tmp_path, capsys):
   for flags, sentence in cases:
     assert sentence in refusal(capsys, f"--workdir={tmp_path / 'w'}", *flags), flags
   assert not (tmp_path / "w").exists()
+  for path in (limit[2:], limit_of[2:]):
+    assert NetworkTrialsConfig().idle(path) == "these trainings give no costs, so leave it out"
 
 
 def test_latencies_of_ones_own_are_an_objective(tmp_path):
