@@ -23,6 +23,10 @@ class Costs:
     return f"{self.weights:,} weights, {counted_adds(self.multiply_adds)}, {memory} of activations"
 
 
+NAMES = tuple(field.name for field in dataclasses.fields(Costs))
+"""Names of the counted costs."""
+
+
 def counted_adds(number: float) -> str:
   """Returns a number of multiply-adds in words, such as '528.4 M multiply-adds'."""
   return f"{scaled(number)} multiply-adds"

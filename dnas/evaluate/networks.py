@@ -1,12 +1,17 @@
 """Evaluation of the architectures of a user's own network, by a training of the derived network."""
 
+import dataclasses
 import pathlib
 
+import jax
+
 from dnas.core.choice_space import ChoiceGenotype
+from dnas.core.costs import Costs
 from dnas.core.errors import InputError
 from dnas.core.records import Evaluation, Proposal
 from dnas.data.pairs import Batches
 from dnas.evaluate import by_training
+from dnas.nets.costs import of_own_network
 from dnas.supernet.choice_network import SearchableNetwork
 from dnas.train.networks import Config, NetworkTask
 from dnas.train.own_loss import Loss
@@ -38,6 +43,7 @@ class NetworkTraining:
     """
     self.epochs, self._config, self._parts, self._seed = config.epochs, config, (network, data, loss), seed
     self._folder, self._metric = folder, metric
+    self._inputs, self._costs = data.train_batch(jax.random.key(seed), 0)[0], dict[ChoiceGenotype, Costs]()
 
   def check(self) -> None:
     """Raises InputError if the loss function does not fit, as tracing a step of one architecture shows, or returns no such metric."""
@@ -47,11 +53,22 @@ class NetworkTraining:
   def __call__(self, proposal: Proposal) -> Evaluation:
     """Trains for the budget, and returns the score after it. The cost is wall time in seconds; see `evaluate.training.Training`.
 
+    The metrics have the counted costs of the network for one example, by their names (`core.costs.NAMES`).
+
     Raises:
       InputError: if the full training is shorter, or the loss function returns no such metric.
     """
     genotype, epochs = self._parts[0].space.validate(proposal.genotype), by_training.budget_of(proposal, self.epochs)
-    return by_training.evaluation(self._task(genotype), self.folder_of(genotype), epochs, proposal.parent is not None, self._score)
+    resumes = proposal.parent is not None
+    evaluation = by_training.evaluation(self._task(genotype), self.folder_of(genotype), epochs, resumes, self._score)
+    counted = dataclasses.asdict(self.costs(genotype))
+    return dataclasses.replace(evaluation, metrics={**evaluation.metrics, **counted})
+
+  def costs(self, genotype: ChoiceGenotype) -> Costs:
+    """Returns the costs of one example."""
+    if genotype not in self._costs:
+      self._costs[genotype] = of_own_network(self._parts[0].derive(genotype), self._inputs)
+    return self._costs[genotype]
 
   def folder_of(self, genotype: ChoiceGenotype) -> pathlib.Path:
     """Returns the checkpoint folder of an architecture."""

@@ -46,8 +46,9 @@ class ComparisonSettings:
     table: digits_bench for the table in the package; an npz file of NAS-Bench-201; or 'synthetic' for a planted table, with which the
       comparison measures nothing real.
     dataset: data set of the table; digits_bench has only digits, and the planted table only cifar10.
-    objectives: accuracy, and costs that are minimized beside it, with commas between them. The evaluator must give the costs: weights,
-      multiply_adds, or latency/COLUMN with --latencies. A strategy with one objective searches for accuracy alone.
+    objectives: accuracy, and costs that are minimized beside it, with commas between them: weights, multiply_adds, activation_bytes, or
+      latency/COLUMN with --latencies. A table must know them. Else they are counted, in the network of --training if it is named, or in one
+      of the size of the supernet. A strategy with one objective searches for accuracy alone.
     latencies: npz file of your own with measured latencies of the networks of the table. A column is a device, and has a number for every
       row of the table, in the order of the rows.
     epochs: length in epochs of the training in the table whose validation accuracy a search sees.

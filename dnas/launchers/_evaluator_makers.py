@@ -23,6 +23,7 @@ from dnas.launchers._comparison_settings import (
   space_of,
   training_parts,
 )
+from dnas.search.blackbox import objectives
 from dnas.search.blackbox.strategies import STRATEGIES
 
 
@@ -68,8 +69,8 @@ def asked_costs(config: ComparisonSettings) -> set[str]:
 
 def limits(config: ComparisonSettings) -> dict[str, tuple[str, float]]:
   """Returns strategy to (the name of the cost that it limits, the limit), for the strategies of a comparison that limit one."""
-  settings: dict[str, Any] = {name: config.strategy(name) for name in config.method_names if name in STRATEGIES}
-  return {name: (one.limit_of, one.limit) for name, one in settings.items() if getattr(one, "limit_of", "")}
+  own = {name: objectives.limit_of(config.strategy(name)) for name in config.method_names if name in STRATEGIES}
+  return {name: limit for name, limit in own.items() if limit is not None}
 
 
 def _training(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:

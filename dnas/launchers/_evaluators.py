@@ -9,6 +9,7 @@ from dnas.cells import nasbench201
 from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.config import check, check_name
+from dnas.core.costs import Costs
 from dnas.core.errors import FieldError, counted
 from dnas.core.genotype import Genotype
 from dnas.core.records import Evaluation, Proposal
@@ -18,7 +19,8 @@ from dnas.evaluate.tabular import Tabular, report_shares, report_test
 from dnas.evaluate.zero_cost import PROXIES
 from dnas.launchers import _flags, _objectives, _presets, train
 from dnas.launchers._comparison_settings import ComparisonSettings, cell_space_of, has_table, read_table, space_of, training_parts
-from dnas.launchers._evaluator_makers import BY_SEARCH, maker_of
+from dnas.launchers._counted import can_count, costs_of
+from dnas.launchers._evaluator_makers import BY_SEARCH, asked_costs, maker_of
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig
 from dnas.search.blackbox.strategies import STRATEGIES
 
@@ -31,6 +33,7 @@ class Judge:
     space: the search space.
     evaluate: the evaluator.
     report: maps an architecture to its test accuracy in percent.
+    costs: maps an architecture to counted costs, which the metrics of its evaluations get; None if no costs are asked for.
     percentile: maps an architecture to the percentage of all architectures of the table that have a lower test accuracy; None without a
       table. A table's reports cost nothing. So with one every incumbent of a search is reported, otherwise only the found architecture.
   """
@@ -38,11 +41,16 @@ class Judge:
   space: Space
   evaluate: base.Evaluator
   report: Callable[[Genotype], float]
+  costs: Callable[[Genotype], Costs] | None = None
   percentile: Callable[[Genotype], float] | None = None
 
   def __call__(self, proposal: Proposal) -> Evaluation:
     """See `evaluate.base.Evaluator`."""
-    return self.evaluate(proposal)
+    evaluation = self.evaluate(proposal)
+    if self.costs is None:
+      return evaluation
+    counted = dataclasses.asdict(self.costs(proposal.genotype))
+    return dataclasses.replace(evaluation, metrics={**counted, **evaluation.metrics})
 
 
 def make_judge(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> Judge:
@@ -58,14 +66,15 @@ def make_judge(config: ComparisonSettings, options: _flags.Options, folder: path
     InputError: if the data or presets of the evaluator cannot be used.
   """
   evaluate = maker_of(config, config.evaluator)(config, options, folder, seed)
+  costs = costs_of(config) if can_count(config) and asked_costs(config) else None
   if not has_table(config):
-    return Judge(space_of(config), evaluate, functools.partial(_retrained, config, options, folder, seed))
+    return Judge(space_of(config), evaluate, functools.partial(_retrained, config, options, folder, seed), costs)
   table, epochs = read_table(config.table, config.dataset), config.report_epochs
 
   def percentile(genotype: Genotype) -> float:
     return 100 * float(report_shares(table, epochs)[table.row(genotype)])
 
-  return Judge(table.space, evaluate, lambda genotype: report_test(table, genotype, epochs), percentile)
+  return Judge(table.space, evaluate, lambda genotype: report_test(table, genotype, epochs), costs, percentile)
 
 
 def check_presets(config: ComparisonSettings) -> None:

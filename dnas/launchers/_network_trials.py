@@ -12,6 +12,7 @@ from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.choice_space import ChoiceGenotype
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
+from dnas.core.costs import NAMES
 from dnas.core.errors import InputError, counted, shown
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
@@ -21,12 +22,15 @@ from dnas.launchers import _flags, _run
 from dnas.launchers._config_checks import check_seed
 from dnas.launchers._networks import about, changed, described
 from dnas.launchers._python import Folder, options_of
-from dnas.search.blackbox import rungs, study
+from dnas.search.blackbox import objectives, rungs, study
 from dnas.search.blackbox.base import replay
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.supernet.choice_network import Build, SearchableNetwork
 from dnas.train.networks import Config as TrainingConfig
 from dnas.train.own_loss import Loss, check_loss
+
+SCORE = "score"
+"""The first objective. It alone is maximized."""
 
 
 @config_lib.mounts(STRATEGIES)
@@ -38,12 +42,15 @@ class NetworkTrialsConfig:
     strategy: the strategy.
     trials: number of evaluations.
     metric: name of the metric, of those that the loss function returns, that is to be high; empty for a low loss.
+    objectives: score, and costs that are minimized beside it, with commas between them: weights, multiply_adds or activation_bytes. A
+      strategy with one objective searches for the score alone.
     seed: seed of the strategy, of the weights and of the order of the data.
   """
 
   strategy: str = named("regularized_evolution", lambda: STRATEGIES)
   trials: int = 50
   metric: str = ""
+  objectives: str = SCORE
   seed: int = 0
   train: TrainingConfig = dataclasses.field(default_factory=TrainingConfig)
 
@@ -53,21 +60,25 @@ class NetworkTrialsConfig:
     check_at_most(10**6, trials=self.trials)
     check_seed(self.seed)
     check_name("strategy", self.strategy, STRATEGIES)
+    for name in self.costs:
+      check_name("objectives", name, NAMES)
     check(self.metric != "loss", "metric", self.metric, "a metric is to be high, and the loss low; leave it empty for a low loss")
+
+  @property
+  def costs(self) -> tuple[str, ...]:
+    """The objectives that are minimized."""
+    return objectives.names_of(self.objectives, SCORE)[1:]
 
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
     component, _, field = path.partition(".")
     if component in config_lib.units(self, STRATEGIES) and component != self.strategy:
       return f"it does nothing with the strategy {self.strategy}, so leave it out"
-    if component == self.strategy and field in ("limit", "limit_of"):
-      return _NO_COSTS
+    if idle_limit := objectives.idle_limit(getattr(self, component), component, field):
+      return idle_limit
     if path == "train.momentum" and self.train.optimizer != "sgd":
       return f"it does nothing with the optimizer {self.train.optimizer}, so leave it out"
     return ""
-
-
-_NO_COSTS = "these trainings give no costs, so leave it out"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,15 +86,17 @@ class NetworkTrials:
   """The result of a black-box search in a network of one's own.
 
   Attributes:
-    genotype: the architecture with the highest score.
+    genotype: the architecture with the highest score, within the limit if the strategy has one and a network is within.
     score: its score: minus the validation loss, or the metric.
-    trials: all proposals with their evaluations.
+    trials: all proposals with their evaluations. Their metrics have the costs of the network for one example.
+    front: the trials that no other one dominates, by the objectives; of the longest trainings alone.
     network: the network with choices.
   """
 
   genotype: ChoiceGenotype
   score: float
   trials: Sequence[tuple[Proposal, Evaluation]]
+  front: Sequence[tuple[Proposal, Evaluation]]
   network: SearchableNetwork
 
   def derive(self, seed: int | None = None) -> nnx.Module:
@@ -132,10 +145,10 @@ def run_network_trials(
   _run.prepare(chosen)
   searched = SearchableNetwork(network, config.seed)
   settings = config_lib.unit(config, STRATEGIES, config.strategy)
-  limit_of = getattr(settings, "limit_of", "")
-  check(not limit_of, f"{config.strategy}.limit_of", limit_of, _NO_COSTS)
+  if limit := objectives.limit_of(settings):
+    objectives.check_limit(config.strategy, *limit, NAMES, f"the costs are {', '.join(NAMES)}")
   rungs.check_fit(config.strategy, settings, config.train.epochs)
-  proposes = settings.on(searched.space)
+  proposes = objectives.on_space(settings, searched.space, config.costs)
   checkpoints = expanded("workdir", chosen.workdir).absolute() / "checkpoints"
   evaluator = NetworkTraining(config.train, searched, data, loss, config.seed, checkpoints, config.metric)
   evaluator.check()
@@ -146,6 +159,8 @@ def run_network_trials(
     journal = study.from_lines(path.read_text() if path.exists() else "", searched.space, str(path))
     durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill
     print(f"search by {config.strategy}: {counted(config.trials, 'training')}, {len(journal)} done", flush=True)
+    if config.costs and not objectives.takes_several(settings):
+      print(f"{objectives.about_single([config.strategy], SCORE)}.", flush=True)
     state = replay(proposes, config.seed, journal)
     while len(journal) < config.trials:
       proposal, state = proposes.ask(state)
@@ -154,12 +169,24 @@ def run_network_trials(
       durable.append(path, study.to_line((proposal, evaluation)))
       journal.append((proposal, evaluation))
       print(f"trial {len(journal)}/{config.trials}  {searched.space.notation(proposal.genotype)}  score {evaluation.score:.4g}", flush=True)
-    if not (bests := study.incumbents(journal)):
+    if not (bests := study.incumbents(journal, objectives.violation_of(settings))):
       raise InputError("no training ended in a finite score, so no architecture is the best; lower train.learning_rate.")
     best, found = journal[bests[-1].trial]
     folder.write_genotype(best.genotype.to_json())
     notation = searched.space.notation(best.genotype)
     genotype = json.loads(best.genotype.to_json())
-    folder.write_result({"genotype": genotype, "notation": notation, "score": found.score, "trials": len(journal)})
-    print(f"\nfound: {notation}")
-  return NetworkTrials(best.genotype, found.score, tuple(journal), searched)
+    costs = evaluator.costs(best.genotype)
+    front = study.front(journal, config.costs)
+    networks = [_network(searched, entry, config.costs) for entry in front]
+    outcome = {"score": found.score, "trials": len(journal), **dataclasses.asdict(costs)} | ({"front": networks} if config.costs else {})
+    folder.write_result({"genotype": genotype, "notation": notation, **outcome})
+    print(f"\nfound: {notation}\nits network: {costs}")
+    if config.costs:
+      print(f"the front has {counted(len(front), 'network')}; they are in {folder.path / 'result.json'}")
+  return NetworkTrials(best.genotype, found.score, tuple(journal), tuple(front), searched)
+
+
+def _network(searched: SearchableNetwork, entry: study.Entry, costs: Sequence[str]) -> dict[str, object]:
+  proposal, evaluation = entry
+  about = {"notation": searched.space.notation(proposal.genotype), "score": evaluation.score}
+  return {**about, "costs": {name: evaluation.metrics[name] for name in costs}}

@@ -5,13 +5,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from dnas.core.config import check
+from dnas.core.costs import NAMES
 from dnas.core.records import Evaluation
 from dnas.core.spaces import Space
 from dnas.data import datasets
 from dnas.evaluate.nasbench201_formats import LATENCY
 from dnas.launchers import _commands, _presets
 from dnas.launchers._comparison_settings import BENCHMARK, EVALUATORS, ComparisonSettings, read_latencies, read_table
+from dnas.launchers._counted import can_count
 from dnas.launchers._evaluator_makers import asked_costs, limits
+from dnas.search.blackbox import objectives
 from dnas.search.blackbox.base import Strategy
 from dnas.search.blackbox.strategies import STRATEGIES
 
@@ -19,22 +22,16 @@ ACCURACY = "accuracy"
 """The first objective, the score of an evaluation. It alone is maximized."""
 
 
-def check_names(config: ComparisonSettings) -> None:
-  """Raises FieldError for objectives that do not begin with the accuracy, or are there twice."""
-  names, hint = config.objective_names, "give accuracy, then costs, with commas between them"
-  check(names[0] == ACCURACY and all(names), "objectives", config.objectives, hint)
-  check(len(set(names)) == len(names), "objectives", config.objectives, "an objective is given twice; give each once")
-
-
 def given_costs(config: ComparisonSettings) -> tuple[str, ...]:
-  """Returns the names of the costs that the evaluator of a comparison puts into the metrics.
+  """Returns the names of the costs that the metrics of a comparison's evaluations can have.
 
-  An evaluator without a table lists them in its attribute `costs`. Raises InputError if a table or a file of latencies cannot be read.
+  An evaluator without a table lists its own in its attribute `costs`. Those that can be counted are added to them. Raises InputError if a
+  table or a file of latencies cannot be read.
   """
   if config.evaluator == "tabular":
     return (*read_table(config.table, config.dataset).costs, *read_latencies(config.latencies))
   evaluator = EVALUATORS[config.evaluator] if config.evaluator in EVALUATORS else None
-  return tuple(getattr(evaluator, "costs", ()))
+  return tuple(dict.fromkeys((*getattr(evaluator, "costs", ()), *(NAMES if can_count(config) else ()))))
 
 
 def check_costs(config: ComparisonSettings) -> None:
@@ -46,8 +43,7 @@ def check_costs(config: ComparisonSettings) -> None:
   for name in config.costs:
     check(name in known, "objectives", config.objectives, f"{gives}, so it cannot be {name}")
   for strategy, (limit_of, limit) in limits(config).items():
-    check(limit_of in known, f"{strategy}.limit_of", limit_of, gives)
-    check(limit > 0, f"{strategy}.limit", limit, f"give the most {limit_of} that a network may have")
+    objectives.check_limit(strategy, limit_of, limit, known, gives)
     if config.evaluator == "tabular":
       costs = _column(config, limit_of)
       hint = f"{limit_of} of the table are {costs.min():,.10g} to {costs.max():,.10g}, so"
@@ -65,8 +61,8 @@ def _column(config: ComparisonSettings, name: str) -> Any:
 def idle(config: ComparisonSettings, path: str) -> str:
   """Returns why a setting of objectives or limits has no effect here, and a hint; an empty text if it has an effect."""
   component, _, field = path.partition(".")
-  if field == "limit" and not getattr(getattr(config, component), "limit_of", "none"):
-    return f"it does nothing without --{component}.limit_of, so leave it out"
+  if idle_limit := objectives.idle_limit(getattr(config, component), component, field):
+    return idle_limit
   if path == "latencies" and config.evaluator != "tabular":
     return f"it does nothing with --evaluator={config.evaluator}, so leave it out"
   if path == "latencies" and not any(name.startswith(LATENCY) for name in asked_costs(config)):
@@ -76,14 +72,12 @@ def idle(config: ComparisonSettings, path: str) -> str:
 
 def strategy_on(config: ComparisonSettings, method: str, space: Space) -> Strategy:
   """Returns a strategy on a space, with all objectives if it takes several. Raises InputError if it cannot search that space."""
-  settings: Any = config.strategy(method)
-  return settings.on(space, config.costs) if _takes_several(settings) else settings.on(space)
+  return objectives.on_space(config.strategy(method), space, config.costs)
 
 
 def violation_of(config: ComparisonSettings, method: str) -> Callable[[Evaluation], float]:
   """Returns the function of an evaluation by how much the network is over the limit of a method; zero for a method without a limit."""
-  own = getattr(config.strategy(method), "violation", None) if method in STRATEGIES else None
-  return own or (lambda evaluation: 0.0)
+  return objectives.violation_of(config.strategy(method) if method in STRATEGIES else None)
 
 
 def about_single(config: ComparisonSettings, blind: str) -> str:
@@ -93,17 +87,9 @@ def about_single(config: ComparisonSettings, blind: str) -> str:
     config: the comparison.
     blind: the strategy that does not learn, so that objectives make no difference to it.
   """
-  single = [name for name in config.method_names if name not in STRATEGIES or not _takes_several(config.strategy(name))]
-  single = [name for name in single if name != blind]
-  if not config.costs or not single:
-    return ""
-  several = len(single) > 1
-  searches = "have one objective and search" if several else "has one objective and searches"
-  return f"{', '.join(single)} {searches} for accuracy alone; what {'they evaluate' if several else 'it evaluates'} enters the front too"
-
-
-def _takes_several(settings: Any) -> bool:
-  return getattr(settings, "multi_objective", False) is True
+  own = {name: config.strategy(name) if name in STRATEGIES else None for name in config.method_names if name != blind}
+  single = [name for name, settings in own.items() if not objectives.takes_several(settings)]
+  return objectives.about_single(single, ACCURACY) if config.costs else ""
 
 
 def retraining(settings: Mapping[str, Any], notation: str, root: str) -> str:

@@ -46,7 +46,7 @@ from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_pr
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison, contest
 from dnas.run.run_folder import RunFolder
-from dnas.search.blackbox import rungs, study
+from dnas.search.blackbox import objectives, rungs, study
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
 from dnas.tune import executors
@@ -79,7 +79,7 @@ class CompareConfig(ComparisonSettings):
         check_name("methods", name, [*known, *(preset for preset in own_presets(self.search) if preset not in known)])
     if len(set(self.method_names)) < len(self.method_names):
       raise FieldError("methods", self.methods, "a method is given twice; give each once")
-    _objectives.check_names(self)
+    objectives.names_of(self.objectives, _objectives.ACCURACY)
     check_name("budget_in", self.budget_in, _contest.UNITS)
     check_not_negative(budget=self.budget)
     check_name("space", self.space, [*STACKS, *CHAIN_SPACES])

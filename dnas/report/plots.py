@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, ScalarFormatter
 
 from dnas.core import durable, json_files
 from dnas.core.chain_space import ChainSpace
 from dnas.core.choice_space import ChoiceSpace
-from dnas.core.costs import Costs
+from dnas.core.costs import Costs, scaled
 from dnas.core.errors import InputError
 from dnas.core.space import CellSpace
 from dnas.core.spaces import Space
@@ -42,6 +42,8 @@ _APART = 0.075
 def learning_curves(run: Run) -> Figure:
   """Plots loss, and accuracy or perplexity, over epochs for the training and validation splits, with the last values written out.
 
+  A search that limits a cost has a panel of it too: the expected cost, that of the discrete network, and the target as a line.
+
   Raises:
     InputError: if no epoch of the run is complete.
   """
@@ -49,14 +51,18 @@ def learning_curves(run: Run) -> Figure:
   present = [measure for measure in measures if any(len(run.series(f"{split}/{measure[0]}")[0]) for split in ("train", "valid"))]
   if not present:
     raise InputError(f"run folder '{run.folder}' has no complete epoch with a loss in metrics.jsonl; let the run finish an epoch.")
-  figure = _figure(5.2 * len(present), 3.7)
+  limited = len(run.series("cost/expected")[0]) > 0
+  figure = _figure(5.2 * (len(present) + limited), 3.7)
   epochs = max(line["epoch"] for line in run.metrics)
   kind = _KINDS.get(run.launcher, run.launcher)
   figure.suptitle(f"{kind}: {run.folder.resolve().name}, {epochs} epoch{'s' * (epochs != 1)}", size=_TITLE, color=INK)
-  for axes, (measure, label) in zip(figure.subplots(1, len(present), squeeze=False)[0], present, strict=True):
+  panels = figure.subplots(1, len(present) + limited, squeeze=False)[0]
+  for axes, (measure, label) in zip(panels, present, strict=False):
     _curves(axes, run, measure)
-    axes.set_xlabel("epoch", size=_TEXT)
-    axes.set_title(label, size=_TEXT + 1, loc="left", color=INK)
+    _finish(axes, label)
+  if limited:
+    _cost_curves(panels[-1], run)
+    _finish(panels[-1], _cost_title(run))
   return figure
 
 
@@ -204,13 +210,9 @@ def _whole_epochs() -> MaxNLocator:
 def _curves(axes: Axes, run: Run, measure: str) -> None:
   """Draws the curves of one measure and writes the last value of each beside its end."""
   scale, form = {"accuracy": (100.0, "{:.1f} %"), "perplexity": (1.0, "{:.1f}")}.get(measure, (1.0, "{:.3f}"))
-  ends = []
-  for split, color in (("train", TRAIN), ("valid", VALID)):
-    epochs, values = run.series(f"{split}/{measure}")
-    shown = np.where(np.isfinite(values), scale * values, np.nan)
-    if len(epochs):
-      axes.plot(epochs, shown, color=color, linewidth=1.6, marker="o" if len(epochs) == 1 else "", markersize=4, label=split)
-      ends.append((shown[-1], f"{split} {form.format(scale * values[-1])}", color))
+  ends = [
+    _curve(axes, run, f"{split}/{measure}", split, color, scale, form.format) for split, color in (("train", TRAIN), ("valid", VALID))
+  ]
   _quiet(axes)
   axes.set_xlim(*_epoch_limits(np.array([line["epoch"] for line in run.metrics])))
   low, high = axes.dataLim.intervaly
@@ -219,6 +221,42 @@ def _curves(axes: Axes, run: Run, measure: str) -> None:
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5, 7)) if high > 4 * low else MaxNLocator(5))
     axes.yaxis.set_major_formatter(ScalarFormatter())
     axes.yaxis.set_minor_locator(NullLocator())
+  _write_ends(axes, [end for end in ends if end])
+
+
+def _cost_curves(axes: Axes, run: Run) -> None:
+  """Draws the expected cost of a search, and the cost of its discrete network."""
+  target = float(run.config.get("cost.target") or 0)
+  lines = (("cost/expected", "expected", VALID), ("cost/discrete", "discrete", TRAIN))
+  ends = [_curve(axes, run, name, label, color, 1.0, scaled) for name, label, color in lines]
+  if target:
+    axes.axhline(target, color=INK, linewidth=1.0, linestyle=(0, (4, 3)))
+  _quiet(axes)
+  axes.yaxis.set_major_formatter(FuncFormatter(lambda value, place: scaled(value)))
+  axes.set_xlim(*_epoch_limits(np.array([line["epoch"] for line in run.metrics])))
+  _write_ends(axes, [end for end in ends if end])
+
+
+def _cost_title(run: Run) -> str:
+  kind = str(run.config.get("cost.of", "multiply_adds")).replace("multiply_adds", "multiply-adds").replace("latency", "latency (ms)")
+  target = float(run.config.get("cost.target") or 0)
+  return f"{kind}; the dashed line is the target, {scaled(target)}" if target else kind
+
+
+def _curve(
+  axes: Axes, run: Run, name: str, label: str, color: str, scale: float, form: Callable[[float], str]
+) -> tuple[float, str, str] | None:
+  """Draws a curve. Returns its last value on the axes, in words after its label, and its colour; None if no epoch has the metric."""
+  epochs, values = run.series(name)
+  if not len(epochs):
+    return None
+  shown = np.where(np.isfinite(values), scale * values, np.nan)
+  axes.plot(epochs, shown, color=color, linewidth=1.6, marker="o" if len(epochs) == 1 else "", markersize=4, label=label)
+  return shown[-1], f"{label} {form(scale * values[-1])}", color
+
+
+def _write_ends(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
+  """Writes the last value of every curve beside its end; the values do not overlap."""
   axes.grid(axis="y", color="#E6E6E6", linewidth=0.8)
   axes.set_ylim(axes.get_ylim())
   to_axes = axes.transScale + axes.transLimits
@@ -226,6 +264,11 @@ def _curves(axes: Axes, run: Run, measure: str) -> None:
   rising = np.argsort(heights, kind="stable")
   for index, height in zip(rising, spread(np.array(heights)[rising], [_APART] * (len(ends) - 1)), strict=True):
     axes.text(1.015, height, ends[index][1], color=ends[index][2], size=_TEXT, va="center", transform=axes.transAxes)
+
+
+def _finish(axes: Axes, title: str) -> None:
+  axes.set_xlabel("epoch", size=_TEXT)
+  axes.set_title(title, size=_TEXT + 1, loc="left", color=INK)
 
 
 def _quiet(axes: Axes) -> None:

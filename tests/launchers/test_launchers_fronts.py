@@ -154,6 +154,19 @@ def test_an_older_comparison_has_no_front_and_goes_on(tmp_path, capsys):
   assert "| random_search | 2 " in capsys.readouterr().out and not (tmp_path / "report/front.png").exists()
 
 
+def test_costs_that_no_table_knows_are_counted(tmp_path):
+  flags = ("--preset=digits_bench_comparison", "--evaluator=parameters", "--training=digits_bench_retrain", "--seeds=1", "--pool.workers=1")
+  methods = ("--methods=regularized_evolution", "--regularized_evolution.limit_of=multiply_adds", "--regularized_evolution.limit=60000")
+  budget = ("--regularized_evolution.population=3", "--regularized_evolution.tournament=2", "--seconds=3", "--compilation_cache=none")
+  assert launch(f"--workdir={tmp_path}", *flags, *methods, *budget, "--objectives=accuracy,weights") == 0
+  cell, table = tmp_path / "nasbench201/parameters/regularized_evolution/seed_0000", digits_bench.load(0)
+  for line in lines(cell):
+    row = table.row(table.space.parse(line["genotype"]))
+    assert [line["metrics"][name] for name in table.costs] == [table.costs[name][row] for name in table.costs]
+  result = json.loads((cell / "result.json").read_text())
+  assert table.costs["multiply_adds"][table.row(table.space.parse(result["genotype"]))] <= 60_000 and len(result["front"]) >= 1
+
+
 def test_a_limited_evolution_finds_a_network_within_the_limit(tmp_path, capsys):
   limits = ("--methods=regularized_evolution", "--regularized_evolution.limit_of=multiply_adds", "--regularized_evolution.limit=40000")
   assert launch(f"--workdir={tmp_path}", *OURS, *limits) == 0 and "one objective" not in capsys.readouterr().out
@@ -183,7 +196,7 @@ def test_refused(tmp_path, capsys):
     ((*OURS, phone, f"--latencies={tmp_path}/short.npz"), "digits_bench (seed 0): latency/phone has shape (3,); give one number for each"),
     ((*OURS, f"--latencies={tmp_path}/good.npz"), "it does nothing without an objective or a limit of latency/COLUMN, so leave it out."),
     (("--objectives=accuracy,weights",), "the evaluator tabular gives accuracy, so it cannot be weights."),
-    ((*training, "--objectives=accuracy,weights"), "--objectives is accuracy,weights; the evaluator naswot gives accuracy, so it cannot"),
+    ((*training, "--objectives=accuracy,latency/x"), "the evaluator naswot gives accuracy, weights, multiply_adds, activation_bytes, so"),
     ((*training, f"--latencies={tmp_path}/good.npz"), "it does nothing with --evaluator=naswot, so leave it out."),
     ((*evolution, f"{limit}=5"), f"{limit} is 5.0; it does nothing without --regularized_evolution.limit_of, so leave it out."),
     ((*evolution, f"{limit_of}=weights"), f"{limit} is 0.0; give the most weights that a network may have."),
@@ -194,8 +207,7 @@ def test_refused(tmp_path, capsys):
   for flags, sentence in cases:
     assert sentence in refusal(capsys, f"--workdir={tmp_path / 'w'}", *flags), flags
   assert not (tmp_path / "w").exists()
-  for path in (limit[2:], limit_of[2:]):
-    assert NetworkTrialsConfig().idle(path) == "these trainings give no costs, so leave it out"
+  assert NetworkTrialsConfig().idle(limit[2:]) == "it does nothing without --regularized_evolution.limit_of, so leave it out"
 
 
 def test_latencies_of_ones_own_are_an_objective(tmp_path):

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import pytest
 from flax import nnx
 
 import dnas
+from dnas.cells.choices import Choice
+from dnas.core import pareto
 from dnas.core.errors import FieldError
 from dnas.launchers import _networks
 
@@ -111,6 +114,45 @@ def test_black_box_strategies_search_it_and_resume(tmp_path, strategy):
   assert more.network.space.validate(more.genotype) and isinstance(more.derive(), Toy)
 
 
+class Sized(nnx.Module):
+  """Options of 0, 12 and 38 weights, before 4 more."""
+
+  def __init__(self, rngs: nnx.Rngs):
+    one, other, last = (nnx.Linear(a, b, rngs=rngs) for a, b in ((3, 3), (3, 5), (5, 3)))
+    self.hidden = Choice("hidden", skip=nnx.identity, product=one, two=nnx.Sequential(other, last))
+    self.out = nnx.Linear(3, 1, rngs=rngs)
+
+  def __call__(self, x: jax.Array) -> jax.Array:
+    return self.out(self.hidden(x))[:, 0]
+
+
+WEIGHTS = {"hidden=skip": 4, "hidden=product": 16, "hidden=two": 42}
+PRODUCTS = {"hidden=skip": 3, "hidden=product": 12, "hidden=two": 33}
+
+
+def test_costs_of_trials_are_objectives_and_limits(tmp_path, capsys):
+  common = {"epochs": 1, "compilation_cache": "none"}
+  several = {"strategy": "nsga2", "changes": {"objectives": "score,weights", "nsga2.population": 2}}
+  found = dnas.run_network_trials(Sized, arrays(), squared_error, tmp_path / "run", trials=6, **several, **common)
+  for proposal, evaluation in found.trials:
+    costs = [evaluation.metrics[name] for name in ("weights", "multiply_adds")]
+    assert costs == [WEIGHTS[str(proposal.genotype)], PRODUCTS[str(proposal.genotype)]] and evaluation.metrics["activation_bytes"] > 0
+  assert len({proposal.genotype for proposal, _ in found.trials}) > 1
+  points = [(-evaluation.score, evaluation.metrics["weights"]) for _, evaluation in found.trials]
+  assert [found.trials.index(one) for one in found.front] == pareto.front(points).tolist()
+  result = json.loads((tmp_path / "run" / "result.json").read_text())
+  assert [one["costs"] for one in result["front"]] == [{"weights": one.metrics["weights"]} for _, one in found.front]
+  assert result["multiply_adds"] == PRODUCTS[str(found.genotype)]
+  out = capsys.readouterr().out
+  assert f"its network: {result['weights']} weights, {result['multiply_adds']} multiply-adds, " in out and "one objective" not in out
+  limits = {"regularized_evolution.limit_of": "weights", "regularized_evolution.limit": 20.0, "objectives": "score,weights"}
+  limited = dnas.run_network_trials(Sized, arrays(), squared_error, tmp_path / "limited", trials=8, changes=limits, **common)
+  within = [one for _, one in limited.trials if one.metrics["weights"] <= 20]
+  assert 0 < len(within) < 8 and limited.score == max(one.score for one in within) and WEIGHTS[str(limited.genotype)] <= 20
+  sentence = "regularized_evolution has one objective and searches for score alone; what it evaluates enters the front too.\n"
+  assert sentence in capsys.readouterr().out
+
+
 def test_a_metric_may_be_the_score(tmp_path):
   with pytest.raises(dnas.InputError, match="returns no metric 'accuracy'; it returns .*error"):
     trials(tmp_path / "run", trials=1, changes={"metric": "accuracy"})
@@ -128,6 +170,16 @@ def test_bad_settings_are_refused(tmp_path):
     trials(tmp_path, changes={"train.momentum": 0.5, "train.optimizer": "adam"})
   with pytest.raises(FieldError, match="asha.max_budget is 4; it does nothing with the strategy regularized_evolution"):
     trials(tmp_path, changes={"asha.max_budget": 4})
+  limit = {"regularized_evolution.limit": 9.0}
+  for changes, sentence in (
+    (limit, "limit is 9.0; it does nothing without --regularized_evolution.limit_of, so leave it out"),
+    (limit | {"regularized_evolution.limit_of": "flops"}, "limit_of is flops; the costs are weights, multiply_adds, activation_bytes"),
+    ({"regularized_evolution.limit_of": "weights"}, "limit is 0.0; give the most weights that a network may have"),
+    ({"objectives": "score,flops"}, "objectives is flops; it can be activation_bytes, multiply_adds, weights"),
+    ({"objectives": "weights"}, "objectives is weights; give score, then costs"),
+  ):
+    with pytest.raises(FieldError, match=re.escape(sentence)):
+      trials(tmp_path, changes=changes)
   with pytest.raises(FieldError, match="metric is loss; a metric is to be high"):
     trials(tmp_path, changes={"metric": "loss"})
   with pytest.raises(dnas.InputError, match="search_network does not take 'int'; give NetworkSearchConfig"):

@@ -53,6 +53,23 @@ def test_learning_curves_hold_the_metrics(write_run, darts):
   check_inside(figure)
 
 
+def test_a_limited_search_has_a_panel_of_its_costs(write_run, small):
+  folder = write_run(small, epochs=3)
+  values = {"cost/expected": [90e3, 61e3, 60_400.0], "cost/discrete": [120e3, 31_136.0, 31_136.0], "cost/multiplier": [0.0, 0.1, 0.2]}
+  lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+  lines = [line | {name: column[row] for name, column in values.items()} for row, line in enumerate(lines)]
+  (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  config = json.loads((folder / "config.json").read_text())
+  config["config"] |= {"cost.target": 60e3, "cost.of": "multiply_adds"}
+  (folder / "config.json").write_text(json.dumps(config))
+  figure = learning_curves(load_run(folder))
+  costs = figure.axes[2]
+  assert costs.get_title(loc="left") == "multiply-adds; the dashed line is the target, 60 k"
+  assert [line.get_ydata()[-1] for line in costs.lines] == [60_400.0, 31_136.0, 60e3]
+  assert sorted(written(costs)) == ["discrete 31.14 k", "expected 60.4 k"]
+  check_inside(figure)
+
+
 def test_a_recurrent_run_has_perplexity_on_a_logarithmic_axis(write_run, recurrent):
   run = load_run(write_run(recurrent, epochs=20, measure="perplexity"))
   loss, perplexity = learning_curves(run).axes

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
 from dnas.cells import functional
 from dnas.cells.image_stack import Size
@@ -17,7 +16,6 @@ from dnas.core.genotype import Genotype
 from dnas.core.space import CellSpace
 from dnas.data import base
 from dnas.nets import of_genotype
-from dnas.nets.costs import of_image
 from dnas.nets.derived_image import Config as NetworkConfig
 from dnas.search.gradient.workload import Tree
 from dnas.supernet import image_supernet
@@ -114,8 +112,7 @@ class ImageWorkload:
     """See `Workload`."""
     config, shape, classes = self._sizes
     size = {field.name: getattr(config, field.name) for field in dataclasses.fields(Size)}
-    network = of_genotype.build(NetworkConfig(**size, auxiliary=False), genotype, shape, classes, np.random.default_rng(0))
-    return of_image(*functional.split(network), shape)
+    return of_genotype.costs_of(NetworkConfig(**size, auxiliary=False), genotype, shape, classes)
 
   def evaluate(self, variables: functional.Variables, mixture: Mixture, batch_statistics: bool = False) -> dict[str, float]:
     """Returns loss (nats) and accuracies (fractions, see `metrics.accuracies`).
