@@ -85,6 +85,10 @@ class Options:
     config_lib.check(fits, "profile_steps", ",".join(map(str, steps)), "give the first step, at least 2, and the last, such as 10,20")
 
 
+OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
+"""Names of all options."""
+
+
 class Launcher(Generic[C]):
   """A program with a configuration: parses flags, runs, turns errors into a sentence and an exit status."""
 
@@ -96,6 +100,7 @@ class Launcher(Generic[C]):
     about: str | None,
     by_space: Mapping[str, C] = MappingProxyType({}),
     by_model: Mapping[str, C] = MappingProxyType({}),
+    option_names: Collection[str] = OPTIONS,
   ):
     """Makes a launcher.
 
@@ -106,9 +111,10 @@ class Launcher(Generic[C]):
       about: the text above the list of flags.
       by_space: what stands in the place of `default` for some values of --space; the flags are then those of its fields.
       by_model: the same for some values of --model.
+      option_names: the fields of `Options` that have an effect here; the others are no flags.
     """
     self.name, self._default, self._run, self._about = name, default, run, about or ""
-    self._by_space, self._by_model = by_space, by_model
+    self._by_space, self._by_model, self.option_names = by_space, by_model, option_names
 
   def main(self, argv: Sequence[str]) -> int:
     """Parses `argv` (with the program's name first), runs, and returns the exit status."""
@@ -152,7 +158,7 @@ class Launcher(Generic[C]):
     _units.load(_ahead(argv, "imports")["imports"])
     values, base = flags.FlagValues(), self._base(argv)
     paths = self._define(values, base)
-    option_paths = self._define(values, Options())
+    option_paths = self._define(values, Options(), self.option_names)
     try:
       rest = values(list(argv))
     except flags.UnrecognizedFlagError as e:
@@ -187,9 +193,11 @@ class Launcher(Generic[C]):
         return f"--{name} is not a flag with --space={base.space}; it is one with --space={config.space} or a preset of that kind."
     return _unknown_flag(name, known)
 
-  def _define(self, values: flags.FlagValues, config: Any) -> list[str]:
+  def _define(self, values: flags.FlagValues, config: Any, names: Collection[str] | None = None) -> list[str]:
     texts, paths = config_lib.help_texts(type(config)), []
     for path, kind, default in config_lib.fields(config):
+      if names is not None and path not in names:
+        continue
       flag = flags.BooleanFlag(path, default, texts[path]) if kind is bool else flags.Flag(_Parser(kind), None, path, default, texts[path])
       flag.parser = _Parser(kind)
       flags.DEFINE_flag(flag, values)
@@ -212,10 +220,10 @@ class Launcher(Generic[C]):
     if base is self._default:
       own = _help.by_space(self._configs())
     else:
-      elsewhere = getattr(base, "of_another_network", lambda path: False)
-      told = [field for field in _help.told(base) if not elsewhere(field[0])]
-      own = _help.listed("Configuration, with the values of this preset, space or model", told)
-    return "\n".join([*_help.head(self._about, self.name), *_help.listed("Flags of every launcher", _help.told(Options())), *own])
+      own = _help.listed("Configuration, with the values of this preset, space or model", _help.told(base))
+    options = [field for field in _help.told(Options()) if field[0] in self.option_names]
+    title = "Flags of every launcher" if len(options) == len(OPTIONS) else "Flags that other launchers have too"
+    return "\n".join([*_help.head(self._about, self.name), *_help.listed(title, options), *own])
 
 
 class _Parser(flags.ArgumentParser):

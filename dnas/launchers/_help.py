@@ -13,9 +13,9 @@ Told = tuple[str, Any, str]
 
 
 def told(config: Any) -> list[Told]:
-  """Returns what a person is told of every field of a configuration."""
-  texts = config_lib.help_texts(type(config))
-  return [(path, default, texts[path]) for path, _, default in config_lib.fields(config)]
+  """Returns what a person is told of every field of a configuration, but of those that `config.untold` leaves out."""
+  texts, untold = config_lib.help_texts(type(config)), getattr(config, "untold", lambda path: False)
+  return [(path, default, texts[path]) for path, _, default in config_lib.fields(config) if not untold(path)]
 
 
 def _common(of_all: Sequence[Sequence[Told]]) -> list[Told]:

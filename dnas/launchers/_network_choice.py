@@ -37,6 +37,10 @@ class NetworkChoice:
       return f"it is a setting of networks of cells and does nothing with --model={self.model}, so leave it out"
     return ""
 
+  def untold(self, path: str) -> bool:
+    """Returns whether --help leaves a setting out."""
+    return self.of_another_network(path)
+
   def of_another_network(self, path: str) -> bool:
     """Returns whether a setting is of networks of cells, or of another model than the chosen one; False if none is chosen."""
     component = path.partition(".")[0]

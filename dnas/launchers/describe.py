@@ -36,8 +36,8 @@ from dnas.run.timing import milliseconds
 _LEAST, _RUNS, _SECONDS = 3, 50, 10.0
 """Least and most timed runs of a latency, and the seconds after which no run beyond the least begins."""
 
-_OF_TRAINING = ("auxiliary", "rematerialize", "drop_path_by_depth")
-"""Settings of networks that an inference does not see, beside dropout and penalties."""
+_OF_TRAINING = ("auxiliary", "rematerialize", "init_range")
+"""Settings of networks that an inference does not see, beside those whose names have 'drop' or 'penalty'."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,14 +60,22 @@ class DescribeConfig(NetworkChoice):
 
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
-    component, _, field = path.partition(".")
-    if component == "network" and (field in _OF_TRAINING or field.startswith("dropout") or field.endswith("penalty")):
+    if self._of_training(path):
       return "it belongs to training, and the costs are those of inference, so leave it out"
     if path == "space" and self.model:
       return f"it does nothing with --model={self.model}, so leave it out"
     if path in OF_CELL_NETWORKS and self.space in CHAIN_SPACES and not self.model:
       return f"it does nothing in the space {self.space}, so leave it out"
     return super().idle(path)
+
+  def untold(self, path: str) -> bool:
+    """See `NetworkChoice`."""
+    return self._of_training(path) or super().untold(path)
+
+  def _of_training(self, path: str) -> bool:
+    component, _, field = path.partition(".")
+    of_network = component in ("network", *self.registries[0])
+    return of_network and (field in _OF_TRAINING or "drop" in field or "penalty" in field)
 
   def __post_init__(self):
     check_types(self)
@@ -177,7 +185,6 @@ Config = ImageDescribeConfig | LanguageDescribeConfig
 def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   """Counts, measures and prints."""
   _flags.refuse_idle(config, given)
-  _flags.require_one_process(options)
   _run.prepare(options)
   genotype = None if config.model else load_genotype(config.genotype, config.space)
   if genotype and "space" in given and genotype.space != config.space:
@@ -228,5 +235,6 @@ def latencies(network: functional.Network, variables: functional.Variables, conf
 NASBENCH201 = ImageDescribeConfig(space="nasbench201", genotype=NASBENCH201_TRAIN.genotype, network=NASBENCH201_TRAIN.network)
 BY_SPACE = {"darts_recurrent": LanguageDescribeConfig(), "nasbench201": NASBENCH201}
 BY_MODEL = dict.fromkeys(LANGUAGE_MODELS, LanguageDescribeConfig())
-LAUNCHER = _flags.Launcher("describe", ImageDescribeConfig(), run, __doc__, BY_SPACE, BY_MODEL)
+_OPTIONS = ("preset", "imports", "compilation_cache", "compilation_cache_gb")
+LAUNCHER = _flags.Launcher("describe", ImageDescribeConfig(), run, __doc__, BY_SPACE, BY_MODEL, _OPTIONS)
 main = LAUNCHER.main

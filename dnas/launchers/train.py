@@ -96,7 +96,7 @@ def _checked(found: Genotype, where: str, space_name: str) -> Genotype:
 
 def _of_the_other_half(what: str, found: Genotype, space_name: str) -> InputError:
   hint = f"give --space={found.space} or a preset for {'text' if is_of_text(found.space) else 'images'}"
-  return InputError(f"{what} a cell of the space '{found.space}' and this training is of '{space_name}'; {hint}.")
+  return InputError(f"{what} a cell of the space '{found.space}', and '{space_name}' was asked for; {hint}.")
 
 
 def genotype_of(config: ImageTrainConfig | LanguageTrainConfig, flag: str = "genotype") -> Genotype | None:

@@ -157,7 +157,7 @@ def check_uses(config: Any) -> None:
 def flags_of(draw: st.DrawFn, launcher: _flags.Launcher) -> list[str]:
   """Flags as a person may type them: mostly those of the launcher, with values of their kind or any text, in any of absl's forms."""
   base = draw(st.sampled_from(launcher._configs()))
-  fields = [*config_lib.fields(base), *config_lib.fields(Options())]
+  fields = [*config_lib.fields(base), *(field for field in config_lib.fields(Options()) if field[0] in launcher.option_names)]
   out = [f"--space={base.space}"] if hasattr(base, "space") and draw(st.booleans()) else []
   own = _presets.names_for(launcher.name)
   if own and not draw(st.integers(0, 4)):

@@ -92,7 +92,7 @@ def test_flags_of_both_launchers(workdir, capsys, launcher, flags, sentence):
     (
       "train",
       ["--genotype=PDARTS"],
-      "--genotype=PDARTS is a cell of the space 'darts_conv' and this training is of 'darts_recurrent'; give --space=darts_conv or",
+      "--genotype=PDARTS is a cell of the space 'darts_conv', and 'darts_recurrent' was asked for; give --space=darts_conv or",
     ),
   ],
   ids=lambda value: value[-1][:40] if isinstance(value, list) else None,
@@ -124,7 +124,7 @@ def test_flags_of_one_launcher(workdir, capsys, launcher, flags, sentence):
     (
       "train",
       ["--preset=digits_demo_retrain", "--genotype=ENAS"],
-      "--genotype=ENAS is a cell of the space 'darts_recurrent' and this training is of 'darts_conv'; give --space=darts_recurrent or",
+      "--genotype=ENAS is a cell of the space 'darts_recurrent', and 'darts_conv' was asked for; give --space=darts_recurrent or",
     ),
   ],
 )
@@ -142,7 +142,7 @@ BAD_FILES = [
   (cell().replace("[1, 2, 3, 4, 5, 6, 7, 8]", "[0, 1]"), "concat names node 0; the nodes are 1 to 8."),
   (cell().replace("darts_recurrent", "darts_recurent"), "unknown space 'darts_recurent'. Did you mean 'darts_recurrent'?"),
   (cell().replace('"recurrent": ', '"recurent": '), "unknown cell 'recurent'. Did you mean 'recurrent'?"),
-  (IMAGE_GENOTYPES["DARTS_V2"].to_json(), "holds a cell of the space 'darts_conv' and this training is of 'darts_recurrent'; give"),
+  (IMAGE_GENOTYPES["DARTS_V2"].to_json(), "holds a cell of the space 'darts_conv', and 'darts_recurrent' was asked for; give"),
 ]
 
 
@@ -158,7 +158,7 @@ def test_folders_of_the_other_half(workdir, tmp_path, capsys):
   (tmp_path / "genotype.json").write_text(IMAGE_GENOTYPES["DARTS_V1"].to_json())
   said = refused(capsys, "train", workdir, f"--genotype={tmp_path}")
   assert said == (
-    f"{tmp_path / 'genotype.json'} holds a cell of the space 'darts_conv' and this training is of 'darts_recurrent'; "
+    f"{tmp_path / 'genotype.json'} holds a cell of the space 'darts_conv', and 'darts_recurrent' was asked for; "
     "give --space=darts_conv or a preset for images."
   )
   (tmp_path / "genotype.json").write_text(LANGUAGE_GENOTYPES["DARTS_V1"].to_json())

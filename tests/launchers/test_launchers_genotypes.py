@@ -32,5 +32,5 @@ def test_mistakes_in_what_is_given_name_the_flag():
     load_genotype("Genotype(normal=[('skip', 0), ('skip', 1)], normal_concat=[2], reduce=[('skip', 0), ('skip', 1)], reduce_concat=[2])")
   with pytest.raises(InputError, match=r"^--genotype: '\|nor_conv_3x3~0\|.*' is not a genotype"):
     load_genotype(STRING)
-  with pytest.raises(InputError, match=r"^--genotype holds a cell of the space 'nasbench201' and this training is of 'darts_recurrent'"):
+  with pytest.raises(InputError, match=r"^--genotype holds a cell of the space 'nasbench201', and 'darts_recurrent' was asked for"):
     load_genotype(load_genotype(STRING, "nasbench201").to_json(), "darts_recurrent")
