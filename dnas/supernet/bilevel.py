@@ -22,6 +22,7 @@ from dnas.supernet.hypergradients import Gradients, Hypergradient, Problem
 from dnas.supernet.limits import Limit
 from dnas.supernet.perturbations import Perturbation, Unperturbed
 from dnas.supernet.relaxations import Arch, OpMask, Relaxation
+from dnas.supernet.sharpening import Sharpening
 from dnas.supernet.weight_step import optimizer_step
 
 Tree = Any
@@ -158,6 +159,7 @@ class BilevelProblem:
     shared_masks: whether every pass of a step draws the same random masks. Otherwise each pass of the hypergradient draws new masks, as in
       the published code for recurrent cells. A finite difference then also contains the effect of new masks, divided by its radius.
     limit: the limit on the expected cost; None for none.
+    sharpening: the penalty on the entropy of the mixture; None for none.
   """
 
   programs: Programs
@@ -167,6 +169,7 @@ class BilevelProblem:
   unrolled_optimizer: tree.Optimizer | None = None
   shared_masks: bool = True
   limit: Limit | None = None
+  sharpening: Sharpening | None = None
 
   def step(
     self,
@@ -202,6 +205,8 @@ class BilevelProblem:
       total = tree.add_scaled(estimate, 1.0, _penalty_gradient(relax, arch))
       if self.limit is not None and multiplier is not None:
         total = tree.add_scaled(total, 1.0, self.limit.gradient(relax, arch, multiplier, op_mask))
+      if self.sharpening is not None:
+        total = tree.add_scaled(total, 1.0, self.sharpening.gradient(relax, arch, progress, op_mask))
       arch, arch_state = optimizer_step(self.method.arch_optimizer, total, arch_state, arch)
       if self.limit is not None and multiplier is not None:
         multiplier = self.limit.moved(relax, arch, multiplier, op_mask)

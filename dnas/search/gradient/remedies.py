@@ -16,6 +16,7 @@ from dnas.core.tree import Scalar
 from dnas.supernet.discretize import check_cap, of_cells
 from dnas.supernet.perturbations import Adversarial, Perturbation, UniformNoise, Unperturbed
 from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation
+from dnas.supernet.sharpening import Sharpening
 
 PERTURBATIONS = ("none", "uniform", "adversarial")
 
@@ -35,6 +36,8 @@ class Remedies:
     perturbation_start: largest change of an architecture parameter by the perturbation, at the beginning of the search.
     perturbation_radius: largest change of an architecture parameter at the end of the search; between, the bound grows linearly.
     perturbation_steps: number of gradient steps of the adversarial perturbation.
+    sharpening: coefficient, at the end of the search, of a penalty on the mean entropy of the edges. It grows linearly from zero. So the
+      mixture ends near the discrete cell. 0 leaves it out.
     projection: whether the search ends with decisions edge by edge, by the loss of the supernet without each operation (DARTS-PT).
     projection_epochs: number of training epochs between two decisions of the projection.
   """
@@ -47,6 +50,7 @@ class Remedies:
   perturbation_start: float = 0.03
   perturbation_radius: float = 0.3
   perturbation_steps: int = 7
+  sharpening: float = 0.0
   projection: bool = False
   projection_epochs: int = 5
 
@@ -57,6 +61,8 @@ class Remedies:
     check_at_most(1000, perturbation_steps=self.perturbation_steps)
     check_at_most(10**5, projection_epochs=self.projection_epochs)
     check_not_negative(perturbation_start=self.perturbation_start, perturbation_radius=self.perturbation_radius)
+    check_not_negative(sharpening=self.sharpening)
+    check_at_most(1e6, sharpening=self.sharpening)
     check_at_most(1e6, perturbation_start=self.perturbation_start, perturbation_radius=self.perturbation_radius)
     check(self.skip_cap >= -1, "skip_cap", self.skip_cap, "it must be -1 for no cap, or a number of skip connections")
     check_name("perturbation", self.perturbation, PERTURBATIONS)
@@ -86,6 +92,10 @@ class Remedies:
     if self.perturbation == "adversarial":
       return Adversarial(self.perturbation_radius, self.perturbation_start, self.perturbation_steps)
     return UniformNoise(self.perturbation_radius, self.perturbation_start) if self.perturbation == "uniform" else Unperturbed()
+
+  def make_sharpening(self) -> Sharpening | None:
+    """Returns the penalty on the entropy of the mixture; None if there is none."""
+    return Sharpening(self.sharpening) if self.sharpening else None
 
   @property
   def cap(self) -> int | None:
