@@ -49,4 +49,5 @@ def hypervolumes(points: ArrayLike, reference: ArrayLike) -> np.ndarray:
 
 def _numbers(points: ArrayLike) -> np.ndarray:
   points = np.asarray(points, float)
+  points = points if points.size else points.reshape(0, points.shape[-1] if points.ndim > 1 else 2)
   return np.where(np.isnan(points), np.inf, points)

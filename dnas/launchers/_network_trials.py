@@ -12,7 +12,7 @@ from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.choice_space import ChoiceGenotype
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
-from dnas.core.costs import NAMES
+from dnas.core.costs import NAMES, scaled
 from dnas.core.errors import InputError, counted, shown
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
@@ -89,7 +89,8 @@ class NetworkTrials:
     genotype: the architecture with the highest score, within the limit if the strategy has one and a network is within.
     score: its score: minus the validation loss, or the metric.
     trials: all proposals with their evaluations. Their metrics have the costs of the network for one example.
-    front: the trials that no other one dominates, by the objectives; of the longest trainings alone.
+    front: the trials, pairs of a proposal and its evaluation, that no other one dominates by the objectives. Only the longest trainings
+      count, and of a strategy with a limit those within it.
     network: the network with choices.
   """
 
@@ -99,9 +100,9 @@ class NetworkTrials:
   front: Sequence[tuple[Proposal, Evaluation]]
   network: SearchableNetwork
 
-  def derive(self, seed: int | None = None) -> nnx.Module:
-    """Returns the network of the best architecture with fresh weights, a plain Flax module."""
-    return self.network.derive(self.genotype, seed=seed)
+  def derive(self, seed: int | None = None, genotype: ChoiceGenotype | None = None) -> nnx.Module:
+    """Returns the network of an architecture with fresh weights, a plain Flax module; of the best one if none is given."""
+    return self.network.derive(genotype or self.genotype, seed=seed)
 
 
 def run_network_trials(
@@ -159,7 +160,7 @@ def run_network_trials(
     journal = study.from_lines(path.read_text() if path.exists() else "", searched.space, str(path))
     durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill
     print(f"search by {config.strategy}: {counted(config.trials, 'training')}, {len(journal)} done", flush=True)
-    if config.costs and not objectives.takes_several(settings):
+    if config.costs and config.strategy != "random_search" and not objectives.takes_several(settings):
       print(f"{objectives.about_single([config.strategy], SCORE)}.", flush=True)
     state = replay(proposes, config.seed, journal)
     while len(journal) < config.trials:
@@ -168,7 +169,9 @@ def run_network_trials(
       state = proposes.tell(state, proposal, evaluation)
       durable.append(path, study.to_line((proposal, evaluation)))
       journal.append((proposal, evaluation))
-      print(f"trial {len(journal)}/{config.trials}  {searched.space.notation(proposal.genotype)}  score {evaluation.score:.4g}", flush=True)
+      told = "".join(f"  {name} {scaled(evaluation.metrics[name])}" for name in config.costs)
+      notation = searched.space.notation(proposal.genotype)
+      print(f"trial {len(journal)}/{config.trials}  {notation}  score {evaluation.score:.4g}{told}", flush=True)
     if not (bests := study.incumbents(journal, objectives.violation_of(settings))):
       raise InputError("no training ended in a finite score, so no architecture is the best; lower train.learning_rate.")
     best, found = journal[bests[-1].trial]
@@ -176,11 +179,13 @@ def run_network_trials(
     notation = searched.space.notation(best.genotype)
     genotype = json.loads(best.genotype.to_json())
     costs = evaluator.costs(best.genotype)
-    front = study.front(journal, config.costs)
+    front = study.front(objectives.within(settings, journal), config.costs)
     networks = [_network(searched, entry, config.costs) for entry in front]
     outcome = {"score": found.score, "trials": len(journal), **dataclasses.asdict(costs)} | ({"front": networks} if config.costs else {})
     folder.write_result({"genotype": genotype, "notation": notation, **outcome})
     print(f"\nfound: {notation}\nits network: {costs}")
+    if unmet := objectives.about_unmet(config.strategy, settings, [evaluation for _, evaluation in journal]):
+      print(unmet)
     if config.costs:
       print(f"the front has {counted(len(front), 'network')}; they are in {folder.path / 'result.json'}")
   return NetworkTrials(best.genotype, found.score, tuple(journal), tuple(front), searched)

@@ -1,6 +1,7 @@
 """The objectives of a comparison: what the evaluator gives, what strategies make of it, and the command that retrains a network."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -52,6 +53,13 @@ def check_costs(config: ComparisonSettings) -> None:
   if config.evaluator == "tabular":
     latencies = {name: column for name, column in read_latencies(config.latencies).items() if name in asked}
     read_table(config.table, config.dataset).with_costs(latencies)  # raises for columns that do not fit
+
+
+def digest(config: ComparisonSettings) -> str:
+  """Returns a digest of the latencies that a comparison reads, so that a search does not go on with others."""
+  asked = asked_costs(config)
+  columns = {name: column.tolist() for name, column in read_latencies(config.latencies).items() if name in asked}
+  return hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _column(config: ComparisonSettings, name: str) -> Any:

@@ -41,7 +41,7 @@ from dnas.core.spaces import Space
 from dnas.evaluate.base import TrainedOnce
 from dnas.launchers import _commands, _contest, _flags, _objectives, _output, _run, _units, search
 from dnas.launchers._comparison_settings import DATASETS, EVALUATORS, ComparisonSettings, space_of, training_parts
-from dnas.launchers._evaluator_makers import evaluator_names, idle_in_evaluator, prepare
+from dnas.launchers._evaluator_makers import asked_costs, evaluator_names, idle_in_evaluator, prepare
 from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_preset, own_presets, search_config
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison, contest
@@ -109,7 +109,9 @@ class CompareConfig(ComparisonSettings):
 
   def of_cell(self, method: str, seed: int) -> dict[str, object]:
     """Returns all settings on which the result of one search depends, by flag."""
-    common = {name: getattr(self, name) for name in _COMMON}
+    common = {name: getattr(self, name) for name in _COMMON} | {"objectives": ",".join(self.objective_names)}
+    if self.latencies:
+      common["latencies.digest"] = _objectives.digest(self)
     parts = self._parts(method, seed)
     own = {name: part.recorded() if isinstance(part, SearchConfig) else config_lib.flatten(part) for name, part in parts.items()}
     return {"method": method, "seed": seed, **common, **_joined(own)}
@@ -166,7 +168,8 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
         raise InputError(f"{path}: no evaluation of the search gave a score, so it found nothing; give a larger --seconds.")
       found = incumbents[-1].genotype
       test = judge.report(found)
-      front = study.front(journal, config.costs) if config.costs else []
+      settings = config.strategy(method) if method in STRATEGIES else None
+      front = study.front(objectives.within(settings, journal), config.costs) if config.costs else []
       known = {one.genotype: judge.report(one.genotype) for one in incumbents} if judge.percentile else {found: test}
     rows = [[one.seconds, one.score, known.get(one.genotype)] for one in incumbents]
     folder.write_genotype(found.to_json())
@@ -175,6 +178,11 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
     if judge.percentile:
       outcome["percentile"] = judge.percentile(found)
       known |= {proposal.genotype: judge.report(proposal.genotype) for proposal, _ in front}
+    asked = sorted(asked_costs(config))
+    if asked:
+      outcome["costs"] = {name: journal[incumbents[-1].trial][1].metrics[name] for name in asked}
+    if unmet := objectives.about_unmet(method, settings, [evaluation for _, evaluation in journal]):
+      print(f"{unmet} (seed {seed})", flush=True)
     if config.costs:
       outcome["front"] = [_network(config, judge.space, entry, known.get(entry[0].genotype)) for entry in front]
     architecture = {"genotype": json.loads(found.to_json()), "notation": judge.space.notation(found)}
@@ -198,7 +206,7 @@ def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path,
   strategy, path = _objectives.strategy_on(config, method, judge.space), folder / "journal.jsonl"
   # What is not UTF-8 in a line that was being written when the search was killed is left out with it, and elsewhere is no entry.
   text = json_files.read_text(path, "delete it, and the search starts anew", "backslashreplace") if path.exists() else ""
-  journal = study.from_lines(text, judge.space, str(path))
+  journal = study.from_lines(text, judge.space, str(path), sorted(asked_costs(config)))
   durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill
   if journal and isinstance(judge.evaluate, TrainedOnce):
     judge.evaluate.settle()

@@ -86,12 +86,14 @@ def _fronts(one: comparisons.Comparison, folder: pathlib.Path, prefix: str, root
       "of all evaluations of the comparison."
     )
   lines += ["", *(f"![{path.stem}]({path.name})" for path in fronts.save(one, folder, prefix)), ""]
+  told: set[str] = set()
   for cost in one.costs:
     table = fronts.front_table(one, cost)
     commands = [_objectives.retraining(one.config, found.network.notation, root) for found in fronts.networks(one, cost)]
     said = "The commands that retrain them, in this order:" if all(commands) else "Nothing here retrains them: dnas has no such data."
-    print(f"\n{table.to_markdown()}\n{said}")
-    print("\n".join(filter(None, commands)))
+    print(f"\n{table.to_markdown()}\n{said if set(commands) - told else 'The commands that retrain them stand above.'}")
+    print("\n".join(line for line in commands if line and line not in told))
+    told |= set(commands) - {""}
     lines += [table.to_markdown(), said, "", *(["```", *commands, "```", ""] if all(commands) else [])]
     tables.append(table)
   return lines, tables
@@ -132,7 +134,7 @@ def _notes(one: comparisons.Comparison, k: int, pairs: int, ranks: comparisons.R
     lines.append("- The percentile of an architecture is the percentage of all architectures of the table that have a lower test accuracy.")
   if one.incomplete:
     lines.append(f"- Left out, as they have not ended: {', '.join(one.incomplete)}.")
-  if one.config.get("table") == "synthetic":
+  if one.config.get("table") == "synthetic" and one.evaluator == "tabular":
     lines.append("- The table is planted: nothing here is a measurement.")
   return lines
 

@@ -139,7 +139,7 @@ def _load_group(root: pathlib.Path, space: str, evaluator: str, folders: list[pa
     try:
       own = read_object(folder / "config.json", "bring back a good copy", {"config": dict})["config"]
       search = _load_search(folder, objectives_of(own)[1:])
-    except (OSError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
       incomplete.append(f"{name} (cannot be read)")
       continue
     common = {key: value for key, value in (_SINCE | own).items() if key not in ("method", "seed") and "." not in key}
@@ -150,7 +150,9 @@ def _load_group(root: pathlib.Path, space: str, evaluator: str, folders: list[pa
       raise InputError(f"{folder}: {told}; give all runs the same.")
     methods.setdefault(folder.parts[-2], []).append(search)
   if not methods or config is None:
-    raise InputError(f"{root / space / evaluator}: no search has finished yet; let dnas compare finish.")
+    damaged = [name for name in incomplete if name.endswith(")")]
+    told = f"{damaged[0]}; bring back a good copy" if damaged else "no search has finished yet; let dnas compare finish"
+    raise InputError(f"{root / space / evaluator}: {told}.")
   return Comparison(space, evaluator, config, {name: tuple(searches) for name, searches in methods.items()}, tuple(incomplete))
 
 
@@ -164,6 +166,8 @@ def _load_search(folder: pathlib.Path, costs: tuple[str, ...]) -> Search:
   lengths = np.array([line["budget"] or math.inf for line in lines], float)
   objectives = np.array([[line["score"], *(line["metrics"][name] for name in costs)] for line in lines], float)
   objectives[(lengths < lengths[np.isfinite(scores)].max()) | ~np.isfinite(scores)] = math.nan
+  if costs and not (front and np.isfinite(objectives).all(1).any() and all(set(one.costs) == set(costs) for one in front)):
+    raise ValueError("no front")
   return Search(result["seed"], valid, test, seconds, incumbents, scores, spent, percentile, objectives, front)
 
 
@@ -248,10 +252,13 @@ def draw_bands(axes: Axes, methods: Mapping[str, Curves], shades: Sequence[str],
     # The axis begins at the means after a twentieth of the time: the first moments would squeeze the rest of the curves.
     lows += list(values[:, shown].mean(0)[:: len(grid) // 20][1:2])
   axes.set_xlabel("accelerator seconds", size=9)
+  quiet(axes)
+  if not np.isfinite(axes.dataLim.ymax):
+    axes.text(0.5, 0.5, "no values: all evaluations are alike", size=9, color=INK, ha="center", transform=axes.transAxes)
+    return
   low, top = min(lows, default=axes.dataLim.ymin), axes.dataLim.ymax
   span = max(top - low, 0.01)
   axes.set_ylim(low - 0.15 * span, top + 0.05 * span)
-  quiet(axes)
 
 
 def distribution_figure(comparison: Comparison) -> Figure:

@@ -131,18 +131,20 @@ def front_figure(comparison: Comparison) -> Figure:
       costs, scores = _steps(points)
       panels[0].step(costs, scores, where="post", color=color, linewidth=1.2 + 2.4 * above, zorder=2)
       panels[0].plot(costs, scores, "o", color=color, markersize=4 + 4.4 * above, markeredgewidth=0, label=name, zorder=2)
-      grid = np.unique(points[:, 1])
+      grid = np.unique([*points[:, 1], bounds(comparison, cost).ceiling])
       low, middle, high = attained(own, grid)
       panels[1].fill_between(grid, low, high, step="post", color=color, alpha=0.15, linewidth=0)
       panels[1].step(grid, middle, where="post", color=color, linewidth=1.7, label=name)
       lows.append(float(np.quantile(scores, 0.1)))
-    titles = ("validation score: fronts of all searches of a method", "validation score: what half of the searches attain within a cost")
+    dots = "; dots: all of random search" if RANDOM in comparison.methods else ""
+    titles = (f"validation score: fronts of methods{dots}", "attained within a cost: median of the searches, and their middle half")
     for axes, title in zip(panels, titles, strict=True):
       _limits(axes, comparison, cost, min(lows))
       axes.set_title(title, size=10.5, loc="left", color=INK)
       axes.set_xlabel(cost + (f" ({_UNITS[cost]})" if cost in _UNITS else ""), size=9)
       quiet(axes)
-    panels[1].legend(frameon=False, fontsize=8.5, loc="lower right")
+  handles, labels = grid_of_axes[0, 1].get_legend_handles_labels()
+  figure.legend(handles, labels, frameon=False, fontsize=8.5, loc="outside lower center", ncols=len(labels))
   return figure
 
 

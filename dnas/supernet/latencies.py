@@ -21,7 +21,7 @@ import numpy as np
 from dnas.cells import functional
 from dnas.cells.image_stack import Size
 from dnas.core import durable
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, shown
 from dnas.run.timing import milliseconds
 from dnas.supernet.operation_costs import OperationCosts, Place, Skeleton
 
@@ -91,31 +91,50 @@ class Table:
     """Reads a table. Raises InputError, without a full stop, if the file is none; quartiles may be missing."""
     try:
       value = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
       raise InputError("it is no file with a table as JSON; dnas latency --make writes one") from None
     rows = value.get("rows") if isinstance(value, dict) else None
     if not isinstance(rows, list):
       raise InputError("it has no list of 'rows'; dnas latency --make writes one")
-    found = [_row(number, row) for number, row in enumerate(rows, 1)]
+    found: dict[tuple[str, Place], Row] = {}
+    for number, value_of_row in enumerate(rows, 1):
+      row = _row(number, value_of_row)
+      if (row.operation, row.place) in found:
+        raise InputError(f"its row {number} is a second one of {named(row.operation, row.place)}; give each place once")
+      found[row.operation, row.place] = row
     about = value.get("about")
-    return cls(about if isinstance(about, dict) else {}, {(row.operation, row.place): row for row in found})
+    return cls(about if isinstance(about, dict) else {}, found)
 
 
 def _times(row: Row) -> dict[str, Any]:
   return {"milliseconds": row.milliseconds, "quartiles": list(row.quartiles)}
 
 
+_MOST_MILLISECONDS = 1e9
+
+
 def _row(number: int, value: Any) -> Row:
-  try:
-    place = Place(*(value[name] for name in Place._fields))
-    milliseconds, quartiles = float(value["milliseconds"]), value.get("quartiles") or [value["milliseconds"]] * 2
-    fits = isinstance(value["operation"], str) and all(isinstance(size, int) and size > 0 for size in place)
-    if fits and 0 <= milliseconds < np.inf:
-      return Row(value["operation"], place, milliseconds, (float(quartiles[0]), float(quartiles[1])))
-  except (AttributeError, IndexError, KeyError, TypeError, ValueError):
-    pass
-  needed = ", ".join(["operation", *Place._fields, "milliseconds"])
-  raise InputError(f"its row {number} is {json.dumps(value)[:80]}, and a row needs {needed}")
+  """Returns a row from its JSON. Raises InputError, without a full stop, which names the field that does not fit."""
+  if not isinstance(value, dict):
+    raise InputError(f"its row {number} is {shown(value)}; a row has operation, {', '.join(Place._fields)} and milliseconds")
+  fields: dict[str, Any] = value
+  milliseconds = fields.get("milliseconds")
+  _check(number, "operation", fields.get("operation"), isinstance(fields.get("operation"), str), "a name")
+  for name in Place._fields:
+    size = fields.get(name)
+    _check(number, name, size, type(size) is int and 0 < size < 2**31, "a size above zero")
+  times: list[Any] = [milliseconds, *(fields.get("quartiles") or (milliseconds, milliseconds))]
+  for name, time in zip(("milliseconds", "quartiles", "quartiles"), times, strict=False):
+    fits = type(time) in (int, float) and 0 <= time <= _MOST_MILLISECONDS
+    _check(number, name, time, fits, f"milliseconds from 0 to {_MOST_MILLISECONDS:.0e}")
+  _check(number, "quartiles", fields.get("quartiles"), len(times) == 3, "two numbers")
+  return Row(fields["operation"], Place(*(fields[name] for name in Place._fields)), float(times[0]), (float(times[1]), float(times[2])))
+
+
+def _check(number: int, name: str, value: Any, fits: bool, hint: str) -> None:
+  if not fits:
+    told = "no" if value is None else f"{shown(value)} as"
+    raise InputError(f"its row {number} has {told} {name}; give {hint}")
 
 
 def named(operation: str, place: Place) -> str:

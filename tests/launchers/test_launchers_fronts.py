@@ -14,7 +14,7 @@ from dnas.core import pareto
 from dnas.evaluate import digits_bench, nasbench201_formats
 from dnas.evaluate.synthetic_table import planted
 from dnas.evaluate.tabular import all_genotypes, report_test
-from dnas.launchers import compare, report, train
+from dnas.launchers import _comparison_settings, compare, report, train
 from dnas.launchers._network_trials import NetworkTrialsConfig
 from dnas.report import comparison as comparisons
 from dnas.report import fronts
@@ -23,7 +23,7 @@ METHODS = "--methods=random_search,regularized_evolution,nsga2"
 OURS = ("--preset=digits_bench_comparison", "--seeds=2", "--seconds=15", "--pool.workers=1", "--compilation_cache=none")
 TINY = (*OURS, METHODS, "--objectives=accuracy,multiply_adds,weights", "--nsga2.population=5")
 CELL = "nasbench201/tabular/nsga2/seed_0001"
-SENTENCE = "regularized_evolution has one objective and searches for accuracy alone; what it evaluates enters the front too.\n"
+SENTENCE = "regularized_evolution has one objective and searches for accuracy, not for costs; what it evaluates enters the front too.\n"
 DATA = pathlib.Path(os.environ.get("DNAS_DATA_DIR", "")) / "nb201"
 
 
@@ -118,7 +118,8 @@ def test_the_report_has_the_front_and_the_command_that_retrains_each_network(fin
     cost = line["metrics"]["multiply_adds"]
     assert any(network.score >= line["score"] and network.costs["multiply_adds"] <= cost for network, _ in found)
   commands = [line for line in text.split("## Fronts")[1].splitlines() if " train --preset=" in line]
-  assert commands == [line for line in out.splitlines() if " train --preset=" in line] and len(set(commands)) >= len(found)
+  assert [*dict.fromkeys(commands)] == [line for line in out.splitlines() if " train --preset=" in line]
+  assert len(set(commands)) >= len(found)
   for (network, methods), command in zip(found, commands, strict=False):
     flags = [word for word in shlex.split(command) if word.startswith("--")]
     config, options, _ = train.LAUNCHER.parse(["train", *flags])
@@ -154,7 +155,7 @@ def test_an_older_comparison_has_no_front_and_goes_on(tmp_path, capsys):
   assert "| random_search | 2 " in capsys.readouterr().out and not (tmp_path / "report/front.png").exists()
 
 
-def test_costs_that_no_table_knows_are_counted(tmp_path):
+def test_costs_that_no_table_knows_are_counted(tmp_path, capsys):
   flags = ("--preset=digits_bench_comparison", "--evaluator=parameters", "--training=digits_bench_retrain", "--seeds=1", "--pool.workers=1")
   methods = ("--methods=regularized_evolution", "--regularized_evolution.limit_of=multiply_adds", "--regularized_evolution.limit=60000")
   budget = ("--regularized_evolution.population=3", "--regularized_evolution.tournament=2", "--seconds=3", "--compilation_cache=none")
@@ -164,7 +165,12 @@ def test_costs_that_no_table_knows_are_counted(tmp_path):
     row = table.row(table.space.parse(line["genotype"]))
     assert [line["metrics"][name] for name in table.costs] == [table.costs[name][row] for name in table.costs]
   result = json.loads((cell / "result.json").read_text())
-  assert table.costs["multiply_adds"][table.row(table.space.parse(result["genotype"]))] <= 60_000 and len(result["front"]) >= 1
+  assert table.costs["multiply_adds"][table.row(table.space.parse(result["genotype"]))] == result["costs"]["multiply_adds"] <= 60_000
+  assert 1 <= len(result["front"]) and all(one["costs"]["weights"] <= 20_112 for one in result["front"])
+  tight = (*methods[:2], "--regularized_evolution.limit=1", "--seconds=1", "--compilation_cache=none")
+  assert launch(f"--workdir={tmp_path / 'tight'}", *flags, *tight) == 0
+  said = "warning: regularized_evolution evaluated no network within its limit, 1 multiply_adds; the least was "
+  assert said in capsys.readouterr().out
 
 
 def test_a_limited_evolution_finds_a_network_within_the_limit(tmp_path, capsys):
@@ -208,6 +214,25 @@ def test_refused(tmp_path, capsys):
     assert sentence in refusal(capsys, f"--workdir={tmp_path / 'w'}", *flags), flags
   assert not (tmp_path / "w").exists()
   assert NetworkTrialsConfig().idle(limit[2:]) == "it does nothing without --regularized_evolution.limit_of, so leave it out"
+
+
+def test_alike_costs_and_damaged_files_make_a_report(tmp_path, capsys):
+  np.savez(tmp_path / "same.npz", phone=np.ones(729))
+  root = tmp_path / "w"
+  phone = ("--objectives=accuracy, latency/phone", f"--latencies={tmp_path / 'same.npz'}")
+  assert launch(*OURS, "--methods=random_search", *phone, f"--workdir={root}") == 0
+  assert report.main(["report", f"--workdir={root}"]) == 0 and "| random_search | 2 " in capsys.readouterr().out
+  path = root / "nasbench201/tabular/random_search/seed_0001/result.json"
+  good = json.loads(path.read_text())
+  assert good["costs"] == {"latency/phone": 1.0}
+  for front in ([], [{**good["front"][0], "costs": {}}], [{**good["front"][0], "costs": [1]}]):
+    path.write_text(json.dumps(good | {"front": front}))
+    assert report.main(["report", f"--workdir={root}"]) == 0
+    assert "left out, as they have not ended: nasbench201/tabular/random_search/seed_0001 (cannot be read)" in capsys.readouterr().out
+  path.unlink()
+  np.savez(tmp_path / "same.npz", phone=2 * np.ones(729))
+  _comparison_settings.read_latencies.cache_clear()  # as in a new process
+  assert "latencies.digest" in refusal(capsys, *OURS, "--methods=random_search", *phone, f"--workdir={root}")
 
 
 def test_latencies_of_ones_own_are_an_objective(tmp_path):

@@ -6,6 +6,7 @@ import pathlib
 import pytest
 from tiny_runs import DATA, TEXT_SEARCH, cache_flag, history, launch, refusal
 
+from dnas.core.costs import scaled
 from dnas.launchers import latency
 from dnas.supernet.latencies import Table
 
@@ -25,7 +26,7 @@ def test_a_search_with_a_target_tells_its_costs_and_says_them(tmp_path: pathlib.
   metrics, result, _ = history(folder)
   assert metrics[-1]["cost/expected"] == result["cost/expected"] > 0 and metrics[-1]["cost/multiplier"] >= 0
   assert f"cost expected {result['cost/expected']:.4g}  discrete {result['cost/discrete']:.4g}  multiplier" in out
-  assert f"weights: {result['cost/expected']:.4g} expected at a target of 800 (" in out
+  assert f"weights: {scaled(result['cost/expected'])} expected at a target of 800 (" in out
   config = json.loads((folder / "config.json").read_text())["config"]
   assert config["cost.target"] == 800 and config["cost.of"] == "weights"
 

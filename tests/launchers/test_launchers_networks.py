@@ -149,7 +149,7 @@ def test_costs_of_trials_are_objectives_and_limits(tmp_path, capsys):
   limited = dnas.run_network_trials(Sized, arrays(), squared_error, tmp_path / "limited", trials=8, changes=limits, **common)
   within = [one for _, one in limited.trials if one.metrics["weights"] <= 20]
   assert 0 < len(within) < 8 and limited.score == max(one.score for one in within) and WEIGHTS[str(limited.genotype)] <= 20
-  sentence = "regularized_evolution has one objective and searches for score alone; what it evaluates enters the front too.\n"
+  sentence = "regularized_evolution has one objective and searches for score, not for costs; what it evaluates enters the front too.\n"
   assert sentence in capsys.readouterr().out
 
 

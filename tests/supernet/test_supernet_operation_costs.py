@@ -112,14 +112,26 @@ def test_a_table_of_latencies_is_written_read_and_asked(tmp_path):
     Table.read(path).costs(skeleton, size)
 
 
+def rows_of(*rows, **fields):
+  place = {"operation": "x", "channels_in": 1, "channels": 1, "stride": 1, "height": 1, "width": 1}
+  return json.dumps({"rows": [place | row for row in rows or (fields,)]})
+
+
 @pytest.mark.parametrize(
   ("text", "said"),
   [
     ("{", "it is no file with a table as JSON"),
     ("[]", "it has no list of 'rows'"),
-    ('{"rows": [3]}', "its row 1 is 3, and a row needs operation, channels_in"),
-    ('{"rows": [{"operation": "x", "milliseconds": 1}]}', "and a row needs operation"),
-    ('{"rows": [{"operation":"x","channels_in":1,"channels":1,"stride":1,"height":1,"width":1,"milliseconds":-1}]}', "its row 1"),
+    ('{"rows": [3]}', "its row 1 is 3; a row has operation, channels_in"),
+    ('{"rows": [{"operation": "x", "milliseconds": 1}]}', "its row 1 has no channels_in; give a size above zero"),
+    ("[" * 100_000, "it is no file with a table as JSON"),
+    (rows_of(milliseconds=-1), "its row 1 has -1 as milliseconds; give milliseconds from 0 to 1e[+]09"),
+    (rows_of(milliseconds=10**400), "its row 1 has 1000.* as milliseconds"),
+    (rows_of(milliseconds=True), "its row 1 has True as milliseconds"),
+    (rows_of(milliseconds="0.5"), "its row 1 has '?0.5'? as milliseconds"),
+    (rows_of(milliseconds=1, quartiles=[float("nan"), 1]), "its row 1 has nan as quartiles"),
+    (rows_of(milliseconds=1, quartiles=[1]), "its row 1 has .* as quartiles; give two numbers"),
+    (rows_of({"milliseconds": 1}, {"milliseconds": 2}), "its row 2 is a second one of x from 1x1x1 to 1 channels at stride 1"),
   ],
 )
 def test_what_is_no_table_is_refused(text, said, tmp_path):

@@ -6,6 +6,7 @@ from typing import Any
 from dnas.core.config import check
 from dnas.core.records import Evaluation
 from dnas.core.spaces import Space
+from dnas.search.blackbox import study
 from dnas.search.blackbox.base import Strategy
 
 
@@ -28,12 +29,12 @@ def on_space(settings: Any, space: Space, costs: Sequence[str]) -> Strategy:
 
 
 def about_single(names: Sequence[str], score: str) -> str:
-  """Returns the sentence that says that strategies search for the score alone, though there are costs; empty without names."""
+  """Returns the sentence that says that strategies do not search for the costs; empty without names."""
   if not names:
     return ""
   searches = "have one objective and search" if len(names) > 1 else "has one objective and searches"
   evaluates = "they evaluate" if len(names) > 1 else "it evaluates"
-  return f"{', '.join(names)} {searches} for {score} alone; what {evaluates} enters the front too"
+  return f"{', '.join(names)} {searches} for {score}, not for costs; what {evaluates} enters the front too"
 
 
 def limit_of(settings: Any) -> tuple[str, float] | None:
@@ -53,6 +54,21 @@ def idle_limit(settings: Any, strategy: str, field: str) -> str:
   if field == "limit" and not getattr(settings, "limit_of", "none"):
     return f"it does nothing without --{strategy}.limit_of, so leave it out"
   return ""
+
+
+def about_unmet(strategy: str, settings: Any, evaluations: Sequence[Evaluation]) -> str:
+  """Returns the sentence that says that no evaluated network is within the limit of a strategy; empty if one is, or there is no limit."""
+  limit = limit_of(settings)
+  if limit is None or any(not settings.violation(evaluation) for evaluation in evaluations):
+    return ""
+  least = min(evaluation.metrics[limit[0]] for evaluation in evaluations)
+  return f"warning: {strategy} evaluated no network within its limit, {limit[1]:,.10g} {limit[0]}; the least was {least:,.10g}"
+
+
+def within(settings: Any, journal: Sequence[study.Entry]) -> list[study.Entry]:
+  """Returns the entries of a journal whose networks are within the limit of a strategy; all if none is, or there is no limit."""
+  violation = violation_of(settings)
+  return [entry for entry in journal if not violation(entry[1])] or list(journal)
 
 
 def violation_of(settings: Any) -> Callable[[Evaluation], float]:

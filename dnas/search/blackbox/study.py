@@ -50,7 +50,7 @@ def run(strategy: Strategy, evaluator: Evaluator, seed: int, seconds: float, jou
     spent += evaluation.cost
     if spent > seconds:
       if not count:
-        raise FieldError("seconds", seconds, f"the first evaluation costs {evaluation.cost:,.1f}, so give more")
+        raise FieldError("seconds", seconds, f"the first evaluation costs {evaluation.cost:,.4g}, so give more")
       return
     count += 1
     yield proposal, evaluation
@@ -117,16 +117,17 @@ def to_line(entry: Entry) -> str:
   return json.dumps({**asked, "score": evaluation.score, "cost": evaluation.cost, "metrics": dict(evaluation.metrics)}) + "\n"
 
 
-def from_lines(text: str, space: Space, where: str) -> list[Entry]:
+def from_lines(text: str, space: Space, where: str, costs: Iterable[str] = ()) -> list[Entry]:
   """Parses a journal. Ignores an incomplete last line, as a killed study leaves it (`dnas.core.durable.whole_lines`).
 
   Args:
     text: the lines, from `to_line`.
     space: the space of the architectures.
     where: name of the input in error messages, for instance its file.
+    costs: names of the costs that the metrics of every entry have.
 
   Raises:
-    InputError: for a line that is not a valid entry.
+    InputError: for a line that is not a valid entry, or lacks a cost.
   """
   out = []
   for number, line in enumerate(durable.whole_lines(text), start=1):
@@ -142,6 +143,10 @@ def from_lines(text: str, space: Space, where: str) -> list[Entry]:
       out.append((Proposal(genotype, *asked), Evaluation(*answered)))
     except InputError as e:
       raise InputError(f"{here}: {str(e).partition(';')[0]}, so it is not an entry of a journal; {_HINT}.") from None
+    for name in costs:
+      if not 0 <= (cost := out[-1][1].metrics.get(name, math.nan)) < math.inf:
+        told = f"it has {shown(cost)} {name}" if name in out[-1][1].metrics else f"it lacks {name}"
+        raise InputError(f"{here}: {told}, so it is not an entry of this journal; {_HINT}.")
   return out
 
 

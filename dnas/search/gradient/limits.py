@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from dnas.cells.image_stack import Size
 from dnas.core.config import check, check_name, check_not_negative, check_positive, check_types, named
+from dnas.core.costs import scaled
 from dnas.core.errors import FieldError, InputError
 from dnas.core.paths import expanded
 from dnas.core.space import CellSpace
@@ -45,7 +46,7 @@ class Config:
     check_name("of", self.of, KINDS)
     check_not_negative(target=self.target, weight=self.weight)
     check_positive(rate=self.rate)
-    check(not (self.target and self.weight), "weight", self.weight, "a target finds the coefficient itself, so leave one of them out")
+    check(not (self.target and self.weight), "weight", self.weight, "a target finds the coefficient itself; give --cost.target=0 for none")
     needs = self.active and self.of == LATENCY and not self.table.strip()
     check(not needs, "table", "empty", "a latency needs a table of this device: dnas latency --make, or give a file of your own")
 
@@ -56,7 +57,7 @@ class Config:
 
   def idle(self, field: str) -> str:
     """Returns why a setting has no effect, and a hint; an empty text if it has an effect."""
-    if not self.active:
+    if not self.active and field not in ("target", "weight"):
       return "it does nothing without --cost.target or --cost.weight, so leave it out, or give one of them"
     if field in ("rate", "at_most") and not self.target:
       return "it does nothing without --cost.target, so leave it out"
@@ -76,8 +77,10 @@ class Config:
   def said(self, metrics: Mapping[str, float]) -> str:
     """Returns a line on the costs in which a search ended: its target, the expected cost, and that of the discrete network."""
     expected, discrete = metrics["cost/expected"], metrics["cost/discrete"]
-    of_target = f" at a target of {self.target:.4g} ({100 * (expected / self.target - 1):+.1f} %)" if self.target else ""
-    return f"{self.of}: {expected:.4g} expected{of_target}, {discrete:.4g} of the discrete network"
+    unit = " ms" if self.of == LATENCY else ""
+    off = f" ({100 * (expected / self.target - 1):+.1f} %)" if self.target else ""
+    of_target = f" at a target of {scaled(self.target)}{unit}{off}" if self.target else ""
+    return f"{self.of}: {scaled(expected)}{unit} expected{of_target}, {scaled(discrete)}{unit} of the discrete network"
 
   def make(
     self, space: CellSpace, size: Size, image_shape: tuple[int, int, int], num_classes: int, op_mask: OpMask | None = None
@@ -99,7 +102,9 @@ class Config:
     mask = everything(space) if op_mask is None else op_mask
     costs = self._costs(space, size, image_shape, num_classes)
     if not self.target:
-      return Limit(costs, float(costs.expected(mask)), self.weight, 0.0)
+      scale = float(costs.expected(mask))
+      check(scale > 0, "cost.of", self.of, "no network of this space costs anything of that kind; give another cost, or another table")
+      return Limit(costs, scale, self.weight, 0.0)
     least, most = costs.bounds(mask)
     hint = (
       f"the expected cost in {self.of} is {least:,.4g} if every edge has its cheapest operation and {most:,.4g} if every edge has its "

@@ -34,7 +34,7 @@ def test_a_study_ends_before_the_evaluation_that_its_budget_does_not_hold():
 
 def test_a_budget_smaller_than_one_evaluation_is_refused():
   cost = next(study.run(STRATEGIES[0], EVALUATOR, 0, 1e9))[1].cost
-  with pytest.raises(InputError, match=f"seconds is 1.5; the first evaluation costs {cost:.1f}, so give more"):
+  with pytest.raises(InputError, match=f"seconds is 1.5; the first evaluation costs {cost:.4g}, so give more"):
     list(study.run(STRATEGIES[0], EVALUATOR, 0, 1.5))
 
 
