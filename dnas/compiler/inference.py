@@ -50,13 +50,15 @@ class Part:
 
   Attributes:
     name: the name of the part; empty for the whole function.
-    shape: the shape of the largest result.
+    shape: the shape of the largest result; () without results.
+    results: number of arrays that it returns.
     multiply_adds: the multiply-adds of one call, with those of the parts inside.
     parts: the parts inside, in the order of their calls.
   """
 
   name: str
   shape: tuple[int, ...]
+  results: int
   multiply_adds: int
   parts: tuple["Part", ...]
 
@@ -85,7 +87,7 @@ def parts(jaxpr: Jaxpr, name: str = "") -> Part:
   jaxpr, found = getattr(jaxpr, "jaxpr", jaxpr), list[Part]()
   total = sum(_of_equation(eqn, found) for eqn in jaxpr.eqns)
   shape = max((tuple(atom.aval.shape) for atom in jaxpr.outvars), key=math.prod, default=())
-  return Part(name, shape, round(total), tuple(found))
+  return Part(name, shape, len(jaxpr.outvars), round(total), tuple(found))
 
 
 def _of_equation(eqn: Equation, found: list[Part]) -> float:

@@ -187,6 +187,9 @@ def run(config: Config, options: _flags.Options, given: set[str]) -> None:
   _flags.refuse_idle(config, given)
   _run.prepare(options)
   genotype = None if config.model else load_genotype(config.genotype, config.space)
+  if genotype and "space" not in given and genotype.space in BY_SPACE:  # its network has another default size
+    flat = config_lib.flatten(config)
+    config = config_lib.replace(BY_SPACE[genotype.space], {path: flat[path] for path in given})
   if genotype and "space" in given and genotype.space != config.space:
     hint = f"the genotype is of the space {genotype.space}; leave --space out, or give a --genotype of this space"
     raise FieldError("space", config.space, hint)
@@ -210,7 +213,8 @@ def table(layers: list[costs.Layer], whole: Costs) -> Table:
   rows, total = [], whole.multiply_adds
   for layer in layers:
     share = f"{100 * layer.multiply_adds / total:.1f} %" if total else "-"
-    rows.append(("· " * layer.depth + layer.path, shape_of(layer.shape), f"{layer.weights:,}", scaled(layer.multiply_adds), share))
+    output = shape_of(layer.shape) + (f", the largest of {layer.results}" if layer.results > 1 else "")
+    rows.append(("· " * layer.depth + layer.path, output, f"{layer.weights:,}", scaled(layer.multiply_adds), share))
   tops = [layer for layer in layers if not layer.depth]
   adds, weights = total - sum(layer.multiply_adds for layer in tops), whole.weights - sum(layer.weights for layer in tops)
   if adds or weights:

@@ -24,7 +24,8 @@ class Layer:
 
   Attributes:
     path: the attributes that lead to the module, such as 'stack.cells.0'.
-    shape: the shape of what it returns.
+    shape: the shape of what it returns, of the largest array if it returns several.
+    results: number of arrays that it returns.
     weights: number of trained numbers.
     multiply_adds: as in `Costs`.
     depth: number of modules around it in the list.
@@ -32,6 +33,7 @@ class Layer:
 
   path: str
   shape: tuple[int, ...]
+  results: int
   weights: int
   multiply_adds: int
   depth: int
@@ -132,7 +134,7 @@ def _layers(module: nnx.Module, call: Call, example: Any, depth: int) -> list[La
   def collect(part: inference.Part, around: int) -> None:
     for one in part.parts:
       if one.shape:  # a state that nothing reads makes none
-        found.append(Layer(one.name, one.shape, weights[one.name], one.multiply_adds, around))
+        found.append(Layer(one.name, one.shape, one.results, weights[one.name], one.multiply_adds, around))
       if around + 1 < depth:
         collect(one, around + 1)
 

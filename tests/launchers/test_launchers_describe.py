@@ -2,8 +2,10 @@
 
 import re
 
+import numpy as np
 import pytest
 
+from dnas.cells import nasbench201
 from dnas.launchers import describe
 
 TINY = ("--space=nasbench201", "--network.channels=4", "--network.cells=3", "--image_shape=8,8,1", "--classes=3")
@@ -24,6 +26,15 @@ def test_a_network_of_a_genotype_and_its_latency(capsys):
   rows = re.findall(r"^\| (\d+) +\| ([\d.]+) +\| ([\d.]+) to ([\d.]+) ", out, re.MULTILINE)
   assert [int(row[0]) for row in rows] == [1, 4]
   assert all(0 < float(lower) <= float(median) <= float(upper) for _, median, lower, upper in rows)
+
+
+def test_a_genotype_in_a_file_names_its_space(tmp_path, capsys):
+  (tmp_path / "genotype.json").write_text(nasbench201.SPACE.sample(np.random.default_rng(0)).to_json())
+  found = []
+  for space in ((), ("--space=nasbench201",)):
+    assert describe_(f"--genotype={tmp_path}", *TINY[1:], *space, "--batch_sizes=") == 0
+    found.append(capsys.readouterr().out)
+  assert found[0] == found[1] and ", the largest of " in found[0]
 
 
 @pytest.mark.parametrize("flags", [("--model=resnet", "--resnet.depth=8"), ("--space=conv_chain", "--genotype=random:0")])
