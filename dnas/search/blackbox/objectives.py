@@ -1,5 +1,6 @@
 """Several objectives: the score, which is maximized, and costs, which are minimized; and the limits of costs in strategies."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -7,7 +8,7 @@ from dnas.core.config import check
 from dnas.core.records import Evaluation
 from dnas.core.spaces import Space
 from dnas.search.blackbox import study
-from dnas.search.blackbox.base import Strategy
+from dnas.search.blackbox.base import Strategy, score_of
 
 
 def names_of(objectives: str, score: str) -> tuple[str, ...]:
@@ -66,9 +67,9 @@ def about_unmet(strategy: str, settings: Any, evaluations: Sequence[Evaluation])
 
 
 def within(settings: Any, journal: Sequence[study.Entry]) -> list[study.Entry]:
-  """Returns the entries of a journal whose networks are within the limit of a strategy; all if none is, or there is no limit."""
+  """Returns the trained entries of a journal whose networks are within the limit of a strategy; all if none is, or there is no limit."""
   violation = violation_of(settings)
-  return [entry for entry in journal if not violation(entry[1])] or list(journal)
+  return [entry for entry in journal if not violation(entry[1]) and score_of(entry[1]) > -math.inf] or list(journal)
 
 
 def violation_of(settings: Any) -> Callable[[Evaluation], float]:
