@@ -109,7 +109,7 @@ def retraining(settings: Mapping[str, Any], notation: str, root: str) -> str:
     root: folder of the comparison.
   """
   recipe: dict[str, Any] = {"preset": settings.get("training") or "nasbench201_cifar10_retrain"}
-  if settings.get("evaluator") == "tabular" and not settings.get("training"):
+  if not settings.get("training"):  # so a table has the architectures
     table, dataset = settings.get("table"), settings.get("dataset")
     if table == BENCHMARK:
       recipe = {"preset": f"{BENCHMARK}_retrain"}

@@ -14,7 +14,7 @@ from dnas.core import pareto
 from dnas.evaluate import digits_bench, nasbench201_formats
 from dnas.evaluate.synthetic_table import planted
 from dnas.evaluate.tabular import all_genotypes, report_test
-from dnas.launchers import _comparison_settings, compare, report, train
+from dnas.launchers import _comparison_settings, _objectives, compare, report, train
 from dnas.launchers._network_trials import NetworkTrialsConfig
 from dnas.report import comparison as comparisons
 from dnas.report import fronts
@@ -171,6 +171,14 @@ def test_costs_that_no_table_knows_are_counted(tmp_path, capsys):
   assert launch(f"--workdir={tmp_path / 'tight'}", *flags, *tight) == 0
   said = "warning: regularized_evolution evaluated no network within its limit, 1 multiply_adds; the least was "
   assert said in capsys.readouterr().out
+
+
+def test_without_a_training_the_data_of_the_table_retrain():
+  table = {"table": "digits_bench", "dataset": "digits", "training": "", "space": "nasbench201"}
+  for evaluator in ("tabular", "weight_sharing"):
+    assert " train --preset=digits_bench_retrain " in _objectives.retraining(table | {"evaluator": evaluator}, "|none~0|", "w")
+  other = {"table": "nb.npz", "dataset": "imagenet16_120", "evaluator": "weight_sharing"}
+  assert not _objectives.retraining(table | other, "|none~0|", "w")
 
 
 def test_a_limited_evolution_finds_a_network_within_the_limit(tmp_path, capsys):
