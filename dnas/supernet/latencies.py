@@ -123,11 +123,13 @@ def _row(number: int, value: Any) -> Row:
   for name in Place._fields:
     size = fields.get(name)
     _check(number, name, size, type(size) is int and 0 < size < 2**31, "a size above zero")
-  times: list[Any] = [milliseconds, *(fields.get("quartiles") or (milliseconds, milliseconds))]
+  quartiles = fields.get("quartiles")
+  _check(number, "quartiles", quartiles, quartiles is None or isinstance(quartiles, list), "two numbers")
+  times: list[Any] = [milliseconds, *(quartiles or (milliseconds, milliseconds))]
   for name, time in zip(("milliseconds", "quartiles", "quartiles"), times, strict=False):
     fits = type(time) in (int, float) and 0 <= time <= _MOST_MILLISECONDS
     _check(number, name, time, fits, f"milliseconds from 0 to {_MOST_MILLISECONDS:.0e}")
-  _check(number, "quartiles", fields.get("quartiles"), len(times) == 3, "two numbers")
+  _check(number, "quartiles", quartiles, len(times) == 3, "two numbers")
   return Row(fields["operation"], Place(*(fields[name] for name in Place._fields)), float(times[0]), (float(times[1]), float(times[2])))
 
 

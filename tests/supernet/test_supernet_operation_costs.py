@@ -130,6 +130,7 @@ def rows_of(*rows, **fields):
     (rows_of(milliseconds=True), "its row 1 has True as milliseconds"),
     (rows_of(milliseconds="0.5"), "its row 1 has '?0.5'? as milliseconds"),
     (rows_of(milliseconds=1, quartiles=[float("nan"), 1]), "its row 1 has nan as quartiles"),
+    (rows_of(milliseconds=1, quartiles=5), "its row 1 has 5 as quartiles; give two numbers"),
     (rows_of(milliseconds=1, quartiles=[1]), "its row 1 has .* as quartiles; give two numbers"),
     (rows_of({"milliseconds": 1}, {"milliseconds": 2}), "its row 2 is a second one of x from 1x1x1 to 1 channels at stride 1"),
   ],
