@@ -5,13 +5,22 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from helpers import bits, without_seconds
 
 from dnas.cells.functional import Variables
 from dnas.core.space import CellSpace
+from dnas.run import loop
+from dnas.run.checkpoint import Checkpoints
+from dnas.search.gradient.darts import Config
+from dnas.supernet.operation_costs import OperationCosts
 
 SPACE = CellSpace("toy", ("normal",), ("skip_connect", "poor", "good", "harmful"), num_inputs=1, num_nodes=2, edges_per_node=2)
 WORTH = np.array([[0.3, 1.0, -1.0]], np.float32)
 STEPS = 12  # an epoch
+
+COSTS = OperationCosts(SPACE, 10.0, {"normal": np.array([[0.0, 20.0, 100.0, 5.0]] * 3)})
+"""The best operation of the toy, `good`, is the dearest: an architecture of three costs 310, and one of skip connections 10."""
+CONFIG = Config(epochs=10, learning_rate=0.5, momentum=0.0, gradient_clip=0.0, weight_decay=0.0, arch_learning_rate=0.1, diagnose_every=0)
 
 
 class ToyWorkload:
@@ -63,3 +72,23 @@ class ToyWorkload:
 
   def evaluate(self, variables, mixture, batch_statistics=False):
     return {"loss": float(self._compiled(variables.weights, jnp.asarray(mixture["normal"])))}
+
+
+def run(task):
+  position = loop.restore(task, None)
+  return list(loop.run(task, position)), position
+
+
+def check_resumption(task, folder):
+  """A search that is interrupted after an epoch ends in the same history and the same bits. Returns the state that was restored."""
+  records, whole = run(task)
+  with Checkpoints(folder, 2) as checkpoints:
+    runner = loop.run(task, loop.restore(task, None), checkpoints)
+    next(runner), runner.close()
+    checkpoints.wait()
+    position = loop.restore(task, checkpoints)
+    assert position.step == STEPS
+    restored = position.state
+    list(loop.run(task, position))
+  assert without_seconds(position.history) == without_seconds(records) and bits(position.state) == bits(whole.state)
+  return restored

@@ -8,25 +8,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from helpers import bits, flat, without_seconds
-from methods_toy import SPACE, STEPS, ToyWorkload
+from helpers import flat
+from methods_toy import CONFIG, COSTS, SPACE, STEPS, ToyWorkload, check_resumption, run
 
 from dnas.core.errors import FieldError
-from dnas.run import loop
-from dnas.run.checkpoint import Checkpoints
-from dnas.search.gradient.darts import Config, DartsTask
+from dnas.search.gradient.darts import DartsTask
 from dnas.search.gradient.limits import Config as CostConfig
 from dnas.search.gradient.methods import METHODS
 from dnas.search.gradient.seeds import SeedsTask
 from dnas.supernet import bilevel
 from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.supernet.limits import Limit
-from dnas.supernet.operation_costs import OperationCosts
 from dnas.supernet.relaxations import everything
 
-COSTS = OperationCosts(SPACE, 10.0, {"normal": np.array([[0.0, 20.0, 100.0, 5.0]] * 3)})
-"""The best operation of the toy, `good`, is the dearest: an architecture of three costs 310, and one of skip connections 10."""
-CONFIG = Config(epochs=10, learning_rate=0.5, momentum=0.0, gradient_clip=0.0, weight_decay=0.0, arch_learning_rate=0.1, diagnose_every=0)
 HELD = Limit(COSTS, 60.0, 0.0, 0.03, -math.inf)
 RATES = {"gaea": {"arch_learning_rate": 0.5}}
 
@@ -35,11 +29,6 @@ def make_task(name="darts", limit=None, **changes):
   method = METHODS[name]()
   config = dataclasses.replace(CONFIG, **(RATES.get(name, {}) | changes))
   return DartsTask(config, ToyWorkload(), HYPERGRADIENTS[method.hypergradient](), jax.random.key(0), method, limit=limit)
-
-
-def run(task):
-  position = loop.restore(task, None)
-  return list(loop.run(task, position)), position
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -121,15 +110,8 @@ def test_the_multiplier_stands_still_in_the_warm_up():
 
 def test_a_limited_search_resumes_to_the_same_bits(tmp_path):
   task = make_task(limit=Limit(COSTS, 60.0, 0.0, 0.03), epochs=3)
-  records, whole = run(task)
-  with Checkpoints(tmp_path, 2) as checkpoints:
-    runner = loop.run(task, loop.restore(task, None), checkpoints)
-    next(runner), runner.close()
-    checkpoints.wait()
-    position = loop.restore(task, checkpoints)
-    assert position.step == STEPS and float(position.state.search.multiplier) > 0
-    list(loop.run(task, position))
-  assert without_seconds(position.history) == without_seconds(records) and bits(position.state) == bits(whole.state)
+  before = check_resumption(task, tmp_path)
+  assert float(before.search.multiplier) > 0
 
 
 def test_searches_side_by_side_have_multipliers_of_their_own():

@@ -7,21 +7,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from methods_toy import SPACE, STEPS, ToyWorkload
+from methods_toy import CONFIG, SPACE, STEPS, ToyWorkload
 
 from dnas.core.errors import FieldError
 from dnas.core.space import CellSpace
 from dnas.run import loop
 from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient import diagnostics, remedies
-from dnas.search.gradient.darts import Config, DartsTask
+from dnas.search.gradient.darts import DartsTask
 from dnas.search.gradient.methods import METHODS
 from dnas.search.gradient.projection import decide
 from dnas.search.gradient.remedies import Decision, Remedies
 from dnas.supernet import relaxations
 from dnas.supernet.hypergradients import HYPERGRADIENTS
 
-CONFIG = Config(epochs=10, learning_rate=0.5, momentum=0.0, gradient_clip=0.0, weight_decay=0.0, arch_learning_rate=0.1, diagnose_every=0)
 RATES = {"gaea": {"arch_learning_rate": 0.5}, "gdas": {"epochs": 20}, "fair_darts": {"arch_learning_rate": 0.2}}
 """What the toy wants otherwise: the exponentiated gradient is another step, and one sample a step needs more of them."""
 BEST = ("good", "good", "good")

@@ -6,13 +6,10 @@ import math
 import jax
 import numpy as np
 import pytest
-from helpers import bits, flat, without_seconds
-from methods_toy import SPACE, STEPS, ToyWorkload
-from test_search_limits import CONFIG, COSTS
+from helpers import flat
+from methods_toy import CONFIG, COSTS, SPACE, ToyWorkload, check_resumption, run
 
 from dnas.core.errors import FieldError
-from dnas.run import loop
-from dnas.run.checkpoint import Checkpoints
 from dnas.search.gradient.darts import DartsTask
 from dnas.search.gradient.diagnostics import of_mixture
 from dnas.search.gradient.methods import METHODS
@@ -28,11 +25,6 @@ def make_task(sharpening, name="darts", limit=None, **changes):
   config = dataclasses.replace(CONFIG, **changes)
   remedies = Remedies(sharpening=sharpening)
   return DartsTask(config, ToyWorkload(), HYPERGRADIENTS["first_order"](), jax.random.key(0), METHODS[name](), remedies, limit=limit)
-
-
-def run(task):
-  position = loop.restore(task, None)
-  return list(loop.run(task, position)), position
 
 
 def masks():
@@ -85,16 +77,7 @@ def test_a_sharpened_mixture_costs_what_its_discrete_network_costs():
 
 
 def test_a_sharpened_search_resumes_to_the_same_bits(tmp_path):
-  task = make_task(2.0, epochs=3)
-  records, whole = run(task)
-  with Checkpoints(tmp_path, 2) as checkpoints:
-    runner = loop.run(task, loop.restore(task, None), checkpoints)
-    next(runner), runner.close()
-    checkpoints.wait()
-    position = loop.restore(task, checkpoints)
-    assert position.step == STEPS
-    list(loop.run(task, position))
-  assert without_seconds(position.history) == without_seconds(records) and bits(position.state) == bits(whole.state)
+  check_resumption(make_task(2.0, epochs=3), tmp_path)
 
 
 def test_bad_settings():
