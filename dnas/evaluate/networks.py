@@ -1,7 +1,9 @@
 """Evaluation of the architectures of a user's own network, by a training of the derived network."""
 
 import dataclasses
+import functools
 import pathlib
+from typing import Any
 
 import jax
 
@@ -43,7 +45,12 @@ class NetworkTraining:
     """
     self.epochs, self._config, self._parts, self._seed = config.epochs, config, (network, data, loss), seed
     self._folder, self._metric = folder, metric
-    self._inputs, self._costs = data.train_batch(jax.random.key(seed), 0)[0], dict[ChoiceGenotype, Costs]()
+    self._costs = dict[ChoiceGenotype, Costs]()
+
+  @functools.cached_property
+  def batch(self) -> Any:
+    """The first training batch, inputs and targets."""
+    return self._parts[1].train_batch(jax.random.key(self._seed), 0)
 
   def check(self) -> None:
     """Raises InputError if the loss function does not fit, as tracing a step of one architecture shows, or returns no such metric."""
@@ -67,7 +74,7 @@ class NetworkTraining:
   def costs(self, genotype: ChoiceGenotype) -> Costs:
     """Returns the costs of one example."""
     if genotype not in self._costs:
-      self._costs[genotype] = of_own_network(self._parts[0].derive(genotype), self._inputs)
+      self._costs[genotype] = of_own_network(self._parts[0].derive(genotype), self.batch[0])
     return self._costs[genotype]
 
   def folder_of(self, genotype: ChoiceGenotype) -> pathlib.Path:

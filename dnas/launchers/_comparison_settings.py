@@ -20,11 +20,15 @@ from dnas.evaluate import base, digits_bench, nasbench201_formats, synthetic_tab
 from dnas.evaluate.tabular import Table
 from dnas.launchers import _flags, _presets
 from dnas.launchers.configs import ImageTrainConfig
+from dnas.search.blackbox import objectives
 from dnas.search.blackbox.base import Settings
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
 
 DATASETS = (*nasbench201_formats.DATASETS, "digits")
+
+ACCURACY = "accuracy"
+"""The first objective, the score of an evaluation. It alone is maximized."""
 
 BENCHMARK = "digits_bench"
 """The table in the package, and the preset that searches its space."""
@@ -66,7 +70,7 @@ class ComparisonSettings:
   evaluator: str = named("tabular", lambda: EVALUATORS)
   table: str = "synthetic"
   dataset: str = named("cifar10", lambda: DATASETS)
-  objectives: str = "accuracy"
+  objectives: str = ACCURACY
   latencies: str = ""
   epochs: int = 12
   report_epochs: int = 200
@@ -82,8 +86,8 @@ class ComparisonSettings:
 
   @property
   def objective_names(self) -> tuple[str, ...]:
-    """The objectives, in the order in which they were named."""
-    return tuple(name.strip() for name in self.objectives.split(","))
+    """The objectives, in the order in which they were named. Raises FieldError if accuracy is not the first, or one is there twice."""
+    return objectives.names_of(self.objectives, ACCURACY)
 
   @property
   def costs(self) -> tuple[str, ...]:

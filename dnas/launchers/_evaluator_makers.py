@@ -5,6 +5,8 @@ import functools
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from dnas.core import config as config_lib
 from dnas.data import datasets
 from dnas.evaluate import base, digits_bench, morphism
@@ -57,9 +59,13 @@ def prepare(config: ComparisonSettings, options: _flags.Options, root: pathlib.P
 
 def _tabular(config: ComparisonSettings, options: _flags.Options, folder: pathlib.Path, seed: int) -> base.Evaluator:
   trained = seed % digits_bench.SEEDS if config.table == BENCHMARK else 0
-  table = read_table(config.table, config.dataset, trained)
-  latencies = {name: column for name, column in read_latencies(config.latencies).items() if name in asked_costs(config)}
-  return Tabular(table.with_costs(latencies), config.epochs)
+  return Tabular(read_table(config.table, config.dataset, trained).with_costs(asked_latencies(config)), config.epochs)
+
+
+def asked_latencies(config: ComparisonSettings) -> dict[str, np.ndarray]:
+  """Returns latency/COLUMN to the column, for the latencies that the evaluations of a comparison must have."""
+  asked = asked_costs(config)
+  return {name: column for name, column in read_latencies(config.latencies).items() if name in asked}
 
 
 def asked_costs(config: ComparisonSettings) -> set[str]:

@@ -5,7 +5,6 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
 from flax import nnx
 
 from dnas.core import config as config_lib
@@ -153,14 +152,13 @@ def run_network_trials(
   checkpoints = expanded("workdir", chosen.workdir).absolute() / "checkpoints"
   evaluator = NetworkTraining(config.train, searched, data, loss, config.seed, checkpoints, config.metric)
   evaluator.check()
-  batch = data.train_batch(jax.random.key(config.seed), 0)
-  parts = _run.Parts({"network.json": described(searched, data, batch)}, about(searched, data))
+  parts = _run.Parts({"network.json": described(searched, data, evaluator.batch)}, about(searched, data))
   with _run.open_folder(chosen, "network_trials", config_lib.flatten(config), parts, config_lib.defaults(config), ("trials",)) as folder:
     path = folder.path / "journal.jsonl"
     journal = study.from_lines(path.read_text() if path.exists() else "", searched.space, str(path))
     durable.write(path, "".join(study.to_line(entry) for entry in journal))  # without a line that was being written at a kill
     print(f"search by {config.strategy}: {counted(config.trials, 'training')}, {len(journal)} done", flush=True)
-    if config.costs and config.strategy != "random_search" and not objectives.takes_several(settings):
+    if config.costs and not objectives.takes_several(settings):
       print(f"{objectives.about_single([config.strategy], SCORE)}.", flush=True)
     state = replay(proposes, config.seed, journal)
     while len(journal) < config.trials:
@@ -180,7 +178,7 @@ def run_network_trials(
     genotype = json.loads(best.genotype.to_json())
     costs = evaluator.costs(best.genotype)
     front = study.front(objectives.within(settings, journal), config.costs)
-    networks = [_network(searched, entry, config.costs) for entry in front]
+    networks = [objectives.listed(entry, searched.space, config.costs) for entry in front]
     outcome = {"score": found.score, "trials": len(journal), **dataclasses.asdict(costs)} | ({"front": networks} if config.costs else {})
     folder.write_result({"genotype": genotype, "notation": notation, **outcome})
     print(f"\nfound: {notation}\nits network: {costs}")
@@ -189,9 +187,3 @@ def run_network_trials(
     if config.costs:
       print(f"the front has {counted(len(front), 'network')}; they are in {folder.path / 'result.json'}")
   return NetworkTrials(best.genotype, found.score, tuple(journal), tuple(front), searched)
-
-
-def _network(searched: SearchableNetwork, entry: study.Entry, costs: Sequence[str]) -> dict[str, object]:
-  proposal, evaluation = entry
-  about = {"notation": searched.space.notation(proposal.genotype), "score": evaluation.score}
-  return {**about, "costs": {name: evaluation.metrics[name] for name in costs}}

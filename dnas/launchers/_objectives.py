@@ -1,26 +1,19 @@
 """The objectives of a comparison: what the evaluator gives, what strategies make of it, and the command that retrains a network."""
 
 import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from dnas.core.config import check
 from dnas.core.costs import NAMES
-from dnas.core.records import Evaluation
-from dnas.core.spaces import Space
 from dnas.data import datasets
 from dnas.evaluate.nasbench201_formats import LATENCY
 from dnas.launchers import _commands, _presets
-from dnas.launchers._comparison_settings import BENCHMARK, EVALUATORS, ComparisonSettings, read_latencies, read_table
+from dnas.launchers._comparison_settings import ACCURACY, BENCHMARK, EVALUATORS, ComparisonSettings, read_latencies, read_table
 from dnas.launchers._counted import can_count
-from dnas.launchers._evaluator_makers import asked_costs, limits
+from dnas.launchers._evaluator_makers import asked_costs, asked_latencies, limits
 from dnas.search.blackbox import objectives
-from dnas.search.blackbox.base import Strategy
 from dnas.search.blackbox.strategies import STRATEGIES
-
-ACCURACY = "accuracy"
-"""The first objective, the score of an evaluation. It alone is maximized."""
 
 
 def given_costs(config: ComparisonSettings) -> tuple[str, ...]:
@@ -51,15 +44,15 @@ def check_costs(config: ComparisonSettings) -> None:
       check(limit >= costs.min(), f"{strategy}.limit", limit, f"{hint} it leaves nothing")
       check(limit < costs.max(), f"{strategy}.limit", limit, f"{hint} it does nothing")
   if config.evaluator == "tabular":
-    latencies = {name: column for name, column in read_latencies(config.latencies).items() if name in asked}
-    read_table(config.table, config.dataset).with_costs(latencies)  # raises for columns that do not fit
+    read_table(config.table, config.dataset).with_costs(asked_latencies(config))  # raises for columns that do not fit
 
 
 def digest(config: ComparisonSettings) -> str:
   """Returns a digest of the latencies that a comparison reads, so that a search does not go on with others."""
-  asked = asked_costs(config)
-  columns = {name: column.tolist() for name, column in read_latencies(config.latencies).items() if name in asked}
-  return hashlib.sha256(json.dumps(columns, sort_keys=True).encode()).hexdigest()[:16]
+  found = hashlib.sha256()
+  for name, column in sorted(asked_latencies(config).items()):
+    found.update(name.encode() + column.tobytes())
+  return found.hexdigest()[:16]
 
 
 def _column(config: ComparisonSettings, name: str) -> Any:
@@ -78,25 +71,9 @@ def idle(config: ComparisonSettings, path: str) -> str:
   return ""
 
 
-def strategy_on(config: ComparisonSettings, method: str, space: Space) -> Strategy:
-  """Returns a strategy on a space, with all objectives if it takes several. Raises InputError if it cannot search that space."""
-  return objectives.on_space(config.strategy(method), space, config.costs)
-
-
-def violation_of(config: ComparisonSettings, method: str) -> Callable[[Evaluation], float]:
-  """Returns the function of an evaluation by how much the network is over the limit of a method; zero for a method without a limit."""
-  return objectives.violation_of(config.strategy(method) if method in STRATEGIES else None)
-
-
-def about_single(config: ComparisonSettings, blind: str) -> str:
-  """Returns the sentence that says which methods search for accuracy alone, though there are costs; empty if none does.
-
-  Args:
-    config: the comparison.
-    blind: the strategy that does not learn, so that objectives make no difference to it.
-  """
-  own = {name: config.strategy(name) if name in STRATEGIES else None for name in config.method_names if name != blind}
-  single = [name for name, settings in own.items() if not objectives.takes_several(settings)]
+def about_single(config: ComparisonSettings) -> str:
+  """Returns the sentence that says which methods search for accuracy alone, though there are costs; empty if none does."""
+  single = [name for name in config.method_names if name not in STRATEGIES or not objectives.takes_several(config.strategy(name))]
   return objectives.about_single(single, ACCURACY) if config.costs else ""
 
 

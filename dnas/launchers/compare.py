@@ -37,10 +37,9 @@ from dnas.core.config import check_at_most, check_fraction, check_name, check_no
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
-from dnas.core.spaces import Space
 from dnas.evaluate.base import TrainedOnce
 from dnas.launchers import _commands, _contest, _flags, _objectives, _output, _run, _units, search
-from dnas.launchers._comparison_settings import DATASETS, EVALUATORS, ComparisonSettings, space_of, training_parts
+from dnas.launchers._comparison_settings import ACCURACY, DATASETS, EVALUATORS, ComparisonSettings, space_of, training_parts
 from dnas.launchers._evaluator_makers import asked_costs, evaluator_names, idle_in_evaluator, prepare
 from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_preset, own_presets, search_config
 from dnas.launchers.configs import SearchConfig
@@ -79,7 +78,7 @@ class CompareConfig(ComparisonSettings):
         check_name("methods", name, [*known, *(preset for preset in own_presets(self.search) if preset not in known)])
     if len(set(self.method_names)) < len(self.method_names):
       raise FieldError("methods", self.methods, "a method is given twice; give each once")
-    objectives.names_of(self.objectives, _objectives.ACCURACY)
+    objectives.names_of(self.objectives, ACCURACY)
     check_name("budget_in", self.budget_in, _contest.UNITS)
     check_not_negative(budget=self.budget)
     check_name("space", self.space, [*STACKS, *CHAIN_SPACES])
@@ -163,12 +162,12 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
         durable.write(path / "journal.jsonl", study.to_line(journal[0]))
       else:
         journal = _search_by_asking(config, judge, path, method, seed)
-      incumbents = study.incumbents(journal, _objectives.violation_of(config, method))
+      settings = config.strategy(method) if method in STRATEGIES else None
+      incumbents = study.incumbents(journal, objectives.violation_of(settings))
       if not incumbents:
         raise InputError(f"{path}: no evaluation of the search gave a score, so it found nothing; give a larger --seconds.")
       found = incumbents[-1].genotype
       test = judge.report(found)
-      settings = config.strategy(method) if method in STRATEGIES else None
       front = study.front(objectives.within(settings, journal), config.costs) if config.costs else []
       known = {one.genotype: judge.report(one.genotype) for one in incumbents} if judge.percentile else {found: test}
     rows = [[one.seconds, one.score, known.get(one.genotype)] for one in incumbents]
@@ -184,16 +183,11 @@ def run_cell(config: CompareConfig, options: _flags.Options, method: str, seed: 
     if unmet := objectives.about_unmet(method, settings, [evaluation for _, evaluation in journal]):
       print(f"{unmet} (seed {seed})", flush=True)
     if config.costs:
-      outcome["front"] = [_network(config, judge.space, entry, known.get(entry[0].genotype)) for entry in front]
+      outcome["front"] = [
+        {**objectives.listed(entry, judge.space, config.costs), "test": known.get(entry[0].genotype)} for entry in front
+      ]
     architecture = {"genotype": json.loads(found.to_json()), "notation": judge.space.notation(found)}
     folder.write_result({"method": method, "seed": seed, **architecture, **outcome})
-
-
-def _network(config: CompareConfig, space: Space, entry: study.Entry, test: float | None) -> dict[str, object]:
-  """Returns a network of the front of a search, as its result lists it."""
-  proposal, evaluation = entry
-  costs = {name: evaluation.metrics[name] for name in config.costs}
-  return {"notation": space.notation(proposal.genotype), "score": evaluation.score, "costs": costs, "test": test}
 
 
 def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
@@ -203,7 +197,7 @@ def read_result(folder: pathlib.Path) -> dict[str, Any] | None:
 
 def _search_by_asking(config: CompareConfig, judge: Judge, folder: pathlib.Path, method: str, seed: int) -> list[study.Entry]:
   """Runs a strategy against the evaluator, or resumes it from its journal. Returns the journal."""
-  strategy, path = _objectives.strategy_on(config, method, judge.space), folder / "journal.jsonl"
+  strategy, path = objectives.on_space(config.strategy(method), judge.space, config.costs), folder / "journal.jsonl"
   # What is not UTF-8 in a line that was being written when the search was killed is left out with it, and elsewhere is no entry.
   text = json_files.read_text(path, "delete it, and the search starts anew", "backslashreplace") if path.exists() else ""
   journal = study.from_lines(text, judge.space, str(path), sorted(asked_costs(config)))
@@ -256,7 +250,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
   _check_no_contest(root)
   for method in config.method_names:
     if method in STRATEGIES:
-      _objectives.strategy_on(config, method, space_of(config))
+      objectives.on_space(config.strategy(method), space_of(config), config.costs)
       if config.evaluator == "training":
         rungs.check_fit(method, config.strategy(method), training_parts(config).train.epochs)
     else:
@@ -295,7 +289,7 @@ def _run_missing(config: CompareConfig, options: _flags.Options, missing: list[t
   _run.prepare(options)
   if missing:
     methods = ", ".join(config.method_names)
-    if single := _objectives.about_single(config, comparison.RANDOM):
+    if single := _objectives.about_single(config):
       print(f"{single}.")
     print(f"running {counted(len(missing), 'search', 'searches')} in {config.space}, judged by {config.evaluator}: {methods}", flush=True)
     prepare(config, options, pathlib.Path(options.workdir), config.seeds)

@@ -119,7 +119,7 @@ def front_figure(comparison: Comparison) -> Figure:
   figure = new_figure(11, 4.4 * len(comparison.costs))
   grid_of_axes = figure.subplots(len(comparison.costs), 2, squeeze=False, sharex="row", sharey="row")
   for panels, cost in zip(grid_of_axes, comparison.costs, strict=True):
-    lows: list[float] = []
+    lows, ceiling = list[float](), bounds(comparison, cost).ceiling
     named = list(zip(comparison.methods.items(), colors(comparison), strict=True))
     for above, ((name, searches), color) in zip(np.linspace(1, 0, len(named)), named, strict=True):  # a front below others is wider
       own = [_points(comparison, search, cost) for search in searches]
@@ -131,7 +131,7 @@ def front_figure(comparison: Comparison) -> Figure:
       costs, scores = _steps(points)
       panels[0].step(costs, scores, where="post", color=color, linewidth=1.2 + 2.4 * above, zorder=2)
       panels[0].plot(costs, scores, "o", color=color, markersize=4 + 4.4 * above, markeredgewidth=0, label=name, zorder=2)
-      grid = np.unique([*points[:, 1], bounds(comparison, cost).ceiling])
+      grid = np.unique([*points[:, 1], ceiling])
       low, middle, high = attained(own, grid)
       panels[1].fill_between(grid, low, high, step="post", color=color, alpha=0.15, linewidth=0)
       panels[1].step(grid, middle, where="post", color=color, linewidth=1.7, label=name)

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 
 from dnas.core.genotype import Genotype
 from dnas.supernet.operation_costs import OperationCosts
-from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation, everything, restrict
+from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation, everything, noise_free
 
 AHEAD = 100
 """Number of steps by which the acting multiplier is ahead of the one in the state."""
@@ -52,8 +52,7 @@ class Limit:
       op_mask: masks of the operations, 1 if allowed and 0 if ruled out; None allows all.
     """
     mask = everything(self.costs.space) if op_mask is None else op_mask
-    mixture = restrict(relax.mean(relax.restricted(arch, mask)), mask)
-    return self.costs.expected(mixture) / self.scale - 1
+    return self.costs.expected(noise_free(relax, arch, mask)) / self.scale - 1
 
   @functools.partial(jax.jit, static_argnums=(0, 1))
   def gradient(self, relax: Relaxation, arch: Arch, multiplier: jax.Array, op_mask: OpMask | None) -> Arch:

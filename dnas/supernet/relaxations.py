@@ -88,6 +88,11 @@ def restrict(mixture: Mixture, op_mask: OpMask) -> Mixture:
   return out
 
 
+def noise_free(relax: Relaxation, arch: Arch, op_mask: OpMask) -> Mixture:
+  """Returns the noise-free mixture without the operations that are ruled out."""
+  return restrict(relax.mean(relax.restricted(arch, op_mask)), op_mask)
+
+
 def without_ruled_out(arch: Arch, op_mask: OpMask) -> Arch:
   """Returns logits under which ruled-out operations have a weight of zero, whatever is added to the logits."""
   return {cell: jnp.where(op_mask[cell] > 0, parameters, -1e9) for cell, parameters in arch.items()}

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from dnas.core.tree import Scalar
-from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation, restrict
+from dnas.supernet.relaxations import Arch, Mixture, OpMask, Relaxation, noise_free
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,8 +37,7 @@ class Sharpening:
       arch: the architecture parameters.
       op_mask: masks of the operations, 1 if allowed and 0 if ruled out; None allows all.
     """
-    mixture: Mixture = relax.mean(arch if op_mask is None else relax.restricted(arch, op_mask))
-    mixture = mixture if op_mask is None else restrict(mixture, op_mask)
+    mixture: Mixture = relax.mean(arch) if op_mask is None else noise_free(relax, arch, op_mask)
     rows = [_entropies(jnp.asarray(weights)) for weights in mixture.values()]
     return jnp.concatenate(rows).mean()
 

@@ -7,7 +7,7 @@ come from tournaments. A child takes every decision from one of two parents (uni
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import optuna
 
@@ -33,7 +33,7 @@ class Config:
   crossover: float = 0.9
   mutation: float = 0.0
 
-  multi_objective: ClassVar[bool] = True
+  multi_objective = True
 
   def __post_init__(self):
     check_types(self)

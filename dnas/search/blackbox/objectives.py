@@ -72,6 +72,13 @@ def within(settings: Any, journal: Sequence[study.Entry]) -> list[study.Entry]:
   return [entry for entry in journal if not violation(entry[1]) and score_of(entry[1]) > -math.inf] or list(journal)
 
 
+def listed(entry: study.Entry, space: Space, costs: Sequence[str]) -> dict[str, object]:
+  """Returns a network of a front, as a result lists it."""
+  proposal, evaluation = entry
+  own = {name: evaluation.metrics[name] for name in costs}
+  return {"notation": space.notation(proposal.genotype), "score": evaluation.score, "costs": own}
+
+
 def violation_of(settings: Any) -> Callable[[Evaluation], float]:
   """Returns the function of an evaluation by how much its network is over the limit of a strategy; zero for a strategy without one."""
   return getattr(settings, "violation", lambda evaluation: 0.0)

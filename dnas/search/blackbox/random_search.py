@@ -5,6 +5,7 @@ Architecture Search", UAI 2019.
 """
 
 import dataclasses
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from dnas.core.records import Evaluation, Proposal
@@ -17,8 +18,10 @@ from dnas.search.blackbox.base import STRATEGIES, generator
 class Config:
   """Random search has no settings."""
 
-  def on(self, space: Space) -> "RandomSearch":
-    """Returns the strategy on a space."""
+  multi_objective = True
+
+  def on(self, space: Space, costs: Sequence[str] = ()) -> "RandomSearch":
+    """Returns the strategy on a space. It serves all objectives alike, since it learns from none."""
     return RandomSearch(self, space)
 
 

@@ -183,9 +183,10 @@ class DartsTask:
       unrolled_optimizer = config.weight_optimizer(clipped, through_clip)
     relaxation = remedy.relaxation(method.relaxation(self.space), self.space)
     choices = bilevel.Method(relaxation, method.arch_optimizer(config, self.space), hypergradient, remedy.make_perturbation())
-    programs, masks = bilevel.compiled(self._loss), workload.shared_masks
-    optimizers_of_weights = weight_optimizer, config.weight_decay, unrolled_optimizer
-    self.problem = bilevel.BilevelProblem(programs, choices, *optimizers_of_weights, masks, limit, remedy.make_sharpening())
+    programs, penalties = bilevel.compiled(self._loss), (limit, remedy.make_sharpening())
+    self.problem = bilevel.BilevelProblem(
+      programs, choices, weight_optimizer, config.weight_decay, unrolled_optimizer, workload.shared_masks, *penalties
+    )
     self._mean = jax.jit(lambda arch, op_mask: self._weights(relaxation.mean(relaxation.restricted(arch, op_mask)), arch, op_mask))
     seed = int(np.asarray(jax.random.key_data(key)).ravel()[-1])
     self.decisions = remedies.decisions(self.space, seed) if remedy.projection else ()

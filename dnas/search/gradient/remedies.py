@@ -60,10 +60,9 @@ class Remedies:
     check_positive(stop_window=self.stop_window, perturbation_steps=self.perturbation_steps, projection_epochs=self.projection_epochs)
     check_at_most(1000, perturbation_steps=self.perturbation_steps)
     check_at_most(10**5, projection_epochs=self.projection_epochs)
-    check_not_negative(perturbation_start=self.perturbation_start, perturbation_radius=self.perturbation_radius)
-    check_not_negative(sharpening=self.sharpening)
-    check_at_most(1e6, sharpening=self.sharpening)
-    check_at_most(1e6, perturbation_start=self.perturbation_start, perturbation_radius=self.perturbation_radius)
+    numbers = ("perturbation_start", "perturbation_radius", "sharpening")
+    check_not_negative(**{name: getattr(self, name) for name in numbers})
+    check_at_most(1e6, **{name: getattr(self, name) for name in numbers})
     check(self.skip_cap >= -1, "skip_cap", self.skip_cap, "it must be -1 for no cap, or a number of skip connections")
     check_name("perturbation", self.perturbation, PERTURBATIONS)
     stops_and_projects = bool(self.stop_ratio) and self.projection
