@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dnas.cells import convolution
+from dnas.cells import convolution, stacks
 from dnas.cells.rectifier import relu
 from dnas.cells.residuals import keep
 
@@ -102,9 +102,9 @@ def _by_batch_forward(x: jax.Array, scale: jax.Array | None, bias: jax.Array | N
   wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))  # sums of squares need at least float32
   shift = wide[:, 0, 0, 0]  # near the mean; it limits the cancellation in the difference of squares below
   shifted = wide - _wide(shift)
-  difference = shifted.mean((1, 2, 3))
+  difference, squares = stacks.means_over_positions(shifted, jnp.square(shifted))
   mean = keep(shift + difference)
-  variance = keep(jnp.maximum(jnp.square(shifted).mean((1, 2, 3)) - jnp.square(difference), 0))
+  variance = keep(jnp.maximum(squares - jnp.square(difference), 0))
   return (_normalize(x, mean, variance, scale, bias), mean, variance), (x, mean, variance, scale)
 
 
@@ -116,7 +116,8 @@ def _by_batch_backward(residuals: Any, cotangents: Any) -> tuple[jax.Array, jax.
   centered, count = x.astype(mean.dtype) - _wide(mean), x.size // mean.size
   inverse = jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
   factor = inverse if scale is None else inverse * scale
-  sum_g, sum_product = convolution.sum_positions(g), inverse * convolution.sum_positions(g * centered)
+  sum_g, sum_product = stacks.sums_over_positions(g, g * centered)
+  sum_product = inverse * sum_product
   gradient = g * _wide(factor) - centered * _wide(factor * inverse * sum_product / count) - _wide(factor * sum_g / count)
   return gradient.astype(x.dtype), None if scale is None else sum_product, None if scale is None else sum_g
 
@@ -171,9 +172,19 @@ class FactorizedReduce(nnx.Module):
   def __call__(self, x: jax.Array, train: bool) -> jax.Array:
     """Maps [E, B, H, W, C] to [E, B, ceil(H / 2), ceil(W / 2), D]. If H or W is odd, the odd pixels are padded with zeros."""
     x = relu(x)
-    odd = jnp.pad(x, [(0, 0), (0, 0), (0, x.shape[2] % 2), (0, x.shape[3] % 2), (0, 0)])[:, :, 1::2, 1::2]
-    halves = pointwise(x[:, :, ::2, ::2], self.even[...]), pointwise(odd, self.odd[...])
+    halves = pointwise(_every_other(x, 0), self.even[...]), pointwise(_every_other(x, 1), self.odd[...])
     return self.norm(jnp.concatenate(halves, -1), train)
+
+
+def _every_other(x: jax.Array, first: int) -> jax.Array:
+  """Returns every other row and column of [E, B, H, W, C], from the first (0) or the second (1) on, with zeros after an odd number of them.
+
+  It takes no slice with strides: compilers for GPUs end the process where a product reads one (openxla/xla, issue 47381).
+  """
+  x = jnp.pad(x, [(0, 0), (0, 0), (0, x.shape[2] % 2), (0, x.shape[3] % 2), (0, 0)])
+  edges, batch, height, width, channels = x.shape
+  pairs = x.reshape(edges, batch, height // 2, 2, width // 2, 2, channels)
+  return pairs[:, :, :, first, :, first]
 
 
 def redraw_by_fan_out(module: nnx.Module, rng: np.random.Generator) -> None:

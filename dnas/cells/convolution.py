@@ -11,15 +11,15 @@ agree. For a dense convolution only the library's kernel gradient is slow on a C
 import functools
 import itertools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from dnas.cells.stacks import MOST_PARTS, apart, joined, sum_type, times_ones
 from dnas.compiler.inference import counted_as
-
-_MAX_PARTS = 8
-"""Largest number of parts of a batch that one fused loop computes and sums."""
+from dnas.core import devices
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int = 1, form: str | None = None) -> jax.Array:
@@ -35,7 +35,7 @@ def depthwise(x: jax.Array, kernel: jax.Array, *, stride: int = 1, dilation: int
   Returns:
     [E, B, ceil(H / stride), ceil(W / stride), C].
   """
-  form = form or ("windows" if jax.default_backend() == "cpu" else "library")
+  form = form or ("windows" if devices.backend() == "cpu" else "library")
   if form == "windows":
     return _depthwise_windows(x, kernel, stride, dilation)
   return _depthwise_library(x, kernel, stride, dilation)
@@ -59,6 +59,56 @@ def _depthwise_library(x: jax.Array, kernel: jax.Array, stride: int, dilation: i
   return jnp.moveaxis(out.reshape(batch, *out.shape[1:3], edges, channels), 3, 0)
 
 
+_MOST_TAPS = 3
+"""A kernel is laid into a larger one if that has at most this many times its taps."""
+
+
+def depthwise_of_several(
+  inputs: Sequence[jax.Array], kernels: Sequence[jax.Array], *, stride: int = 1, dilations: Sequence[int], form: str | None = None
+) -> jax.Array:
+  """Convolves the inputs of K operations, each as `depthwise` does.
+
+  On an accelerator every launch costs. So there kernels of one dilation are laid into one size, with zeros around, and convolve together.
+
+  Args:
+    inputs: the input of every operation, [E, B, H, W, C] or [1, B, H, W, C].
+    kernels: the kernel of every operation, [E, k, k, C].
+    stride: 1 or 2.
+    dilations: the dilation of every operation.
+    form: as in `depthwise`.
+
+  Returns:
+    The outputs, edge by edge, [E * K, B, ceil(H / stride), ceil(W / stride), C].
+  """
+  form = form or ("windows" if devices.backend() == "cpu" else "library")
+  if form == "windows":
+    parts = zip(inputs, kernels, dilations, strict=True)
+    return joined([depthwise(x, kernel, stride=stride, dilation=dilation, form=form) for x, kernel, dilation in parts])
+  outputs: dict[int, jax.Array] = {}
+  for members in _groups([kernel.shape[1] for kernel in kernels], dilations):
+    size = kernels[members[-1]].shape[1]
+    kernel = joined([_laid_into(kernels[index], size) for index in members])
+    x = joined([jnp.broadcast_to(inputs[index], (kernel.shape[0] // len(members), *inputs[index].shape[1:])) for index in members])
+    out = _depthwise_library(x, kernel, stride, dilations[members[0]])
+    outputs.update(zip(members, apart(out, len(members)), strict=True))
+  return joined([outputs[index] for index in range(len(kernels))])
+
+
+def _groups(sizes: Sequence[int], dilations: Sequence[int]) -> list[list[int]]:
+  """Returns groups of operations that convolve together, each in ascending order of kernel sizes."""
+  groups: list[list[int]] = []
+  for index in sorted(range(len(sizes)), key=lambda index: (dilations[index], sizes[index])):
+    first = groups[-1][0] if groups else None
+    together = first is not None and dilations[first] == dilations[index] and sizes[index] ** 2 <= _MOST_TAPS * sizes[first] ** 2
+    groups[-1].append(index) if together else groups.append([index])
+  return groups
+
+
+def _laid_into(kernel: jax.Array, size: int) -> jax.Array:
+  around = (size - kernel.shape[1]) // 2
+  return jnp.pad(kernel, [(0, 0), (around, around), (around, around), (0, 0)])
+
+
 Pair = tuple[int, int]
 """One number for the rows and one for the columns."""
 
@@ -78,7 +128,7 @@ def dense(
   Returns:
     [B, H', W', D].
   """
-  form = form or ("taps" if jax.default_backend() == "cpu" else "library")
+  form = form or ("taps" if devices.backend() == "cpu" else "library")
   return (_dense_taps if form == "taps" else _dense_library)(x, kernel, _pair(stride), _pair(padding))
 
 
@@ -110,7 +160,7 @@ def _dense_backward(stride: Pair, padding: Pair, saved: tuple[jax.Array, jax.Arr
   def tap(number: jax.Array) -> jax.Array:
     start = (0, number // kernel.shape[1], number % kernel.shape[1], 0)
     window = lax.dynamic_slice(padded, start, (x.shape[0], rows, columns, x.shape[3]))[:, :: stride[0], :: stride[1]]
-    return jnp.matmul(window.reshape(-1, x.shape[3]).T, flat, preferred_element_type=_sum_type(g))
+    return jnp.matmul(window.reshape(-1, x.shape[3]).T, flat, preferred_element_type=sum_type(g))
 
   taps = lax.map(tap, jnp.arange(kernel.shape[0] * kernel.shape[1]))
   return pull_back(g)[0], taps.reshape(kernel.shape).astype(kernel.dtype)
@@ -127,7 +177,7 @@ def pointwise(x: jax.Array, kernel: jax.Array, form: str | None = None) -> jax.A
   Returns:
     [E, ..., D].
   """
-  form = form or ("parts" if jax.default_backend() == "cpu" else "library")
+  form = form or ("parts" if devices.backend() == "cpu" else "library")
   flat = x.reshape(x.shape[0], -1, x.shape[-1])
   out = (_pointwise_parts if form == "parts" else lax.batch_matmul)(flat, kernel)
   return out.reshape(*x.shape[:-1], kernel.shape[-1])
@@ -151,32 +201,10 @@ def _pointwise_backward(saved: tuple[jax.Array, jax.Array], g: jax.Array) -> tup
 def _pointwise_kernel_gradient(x: jax.Array, g: jax.Array) -> jax.Array:
   parts = math.gcd(x.shape[1], 2)  # one product of long sums and few results would run on one core
   x_parts, g_parts = (array.reshape(array.shape[0], parts, -1, array.shape[2]) for array in (x, g))
-  return jnp.einsum("epnc,epnd->epcd", x_parts, g_parts, preferred_element_type=_sum_type(g)).sum(1)
+  return jnp.einsum("epnc,epnd->epcd", x_parts, g_parts, preferred_element_type=sum_type(g)).sum(1)
 
 
 _pointwise_parts.defvjp(_pointwise_forward, _pointwise_backward)
-
-
-def sum_positions(x: jax.Array) -> jax.Array:
-  """Sums [E, B, H, W, C] over the positions, (B, H, W), to [E, C].
-
-  On a CPU it adds a few parts of the batch, which the compiler fuses with x's computation. It sums the rest by a product with ones.
-  """
-  if jax.default_backend() != "cpu":
-    return x.sum((1, 2, 3))
-  parts = jnp.split(x, math.gcd(x.shape[1], _MAX_PARTS), 1)
-  return _times_ones(functools.reduce(lax.add, parts).reshape(x.shape[0], -1, x.shape[-1]))
-
-
-def _times_ones(x: jax.Array) -> jax.Array:
-  """Sums [E, N, C] to [E, C] by a matrix product, which is faster than a reduction on a CPU."""
-  ones = jnp.ones((x.shape[0], 1, x.shape[1]), x.dtype)
-  return lax.dot_general(ones, x, (((2,), (1,)), ((0,), (0,))), preferred_element_type=_sum_type(x))[:, 0]
-
-
-def _sum_type(x: jax.Array) -> jnp.dtype:
-  """Returns the type in which sums over many positions are accumulated, at least float32."""
-  return jnp.promote_types(x.dtype, jnp.float32)
 
 
 _dense_taps.defvjp(_dense_forward, _dense_backward)
@@ -257,7 +285,7 @@ def _sum_edges(x: jax.Array) -> jax.Array:
 def _windows_kernel_gradient(g: jax.Array, x: jax.Array, kernel_shape: tuple[int, ...], stride: int, dilation: int) -> jax.Array:
   edges, k, _, channels = kernel_shape
   phases = _to_phases(x, k, stride, dilation)
-  num_parts = math.gcd(g.shape[1], _MAX_PARTS)
+  num_parts = math.gcd(g.shape[1], MOST_PARTS)
   size = g.shape[1] // num_parts
   shape = (edges, size, *g.shape[2:])
 
@@ -269,9 +297,9 @@ def _windows_kernel_gradient(g: jax.Array, x: jax.Array, kernel_shape: tuple[int
       return lax.mul(lax.broadcast_in_dim(window[0].astype(g.dtype), shape, range(5)), g)
 
     # Splitting before the loop would make the loop carry the parts, and double the compilation time.
-    products = itertools.starmap(product, enumerate(jnp.split(g.astype(_sum_type(g)), num_parts, 1)))
+    products = itertools.starmap(product, enumerate(jnp.split(g.astype(sum_type(g)), num_parts, 1)))
     total = functools.reduce(lax.add, products).astype(g.dtype).reshape(edges, -1, channels)
-    return None, _times_ones(total)
+    return None, times_ones(total)
 
   offsets = [[index * dilation for index in place] for place in itertools.product(range(k), repeat=2)]
   places = [(row % stride * stride + column % stride, row // stride, column // stride) for row, column in offsets]

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dnas.cells import convolution, functional, pooling
+from dnas.cells import convolution, functional, pooling, stacks
 from dnas.cells.blocks import BatchNorm, ConvBN, FactorizedReduce, on_device, pointwise, uniform
 from dnas.cells.rectifier import relu
 from dnas.cells.residuals import keep
@@ -211,29 +211,12 @@ class SeparableLayer(nnx.Module):
 
   def __call__(self, inputs: Sequence[jax.Array], train: bool) -> list[jax.Array]:
     """Maps the input of every operation, [E or 1, B, H, W, C], to its output, [E, B, ceil(H / stride), ceil(W / stride), D]."""
-    convolved = [
-      convolution.depthwise(relu(x), kernel[...].astype(x.dtype), stride=self.stride, dilation=dilation)
-      for x, kernel, dilation in zip(inputs, self.depthwise, self.dilations, strict=True)
-    ]
-    joined = _joined(convolved)
+    kernels = [kernel[...].astype(inputs[0].dtype) for kernel in self.depthwise]
+    joined = convolution.depthwise_of_several([relu(x) for x in inputs], kernels, stride=self.stride, dilations=self.dilations)
     # Keep the array in the shape that the product reads: in another shape, a CPU compiler would compute it again.
     flat = keep(joined.reshape(joined.shape[0], -1, joined.shape[-1]))
     out = self.norm(pointwise(flat, self.pointwise[...]).reshape(*joined.shape[:-1], -1), train)
-    return _apart(out, len(convolved))
-
-
-def _joined(stacks: Sequence[jax.Array]) -> jax.Array:
-  """Joins K stacks [E, ...], edge by edge, into [E * K, ...]."""
-  if stacks[0].shape[0] == 1:
-    return jnp.concatenate(stacks)
-  return jnp.stack(stacks, 1).reshape(-1, *stacks[0].shape[1:])
-
-
-def _apart(joined: jax.Array, num: int) -> list[jax.Array]:
-  """Takes [E * K, ...] apart into K stacks [E, ...]."""
-  if joined.shape[0] == num:
-    return jnp.split(joined, num)
-  return [part[:, 0] for part in jnp.split(joined.reshape(-1, num, *joined.shape[1:]), num, 1)]
+    return stacks.apart(out, len(kernels))
 
 
 def _of(kind: type[Kind], names: Sequence[str]) -> dict[str, Kind]:

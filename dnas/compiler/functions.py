@@ -17,6 +17,8 @@ import jax.numpy as jnp
 
 from dnas.compiler import derivatives, marks, pieces
 from dnas.compiler.chain import Chain
+from dnas.compiler.programs import named
+from dnas.core import devices
 from dnas.core.errors import first_line
 
 TESTED = "0.10.2 to 0.12.0.1"
@@ -42,9 +44,11 @@ class Compiled:
     wider: returns the `Compiled` function for arguments that all have one more leading axis.
   """
 
-  def __init__(self, function: Callable[..., Any], build: Callable[..., tuple[Chain, Any] | None], wider: Callable[[], "Compiled"]):
-    """Compiles nothing yet. `build(waits, arguments)` returns (chain, tree structure of the results), or None."""
-    self.whole, self._build, self.wider = jax.jit(function), build, functools.cache(wider)
+  def __init__(
+    self, name: str, function: Callable[..., Any], build: Callable[..., tuple[Chain, Any] | None], wider: Callable[[], "Compiled"]
+  ):
+    """Compiles nothing yet. `build(waits, arguments)` returns (chain, tree structure of the results), or None; `name` tells people."""
+    self.whole, self._build, self.wider = jax.jit(named(name, function)), build, functools.cache(wider)
     self.chains: dict[Any, tuple[Chain, Any] | None] = {}
     self._traced = jax.custom_batching.custom_vmap(lambda *args: self.whole(*args))
     self._traced.def_vmap(self._vectorized)
@@ -114,7 +118,7 @@ def compiled(function: Callable[..., Any]) -> Compiled:
     found = _cut(function, args)
     return found and (derivatives.gradient(*found, (), (), waits), jax.tree.structure(found[0].out))
 
-  return Compiled(function, build, lambda: compiled(jax.vmap(function)))
+  return Compiled(getattr(function, "__name__", "function"), function, build, lambda: compiled(jax.vmap(function)))
 
 
 class Loss:
@@ -134,7 +138,8 @@ class Loss:
   def gradient(self, argnums: Sequence[int]) -> Compiled:
     """Returns the function (arguments) -> ((loss, auxiliary results), gradients in the arguments `argnums`)."""
     whole = self._each(jax.value_and_grad(self._loss, tuple(argnums), has_aux=True))
-    return Compiled(whole, functools.partial(self._chain, argnums, None), lambda: self._wider().gradient(argnums))
+    name = "gradient" if tuple(argnums) == self._argnums else f"gradient_in_{'_'.join(map(str, argnums))}"
+    return Compiled(name, whole, functools.partial(self._chain, argnums, None), lambda: self._wider().gradient(argnums))
 
   def hessian_product(self, along: int) -> Compiled:
     """Returns the function (arguments, direction in argument `along`) -> directional derivative of the gradients in all `argnums`."""
@@ -146,7 +151,7 @@ class Loss:
       return jax.jvp(gradients, (args[along],), (args[-1],))[1]
 
     build = functools.partial(self._chain, self._argnums, along)
-    return Compiled(self._each(whole), build, lambda: self._wider().hessian_product(along))
+    return Compiled("hessian_product", self._each(whole), build, lambda: self._wider().hessian_product(along))
 
   def _each(self, function: Callable[..., Any]) -> Callable[..., Any]:
     return functools.reduce(lambda inner, _: jax.vmap(inner), range(self._axes), function)
@@ -173,12 +178,12 @@ class Loss:
 
 def assembled(function: Callable[..., Any]) -> Callable[..., Any]:
   """Returns a function that mostly calls a `Compiled` one, ready to run: as it is on a CPU, as one `jax.jit` program elsewhere."""
-  return function if jax.default_backend() == "cpu" else jax.jit(function)
+  return function if devices.backend() == "cpu" else jax.jit(named("step", function))
 
 
 def _cut(function: Callable[..., Any], args: tuple[Any, ...]) -> tuple[pieces.Traced, list[pieces.Piece]] | None:
   """Returns the function, traced on the flat list of its arrays, and its pieces; None if it is not to be cut."""
-  if jax.default_backend() != "cpu":
+  if devices.backend() != "cpu":
     return None
   leaves, structure = jax.tree.flatten(args)
   traced = pieces.trace(marks.to_cut(lambda *leaves: function(*jax.tree.unflatten(structure, leaves))), leaves)

@@ -13,6 +13,7 @@ the same order. So a decision that depends on an outside event, such as a signal
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownLambdaType=false
 
 import atexit
+import importlib.metadata
 import os
 import re
 import subprocess
@@ -31,11 +32,23 @@ Tree = Any
 
 _AXIS = "batch"
 _mesh: Mesh | None = None
+_target: str | None = None
 _last_words: subprocess.Popen[bytes] | None = None
 
 _THREADS_PER_DEVICE = 8  # of a CPU
 _HEARTBEAT = 20
 """Seconds without a sign of life after which a process counts as lost."""
+
+
+def backend() -> str:
+  """Returns the kind of device for which programs are traced: 'cpu', 'gpu' or 'tpu'. It decides between forms of one computation."""
+  return _target or jax.default_backend()
+
+
+def target(kind: str) -> None:
+  """Traces all programs for another kind of device than this process has, so that they can be compiled for it. Call it before any is."""
+  global _target
+  _target = kind
 
 
 def connect(coordinator: str, num_processes: int, process_id: int) -> None:
@@ -114,19 +127,39 @@ def _any(flags: jax.Array) -> jax.Array:
   return replicate(flags.any())
 
 
-def use(count: int) -> None:
-  """Chooses how many devices of every process share the work; 0 means all.
+def use(count: int, deterministic: bool = True) -> None:
+  """Chooses how many devices of every process share the work; 0 means all. See `make_deterministic`.
 
   Raises:
     FieldError: if a process has fewer devices.
   """
   global _mesh
   _give_threads()
+  if deterministic:
+    make_deterministic()
   found = jax.local_device_count()
   check(0 <= count <= found, "devices", count, f"this machine shows {found}; give at most that, or 0 for all")
   by_process = [[device for device in jax.devices() if device.process_index == process] for process in range(jax.process_count())]
   chosen = [device for devices in by_process for device in devices[: count or len(devices)]]
   _mesh = jax.make_mesh((len(chosen),), (_AXIS,), (jax.sharding.AxisType.Auto,), devices=chosen) if len(chosen) > 1 else None
+
+
+DETERMINISTIC = ("--xla_gpu_deterministic_ops=true", "--xla_gpu_enable_triton_gemm=false")
+"""Flags of XLA with which a program on a GPU gives the same bits at every run. The first takes kernels that add in a fixed order, and does
+not choose kernels by timing, which may end differently each time. Without such timing XLA has no setting for its own products, so the
+second leaves products to cuBLAS."""
+
+
+def make_deterministic() -> None:
+  """Adds `DETERMINISTIC` to XLA_FLAGS where JAX is installed for GPUs. A flag that stands there already stays as it is.
+
+  It must run before JAX makes the devices. On a CPU it does nothing, since a CPU is deterministic anyway.
+  """
+  plugins = importlib.metadata.entry_points(group="jax_plugins")
+  if any(kind in plugin.name for plugin in plugins for kind in ("cuda", "rocm")):
+    given = os.environ.get("XLA_FLAGS", "")
+    added = [flag for flag in DETERMINISTIC if flag.partition("=")[0] not in given]
+    os.environ["XLA_FLAGS"] = " ".join([*given.split(), *added])
 
 
 def _give_threads() -> None:

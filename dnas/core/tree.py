@@ -21,6 +21,8 @@ import numpy as np
 import optax
 from jax import lax
 
+from dnas.core import devices
+
 Tree = Any
 Scalar = float | np.floating[Any] | jax.Array
 
@@ -77,7 +79,7 @@ def unravel(vector: jax.Array, like: Tree) -> Tree:
   """Splits a vector into a tree with the structure and shapes of `like`; the inverse of `ravel`."""
   leaves, structure = jax.tree.flatten(like)
   shapes = tuple(map(jnp.shape, leaves))
-  if isinstance(vector, jax.core.Tracer) or jax.default_backend() != "cpu":
+  if isinstance(vector, jax.core.Tracer) or devices.backend() != "cpu":
     return structure.unflatten(_split(vector, shapes))
   sizes = map(math.prod, shapes)
   return structure.unflatten(_cut(vector, tuple(map(np.int32, itertools.accumulate(sizes, initial=0)))[:-1], shapes))

@@ -45,6 +45,8 @@ class Options:
       same command once per process, each with its own --process_id, and with a --workdir that all processes see.
     num_processes: number of processes.
     process_id: number of this process, from 0.
+    deterministic: whether programs on a GPU give the same bits at every run, so that a resumed run ends in the bits of an unbroken one.
+      false may be faster. Programs on a CPU always do.
     force: whether to try a run that by its shapes needs more memory than there is.
     profile_steps: first and last step to trace, such as 10,20; empty traces nothing. The trace is in the folder profile of the run, for
       TensorBoard and ui.perfetto.dev. Step 1 cannot be traced, since it compiles.
@@ -61,6 +63,7 @@ class Options:
   coordinator: str = ""
   num_processes: int = 1
   process_id: int = 0
+  deterministic: bool = True
   force: bool = False
   profile_steps: tuple[int, ...] = ()
 

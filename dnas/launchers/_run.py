@@ -120,7 +120,7 @@ def prepare(options: Options) -> None:
     devices.connect(options.coordinator, options.num_processes, options.process_id)
     if not devices.is_first():
       sys.stdout = open(os.devnull, "w")  # noqa: SIM115, since it is for the rest of the process
-  devices.use(options.devices)
+  devices.use(options.devices, options.deterministic)
 
 
 def read_start(start_from: str, begun: bool, read: Callable[[pathlib.Path], R]) -> R | None:

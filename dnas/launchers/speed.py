@@ -207,7 +207,7 @@ def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   _run.keep_freed_memory()
-  devices.use(options.devices)
+  devices.use(options.devices, options.deterministic)
   fits = not config.peer or jax.default_backend() == "cpu"
   check(fits, "peer", config.peer, "the peer computes on the CPU, so set JAX_PLATFORMS=cpu as well")
   folder = expanded("--workdir", options.workdir)

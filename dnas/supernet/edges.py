@@ -12,9 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from dnas.cells import functional
+from dnas.cells import functional, stacks
 from dnas.cells.activations import ACTIVATIONS
 from dnas.cells.operations import OPERATIONS, OperationStack, Pool
+from dnas.core import devices
 from dnas.core.space import NONE, CellSpace
 
 
@@ -117,7 +118,7 @@ class Mixing:
     """
     outputs = {**operations(x[..., : self.seen], train), **pooled}
     mixture, ones = _with_ones(weights.operations) if self.options.ones_for_undrawn else (weights.operations, None)
-    total: Any = sum(mixture[:, column, None, None, None, None] * outputs[name] for name, column in self.columns)
+    total = _weighted_sum([mixture[:, column] for _, column in self.columns], [outputs[name] for name, _ in self.columns])
     total = (total if ones is None else total + ones[:, None, None, None, None]).astype(x.dtype)
     if weights.edges is not None:
       rest = x[..., self.seen :]
@@ -126,6 +127,37 @@ class Mixing:
       total = jnp.concatenate([total, passing], -1)
       total = total.reshape(*total.shape[:-1], self.options.partial_channels, self.seen).swapaxes(-1, -2).reshape(total.shape)
     return [edge[0] for edge in jnp.split(total, len(mixture))]
+
+
+def _weighted_sum(weights: Sequence[jax.Array], outputs: Sequence[jax.Array]) -> jax.Array:
+  """Returns the sum of outputs [E or 1, B, H, W, C], each multiplied by weights [E]."""
+  return _summed_at_once(weights, outputs) if devices.backend() != "cpu" else _summed(weights, outputs)
+
+
+def _summed(weights: Sequence[jax.Array], outputs: Sequence[jax.Array]) -> jax.Array:
+  total: Any = sum(weight[:, None, None, None, None] * x for weight, x in zip(weights, outputs, strict=True))
+  return total
+
+
+@jax.custom_vjp
+def _summed_at_once(weights: Sequence[jax.Array], outputs: Sequence[jax.Array]) -> jax.Array:
+  """Is `_summed`; its gradient in all weights is one reduction, since on an accelerator every launch costs."""
+  return _summed(weights, outputs)
+
+
+def _summed_forward(weights: Sequence[jax.Array], outputs: Sequence[jax.Array]) -> tuple[jax.Array, Any]:
+  return _summed(weights, outputs), (weights, outputs)
+
+
+def _summed_backward(saved: Any, g: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
+  weights, outputs = saved
+  of_weights = stacks.sums_at_once([g * x for x in outputs], (1, 2, 3, 4))
+  of_outputs = [weight[:, None, None, None, None] * g for weight in weights]
+  pairs = zip(of_outputs, outputs, strict=True)
+  return of_weights, [(own if len(own) == len(x) else own.sum(0, keepdims=True)).astype(x.dtype) for own, x in pairs]
+
+
+_summed_at_once.defvjp(_summed_forward, _summed_backward)
 
 
 def _with_ones(mixture: jax.Array) -> tuple[jax.Array, jax.Array]:

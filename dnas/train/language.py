@@ -17,6 +17,7 @@ import optax
 from absl import logging
 
 from dnas.cells import functional, language_model
+from dnas.compiler.programs import named
 from dnas.core import devices, tree
 from dnas.core.config import check_at_most, check_not_negative, check_positive, check_types
 from dnas.core.errors import InputError
@@ -199,7 +200,7 @@ class RetrainTask:
     self._weights = variables.weights if initial is None else _checked(initial, variables.weights)
     self._hidden = network.initial_hidden(data_config.batch_size)
     self._optimizer = optimizers.sgd(momentum=0.0, weight_decay=config.weight_decay, gradient_clip=config.gradient_clip)
-    self._step = jax.jit(functools.partial(train_step, network=self.network, optimizer=self._optimizer))
+    self._step = jax.jit(named("step", functools.partial(train_step, network=self.network, optimizer=self._optimizer)))
 
     def predict(weights: Tree, tokens: jax.Array, hidden: Tree) -> tuple[jax.Array, Tree]:
       length = np.int32(len(tokens))

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from helpers import quick_jit
 
-from dnas.cells.convolution import dense, depthwise, pointwise, sum_positions
+from dnas.cells import stacks
+from dnas.cells.convolution import dense, depthwise, depthwise_of_several, pointwise
 from dnas.cells.pooling import avg_pool, max_pool
 
 FORMS = ("windows", "library")
@@ -220,4 +221,30 @@ def test_the_forms_of_a_product_agree_with_all_derivatives():
 @pytest.mark.parametrize("batch", [1, 6, 16])
 def test_the_sum_over_positions(batch):
   x = np.random.default_rng(0).normal(size=(2, batch, 3, 5, 4)).astype(np.float32)
-  np.testing.assert_allclose(sum_positions(x), x.astype(np.float64).sum((1, 2, 3)), rtol=1e-4, atol=1e-4)
+  expected = x.astype(np.float64).sum((1, 2, 3))
+  np.testing.assert_allclose(stacks.sums_over_positions(x)[0], expected, rtol=1e-4, atol=1e-4)
+  twice = stacks.sums_at_once([x, 2 * x], stacks.POSITIONS)
+  np.testing.assert_allclose(twice, [expected, 2 * expected], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("stride", "edges", "shared"), [(1, 2, False), (2, 3, True), (1, 1, True)])
+def test_the_convolutions_of_several_operations_are_those_of_each(stride, edges, shared):
+  rng = np.random.default_rng(0)
+  sizes, dilations = (5, 3, 3, 7, 5), (1, 1, 2, 1, 2)
+  inputs = [rng.normal(size=(1 if shared else edges, 2, 5, 6, 2)).astype(np.float32) for _ in sizes]
+  kernels = [rng.normal(size=(edges, size, size, 2)).astype(np.float32) for size in sizes]
+  g = rng.normal(size=(edges * len(sizes), 2, -(-5 // stride), 6 // stride, 2)).astype(np.float32)
+
+  def each(inputs, kernels):
+    parts = zip(inputs, kernels, dilations, strict=True)
+    return stacks.joined([depthwise(x, kernel, stride=stride, dilation=dilation, form="library") for x, kernel, dilation in parts])
+
+  forms = [functools.partial(depthwise_of_several, stride=stride, dilations=dilations, form=form) for form in FORMS]
+  of_each, *others = [quick_jit(functools.partial(_with_pull_back, form))(inputs, kernels, g) for form in (each, *forms)]
+  for other in others:
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-4), other, of_each)
+
+
+def _with_pull_back(form, inputs, kernels, g):
+  out, pull_back = jax.vjp(form, inputs, kernels)
+  return out, pull_back(g)
