@@ -127,16 +127,14 @@ def _any(flags: jax.Array) -> jax.Array:
   return replicate(flags.any())
 
 
-def use(count: int, deterministic: bool = True) -> None:
-  """Chooses how many devices of every process share the work; 0 means all. See `make_deterministic`.
+def use(count: int) -> None:
+  """Chooses how many devices of every process share the work; 0 means all.
 
   Raises:
     FieldError: if a process has fewer devices.
   """
   global _mesh
   _give_threads()
-  if deterministic:
-    make_deterministic()
   found = jax.local_device_count()
   check(0 <= count <= found, "devices", count, f"this machine shows {found}; give at most that, or 0 for all")
   by_process = [[device for device in jax.devices() if device.process_index == process] for process in range(jax.process_count())]

@@ -114,13 +114,15 @@ def keep_freed_memory() -> None:
 
 def prepare(options: Options) -> None:
   """Sets up memory, the folder of compiled programs, devices and processes. Raises InputError for one that cannot be used."""
+  if options.deterministic:
+    devices.make_deterministic()
   keep_freed_memory()
   program_cache.use(options.compilation_cache, 1e9 * options.compilation_cache_gb)
   if options.num_processes > 1:
     devices.connect(options.coordinator, options.num_processes, options.process_id)
     if not devices.is_first():
       sys.stdout = open(os.devnull, "w")  # noqa: SIM115, since it is for the rest of the process
-  devices.use(options.devices, options.deterministic)
+  devices.use(options.devices)
 
 
 def read_start(start_from: str, begun: bool, read: Callable[[pathlib.Path], R]) -> R | None:

@@ -206,8 +206,10 @@ def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
   """Measures everything, and prints and writes the table."""
   _flags.require_one_process(options)
   _flags.require_workdir(options)
+  if options.deterministic:
+    devices.make_deterministic()
   _run.keep_freed_memory()
-  devices.use(options.devices, options.deterministic)
+  devices.use(options.devices)
   fits = not config.peer or jax.default_backend() == "cpu"
   check(fits, "peer", config.peer, "the peer computes on the CPU, so set JAX_PLATFORMS=cpu as well")
   folder = expanded("--workdir", options.workdir)
