@@ -6,12 +6,12 @@ The public names, by theme; every other name is internal and may change:
     SPACES, OPERATIONS, IMAGE_GENOTYPES, LANGUAGE_GENOTYPES, CellSpace, Genotype
   Data sets:
     DATASETS, TEXTS
-  Units of your own (docs/own_units):
+  Units of your own (docs/how_to/own_units):
     STACKS, ImageStack, published, DifferentiableMethod, Relaxation, Estimate, Proposal, Evaluation, ImageDataset, Split,
     channel_statistics, METRICS
   Supernets and networks:
     ImageSupernet, DerivedImageNetwork
-  Networks of your own with choices (docs/own_network.md):
+  Networks of your own with choices (docs/tutorials/own_network.md):
     Choice, InputChoice, WidthChoice, ChoiceSpace, ChoiceGenotype, SearchableNetwork, Arrays, search_network,
     NetworkSearchConfig, NetworkSearchResult, run_network_trials, NetworkTrialsConfig, NetworkTrials
   Methods and hypergradients:

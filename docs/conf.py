@@ -1,0 +1,44 @@
+"""The documentation site: Sphinx with MyST. `make docs` builds it without network."""
+
+import pathlib
+import sys
+
+import dnas
+
+HERE = pathlib.Path(__file__).parent
+sys.path.insert(0, str(HERE / "extensions"))
+
+project = "dnas"
+author = "the dnas maintainers"
+copyright = author
+version = release = dnas.__version__
+
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "generated", "mathml"]
+exclude_patterns = ["extensions"]
+# Pages that are files of the root; a checkout may lack one.
+exclude_patterns += [f"project/{name}.md" for name in ("contributing", "changelog") if not (HERE.parent / f"{name.upper()}.md").exists()]
+
+nb_execution_mode = "off"  # the notebooks are stored with their outputs, and the test suite runs them
+nb_merge_streams = True
+myst_enable_extensions = ["dollarmath", "deflist"]
+myst_heading_anchors = 4
+html_math_renderer = "mathml"
+
+default_role = "literal"
+autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
+maximum_signature_line_length = 100
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+
+html_theme = "furo"
+html_title = f"dnas {version}"
+html_static_path = ["static"]
+html_css_files = ["dnas.css"]
+html_show_sphinx = False
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {"top_of_page_buttons": []}
+copybutton_exclude = ".linenos, .gp, .go"
