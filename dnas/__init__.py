@@ -29,10 +29,10 @@ The public names, by theme; every other name is internal and may change:
   Errors:
     InputError
 
-  >>> found = dnas.run_search(dnas.load_preset("digits_demo"), "runs/first")
-  >>> dnas.draw_genotype(found.genotype).savefig("cell.png")
-  >>> dnas.run_training(dnas.load_preset("digits_demo_retrain"), "runs/first_retrained", found.genotype)["test/accuracy"]
-  >>> dnas.load_run("runs/first_retrained").predict(images)
+  >>> found = dnas.run_search(dnas.load_preset("digits_demo"), "runs/first")  # doctest: +SKIP
+  >>> dnas.draw_genotype(found.genotype).savefig("cell.png")  # doctest: +SKIP
+  >>> dnas.run_training(dnas.load_preset("digits_demo_retrain"), "runs/first_retrained", found.genotype)["test/accuracy"]  # doctest: +SKIP
+  >>> dnas.load_run("runs/first_retrained").predict(images)  # doctest: +SKIP
 """
 
 import importlib

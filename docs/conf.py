@@ -20,7 +20,7 @@ exclude_patterns += [f"project/{name}.md" for name in ("contributing", "changelo
 
 nb_execution_mode = "off"  # the notebooks are stored with their outputs, and the test suite runs them
 nb_merge_streams = True
-myst_enable_extensions = ["dollarmath", "deflist"]
+myst_enable_extensions = ["attrs_inline", "dollarmath"]
 myst_heading_anchors = 4
 html_math_renderer = "mathml"
 

@@ -34,9 +34,9 @@ PRESET_KINDS = {
 def pages() -> dict[str, str]:
   """Returns the text of every page by its path in `generated/`."""
   out = {f"notebooks/{path.name}": path.read_text(encoding="utf-8") for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
-  out |= {f"presets/{launcher}.md": _of_presets(launcher, title) for launcher, title in PRESET_KINDS.items()}
+  out |= {f"presets/{launcher}.md": of_presets(launcher, title) for launcher, title in PRESET_KINDS.items()}
   out |= {f"commands/{launcher}.md": _of_launcher(launcher, about) for launcher, about in LAUNCHERS.items()}
-  return out | {f"api/{_slug(theme)}.md": _of_theme(theme, names) for theme, names in themes().items()}
+  return out | {f"api/{slug(theme)}.md": of_theme(theme, names) for theme, names in themes().items()}
 
 
 def themes() -> dict[str, list[str]]:
@@ -45,11 +45,13 @@ def themes() -> dict[str, list[str]]:
   return {re.sub(r" \(.*\)", "", theme): re.findall(r"\w+", names) for theme, names in found}
 
 
-def _slug(theme: str) -> str:
+def slug(theme: str) -> str:
+  """Returns the name of the page of a theme."""
   return re.sub(r"\W+", "_", theme.lower())
 
 
-def _of_presets(launcher: str, title: str) -> str:
+def of_presets(launcher: str, title: str) -> str:
+  """Returns the page of the presets of a launcher."""
   names = _presets.names_for(launcher)
   lines = [f"# {title}", "", f"Presets of [`dnas {launcher}`](../commands/{launcher}.md). A listing has the flags that differ from the defaults.", ""]
   lines += ["| preset | what it is |", "|---|---|", *(f"| [`{name}`](#{name}) | {_escaped(_about(name)[0])} |" for name in names)]
@@ -115,7 +117,8 @@ def _of_launcher(launcher: str, about: str) -> str:
   return f"# dnas {launcher}\n\n{about[0].upper()}{about[1:]}.\n\n```text\n{out.getvalue().rstrip()}\n```\n"
 
 
-def _of_theme(theme: str, names: list[str]) -> str:
+def of_theme(theme: str, names: list[str]) -> str:
+  """Returns the page of some public names."""
   lines = [f"# {theme}", ""]
   for name in names:
     lines += ["", f"## {name}", "", *_of_name(name)]
