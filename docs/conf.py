@@ -19,7 +19,6 @@ exclude_patterns = ["extensions"]
 exclude_patterns += [f"project/{name}.md" for name in ("contributing", "changelog") if not (HERE.parent / f"{name.upper()}.md").exists()]
 
 nb_execution_mode = "off"  # the notebooks are stored with their outputs, and the test suite runs them
-nb_merge_streams = True
 myst_enable_extensions = ["attrs_inline", "dollarmath"]
 myst_heading_anchors = 4
 html_math_renderer = "mathml"
@@ -29,7 +28,6 @@ autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
-maximum_signature_line_length = 100
 napoleon_use_ivar = True
 napoleon_use_rtype = False
 
@@ -37,8 +35,21 @@ html_theme = "furo"
 html_title = f"dnas {version}"
 html_static_path = ["static"]
 html_css_files = ["dnas.css"]
+html_js_files = ["dnas.js"]
+html_favicon = "static/favicon.svg"
 html_show_sphinx = False
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"top_of_page_buttons": []}
 copybutton_exclude = ".linenos, .gp, .go"
+
+
+def setup(app):
+  """Keeps Napoleon from reading the text before a colon under 'Returns:' as a type; types are in the signatures."""
+
+  def returns(app, what, name, obj, options, lines):
+    for index, line in enumerate(lines[:-1]):
+      if line.strip() == "Returns:" and ":" in lines[index + 1]:
+        lines[index + 1] = lines[index + 1].replace(lines[index + 1].lstrip(), f": {lines[index + 1].lstrip()}")
+
+  app.connect("autodoc-process-docstring", returns, priority=400)  # before Napoleon

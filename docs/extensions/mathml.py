@@ -23,9 +23,12 @@ def block(writer: Any, node: nodes.math_block) -> None:
 
 def _mathml(node: nodes.Element, display: str) -> str:
   try:
-    return convert(node.astext(), display=display)
+    mathml = convert(node.astext(), display=display)
   except Exception as e:  # the errors of latex2mathml have no common class
     raise ExtensionError(f"the equation {node.astext()!r} cannot be rendered: {e}") from e
+  if "\\" in mathml:
+    raise ExtensionError(f"the equation {node.astext()!r} has a command that latex2mathml does not know")
+  return mathml
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
