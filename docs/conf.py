@@ -1,6 +1,7 @@
 """The documentation site: Sphinx with MyST. `make docs` builds it without network."""
 
 import pathlib
+import re
 import sys
 
 import dnas
@@ -24,6 +25,7 @@ myst_heading_anchors = 4
 html_math_renderer = "mathml"
 
 default_role = "literal"
+highlight_language = "none"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
@@ -45,11 +47,23 @@ copybutton_exclude = ".linenos, .gp, .go"
 
 
 def setup(app):
-  """Keeps Napoleon from reading the text before a colon under 'Returns:' as a type; types are in the signatures."""
+  """Changes of what is made from docstrings.
 
-  def returns(app, what, name, obj, options, lines):
+  Types are in the signatures, so under 'Returns:' the text before a colon is none. A configuration has too many fields for a signature or a
+  list; `generated` makes a table of them.
+  """
+
+  def docstring(app, what, name, obj, options, lines):
     for index, line in enumerate(lines[:-1]):
       if line.strip() == "Returns:" and ":" in lines[index + 1]:
         lines[index + 1] = lines[index + 1].replace(lines[index + 1].lstrip(), f": {lines[index + 1].lstrip()}")
 
-  app.connect("autodoc-process-docstring", returns, priority=400)  # before Napoleon
+    lines[:] = [re.sub(r"(?<![\w`-])--[a-z]\w*(?:\.\w+)*", r"`\g<0>`", line) for line in lines]  # a flag, whose hyphens are no dash
+    if name.endswith("Config") and "Attributes:" in lines:
+      del lines[lines.index("Attributes:") :]
+
+  def signature(app, what, name, obj, options, text, returned):
+    return ("(...)", None) if name.endswith("Config") else None
+
+  app.connect("autodoc-process-docstring", docstring, priority=400)  # before Napoleon
+  app.connect("autodoc-process-signature", signature)

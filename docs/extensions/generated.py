@@ -8,6 +8,7 @@ import dataclasses
 import importlib
 import inspect
 import io
+import json
 import pathlib
 import re
 import sys
@@ -33,7 +34,7 @@ PRESET_KINDS = {
 
 def pages() -> dict[str, str]:
   """Returns the text of every page by its path in `generated/`."""
-  out = {f"notebooks/{path.name}": path.read_text(encoding="utf-8") for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
+  out = {f"notebooks/{path.name}": _notebook(path) for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
   out |= {f"presets/{launcher}.md": of_presets(launcher, title) for launcher, title in PRESET_KINDS.items()}
   out |= {f"commands/{launcher}.md": _of_launcher(launcher, about) for launcher, about in LAUNCHERS.items()}
   return out | {f"api/{slug(theme)}.md": of_theme(theme, names) for theme, names in themes().items()}
@@ -45,6 +46,21 @@ def themes() -> dict[str, list[str]]:
   return {re.sub(r" \(.*\)", "", theme): re.findall(r"\w+", names) for theme, names in found}
 
 
+def _notebook(path: pathlib.Path) -> str:
+  """Returns a notebook in which what one cell printed piece by piece is one piece."""
+  notebook = json.loads(path.read_text(encoding="utf-8"))
+  for cell in notebook["cells"]:
+    joined: list[dict[str, Any]] = []
+    for output in cell.get("outputs", ()):
+      if joined and output["output_type"] == "stream" and output["name"] == joined[-1].get("name"):
+        joined[-1]["text"] = [*joined[-1]["text"], *output["text"]]
+      else:
+        joined.append(output)
+    if "outputs" in cell:
+      cell["outputs"] = joined
+  return json.dumps(notebook)
+
+
 def slug(theme: str) -> str:
   """Returns the name of the page of a theme."""
   return re.sub(r"\W+", "_", theme.lower())
@@ -53,7 +69,8 @@ def slug(theme: str) -> str:
 def of_presets(launcher: str, title: str) -> str:
   """Returns the page of the presets of a launcher."""
   names = _presets.names_for(launcher)
-  lines = [f"# {title}", "", f"Presets of [`dnas {launcher}`](../commands/{launcher}.md). A listing has the flags that differ from the defaults.", ""]
+  about = f"Presets of [`dnas {launcher}`](../commands/{launcher}.md). A listing has the flags that differ from the defaults."
+  lines = [f"# {title}", "", about, ""]
   lines += ["| preset | what it is |", "|---|---|", *(f"| [`{name}`](#{name}) | {_escaped(_about(name)[0])} |" for name in names)]
   for name in names:
     first, *rest = _about(name)
@@ -62,10 +79,15 @@ def of_presets(launcher: str, title: str) -> str:
 
 
 def _about(name: str) -> list[str]:
-  """Returns the first paragraph of the docstring of a preset, and its other lines with their continuations joined."""
-  head, _, body = _presets.about(name).strip().partition("\n\n")
-  joined = re.sub(r"\n(?!(?:Papers?|Command|Commands|Expected \w+|Sources?|\w[\w ]{0,24}): )(?=\S)", " ", body)
-  return [" ".join(head.split()), *(" ".join(line.split()) for line in joined.splitlines() if line.strip())]
+  """Returns the first paragraph of the docstring of a preset, then its other paragraphs, fields and items of lists, each as one line."""
+  out: list[str] = []
+  for paragraph in _presets.about(name).strip().split("\n\n"):
+    for index, line in enumerate(paragraph.splitlines()):
+      if index == 0 or re.match(r"- |[A-Z][a-z]+(?: [a-z]+)?: ", line):
+        out.append(line.strip())
+      else:
+        out[-1] += f" {line.strip()}"
+  return out
 
 
 def _definitions(lines: list[str]) -> Iterator[str]:
@@ -73,8 +95,10 @@ def _definitions(lines: list[str]) -> Iterator[str]:
     title, colon, text = line.partition(": ")
     if title.startswith("Command") and colon:
       yield from ("```", text, "```", "")
+    elif colon and title in ("Paper", "Papers", "Expected result", "Expected time"):
+      yield from (f"**{title}.** {_escaped(text)}", "")
     else:
-      yield from (f"**{title}.** {_escaped(text)}" if colon and len(title) < 25 else _escaped(line), "")
+      yield from (_escaped(line), "")
 
 
 def _flags_of(name: str, launcher: str) -> list[str]:
@@ -101,9 +125,15 @@ def _listing(flags: list[str]) -> list[str]:
 
 
 def _escaped(text: str) -> str:
-  """Returns text of a docstring as Markdown: only backticks keep their meaning."""
-  parts = text.split("`")
-  return "`".join(part if index % 2 else re.sub(r"([*_<>|$\[\]])", r"\\\1", part) for index, part in enumerate(parts))
+  """Returns text of a docstring as Markdown: backticks keep their meaning, flags get them, and pages of the documentation are links."""
+  parts = re.sub(r"(?<![\w`-])--[a-z]\w*(?:\.\w+)*(?:=[\w./]*\w)?", r"`\g<0>`", text).split("`")
+  plain = [part if index % 2 else re.sub(r"([*_<>|$\[\]])", r"\\\1", part) for index, part in enumerate(parts)]
+
+  def link(found: re.Match[str]) -> str:
+    path = found[1].replace("\\", "")
+    return f"[{path.rpartition('/')[2]}](../../{path}.md)"
+
+  return re.sub(r"docs/([\w/\\]+)\.md", link, "`".join(plain))
 
 
 def _of_launcher(launcher: str, about: str) -> str:
@@ -129,9 +159,24 @@ def _of_name(name: str) -> list[str]:
   value = getattr(dnas, name)
   if isinstance(value, Registry):
     return _of_registry(name, value)
+  if inspect.isclass(value) and name.endswith("Config"):
+    return ["```{eval-rst}", f".. autoclass:: dnas.{name}", "```", "", *_of_config(value)]
   kind = "class" if inspect.isclass(value) else "function"
   members = ["   :members:"] if kind == "class" else []
   return ["```{eval-rst}", f".. auto{kind}:: dnas.{name}", *members, "```"]
+
+
+def _of_config(config_type: Any) -> Iterator[str]:
+  """Yields a table of the fields of a configuration. Those of its components are flags, which the pages of the launchers tell."""
+  texts = config_lib.help_texts(config_type)
+  yield from ("| field | default | meaning |", "|---|---|---|")
+  for field in dataclasses.fields(config_type):
+    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+    if dataclasses.is_dataclass(default):
+      flags = ", ".join(f"`{inner.name}`" for inner in dataclasses.fields(default))
+      yield f"| `{field.name}` | | component: {flags or 'no fields'} |"
+    else:
+      yield f"| `{field.name}` | `{default!r}` | {_escaped(texts[field.name])} |"
 
 
 def _of_registry(name: str, registry: Registry[Any]) -> list[str]:
