@@ -58,4 +58,4 @@ $(READY)-docs: $(READY)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-lowest build *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-lowest build docs/generated *.egg-info
