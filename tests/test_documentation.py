@@ -77,6 +77,9 @@ def test_paths_that_texts_name_exist():
   for path in (ROOT / "README.md", *PAGES):
     for name in re.findall(r"`((?:docs|dnas|tests|notebooks|examples|benchmarks|constraints)/[\w./]*)`", path.read_text()):
       assert (ROOT / name).exists(), f"{path.name} names {name}"
+  for path in [*(ROOT / "dnas").rglob("*.py"), *(ROOT / "notebooks").glob("*.py")]:
+    for name in re.findall(r"\bdocs/[\w/]+\.md", path.read_text()):
+      assert (ROOT / name).exists(), f"{path.name} names {name}"
 
 
 def test_the_generated_pages_tell_every_preset_launcher_and_public_name():
