@@ -40,6 +40,7 @@ html_css_files = ["dnas.css"]
 html_js_files = ["dnas.js"]
 html_favicon = "static/favicon.svg"
 html_show_sphinx = False
+html_use_index = False
 html_copy_source = False
 html_show_sourcelink = False
 html_theme_options = {"top_of_page_buttons": []}
