@@ -15,9 +15,9 @@ copyright = author
 version = release = dnas.__version__
 
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "generated", "mathml"]
-exclude_patterns = ["extensions"]
-# Pages that are files of the root; a checkout may lack one.
-exclude_patterns += [f"project/{name}.md" for name in ("contributing", "changelog") if not (HERE.parent / f"{name.upper()}.md").exists()]
+exclude_patterns = ["extensions", "index_page.md"]  # the last one is for the index of packages
+# Pages that include files of the root; a checkout may lack one.
+exclude_patterns += [f"project/{name}" for name in ("CONTRIBUTING.md", "CHANGELOG.md") if not (HERE.parent / name).exists()]
 
 nb_execution_mode = "off"  # the notebooks are stored with their outputs, and the test suite runs them
 myst_enable_extensions = ["attrs_inline", "dollarmath"]

@@ -14,7 +14,7 @@ import pytest
 import dnas
 
 ROOT = pathlib.Path(dnas.__file__).parents[1]
-PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "generated" not in path.parts)
+PAGES = sorted(path for path in (ROOT / "docs").rglob("*.md") if "generated" not in path.parts and path.name != "index_page.md")
 FILES = [*sorted(ROOT.glob("*.md")), *PAGES]
 GENERATED = re.compile(r"generated/(?:notebooks/(.*)\.ipynb|(presets|commands|api)/(\w+)\.md)$")
 
