@@ -10,7 +10,7 @@ CONSTRAINTS ?= constraints/python$(VERSION).txt
 READY := $(VENV)/ready-$(VERSION)-$(notdir $(CONSTRAINTS))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: demo demo-text test test-small try-newest lint clean
+.PHONY: demo demo-text test test-small try-newest lint docs clean
 
 demo: $(READY)
 	$(BIN)/python -m experiments.demo --workdir=runs/demo
@@ -37,6 +37,10 @@ lint: $(READY)-dev
 	$(BIN)/ruff check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --project pyproject.toml --pythonpath $(BIN)/python
 
+# The documentation site, build/docs/index.html. Once the packages are there, nothing is looked up on the network. A warning is an error.
+docs: $(READY)-docs
+	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
+
 $(READY): pyproject.toml requirements.txt $(wildcard $(CONSTRAINTS))
 	@$(PYTHON) -c "import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit('dnas needs Python 3.11 to 3.13, and this is $(VERSION); give for example PYTHON=python3.13')"
 	test ! -e $(VENV)/made-by-make || rm -rf $(VENV)  # another Python or other constraints make it anew, but not one that a person made
@@ -49,5 +53,9 @@ $(READY)-dev: $(READY)
 	$(PIP) -e ".[dev]"
 	touch $@
 
+$(READY)-docs: $(READY)
+	$(PIP) -e ".[docs]"
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-newest .venv-lowest build *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-lowest build docs/generated *.egg-info

@@ -4,7 +4,7 @@
 
 For each of five seeds: the smallest chain is trained for 20 epochs. A child, five exact morphisms away, is trained for 17 epochs from its
 weights, at several learning rates, and for 20 epochs from new weights. The result tells how many epochs the child took to pass its parent.
-The same command again resumes the measurement. Results: docs/morphism.md.
+The same command again resumes the measurement. Results: docs/methods/morphism.md.
 """
 
 import json

@@ -6,12 +6,12 @@ The public names, by theme; every other name is internal and may change:
     SPACES, OPERATIONS, IMAGE_GENOTYPES, LANGUAGE_GENOTYPES, CellSpace, Genotype
   Data sets:
     DATASETS, TEXTS
-  Units of your own (docs/own_units):
+  Units of your own (docs/how_to/own_units):
     STACKS, ImageStack, published, DifferentiableMethod, Relaxation, Estimate, Proposal, Evaluation, ImageDataset, Split,
     channel_statistics, METRICS
   Supernets and networks:
     ImageSupernet, DerivedImageNetwork
-  Networks of your own with choices (docs/own_network.md):
+  Networks of your own with choices (docs/tutorials/own_network.md):
     Choice, InputChoice, WidthChoice, ChoiceSpace, ChoiceGenotype, SearchableNetwork, Arrays, search_network,
     NetworkSearchConfig, NetworkSearchResult, run_network_trials, NetworkTrialsConfig, NetworkTrials
   Methods and hypergradients:
@@ -29,10 +29,10 @@ The public names, by theme; every other name is internal and may change:
   Errors:
     InputError
 
-  >>> found = dnas.run_search(dnas.load_preset("digits_demo"), "runs/first")
-  >>> dnas.draw_genotype(found.genotype).savefig("cell.png")
-  >>> dnas.run_training(dnas.load_preset("digits_demo_retrain"), "runs/first_retrained", found.genotype)["test/accuracy"]
-  >>> dnas.load_run("runs/first_retrained").predict(images)
+  >>> found = dnas.run_search(dnas.load_preset("digits_demo"), "runs/first")  # doctest: +SKIP
+  >>> dnas.draw_genotype(found.genotype).savefig("cell.png")  # doctest: +SKIP
+  >>> dnas.run_training(dnas.load_preset("digits_demo_retrain"), "runs/first_retrained", found.genotype)["test/accuracy"]  # doctest: +SKIP
+  >>> dnas.load_run("runs/first_retrained").predict(images)  # doctest: +SKIP
 """
 
 import importlib

@@ -15,8 +15,8 @@
 # one search, then many, and reports mean, spread and cost, with the functions of `dnas compare` and `dnas report`.
 #
 # The table of results is in the package. It holds every architecture of a small space, 729 in all, each trained three times on digits
-# (`docs/digits_bench.md`). So an evaluation takes no time here, and its cost is that of the real training. The notebook takes under a
-# minute. With `--table=nb201.npz` the same lines are of NAS-Bench-201.
+# (`docs/results/digits_bench.md`). So an evaluation takes no time here, and its cost is that of the real training. The notebook takes under
+# a minute. With `--table=nb201.npz` the same lines are of NAS-Bench-201.
 
 # %%
 # %matplotlib inline

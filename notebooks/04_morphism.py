@@ -128,7 +128,7 @@ print(f"new weights, 2 epochs   {100 * alone.score:.1f} %")
 #
 # Three children are scored in three ways: trained for two epochs with inherited weights, trained for two epochs with new ones, and trained
 # for ten epochs with new ones. The last is the most expensive, and the one that the others should predict. Three children on small digits
-# decide nothing; `docs/morphism.md` has measurements.
+# decide nothing; `docs/methods/morphism.md` has measurements.
 
 # %%
 rows = []

@@ -1,4 +1,4 @@
-"""The pages of docs/own_units: the file that each of them shows, and its commands."""
+"""The pages of docs/how_to/own_units: the file that each of them shows, and its commands."""
 
 import pathlib
 import re
@@ -6,8 +6,8 @@ import shlex
 
 import dnas
 
-PAGES = pathlib.Path(dnas.__file__).parents[1] / "docs" / "own_units"
-KINDS = tuple(path.stem for path in sorted(PAGES.glob("*.md")) if path.stem != "README")
+PAGES = pathlib.Path(dnas.__file__).parents[1] / "docs" / "how_to" / "own_units"
+KINDS = tuple(path.stem for path in sorted(PAGES.glob("*.md")) if path.stem != "index")
 
 
 def file_of(kind: str, folder: pathlib.Path) -> pathlib.Path:

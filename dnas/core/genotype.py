@@ -69,6 +69,12 @@ class Genotype(Architecture):
     cells: pairs of cell type and cell, in the order of the space.
 
   Values of other types raise InputError.
+
+  >>> genotype = dnas.IMAGE_GENOTYPES["DARTS_V2"]
+  >>> genotype.space, [name for name, _ in genotype.cells]
+  ('darts_conv', ['normal', 'reduce'])
+  >>> genotype.cells[0][1].nodes[0]
+  (Edge(operation='sep_conv_3x3', source=0), Edge(operation='sep_conv_3x3', source=1))
   """
 
   space: str

@@ -27,9 +27,12 @@ def is_name(value: Any) -> bool:
 class Registry(Generic[T]):
   """The units of one kind by name, in the order of registration.
 
-  >>> OPERATIONS = Registry("operation")
-  >>> @OPERATIONS.register("skip_connect")
-  ... def skip_connect(...): ...
+  >>> shapes = Registry("shape")
+  >>> @shapes.register("circle")
+  ... def area(radius):
+  ...   return 3.14 * radius**2
+  >>> shapes["circle"](10), "square" in shapes
+  (314.0, False)
   """
 
   def __init__(self, kind: str, check: Callable[[str, T], None] = lambda name, unit: None):

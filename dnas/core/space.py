@@ -43,6 +43,12 @@ class CellSpace:
     inputs_in_concat: whether a discrete cell may concatenate its inputs beside its nodes.
 
   Invalid fields raise InputError.
+
+  >>> space = dnas.CellSpace(name="small", cells=("normal",), operations=("skip_connect", "sep_conv_3x3"), num_nodes=2)
+  >>> space.edges
+  ((0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
+  >>> space.sample(np.random.default_rng(0)).space
+  'small'
   """
 
   name: str

@@ -288,6 +288,9 @@ def _check_classes(dataset: ImageDataset, part: Split, which: str, data: Config)
 def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
   """Returns mean and standard deviation of every channel of uint8 images [N, H, W, C], scaled to [0, 1].
 
+  >>> channel_statistics(np.full((2, 8, 8, 1), 255, np.uint8))
+  ((1.0,), (0.0,))
+
   Raises:
     InputError: for images of another type or shape.
   """

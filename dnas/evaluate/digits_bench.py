@@ -1,6 +1,6 @@
 """`digits_bench`: every architecture of a small space, trained on the digits from several seeds, as a table in the package.
 
-`docs/digits_bench.md` is its datasheet. The file holds arrays. The first axis of each is the architecture, in the order of
+`docs/results/digits_bench.md` is its datasheet. The file holds arrays. The first axis of each is the architecture, in the order of
 `tabular.all_genotypes`:
 
     valid_correct   (rows, seeds, epochs)   how many validation examples were right after every epoch

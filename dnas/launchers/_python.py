@@ -33,6 +33,9 @@ Folder = str | os.PathLike[str]
 def load_preset(name: str, changes: Mapping[str, Any] | None = None) -> Any:
   """Returns the configuration of a preset.
 
+  >>> dnas.load_preset("digits_demo", {"darts.epochs": 4}).darts.epochs
+  4
+
   Args:
     name: such as 'digits_demo' or 'darts_cifar10_second_order'.
     changes: values of some fields by their dotted paths, such as {"darts.epochs": 4}; the same names as on the command line.

@@ -67,7 +67,7 @@ def run(config: DemoConfig, options: _flags.Options, given: set[str]) -> None:
   print(f"1. Search by {by}, on {preset.data.dataset} (preset {config.search})\n", flush=True)
   (found,) = search.run(preset, dataclasses.replace(options, preset=config.search, workdir=str(root / "search")), set())
   if config.search == BENCHMARK:
-    print(f"\n2. Rank: every architecture of this space was trained beforehand (docs/{BENCHMARK}.md)\n{rank(found)}")
+    print(f"\n2. Rank: every architecture of this space was trained beforehand (docs/results/{BENCHMARK}.md)\n{rank(found)}")
     print(f"\n3. Retraining of the found cell on all training data, and the test ({config.search}_retrain)\n", flush=True)
     changes = {"genotype": str(root / "search")}
     own = dataclasses.replace(options, preset="", workdir=str(root / "found"))

@@ -19,9 +19,9 @@ BATCH = 64
 class ImageClassifier:
   """A trained image network with all that it needs for images that it has not seen.
 
-  >>> classifier = dnas.load_run("runs/first_retrained")
-  >>> probabilities = classifier.predict(images)
-  >>> [classifier.class_names[best] for best in probabilities.argmax(-1)]
+  >>> classifier = dnas.load_run("runs/first_retrained")  # doctest: +SKIP
+  >>> probabilities = classifier.predict(images)  # doctest: +SKIP
+  >>> [classifier.class_names[best] for best in probabilities.argmax(-1)]  # doctest: +SKIP
 
   Attributes:
     network: the static part of the network.

@@ -23,9 +23,9 @@ class TextModel:
   A text is cut into words, or characters, as the texts that trained the model: every line ends with the token '<eos>'. A word that the
   vocabulary lacks counts as '<unk>', and a warning says how many there are. If the vocabulary has no '<unk>', such a word is an error.
 
-  >>> model = dnas.load_run("runs/first_text_retrained")
-  >>> model.perplexity("the result is a list")["perplexity"]
-  >>> model.generate("the result", 20, temperature=0.8)
+  >>> model = dnas.load_run("runs/first_text_retrained")  # doctest: +SKIP
+  >>> model.perplexity("the result is a list")["perplexity"]  # doctest: +SKIP
+  >>> model.generate("the result", 20, temperature=0.8)  # doctest: +SKIP
 
   Attributes:
     network: the static part of the network.

@@ -52,7 +52,7 @@ def forgotten(monkeypatch):
 
 def test_every_kind_has_a_page_that_the_index_names():
   assert set(KINDS) == set(REGISTRIES)
-  index = (PAGES / "README.md").read_text()
+  index = (PAGES / "index.md").read_text()
   assert all(f"]({kind}.md)" in index for kind in KINDS)
 
 

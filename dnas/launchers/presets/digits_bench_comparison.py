@@ -1,6 +1,6 @@
 """Compares seven black-box strategies on the benchmark in the package: real trainings, looked up.
 
-Paper: Ying et al., "NAS-Bench-101", ICML 2019, for the design; the table is ours (docs/digits_bench.md).
+Paper: Ying et al., "NAS-Bench-101", ICML 2019, for the design; the table is ours (docs/results/digits_bench.md).
 Command: dnas compare --preset=digits_bench_comparison --workdir=runs/compare
 Expected result: all strategies come close to the best architecture; those with rungs look at more architectures for the same seconds.
 Expected time: about a minute on two CPU cores.

@@ -2,7 +2,7 @@
 
 Paper: Chen and Hsieh, "Stabilizing DARTS via Perturbation-based Regularization", ICML 2020; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_adversarial --workdir=runs/darts_adversarial
-Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected result: a cell that docs/results/digits_bench.md ranks among all 729.
 Expected time: about two minutes on two CPU cores.
 """
 

@@ -2,7 +2,7 @@
 
 Paper: Zela et al., "Understanding and Robustifying DARTS", ICLR 2020, section 5; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_early_stopping --workdir=runs/darts_early_stopping
-Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected result: a cell that docs/results/digits_bench.md ranks among all 729.
 Expected time: at most a minute on two CPU cores.
 """
 

@@ -2,7 +2,7 @@
 
 Paper: Wang et al., "Rethinking Architecture Selection in Differentiable NAS", ICLR 2021; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_projection --workdir=runs/darts_projection
-Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected result: a cell that docs/results/digits_bench.md ranks among all 729.
 Expected time: about a minute on two CPU cores.
 """
 

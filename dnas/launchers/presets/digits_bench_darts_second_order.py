@@ -2,7 +2,7 @@
 
 Paper: Liu, Simonyan and Yang, "DARTS", ICLR 2019, equation 8; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_second_order --workdir=runs/darts_second_order
-Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected result: a cell that docs/results/digits_bench.md ranks among all 729.
 Expected time: about two minutes on two CPU cores.
 """
 

@@ -2,7 +2,7 @@
 
 Paper: Chen et al., "Progressive DARTS", ICCV 2019, section 3.3; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_darts_skip_dropout --workdir=runs/darts_skip_dropout
-Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected result: a cell that docs/results/digits_bench.md ranks among all 729.
 Expected time: about half a minute on two CPU cores.
 """
 

@@ -2,7 +2,7 @@
 
 Paper: Chen et al., "DrNAS", ICLR 2021; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_drnas --workdir=runs/drnas
-Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected result: a cell that docs/results/digits_bench.md ranks among all 729.
 Expected time: about half a minute on two CPU cores.
 """
 

@@ -2,7 +2,7 @@
 
 Paper: Chu et al., "Fair DARTS", ECCV 2020; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_fair_darts --workdir=runs/fair_darts
-Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected result: a cell that docs/results/digits_bench.md ranks among all 729.
 Expected time: about half a minute on two CPU cores.
 """
 

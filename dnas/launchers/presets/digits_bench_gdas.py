@@ -2,7 +2,7 @@
 
 Paper: Dong and Yang, "GDAS", CVPR 2019; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_gdas --workdir=runs/gdas
-Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected result: a cell that docs/results/digits_bench.md ranks among all 729.
 Expected time: about half a minute on two CPU cores.
 """
 

@@ -3,7 +3,7 @@
 Paper: Cai, Zhu and Han, "ProxylessNAS", ICLR 2019, section 3.3, and Platt and Barr, "Constrained Differential Optimization", NIPS 1987;
 sizes and rates are ours.
 Command: dnas search --preset=digits_bench_limited --workdir=runs/limited
-Expected result: an expected cost within 5 % of 90,000 multiply-adds; docs/costs.md has that of the discrete cells.
+Expected result: an expected cost within 5 % of 90,000 multiply-adds; docs/how_to/costs.md has that of the discrete cells.
 Expected time: about a minute on two CPU cores.
 """
 

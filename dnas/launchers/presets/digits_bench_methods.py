@@ -1,8 +1,8 @@
 """Compares differentiable methods, random search and evolution on the benchmark digits_bench.
 
-Paper: Zela, Siems and Hutter, "NAS-Bench-1Shot1", ICLR 2020, for the design; the table is ours (docs/digits_bench.md).
+Paper: Zela, Siems and Hutter, "NAS-Bench-1Shot1", ICLR 2020, for the design; the table is ours (docs/results/digits_bench.md).
 Command: dnas compare --preset=digits_bench_methods --workdir=runs/methods
-Expected result: no differentiable method comes up to random search (docs/digits_bench.md); the spread between seeds is wide.
+Expected result: no differentiable method comes up to random search (docs/results/digits_bench.md); the spread between seeds is wide.
 Expected time: about 45 minutes on two CPU cores.
 """
 

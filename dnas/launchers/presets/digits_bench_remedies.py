@@ -1,6 +1,6 @@
 """Compares remedies against the collapse of DARTS on the benchmark digits_bench.
 
-Paper: Zela et al., "Understanding and Robustifying DARTS", ICLR 2020, for the design; the table is ours (docs/digits_bench.md).
+Paper: Zela et al., "Understanding and Robustifying DARTS", ICLR 2020, for the design; the table is ours (docs/results/digits_bench.md).
 Command: dnas compare --preset=digits_bench_remedies --workdir=runs/remedies
 Expected result: DARTS-PT finds cells better than 88 % of all, SDARTS-RS 82 %, DARTS 69 %, random search 89 %.
 Expected time: 40 minutes on two CPU cores.

@@ -2,7 +2,7 @@
 
 Paper: Xie et al., "SNAS", ICLR 2019; sizes and rates are ours.
 Command: dnas search --preset=digits_bench_snas --workdir=runs/snas
-Expected result: a cell that docs/digits_bench.md ranks among all 729.
+Expected result: a cell that docs/results/digits_bench.md ranks among all 729.
 Expected time: about half a minute on two CPU cores.
 """
 

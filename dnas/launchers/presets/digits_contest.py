@@ -2,7 +2,7 @@
 
 Paper: Li and Talwalkar, "Random Search and Reproducibility for Neural Architecture Search", UAI 2019, for the question; sizes are ours.
 Command: dnas compare --preset=digits_contest --workdir=runs/contest
-Expected result: see docs/contest.md.
+Expected result: see docs/results/contest.md.
 Expected time: about 15 minutes on two CPU cores.
 """
 
