@@ -14,15 +14,14 @@ from dnas.core.space import CellSpace
 from dnas.launchers import _commands, _output, _repeat
 from dnas.launchers._flags import Launcher
 from dnas.report import comparison, contest, runs
-from dnas.report.pages import html
 from dnas.report.pages import comparison as comparison_pages
+from dnas.report.pages import html
 from dnas.report.pages import run as run_pages
 from dnas.report.pages import seeds as seed_pages
 from dnas.report.pages import tuning as tuning_pages
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient import diagnostics
 from dnas.tune.study import DIRECTIONS
-
 
 Launchers = Mapping[str, Launcher[Any]]
 """Name to launcher, of those whose commands may stand on a page."""

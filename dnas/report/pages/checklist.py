@@ -1,7 +1,7 @@
-"""Which points of the NAS best-practice checklist a comparison meets, as far as its folder says.
+"""The points of the NAS best-practice checklist that a comparison meets, as far as its folder says.
 
-The points are those of Lindauer and Hutter, "Best Practices for Scientific Research on Neural Architecture Search" (JMLR 21, 2020), in other
-words. Each is decided from what the run folders hold. What no folder can say is called unknown.
+The points are those of Lindauer and Hutter, "Best Practices for Scientific Research on Neural Architecture Search" (JMLR 21, 2020), in
+other words. Each is decided from what the run folders hold. What no folder can say is called unknown.
 """
 
 import json
@@ -142,7 +142,8 @@ def _confounders(comparison: Comparison, headers: Sequence[Mapping[str, Any]]) -
     return Point(NOT_MET, asked, f"Searches differ in what may change results: {told}.")
   device = " ".join(dict.fromkeys(values[name][0] for name in _HARDWARE if name in values))
   same = f"All searches had the same versions and the same kind of device ({device})"
-  measured = [name for name, searches in comparison.methods.items() if _table_of(comparison) == "" or any(len(s.scores) == 1 for s in searches)]
+  looked_up = bool(_table_of(comparison))
+  measured = [name for name, own in comparison.methods.items() if not looked_up or any(len(one.scores) == 1 for one in own)]
   if measured:
     told = "seconds" if len(measured) == len(comparison.methods) else f"seconds of {', '.join(measured)}"
     return Point(UNKNOWN, asked, f"{same}. But {told} are measured, and what else ran on the machine is not recorded.")

@@ -5,6 +5,7 @@ import itertools
 import math
 import pathlib
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -47,9 +48,10 @@ def comparison_page(root: pathlib.Path, found: Sequence[Comparison], command: st
 
 
 _REPEAT = "It begins anew in another folder."
+_BANDS = "A band has the middle half of the {}; a line is their mean."
 
 
-def _header(method: pathlib.Path) -> Mapping[str, object]:
+def _header(method: pathlib.Path) -> Mapping[str, Any]:
   """Returns config.json of the first seed of a method that has ended."""
   folder = min(path.parent for path in method.glob("seed_*/result.json"))
   return read_object(folder / "config.json", "bring back a good copy", {"config": dict, "versions": dict})
@@ -65,7 +67,7 @@ def _sections(root: pathlib.Path, one: Comparison, best_of: int, several: bool) 
   told += "The points are those of Lindauer and Hutter, Best Practices for Scientific Research on Neural Architecture Search (JMLR 2020)."
   return [
     Section(f"Result{place}", [Sheet(comparisons.result_table(one, best_of)), Plots([_distribution(one)]), *left]),
-    Section(f"Over time{place}", [Plots(_anytime(one), bands=True), Text("A band has the middle half of the searches; a line is their mean.")]),
+    Section(f"Over time{place}", [Plots(_anytime(one), bands=True), Text(_BANDS.format("searches"))]),
     Section(f"Front of cost and accuracy{place}", front),
     Section(f"Validation and test{place}", [Plots([_correlation(one)])]),
     Section(f"Best practices{place}", [Text(told), Notes(points)]),
@@ -173,8 +175,8 @@ def contest_page(root: pathlib.Path, found: Contest, command: str) -> Page:
   header = _header(folder)
   sections = [
     Section("Result", [Sheet(contests.result_table(found)), Notes(verdict), *left]),
-    Section("Over the budget", [Plots([drawn], bands=True), Text("A band has the middle half of the seeds; a line is their mean.")]),
+    Section("Over the budget", [Plots([drawn], bands=True), Text(_BANDS.format("seeds"))]),
     Section("Repeat it", [Text(_REPEAT), Command(command)] if command else []),
-    recorded(header["config"], header["versions"], header.get("command") or ()),  # pyright: ignore[reportArgumentType]
+    recorded(header["config"], header["versions"], header.get("command") or ()),
   ]
   return Page("Contest of tunings", root.resolve().name, f"{' against '.join(found.entries)}, at equal budget.", facts, sections)

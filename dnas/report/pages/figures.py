@@ -92,7 +92,13 @@ def bands(
 
 
 def points(
-  title: str, groups: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[str]]], x: str, y: str, said: str, lines: bool = False, **axes: Any
+  title: str,
+  groups: Mapping[str, tuple[np.ndarray, np.ndarray, Sequence[str]]],
+  x: str,
+  y: str,
+  said: str,
+  lines: bool = False,
+  **axes: Any,
 ) -> Plot:
   """Returns points with a text under the pointer.
 

@@ -1,7 +1,7 @@
 """The parts of a page, and the page as HTML.
 
-A page is one file: its styles, its script, its data and Plotly's library stand in it. The library is compressed, and the browser unpacks it.
-Jinja escapes every text. Colours in figures are names of the style sheet, such as '--series-1', so that a page can be light or dark.
+A page is one file: its styles, its script, its data and Plotly's library stand in it. The library is compressed, and the browser unpacks
+it. Jinja escapes every text. Colours in figures are names of the style sheet, such as '--series-1', so a page can be light or dark.
 """
 
 import base64

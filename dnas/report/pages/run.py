@@ -12,7 +12,7 @@ from dnas.core import json_files
 from dnas.core.chain_space import ChainSpace
 from dnas.core.choice_space import ChoiceGenotype
 from dnas.core.costs import counted_adds, scaled
-from dnas.core.errors import InputError, counted
+from dnas.core.errors import InputError
 from dnas.core.genotype import Genotype
 from dnas.core.records import BY_CLASS
 from dnas.core.space import CellSpace
@@ -60,14 +60,14 @@ def search_page(run: Run, about: About) -> Page:
   facts = [("Epochs", f"{epochs}"), *_measured(run, "valid", "validation")]
   last = run.metrics[-1] if run.metrics else {}
   if "normalized_entropy" in last:
-    facts.append(("Entropy of the mixture", f"{100 * last['normalized_entropy']:.1f} % of uniform"))
+    facts.append(("Entropy, of uniform", f"{100 * last['normalized_entropy']:.1f} %"))
   facts += [*_costs(result), *_time(run)]
   explorer = explorer_of(run, about.space)
   found = [Command(str(result.get("notation") or _notation(run.genotype, about.space)))] if run.genotype else []
   architecture: list[Block] = [*([explorer] if explorer else []), *([Text(_PICKED)] if explorer and run.mixtures else [])]
   thinned = [Text(f"Of {len(run.genotypes):,} epochs the slider has {_MOST_EPOCHS}.")] if len(run.genotypes) > _MOST_EPOCHS else []
   sections = [
-    Section("Diagnoses", _diagnoses(run, about.warnings)),
+    Section("Diagnoses", _diagnoses(run, about.warnings, bool(result))),
     Section("Architecture over epochs", [*architecture, *thinned]),
     Section("Found", [*found, *([Text("This retrains it:"), Command(about.next)] if about.next else [])]),
     Section("Curves", [Plots(plots)] if (plots := [*_curves(run), *_diagnosis_curves(run)]) else []),
@@ -170,13 +170,17 @@ def _warned(warnings: Sequence[str]) -> list[tuple[str, str, str]]:
   return [("warning", "", f"{warning[0].upper()}{warning[1:]}".rstrip(".") + ".") for warning in warnings]
 
 
-def _diagnoses(run: Run, warnings: Sequence[str]) -> list[Block]:
+def _diagnoses(run: Run, warnings: Sequence[str], ended: bool) -> list[Block]:
   """Returns the warnings of a search, and what its diagnoses say, in words."""
-  items = _warned(warnings)
+  items, planned = _warned(warnings), run.config.get("darts.epochs", 0)
+  if ended and run.config.get("remedies.stop_ratio") and len(run.metrics) < planned:
+    told = f"The search ended after epoch {len(run.metrics)} of {planned}, because the dominant eigenvalue had grown."
+    items.append(("", "Stopped early.", told))
   last = run.metrics[-1] if run.metrics else {}
-  for name in sorted(name for name in last if name.startswith("skips/")):
-    skips, part = int(last[name]), name.partition("/")[2]
-    items.append(("", "Skip connections.", f"{_part(part)} has {skips}. A search that collapses fills its cells with them."))
+  skips = [f"{_part(name.partition('/')[2])} has {int(last[name])}" for name in sorted(last) if name.startswith("skips/")]
+  if skips:
+    told = " and ".join(skips)
+    items.append(("", "Skip connections.", f"{told[0].upper()}{told[1:]}. A search that collapses fills its cells with them."))
   if "normalized_entropy" in last:
     share = 100 * last["normalized_entropy"]
     items.append(("", "Entropy.", f"That of the mixture is {share:.1f} % of that of a uniform one. At 0 % every edge has decided."))
@@ -192,7 +196,7 @@ def _diagnoses(run: Run, warnings: Sequence[str]) -> list[Block]:
 
 
 def _part(name: str) -> str:
-  return "The network" if name == "choices" else f"The {cell_title(name).lower()}" if name != "cell" else "The cell"
+  return "the network" if name == "choices" else f"the {cell_title(name).lower()}"
 
 
 def _curves(run: Run) -> list[Plot]:

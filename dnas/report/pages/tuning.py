@@ -45,7 +45,7 @@ def tuning_page(folder: pathlib.Path, command: str, minimized: Sequence[str]) ->
   network = "an architecture" if config.get("joint") else config.get("training.model") or config.get("training.genotype")
   lead = f"{chosen}; each trains {network} on {config.get('training.data.dataset')} for up to {config.get('training.train.epochs')} epochs."
   drawn = [plot for plot in (_history(trials, objectives[0], objectives[0] in minimized), *_objectives(trials, objectives)) if plot]
-  parallel = _parallel(trials, objectives[0])
+  parallel = _parallel(trials, objectives[0], objectives[0] in minimized)
   found: list[Block] = [Sheet(_settings(best))] if best else []
   if result.get("command"):
     found += [Text("This trains it again:"), Command(str(result["command"]))]
@@ -60,7 +60,7 @@ def tuning_page(folder: pathlib.Path, command: str, minimized: Sequence[str]) ->
   return Page("Tuning", folder.resolve().name, lead, facts, sections)
 
 
-_PARALLEL = "A line is a complete trial. Drag along an axis to keep the lines that pass there. The table of trials has the same values."
+_PARALLEL = "A line is a trial. Drag along an axis to keep the lines that pass there. The table of trials has the same values."
 
 
 def trials_of(folder: pathlib.Path) -> list[dict[str, Any]]:
@@ -129,13 +129,18 @@ def _history(trials: Sequence[Mapping[str, Any]], objective: str, less: bool) ->
   values = np.array([trial["values"][0] for trial in complete], float)
   best = (np.minimum if less else np.maximum).accumulate(values)
   hover = {"hovertemplate": "%{y:.4~g}"}
-  points = {"type": "scatter", "mode": "markers", "x": numbers, "y": values, "name": "complete", "marker": {"size": 7, "color": "--series-0"}}
+  marker = {"size": 8, "color": "--series-5"}
+  points = {"type": "scatter", "mode": "markers", "x": numbers, "y": values, "name": "complete", "marker": marker}
+  ended = [trial for trial in trials if trial["state"] == "pruned" and trial.get("values")]
+  early = {**points, "x": [trial["number"] for trial in ended], "y": [trial["values"][0] for trial in ended]}
+  early |= {"name": "pruned, as it was then", "marker": {**marker, "symbol": "x-thin", "line": {"width": 2, "color": "--series-2"}}}
   line = {"color": "--series-1", "width": 2, "shape": "hv"}
   so_far = {"type": "scatter", "mode": "lines", "x": numbers, "y": best, "name": "best so far", "line": line}
-  layout = figures.over(*figures.span([numbers]), "trial", "")
+  layout = figures.over(0, max(trial["number"] for trial in trials), "trial", "")
   title = f"Validation {objective} of every trial"
   said = f"{title}: the best of {counted(len(complete), 'complete trial')} has {best[-1]:.4g}."
-  return Plot(title, said, {"data": [{**points, **hover}, {**so_far, **hover}], "layout": layout}, 320, wide=True)
+  traces = [{**points, **hover}, *([{**early, **hover}] if ended else []), {**so_far, **hover}]
+  return Plot(title, said, {"data": traces, "layout": layout}, 320, wide=True)
 
 
 def _objectives(trials: Sequence[Mapping[str, Any]], objectives: Sequence[str]) -> list[Plot]:
@@ -144,29 +149,31 @@ def _objectives(trials: Sequence[Mapping[str, Any]], objectives: Sequence[str]) 
   if len(objectives) < 2 or not complete:
     return []
   values = np.array([trial["values"][:2] for trial in complete], float)
-  texts = [f"trial {trial['number']}: {objectives[0]} {one[0]:.4g}, {objectives[1]} {one[1]:.4g}" for trial, one in
-           zip(complete, values, strict=True)]  # fmt: skip
-  title = f"{objectives[0]} and {objectives[1]}"
-  return [figures.points(title, {"trials": (values[:, 1], values[:, 0], texts)}, objectives[1], objectives[0], f"{title} of complete trials.")]
+  first, second = objectives[:2]
+  texts = [f"trial {trial['number']}: {first} {one[0]:.4g}, {second} {one[1]:.4g}" for trial, one in zip(complete, values, strict=True)]
+  title = f"{first} and {second}"
+  return [figures.points(title, {"trials": (values[:, 1], values[:, 0], texts)}, second, first, f"{title} of complete trials.")]
 
 
-def _parallel(trials: Sequence[Mapping[str, Any]], objective: str) -> Plot | None:
-  """Returns parallel coordinates of all parameters that vary; None if fewer than two trials are complete."""
-  complete = _complete(trials)
-  points = [_point(trial) for trial in complete]
-  paths = [path for path in dict.fromkeys(path for point in points for path in point) if len({str(point.get(path)) for point in points}) > 1]
-  if len(complete) < 2 or not paths:
+def _parallel(trials: Sequence[Mapping[str, Any]], objective: str, less: bool) -> Plot | None:
+  """Returns parallel coordinates of all parameters that vary; None if fewer than two trials have a value."""
+  valued = [trial for trial in trials if trial.get("values")]
+  points = [{**_point(trial), "epochs": trial.get("epochs", 0)} for trial in valued]
+  every = dict.fromkeys(path for point in points for path in point)
+  paths = [path for path in every if len({str(point.get(path)) for point in points}) > 1]
+  if len(valued) < 2 or not paths:
     return None
-  dimensions = [_dimension(path, [point.get(path) for point in points]) for path in paths]
-  values = np.array([trial["values"][0] for trial in complete], float)
-  dimensions.append({"label": objective, "values": values})
-  scale = [[0, "--heat-1"], [0.5, "--heat-2"], [1, "--series-2"]]
-  trace = {"type": "parcoords", "dimensions": dimensions, "line": {"color": values, "colorscale": scale, "showscale": False}}
-  trace |= {"labelfont": {"color": "--ink", "size": 12}, "tickfont": {"color": "--ink", "size": 11}, "rangefont": {"color": "--soft", "size": 10}}
+  dimensions = [_dimension(path, [point.get(path) for point in points]) for path in sorted(paths, key=lambda path: path == "epochs")]
+  values = np.array([trial["values"][0] for trial in valued], float)
+  dimensions.append({"label": objective, "values": values, "tickformat": ".3~g"})
+  line = {"color": values, "colorscale": [[0, "--heat-1"], [1, "--series-1"]], "showscale": False, "reversescale": less}
+  trace: dict[str, Any] = {"type": "parcoords", "dimensions": dimensions, "line": line}
+  trace |= {"labelfont": {"color": "--ink", "size": 12}, "tickfont": {"color": "--ink", "size": 11}}
+  trace |= {"rangefont": {"color": "rgba(0,0,0,0)", "size": 1}}
   trace |= {"unselected": {"line": {"color": "--grid", "opacity": 0.6}}}
-  said = f"Parallel coordinates of {', '.join(path.rpartition('.')[2] for path in paths)} and {objective}, a line for each complete trial."
+  said = f"Parallel coordinates of {', '.join(path.rpartition('.')[2] for path in paths)} and {objective}, a line for each trial."
   figure = {"data": [trace], "layout": {"margin": {"l": 70, "r": 60, "t": 56, "b": 24}}}
-  return Plot(f"Parameters of complete trials and their {objective}", said, figure, 380, wide=True)
+  return Plot(f"Parameters of trials and their validation {objective}", said, figure, 380, wide=True)
 
 
 def _dimension(path: str, values: Sequence[Any]) -> dict[str, Any]:
@@ -181,7 +188,7 @@ def _dimension(path: str, values: Sequence[Any]) -> dict[str, Any]:
     low, high = math.log10(min(numbers)), math.log10(max(numbers))
     ticks = np.linspace(low, high, 5)
     return {"label": f"{label} (log)", "values": np.log10(numbers), "tickvals": ticks, "ticktext": [f"{10**tick:.2g}" for tick in ticks]}
-  return {"label": label, "values": numbers}
+  return {"label": label, "values": numbers, "tickformat": ".3~g"}
 
 
 def _short(word: str) -> str:
