@@ -146,9 +146,10 @@ class Explorer:
 
 @dataclasses.dataclass(frozen=True)
 class Drawing:
-  """A drawing that does not move, as SVG."""
+  """A drawing that does not move, as SVG, under a title."""
 
   kind: ClassVar[str] = "drawing"
+  title: str
   svg: str
 
 

@@ -94,7 +94,7 @@ def training_page(run: Run, about: About) -> Page:
   drawn: list[Block] = []
   if isinstance(run.genotype, Genotype) and about.space is not None:
     for name, cell in run.genotype.cells:
-      drawn += [Text(cell_title(name)), Drawing(cells.draw_cell(name, cell, about.space.num_inputs))]
+      drawn.append(Drawing(cell_title(name), cells.draw_cell(name, cell, about.space.num_inputs)))
     drawn.append(Command(_notation(run.genotype, about.space)))
   tested = readings.load(run.folder)
   notes = [("", "", f"{readings.told(tested)[0].upper()}{readings.told(tested)[1:]}.")] if tested else []

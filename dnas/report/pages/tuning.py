@@ -41,7 +41,7 @@ def tuning_page(folder: pathlib.Path, command: str, minimized: Sequence[str]) ->
   test = result.get("test") or {}
   if isinstance(test.get("mean"), float):
     facts.append((str(test["measure"]).capitalize(), f"{test['mean']:.2f} {test.get('unit', '')} ({_trainings(test)})"))
-  chosen = f"{config.get('study.sampler', 'a sampler')} chooses the trials"
+  chosen = f"The sampler {config.get('study.sampler', '')} chooses the trials"
   network = "an architecture" if config.get("joint") else config.get("training.model") or config.get("training.genotype")
   lead = f"{chosen}; each trains {network} on {config.get('training.data.dataset')} for up to {config.get('training.train.epochs')} epochs."
   drawn = [plot for plot in (_history(trials, objectives[0], objectives[0] in minimized), *_objectives(trials, objectives)) if plot]
