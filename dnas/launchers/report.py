@@ -1,11 +1,10 @@
 """Reports a comparison: tables in Markdown and LaTeX, figures as PNG and SVG. Makes the page of any run, report.html in its folder.
 
   dnas report --workdir=runs/compare
-  dnas report --workdir=runs/first
 
-Of a search, a training or a tuning the page alone is made. WORKDIR of a comparison is the folder that dnas compare wrote, and the report
-goes to WORKDIR/report. For every method it gives the mean over the searches, the best of k searches at the cost of k searches, and the
-factor by which random search needs a larger budget for the same validation score.
+WORKDIR is the folder of a run. Of a search, a training or a tuning the page alone is made. The report of a comparison goes to
+WORKDIR/report. For every method it gives the mean over the searches, the best of k searches at the cost of k searches, and the factor by
+which random search needs a larger budget for the same validation score.
 With costs among the objectives it also draws the fronts and the hypervolume over the budget, and lists the networks on the front of all
 methods, with the command that retrains each.
 For a contest of tunings it says which contestant won, with intervals.

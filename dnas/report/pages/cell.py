@@ -5,8 +5,8 @@ Coordinates are points, 72 to the inch; the layout is that of `report.draw`.
 
 import re
 from collections.abc import Mapping, Sequence
+from html import escape
 
-import markupsafe
 import numpy as np
 
 from dnas.core.choice_space import ChoiceGenotype
@@ -60,7 +60,7 @@ def draw_cell(cell_type: str, cell: CellGenotype, num_inputs: int) -> str:
   wide, tall = (_POINTS * side + 2 * _MARGIN for side in (layout.width, layout.height))
   box = f"{-_MARGIN:g} {-_MARGIN:g} {wide:.1f} {tall:.1f}"
   least = min(wide, 440.0)
-  said = markupsafe.escape(_said(names, cell, num_inputs))
+  said = escape(_said(names, cell, num_inputs))
   head = f'<svg class="cell" role="img" aria-label="{said}" viewBox="{box}" width="{1.3 * wide:.0f}" style="min-width:{least:.0f}px">'
   return "".join([head, *parts, "</svg>"])
 
@@ -92,7 +92,7 @@ def _at(point: np.ndarray) -> str:
 
 
 def _label(operation: str, x: float, y: float) -> str:
-  text, color = markupsafe.escape(operation), color_name(operation_color(operation))
+  text, color = escape(operation), color_name(operation_color(operation))
   wide = 5.2 * len(operation) + 4
   behind = f'<rect class="behind" x="{x - wide / 2:.1f}" y="{y - 6.5:.1f}" width="{wide:.1f}" height="13"/>'
   return f'{behind}<text x="{x:.1f}" y="{y + 3.1:.1f}" text-anchor="middle" style="fill:var({color})">{text}</text>'
@@ -105,9 +105,9 @@ def _box(name: str, center: np.ndarray, height: float) -> str:
   x, y = center
   rect = f'<rect class="{kind}" x="{x - wide / 2:.1f}" y="{y - height / 2:.1f}" width="{wide:.1f}" height="{height:.1f}" rx="5"/>'
   upper, _, lower = plain_name(name).replace("}", "").partition("_{")
-  text = str(markupsafe.escape(upper))
+  text = escape(upper)
   if lower:
-    text += f'<tspan dy="3" font-size="8.5">{markupsafe.escape(lower)}</tspan>'
+    text += f'<tspan dy="3" font-size="8.5">{escape(lower)}</tspan>'
   style = "math" if "_" in name else "state"
   return f'{rect}<text class="{style}" x="{x:.1f}" y="{y + 3.8:.1f}" text-anchor="middle">{text}</text>'
 
@@ -119,9 +119,9 @@ def list_choices(options: Mapping[str, Sequence[str]], genotype: ChoiceGenotype)
     cells = []
     for option in names:
       kept = option in chosen.get(name, ())
-      cells.append(f'<span class="kept">{markupsafe.escape(option)} (kept)</span>' if kept else str(markupsafe.escape(option)))
+      cells.append(f'<span class="kept">{escape(option)} (kept)</span>' if kept else escape(option))
     idle = "" if name in chosen else ' class="idle"'
     told = ", ".join(cells) + ("" if name in chosen else " (not active)")
-    rows.append(f'<tr{idle}><th scope="row">{markupsafe.escape(name)}</th><td>{told}</td></tr>')
+    rows.append(f'<tr{idle}><th scope="row">{escape(name)}</th><td>{told}</td></tr>')
   head = '<thead><tr><th scope="col">choice</th><th scope="col">options</th></tr></thead>'
   return f'<table class="choices">{head}<tbody>{"".join(rows)}</tbody></table>'

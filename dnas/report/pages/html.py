@@ -16,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import jinja2
-import markupsafe
 import numpy as np
 
 from dnas.core import durable
@@ -197,7 +196,7 @@ def render(page: Page) -> str:
   data = as_json({"figures": figures, "explorers": explorers})
   draws = bool(figures or explorers)
   own = {"style": _own("page.css"), "script": _own("page.js"), "data": data, "library": library() if draws else ""}
-  return _template().render(page=page, sections=sections, **{name: markupsafe.Markup(text) for name, text in own.items()})
+  return _template().render(page=page, sections=sections, **own)
 
 
 def _collected(sections: Sequence[Section]) -> tuple[list[Any], list[Any]]:

@@ -1,31 +1,25 @@
 """The page of a search, and that of a training."""
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from dnas.core import json_files
 from dnas.core.chain_space import ChainSpace
-from dnas.core.choice_space import ChoiceGenotype
 from dnas.core.costs import counted_adds, scaled
-from dnas.core.errors import InputError
 from dnas.core.genotype import Genotype
 from dnas.core.records import BY_CLASS
 from dnas.core.space import CellSpace
-from dnas.report.draw import cell_title, state_names
+from dnas.report.draw import cell_title
 from dnas.report.pages import cell as cells
 from dnas.report.pages import figures
-from dnas.report.pages.html import Block, Command, Drawing, Explorer, Notes, Page, Panel, Plot, Plots, Section, Sheet, Text
+from dnas.report.pages.explorer import MOST_EPOCHS, explorer_of, notation
+from dnas.report.pages.html import Block, Command, Drawing, Notes, Page, Plot, Plots, Section, Sheet, Text
 from dnas.report.runs import Run
 from dnas.report.tables import Table
 from dnas.run import readings
 
-_MOST_EPOCHS = 100
-"""Most positions of the slider. Of a longer search evenly spread epochs are shown, the last one among them."""
 _MEASURES = (("loss", "Loss", "nats", 1.0), ("accuracy", "Accuracy", "%", 100.0), ("perplexity", "Perplexity", "", 1.0))
 _TRAIN, _VALID = 2, 1
 """Numbers of the colours of the two splits."""
@@ -63,9 +57,9 @@ def search_page(run: Run, about: About) -> Page:
     facts.append(("Entropy, of uniform", f"{100 * last['normalized_entropy']:.1f} %"))
   facts += [*_costs(result), *_time(run)]
   explorer = explorer_of(run, about.space)
-  found = [Command(str(result.get("notation") or _notation(run.genotype, about.space)))] if run.genotype else []
+  found = [Command(str(result.get("notation") or notation(run.genotype, about.space)))] if run.genotype else []
   architecture: list[Block] = [*([explorer] if explorer else []), *([Text(_PICKED)] if explorer and run.mixtures else [])]
-  thinned = [Text(f"Of {len(run.genotypes):,} epochs the slider has {_MOST_EPOCHS}.")] if len(run.genotypes) > _MOST_EPOCHS else []
+  thinned = [Text(f"Of {len(run.genotypes):,} epochs the slider has {MOST_EPOCHS}.")] if len(run.genotypes) > MOST_EPOCHS else []
   sections = [
     Section("Diagnoses", _diagnoses(run, about.warnings, bool(result))),
     Section("Architecture over epochs", [*architecture, *thinned]),
@@ -95,7 +89,7 @@ def training_page(run: Run, about: About) -> Page:
   if isinstance(run.genotype, Genotype) and about.space is not None:
     for name, cell in run.genotype.cells:
       drawn.append(Drawing(cell_title(name), cells.draw_cell(name, cell, about.space.num_inputs)))
-    drawn.append(Command(_notation(run.genotype, about.space)))
+    drawn.append(Command(notation(run.genotype, about.space)))
   tested = readings.load(run.folder)
   notes = [("", "", f"{readings.told(tested)[0].upper()}{readings.told(tested)[1:]}.")] if tested else []
   numbers = [Sheet(_by_class(result))] if any(BY_CLASS in name for name in result) else []
@@ -160,10 +154,6 @@ def _time(run: Run) -> list[tuple[str, str]]:
     return []
   told = seconds[-1]
   return [("Time", f"{told:.0f} s" if told < 120 else f"{told / 60:.0f} min" if told < 7200 else f"{told / 3600:.1f} h")]
-
-
-def _notation(genotype: Any, space: CellSpace | ChainSpace | None) -> str:
-  return space.notation(genotype) if space is not None and isinstance(genotype, Genotype) else str(genotype)
 
 
 def _warned(warnings: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -238,87 +228,6 @@ def _diagnosis_curves(run: Run) -> list[Plot]:
     out.append(figures.curves(f"Validation {measure}, supernet and discretized", [line for line in lines if len(line[2])], unit))
     out.append(figures.curves("Dominant eigenvalue", [("eigenvalue", _VALID, *run.series("eigenvalue"))]))
   return out
-
-
-def explorer_of(run: Run, space: CellSpace | ChainSpace | None) -> Explorer | None:
-  """Returns the slider over the epochs of a search, and what it moves; None for a run without architectures, or of an unknown space.
-
-  Raises:
-    InputError: if the weights of the run are not of this space.
-  """
-  by_epoch = dict(run.genotypes)
-  if not by_epoch:
-    return None
-  numbers = sorted(by_epoch)
-  places = np.unique(np.linspace(0, len(numbers) - 1, min(len(numbers), _MOST_EPOCHS)).round().astype(int))
-  epochs = [numbers[place] for place in places]
-  genotypes = [by_epoch[epoch] for epoch in epochs]
-  rows = {int(epoch): row for row, epoch in enumerate(run.mixture_epochs)}
-  known = [rows.get(epoch) for epoch in epochs]
-  complete = bool(run.mixtures) and None not in known
-  if all(isinstance(one, ChoiceGenotype) for one in genotypes):
-    panels, shown = [], []
-    panel, which = _panel_of_choices(run, genotypes, known if complete else None)
-    panels, shown = [panel], [[one] for one in which]
-  elif isinstance(space, CellSpace) and all(isinstance(one, Genotype) for one in genotypes):
-    made = [_panel_of_cell(run, space, cell, genotypes, known if complete else None) for cell in space.cells]
-    panels = [panel for panel, _ in made]
-    shown = [list(row) for row in zip(*(which for _, which in made), strict=True)]
-  else:
-    return None
-  return Explorer(epochs, panels, shown, [_notation(one, space) for one in genotypes])
-
-
-def _distinct(values: Sequence[Any]) -> tuple[list[Any], list[int]]:
-  """Returns the different values in their order, and for each value its place among them."""
-  different = list(dict.fromkeys(values))
-  place = {value: number for number, value in enumerate(different)}
-  return different, [place[value] for value in values]
-
-
-def _panel_of_cell(run: Run, space: CellSpace, cell: str, genotypes: Sequence[Any], rows: Sequence[Any] | None) -> tuple[Panel, list[int]]:
-  different, shown = _distinct([genotype[cell] for genotype in genotypes])
-  names = state_names(cell, space.num_inputs, space.num_inputs + space.num_nodes)
-  edges = [f"{cells.marked_name(names[source])} → {cells.marked_name(names[target])}" for source, target in space.edges]
-  kept = []
-  for one in different:
-    pairs = [(space.edges.index((source, target)), space.operations.index(operation)) for target, node in
-             enumerate(one.nodes, space.num_inputs) for operation, source in node]  # fmt: skip
-    kept.append(pairs)
-  weights = None
-  if rows is not None:
-    weights = run.mixtures[cell][list(rows)]
-    if weights.shape[1:] != (len(space.edges), len(space.operations)):
-      told = f"its weights are {weights.shape[1]} edges x {weights.shape[2]} operations"
-      raise InputError(f"run folder '{run.folder}', cell '{cell}': {told}, which are not those of the space {space.name}.")
-  drawings = [cells.draw_cell(cell, one, space.num_inputs) for one in different]
-  return Panel(cell_title(cell), drawings, weights, edges, space.operations, (), kept), shown
-
-
-def _panel_of_choices(run: Run, genotypes: Sequence[Any], rows: Sequence[Any] | None) -> tuple[Panel, list[int]]:
-  options = options_of(run)
-  different, shown = _distinct(genotypes)
-  wide = max(map(len, options.values()))
-  weights = None
-  if rows is not None:
-    weights = np.full((len(rows), len(options), wide), np.nan)
-    for number, (name, names) in enumerate(options.items()):
-      weights[:, number, : len(names)] = run.mixtures[name][list(rows), 0]
-  texts = [[*names, *[""] * (wide - len(names))] for names in options.values()]
-  order = list(options)
-  kept = [[(order.index(name), options[name].index(one)) for name, chosen in each.choices for one in chosen] for each in different]
-  drawings = [cells.list_choices(options, one) for one in different]
-  return Panel("Choices", drawings, weights, order, [str(number) for number in range(wide)], texts, kept), shown
-
-
-def options_of(run: Run) -> dict[str, tuple[str, ...]]:
-  """Returns choice to its options, of a search in a network of a user's own. Raises InputError if network.json does not hold them."""
-  path = run.folder / "network.json"
-  text = json_files.read_text(path, "restore the file that the search wrote")
-  try:
-    return {line["choice"]: tuple(map(str, line["options"])) for line in json.loads(text) if "choice" in line}
-  except (ValueError, KeyError, TypeError):
-    raise InputError(f"{path} does not hold the choices of a network; restore the file that the search wrote.") from None
 
 
 def _by_class(result: Mapping[str, Any]) -> Table:
