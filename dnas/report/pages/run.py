@@ -225,7 +225,8 @@ def _diagnosis_curves(run: Run) -> list[Plot]:
     measure, scale, unit = ("accuracy", 100.0, "%") if "discretized/accuracy" in names else ("loss", 1.0, "nats")
     pairs = ((f"valid/{measure}", "supernet", _VALID), (f"discretized/{measure}", "discretized", _TRAIN))
     lines = [(label, color, run.series(name)[0], scale * run.series(name)[1]) for name, label, color in pairs]
-    out.append(figures.curves(f"Validation {measure}, supernet and discretized", [line for line in lines if len(line[2])], unit))
+    if all(len(line[2]) for line in lines):
+      out.append(figures.curves(f"Validation {measure}, supernet and discretized", lines, unit))
     out.append(figures.curves("Dominant eigenvalue", [("eigenvalue", _VALID, *run.series("eigenvalue"))]))
   return out
 
