@@ -5,7 +5,7 @@ import pathlib
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dnas
@@ -14,9 +14,13 @@ from dnas.launchers import _units
 
 def command(launcher: str, values: Mapping[str, Any]) -> str:
   """Returns the command of a launcher with flags, for a shell; with the modules that register units of others."""
+  return in_words(program(launcher), [f"--{name}={text_of(value)}" for name, value in values.items()])
+
+
+def in_words(program: str, words: Sequence[str]) -> str:
+  """Returns a command for a shell; with the modules that register units of others."""
   imports = ",".join(_units.to_import())
-  words = [f"--{name}={text_of(value)}" for name, value in {**values, **({"imports": imports} if imports else {})}.items()]
-  return " ".join([program(launcher), *map(shlex.quote, words)])
+  return " ".join([program, *map(shlex.quote, [*words, *([f"--imports={imports}"] if imports else [])])])
 
 
 def program(launcher: str) -> str:

@@ -104,6 +104,7 @@ class Launcher(Generic[C]):
     by_space: Mapping[str, C] = MappingProxyType({}),
     by_model: Mapping[str, C] = MappingProxyType({}),
     option_names: Collection[str] = OPTIONS,
+    positional: str = "",
   ):
     """Makes a launcher.
 
@@ -115,9 +116,11 @@ class Launcher(Generic[C]):
       by_space: what stands in the place of `default` for some values of --space; the flags are then those of its fields.
       by_model: the same for some values of --model.
       option_names: the fields of `Options` that have an effect here; the others are no flags.
+      positional: the field that a word without dashes sets.
     """
     self.name, self._default, self._run, self._about = name, default, run, about or ""
     self._by_space, self._by_model, self.option_names = by_space, by_model, option_names
+    self._positional = positional
 
   def main(self, argv: Sequence[str]) -> int:
     """Parses `argv` (with the program's name first), runs, and returns the exit status."""
@@ -164,6 +167,8 @@ class Launcher(Generic[C]):
     option_paths = self._define(values, Options(), self.option_names)
     try:
       rest = values(list(argv))
+      if self._positional and len(rest) == 2 and not values[self._positional].present:
+        rest = values([rest[0], f"--{self._positional}={rest[1]}"])
     except flags.UnrecognizedFlagError as e:
       raise InputError(self._unknown_flag(e.flagname, base, [*option_paths, *paths])) from None
     except (flags.Error, ValueError) as e:  # absl raises ValueError for --noNAME=VALUE and for a --flagfile that is not text

@@ -15,7 +15,7 @@ from dnas.core import tree
 from dnas.core.choice_space import ChoiceGenotype, ChoiceSpace
 from dnas.core.errors import InputError, counted, shown
 from dnas.data.pairs import Arrays, Batches
-from dnas.launchers import _flags, _output, _run
+from dnas.launchers import _flags, _output, _pages, _run
 from dnas.launchers._method_config import NetworkSearchConfig
 from dnas.launchers._python import Folder, options_of
 from dnas.report.plots import save_pictures
@@ -96,17 +96,18 @@ def search_network(
     text, notation = genotype.to_json(), space.notation(genotype)
     folder.write_genotype(text)
     costs = workload.costs(genotype)
-    own = {"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics}
+    warnings = [one for one in (diagnostics.collapse(space, genotype), diagnostics.undecided(result.metrics)) if one]
+    own = {"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics, "warnings": warnings}
     folder.write_result(own | dataclasses.asdict(costs))
     pictures = _output.drawn(lambda: save_pictures(folder.path, space))
     if task.stops(position.history):
       print(f"\nstopped early after epoch {len(position.history)}: the dominant eigenvalue has grown")
-    for warning in (diagnostics.collapse(space, genotype), diagnostics.undecided(result.metrics)):
-      if warning:
-        print(f"\nwarning: {warning}")
+    for warning in warnings:
+      print(f"\nwarning: {warning}")
     print(f"\nfound: {notation}\nits network: {costs}")
     if pictures:
       print(f"pictures: {folder.path / 'pictures'}")
+    _pages.save_or_warn(folder.path)
   search = position.state.search
   variables = Variables(search.weights, search.stats)
   return NetworkSearchResult(genotype, result.cost, result.metrics, tuple(position.history), searched, variables)

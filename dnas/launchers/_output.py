@@ -79,11 +79,11 @@ def to_log(path: pathlib.Path) -> Iterator[None]:
     file.close()
 
 
-def drawn(draw: Callable[[], Any]) -> Any:
+def drawn(draw: Callable[[], Any], what: str = "pictures are not drawn", again: str = "draws them") -> Any:
   """Returns the result of a function that draws pictures. If the function fails, a warning says why, and None is returned."""
   try:
     return draw()
   except Exception as e:  # whatever a library of drawing raises, the results are there
     cause = first_line(e).rstrip(".")
-    print(f"warning: the pictures are not drawn ({cause}); the results are whole, and the same command again draws them", flush=True)
+    print(f"warning: the {what} ({cause}); the results are whole, and the same command again {again}", flush=True)
   return None

@@ -38,7 +38,7 @@ from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.evaluate.base import TrainedOnce
-from dnas.launchers import _commands, _contest, _flags, _objectives, _output, _run, _units, search
+from dnas.launchers import _commands, _contest, _flags, _objectives, _output, _pages, _run, _units, search
 from dnas.launchers._comparison_settings import ACCURACY, DATASETS, EVALUATORS, ComparisonSettings, space_of, training_parts
 from dnas.launchers._evaluator_makers import asked_costs, evaluator_names, idle_in_evaluator, prepare
 from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_preset, own_presets, search_config
@@ -244,6 +244,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     _contest.check_workdir(root)
     rules = _contest.Rules(config.budget, config.budget_in, options)
     _contest.run(config.contestant_names, config.seeds, rules, config.pool)
+    _pages.save_or_warn(root, LAUNCHER)
     print(f"report it: {_commands.command('report', {'workdir': options.workdir})}")
     return
   check_settings(config)
@@ -272,6 +273,7 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
       executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
     _run_missing(config, options, missing, executor)
   print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.10g} accelerator seconds, in {options.workdir}")
+  _pages.save_or_warn(root, LAUNCHER)
   print(f"report them: {_commands.command('report', {'workdir': options.workdir})}")
 
 

@@ -1,9 +1,10 @@
-"""Reports a comparison: tables in Markdown and LaTeX, figures as PNG and SVG.
+"""Reports a comparison: tables in Markdown and LaTeX, figures as PNG and SVG. Makes the page of any run, report.html in its folder.
 
   dnas report --workdir=runs/compare
 
-WORKDIR is the folder that dnas compare wrote. The report goes to WORKDIR/report. For every method it gives the mean over the searches, the
-best of k searches at the cost of k searches, and the factor by which random search needs a larger budget for the same validation score.
+WORKDIR is the folder of a run. Of a search, a training or a tuning the page alone is made. The report of a comparison goes to
+WORKDIR/report. For every method it gives the mean over the searches, the best of k searches at the cost of k searches, and the factor by
+which random search needs a larger budget for the same validation score.
 With costs among the objectives it also draws the fronts and the hypervolume over the budget, and lists the networks on the front of all
 methods, with the command that retrains each.
 For a contest of tunings it says which contestant won, with intervals.
@@ -18,7 +19,8 @@ from dnas.core import durable
 from dnas.core.config import check_at_most, check_positive, check_types
 from dnas.core.errors import counted
 from dnas.core.paths import expanded
-from dnas.launchers import _flags, _objectives
+from dnas.launchers import _flags, _objectives, _pages
+from dnas.launchers._page_launchers import LAUNCHERS
 from dnas.report import comparison as comparisons
 from dnas.report import contest, fronts
 from dnas.report.figures import save_both
@@ -42,10 +44,18 @@ class ReportConfig:
 
 
 def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
-  """Writes the report, and prints its tables."""
+  """Writes the report and the page, and prints the tables of a comparison."""
   _flags.require_one_process(options)
   _flags.require_workdir(options)
   root = expanded("--workdir", options.workdir)
+  if (root / "config.json").exists():
+    print(f"page: {_pages.save(root, LAUNCHERS)}")
+    return
+  _report_comparison(root, config, options.workdir)
+  print(f"page: {_pages.save(root, LAUNCHERS, config.best_of)}")
+
+
+def _report_comparison(root: pathlib.Path, config: ReportConfig, workdir: str) -> None:
   folder = root / "report"
   if (root / contest.FOLDER).is_dir():
     _report_contest(contest.load(root), folder)
@@ -63,7 +73,7 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
     markdown += [f"![{path.stem}]({path.name})" for path in comparisons.save(one, folder, prefix)] + [""]
     latex.append(table.to_latex())
     if one.costs:
-      lines, tables = _fronts(one, folder, prefix, options.workdir)
+      lines, tables = _fronts(one, folder, prefix, workdir)
       markdown += lines
       latex += [each.to_latex() for each in tables]
     if one.incomplete:

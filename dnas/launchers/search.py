@@ -12,6 +12,7 @@ third example is such a command. With --num_seeds=4 four searches run at once, e
 import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from dnas.cells.registries import STACKS
 from dnas.core import config as config_lib
 from dnas.core.records import BY_CLASS, SearchResult
 from dnas.data import datasets
-from dnas.launchers import _commands, _flags, _image, _language, _output, _presets, _run, _seeds, train
+from dnas.launchers import _commands, _flags, _image, _language, _output, _pages, _presets, _run, _seeds, train
 from dnas.launchers.configs import NASBENCH201_SEARCH, ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
 from dnas.report.plots import save_pictures
 from dnas.run.loop import HistoryRecord
@@ -73,6 +74,7 @@ def _run_seeds(
     for name in [name for name in names if BY_CLASS not in name]:
       one = spread[name]
       print(f"{name} over {len(results)} seeds: {one['mean']:.4g} ± {one['standard_deviation']:.2g} (mean, standard deviation)")
+    _pages.save_or_warn(folder.path, LAUNCHER)
   return results
 
 
@@ -85,20 +87,23 @@ def _finish(
   folder.write_genotype(text)
   costs = task.workload.costs(result.genotype)
   counted = dataclasses.asdict(costs)
-  folder.write_result({"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics, **counted})
+  warnings = [one for one in (diagnostics.collapse(task.space, result.genotype), diagnostics.undecided(result.metrics)) if one]
+  images = task.workload.examples if isinstance(task.workload, ImageWorkload) else None
+  recipe = _recipe(config, images)
+  found = {"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics, **counted}
+  folder.write_result({**found, "warnings": warnings, "retraining": recipe})
   pictures = _output.drawn(lambda: save_pictures(folder.path, task.space))
   if task.stops(history):
     print(f"\nstopped early after epoch {len(history)}: the dominant eigenvalue has grown")
-  for warning in (diagnostics.collapse(task.space, result.genotype), diagnostics.undecided(result.metrics)):
-    if warning:
-      print(f"\nwarning: {warning}")
+  for warning in warnings:
+    print(f"\nwarning: {warning}")
   print(f"\nfound: {notation}\nits network of the size of the supernet: {costs}")
   if isinstance(config, ImageSearchConfig) and config.cost.active:
     print(config.cost.said(result.metrics))
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
-  images = task.workload.examples if isinstance(task.workload, ImageWorkload) else None
-  print(f"retrain it: {_retraining(config, images, options.workdir.rstrip('/'), place)}")
+  _pages.save_or_warn(folder.path, LAUNCHER)
+  print(f"retrain it: {_retraining(recipe, options.workdir.rstrip('/'), place)}")
   return result
 
 
@@ -109,14 +114,24 @@ _SAME_DATA = (
 """Fields of the data, of images or text, that a retraining takes from the search; the others belong to its recipe."""
 
 
-def _retraining(config: Config, images: tuple[int, int] | None, workdir: str, place: str) -> str:
-  """Returns the command that retrains what was found, on the same data: by a preset for this data set, if possible for this space too.
+def _retraining(recipe: Mapping[str, Any], workdir: str, place: str) -> str:
+  """Returns the command that retrains what was found.
+
+  Args:
+    recipe: the flags of the training.
+    workdir: the folder of the search.
+    place: the folder of one of its seeds within that.
+  """
+  folders = {"genotype": workdir + place, "workdir": f"{workdir}{place.replace('/', '_')}_retrained"}
+  return _commands.command("train", {**recipe, **folders})
+
+
+def _recipe(config: Config, images: tuple[int, int] | None) -> dict[str, Any]:
+  """Returns the flags of a training of what was found, on the same data: by a preset for this data set, if possible for this space too.
 
   Args:
     config: the search.
     images: the numbers of images that trained the weights and the architecture; None for a search on text.
-    workdir: its folder.
-    place: the folder of one of its seeds within that.
   """
   of_text = isinstance(config, LanguageSearchConfig)
   trainings = {name: _presets.load(name, "train") for name in _presets.names_for("train")}
@@ -131,8 +146,7 @@ def _retraining(config: Config, images: tuple[int, int] | None, workdir: str, pl
   if images and isinstance(config, ImageSearchConfig) and isinstance(base, ImageTrainConfig):
     trained = images[0] if datasets.validates_itself(config.data) else math.floor(base.data.train_portion * sum(images))
     data |= {} if base.data.batch_size <= trained else {"data.batch_size": min(config.data.batch_size, trained)}
-  folders = {"genotype": workdir + place, "workdir": f"{workdir}{place.replace('/', '_')}_retrained"}
-  return _commands.command("train", recipe | data | folders)
+  return recipe | data
 
 
 def _stack_of(space: str) -> Any:

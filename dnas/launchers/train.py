@@ -29,7 +29,7 @@ from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.space import NONE
 from dnas.data import base
-from dnas.launchers import _commands, _flags, _image, _language, _longer, _output, _run
+from dnas.launchers import _commands, _flags, _image, _language, _longer, _output, _pages, _run
 from dnas.launchers.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
 from dnas.nets.models import LANGUAGE_MODELS
 from dnas.report.plots import save_pictures
@@ -169,6 +169,8 @@ def run(
   print(f"\n{measure} {value:.2f}{unit}{told}  {split} loss {loss_of(result):.4f}  weights {result['weights']:,}{_adds(result)}")
   if pictures:
     print(f"pictures: {folder.path / 'pictures'}")
+  if draws:
+    _pages.save_or_warn(folder.path, LAUNCHER)
 
 
 def _adds(result: Mapping[str, Any]) -> str:

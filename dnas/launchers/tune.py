@@ -35,7 +35,7 @@ from dnas.core.config import check, check_at_most, check_not_negative, check_pos
 from dnas.core.errors import InputError, cause_of, counted
 from dnas.core.paths import expanded
 from dnas.data import datasets
-from dnas.launchers import _flags, _output, _trial, _tuning_report, _units, train
+from dnas.launchers import _flags, _output, _pages, _trial, _tuning_report, _units, train
 from dnas.launchers.configs import ImageTrainConfig, LanguageTrainConfig
 from dnas.report import palette
 from dnas.run.loop import Stopped
@@ -296,6 +296,7 @@ def _run(tuning: Tuning, folder: RunFolder, executor: executors.Executor, stop: 
   folder.write_result(result)
   if pictures:
     print(f"pictures ({', '.join(pictures)}): {folder.pictures}")
+  _pages.save_or_warn(folder.path, LAUNCHER)
   print(f"the best trial again: {result['command']}")
   print(f"look at the study: optuna-dashboard {'STORAGE' if config.storage else shlex.quote(tuning.address.url)}")
 

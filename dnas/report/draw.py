@@ -28,8 +28,10 @@ from dnas.report.palette import FAINT, INK, operation_color
 RECURRENT = "recurrent"
 """The cell type that is drawn, and whose states are named, as a recurrent cell."""
 
+NODE, TERMINAL = (0.36, 0.34), (0.62, 0.34)
+"""Width and height of the box of a node, and of an input or the output, in inches."""
+
 _LABEL_POINTS, _NODE_POINTS, _TITLE_POINTS = 9.0, 11.0, 12.0
-_NODE, _TERMINAL = (0.36, 0.34), (0.62, 0.34)
 _PAD, _TITLE_HEIGHT = 0.18, 0.36
 _INPUT_OF_CHAIN = r"$\mathrm{image}$"
 _OUTPUT_OF_CELL = "$c_{k}$"
@@ -83,7 +85,7 @@ def draw_genotype(genotype: Genotype, num_inputs: int, title: str = "") -> Figur
   """
   if not genotype.cells:
     raise InputError("the genotype has no cells, so there is nothing to draw.")
-  layouts = [_lay_out(cell_type, cell, num_inputs) for cell_type, cell in genotype.cells]
+  layouts = [lay_out(cell_type, cell, num_inputs) for cell_type, cell in genotype.cells]
   width = max(layout.width for layout, _, _ in layouts) + 2 * _PAD
   height = sum(layout.height + 2 * _PAD + _TITLE_HEIGHT for layout, _, _ in layouts) + (_TITLE_HEIGHT if title else 0.0)
   figure = Figure(figsize=(width, height), facecolor="white")
@@ -122,8 +124,12 @@ def save_drawing(genotype: Genotype, path: str | pathlib.Path, num_inputs: int, 
   return paths
 
 
-def _lay_out(cell_type: str, cell: CellGenotype, num_inputs: int) -> tuple[Layout, list[str], list[tuple[str, Link]]]:
-  """Returns the layout of a cell, the names of its boxes, and its links with their operations ('' for a link without one)."""
+def lay_out(cell_type: str, cell: CellGenotype, num_inputs: int) -> tuple[Layout, list[str], list[tuple[str, Link]]]:
+  """Returns the layout of a cell, the names of its boxes, and its links with their operations ('' for a link without one).
+
+  Raises:
+    InputError: if an edge or the concatenation names a state that does not come before it.
+  """
   num_states = num_inputs + len(cell.nodes)
   names = state_names(cell_type, num_inputs, num_states)
   depth = [0] * num_inputs
@@ -145,10 +151,16 @@ def _lay_out(cell_type: str, cell: CellGenotype, num_inputs: int) -> tuple[Layou
     names += ["$x_{t}$", "$h_{t-1}$"]
     links += [("", Link(first, 0)), ("", Link(first + 1, 0))]
     depth = [1 + column for column in depth] + [0, 0]
-  sizes = [_TERMINAL if name.startswith("$") else _NODE for name in names]
+  sizes = [TERMINAL if name.startswith("$") else NODE for name in names]
   return layered_layout(depth, sizes, [link for _, link in links]), names, links
 
 
+def is_output(name: str) -> bool:
+  """Returns whether the name of a box is that of an output."""
+  return name in (*_OUTPUTS.values(), _OUTPUT_OF_CELL)
+
+
+@functools.cache
 def _label_size(text: str) -> tuple[float, float]:
   """Returns the width and height of an operation's label with its white box, in inches."""
   return (TextPath((0, 0), text, size=_LABEL_POINTS).get_extents().width + 7.0) / 72, (_LABEL_POINTS + 5.0) / 72
@@ -165,7 +177,7 @@ def _draw_cell(axes: Axes, layout: Layout, names: Sequence[str], links: Sequence
     if label:
       axes.text(*label, operation, color=color, va="center_baseline", **_LABEL)
   for name, (x, y), height in zip(names, layout.centers, layout.heights, strict=True):
-    width, fill = (_TERMINAL[0], _INPUT_FILL) if name.startswith("$") else (_NODE[0], _NODE_FILL)
-    fill = _OUTPUT_FILL if name in (*_OUTPUTS.values(), _OUTPUT_OF_CELL) else fill
+    width, fill = (TERMINAL[0], _INPUT_FILL) if name.startswith("$") else (NODE[0], _NODE_FILL)
+    fill = _OUTPUT_FILL if is_output(name) else fill
     axes.add_patch(FancyBboxPatch((x - width / 2, y - height / 2), width, height, facecolor=fill, **_BOX))
     axes.text(x, y, name, va="center" if name.startswith("$") else "center_baseline", **_NAME)

@@ -36,6 +36,8 @@ class Run:
     genotype: the architecture that the run ended in, an `Architecture`, the last of `genotypes` if it has not ended, or None.
     mixture_epochs: epochs of `mixtures` [epochs]; 0 is before training.
     mixtures: cell type to weights of the operations on every edge [epochs, edges, operations].
+    created: when the run began, in ISO 8601; empty if config.json does not say.
+    command: the words of the command that began it; empty if config.json does not say.
   """
 
   folder: pathlib.Path
@@ -47,6 +49,8 @@ class Run:
   genotype: Any
   mixture_epochs: np.ndarray
   mixtures: Mapping[str, np.ndarray]
+  created: str = ""
+  command: tuple[str, ...] = ()
 
   def series(self, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Returns epochs and values [n] of one metric, over the epochs that have it; both are empty if none has."""
@@ -76,9 +80,9 @@ def load_run(folder: str | pathlib.Path) -> Run:
   last = genotypes[-1][1] if genotypes else None
   genotype = _architecture(final) if final.is_file() else last
   epochs, mixtures = _mixtures(folder / "architecture.jsonl")
-  return Run(
-    folder, header["launcher"], header["versions"], header["config"], tuple(metrics.values()), genotypes, genotype, epochs, mixtures
-  )
+  begun = str(header.get("created", "")), tuple(map(str, header.get("command") or ()))
+  recorded = header["launcher"], header["versions"], header["config"]
+  return Run(folder, *recorded, tuple(metrics.values()), genotypes, genotype, epochs, mixtures, *begun)
 
 
 _HINT = "give the file that the launcher wrote"

@@ -11,6 +11,8 @@
     result.json            the result of the run
     result_VALUE.json      the result before the run was made longer; VALUE is the former number of epochs
     test_readings.jsonl    one line per reading of a test set (`readings`)
+    failure.txt            why the run failed, until it goes on
+    report.html            the page of the run (`report.pages`)
     checkpoints/ pictures/
     .lock                  held by the process that writes
 
@@ -39,11 +41,12 @@ from absl import logging
 from dnas import __version__
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
-from dnas.core.errors import InputError, cause_of, counted, shown
+from dnas.core.errors import InputError, cause_of, counted, first_line, shown
 from dnas.core.registry import foreign_digests
 from dnas.run.checkpoint import check_encodable
+from dnas.run.loop import Stopped
 
-_LOCK = ".lock"
+_LOCK, _FAILURE = ".lock", "failure.txt"
 _GENOTYPE = re.compile(r"epoch_\d{4,}\.json|\.epoch_\d{4,}\.json\.tmp", re.ASCII)
 """Names of the files in `genotypes/`, and of the temporary files that a killed writer leaves there."""
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -95,6 +98,7 @@ class RunFolder:
       lock = _acquire(path)
     try:
       with _named(path):
+        (path / _FAILURE).unlink(missing_ok=True)
         old = _check(path, launcher, config, volatile, defaults)  # again, under the lock: another process may have been first
         if old is None:
           old = _description(launcher, config)
@@ -194,13 +198,41 @@ class RunFolder:
   def __enter__(self) -> Self:
     return self
 
-  def __exit__(self, *_: object) -> None:
+  def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+    if isinstance(error, Exception) and not isinstance(error, InputError | Stopped):
+      with contextlib.suppress(OSError):
+        durable.write(self.path / _FAILURE, f"{type(error).__name__}: {first_line(error)}\n")
     self.close()
 
   def _write_genotype_of(self, record: Mapping[str, Any]) -> None:
     if "genotype" in record:
       durable.make_folder(self.path / "genotypes")
       durable.write(self.path / "genotypes" / _genotype_name(record), record["genotype"] + "\n")
+
+
+def is_in_use(path: pathlib.Path) -> bool:
+  """Returns whether a process writes to the folder of a run now; False where the file system cannot tell."""
+  try:
+    lock = os.open(path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
+  except OSError:
+    return False
+  try:
+    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+  except BlockingIOError:
+    return True
+  except OSError:
+    return False
+  finally:
+    os.close(lock)
+  return False
+
+
+def failure(path: pathlib.Path) -> str:
+  """Returns why a run failed, in one line; an empty text if it did not fail, or went on since."""
+  try:
+    return (path / _FAILURE).read_text(encoding="utf-8", errors="replace").strip()
+  except OSError:
+    return ""
 
 
 def _genotype_name(record: Mapping[str, Any]) -> str:

@@ -112,7 +112,7 @@ def test_printed_commands_name_the_console_script_where_it_was_used(monkeypatch)
 )
 def test_the_printed_retraining_has_the_data_of_the_search_and_the_recipe_for_them(preset, changes, recipe):
   search_config = dnas.load_preset(preset, changes)
-  words = shlex.split(search._retraining(search_config, None, "runs/first", "/seed_0002").partition(" train ")[2])
+  words = shlex.split(search._retraining(search._recipe(search_config, None), "runs/first", "/seed_0002").partition(" train ")[2])
   config, options, _ = train.LAUNCHER.parse(["train", *words])
   assert (options.preset, options.workdir, config.genotype) == (recipe, "runs/first_seed_0002_retrained", "runs/first/seed_0002")
   for name in search._SAME_DATA:
@@ -124,5 +124,5 @@ def test_the_printed_retraining_has_the_data_of_the_search_and_the_recipe_for_th
 def test_the_printed_retraining_has_a_batch_that_few_images_fill():
   search_config = dnas.load_preset("digits_demo", {"data.batch_size": 8})
   for images, batch in (((16, 16), 8), ((3, 2), 5), ((32, 32), 64)):
-    words = shlex.split(search._retraining(search_config, images, "runs/first", "").partition(" train ")[2])
+    words = shlex.split(search._retraining(search._recipe(search_config, images), "runs/first", "").partition(" train ")[2])
     assert train.LAUNCHER.parse(["train", *words])[0].data.batch_size == batch
