@@ -13,6 +13,7 @@ from typing import Any, Protocol, TypeVar
 
 from dnas.core import devices, program_cache
 from dnas.core.errors import FieldError, InputError, counted
+from dnas.core.extras import can_import
 from dnas.core.paths import expanded
 from dnas.data.base import Dataset
 from dnas.launchers._flags import Options, require_workdir
@@ -186,8 +187,11 @@ def length_of(task: loop.Task) -> str:
 
 
 def writer_of(folder: Folder) -> Writer:
-  """Returns the writer of a run's curves. It writes all of them anew, and none for a run that has ended."""
-  return NullWriter() if (folder.path / "result.json").exists() else TensorBoardWriter(folder.path / "tensorboard", purge_step=0)
+  """Returns the writer of a run's curves. It writes all of them anew, and none for a run that has ended or without tensorboardX."""
+  path = folder.path / "tensorboard"
+  if ((folder.path / "result.json").exists() and path.exists()) or not can_import("tensorboardX"):
+    return NullWriter()
+  return TensorBoardWriter(path, purge_step=0)
 
 
 def run(
@@ -211,6 +215,8 @@ def run(
       writer.write(record["step"], record["metrics"], folder.created + record["seconds"])
     total = task.end_of_epoch(task.epochs)
     display = stack.enter_context(Display(total, task.epochs, position.step, position.history))
+    if not can_import("tensorboardX"):
+      display.say("no curves for TensorBoard: tensorboardX is not installed; pip install tensorboardX, and the same command adds them")
     if position.step:
       display.say(f"resumed after step {position.step} of {total} in {folder.path}")
     if position.step < total and not early_stop(position.history):
