@@ -6,7 +6,7 @@ from collections.abc import Generator
 
 from dnas.core.errors import InputError
 
-EXTRAS = {"grain": "stream", "optuna": "tune", "sqlalchemy": "tune", "tensorflow_datasets": "tfds"}
+EXTRAS = {"grain": "stream", "mlflow": "mlflow", "optuna": "tune", "sqlalchemy": "tune", "tensorflow_datasets": "tfds", "wandb": "wandb"}
 """Module to the extra of this package that installs it."""
 
 
