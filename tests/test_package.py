@@ -50,16 +50,17 @@ def test_the_installed_package_runs_in_another_folder(installed: pathlib.Path, t
   paths = {"PYTHONPATH": str(installed), "JAX_PLATFORMS": "cpu"}
   assert run(installed / "bin" / "dnas", "--version", cwd=tmp_path, **paths) == f"dnas {dnas.__version__}\n"
   code = "import dnas; from dnas.data import datasets; from dnas.evaluate import digits_bench as b; "
-  code += "print(dnas.__file__, len(b.load(0).valid(1)), len(datasets.load('digits', '').train), len(dnas.load_preset('digits_demo').space))"
+  code += "print(dnas.__file__, len(b.load(0).valid(1)), len(datasets.load('digits', '').train), dnas.load_preset('digits_demo').space)"
   file, *numbers = run(sys.executable, "-c", code, cwd=tmp_path, **paths).split()
-  assert pathlib.Path(file).is_relative_to(installed) and numbers == ["729", "1500", "10"]
+  assert pathlib.Path(file).is_relative_to(installed) and numbers == ["729", "1500", "darts_conv"]
   assert list(tmp_path.iterdir()) == []
 
 
 def test_the_wheel_holds_the_package_and_its_data_alone(built: pathlib.Path):
   (wheel,) = built.glob("*.whl")
   names = zipfile.ZipFile(wheel).namelist()
-  ours = {str(path.relative_to(ROOT)) for path in (ROOT / "dnas").rglob("*") if path.suffix in (".py", ".pyi", ".npz") or path.name == "py.typed"}
+  kinds = (".py", ".pyi", ".npz")
+  ours = {str(path.relative_to(ROOT)) for path in (ROOT / "dnas").rglob("*") if path.suffix in kinds or path.name == "py.typed"}
   assert {name for name in names if name.startswith("dnas/")} == ours
   assert {name.partition("/")[0] for name in names} == {"dnas", f"dnas-{dnas.__version__}.dist-info"}
   assert any(name.endswith("licenses/LICENSE") for name in names)

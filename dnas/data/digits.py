@@ -1,7 +1,7 @@
 """Handwritten digits: 1,797 real grey images of 8x8 pixels, which this package carries; no download.
 
 Source: E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998,
-https://doi.org/10.24432/C50P49, licence CC BY 4.0. The file digits.npz holds its test set in the published order, as scikit-learn carries it:
+https://doi.org/10.24432/C50P49, licence CC BY 4.0. The file digits.npz holds its test set in the published order, as scikit-learn does:
 
     pixels   uint8 [1797, 8, 8]   0 to 16
     labels   uint8 [1797]         0 to 9

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 
 from dnas.core import durable
+from dnas.run.console import is_terminal
 
 TIMEOUT = 20
 """Seconds to wait for an answer of a server, and for the next bytes of a transfer."""
@@ -59,11 +60,11 @@ def fetch(download: Download, folder: pathlib.Path) -> pathlib.Path:
   pooch.get_logger().setLevel("WARNING")
   part = folder / f"{download.name}.part"
 
-  def transfer(url: str, output: str, _: Any) -> None:
+  def transfer(url: str, output_file: Any, pooch: Any) -> None:
     _complete(url, part, download.size)
-    part.rename(output)
+    part.rename(output_file)
 
-  return pathlib.Path(pooch.retrieve(download.url, f"sha256:{download.sha256}", download.name, folder, downloader=transfer))
+  return pathlib.Path(pooch.retrieve(download.url, f"sha256:{download.sha256}", download.name, folder, downloader=transfer))  # pyright: ignore
 
 
 @contextlib.contextmanager
@@ -84,8 +85,7 @@ def _complete(url: str, part: pathlib.Path, size: int) -> None:
   console = Console()
   console.print(f"downloading {url} ({size / 1e6:.1f} MB{resumed})", markup=False, highlight=False, soft_wrap=True)
   columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-  hidden = not (console.is_terminal and console.file.isatty())
-  with Progress(*columns, console=console, disable=hidden, transient=True, refresh_per_second=4) as bar:
+  with Progress(*columns, console=console, disable=not is_terminal(console), transient=True, refresh_per_second=4) as bar:
     task, tries = bar.add_task(part.stem, total=size), TRIES
     while True:
       before = part.stat().st_size if part.exists() else 0

@@ -237,7 +237,7 @@ def options_of(workdir: Folder, options: Mapping[str, Any], idle: Collection[str
   """
   if not isinstance(workdir, str | os.PathLike):
     raise InputError(f"workdir is {shown(workdir)}; give the folder of the run, for instance 'runs/first'.")
-  known = [field.name for field in dataclasses.fields(_flags.Options) if field.name not in ("workdir", "preset", "imports")]
+  known = [field.name for field in dataclasses.fields(_flags.Options) if field.name not in ("workdir", "preset", "imports", "dry_run")]
   for name in options:
     if name not in known:
       raise unknown_name("option", name, known)

@@ -45,6 +45,7 @@ from dnas.launchers._evaluator_makers import asked_costs, evaluator_names, idle_
 from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_preset, own_presets, search_config
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison, contest
+from dnas.run.console import is_terminal
 from dnas.run.run_folder import RunFolder
 from dnas.search.blackbox import objectives, rungs, study
 from dnas.search.blackbox.strategies import STRATEGIES
@@ -311,7 +312,7 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
     jobs += [(method, tuple(seeds[start : start + size])) for start in range(0, len(seeds), size)]
   console = Console(file=sys.stdout)  # this one, also while the output of a search goes into its log
   columns = (TextColumn("searches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
-  with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+  with Progress(*columns, console=console, disable=not is_terminal(console), transient=True) as bar:
     task, left = bar.add_task("", total=len(cells)), collections.Counter(method for method, _ in cells)
 
     def note(method: str, count: int) -> None:

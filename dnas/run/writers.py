@@ -35,6 +35,29 @@ class NullWriter:
     """Does nothing."""
 
 
+class Writers:
+  """Writes to several writers."""
+
+  def __init__(self, writers: Sequence[Writer]):
+    """Stands for the writers, which it closes."""
+    self._writers = tuple(writers)
+
+  def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
+    """Writes to every writer."""
+    for writer in self._writers:
+      writer.write(step, scalars, wall_time)
+
+  def close(self) -> None:
+    """Closes every writer."""
+    for writer in self._writers:
+      writer.close()
+
+
+def finite(scalars: Mapping[str, float]) -> dict[str, float]:
+  """Returns the scalars that are finite; the others have no place in a curve."""
+  return {name: value for name, value in scalars.items() if math.isfinite(value)}
+
+
 class TensorBoardWriter:
   """Writes event files for TensorBoard. Every `write` flushes its values to the file.
 
@@ -75,8 +98,8 @@ class TensorBoardWriter:
 
   def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
     """Appends the finite scalars of a step. Infinite and NaN scalars are left out. Raises InputError if the file cannot be written."""
-    finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
-    self._append([self._messages.Event(step=step, summary=self._scalar(name, value)) for name, value in finite.items()], wall_time)
+    events = [self._messages.Event(step=step, summary=self._scalar(name, value)) for name, value in finite(scalars).items()]
+    self._append(events, wall_time)
 
   def close(self) -> None:
     """Closes the file."""
