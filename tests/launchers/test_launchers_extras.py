@@ -42,10 +42,14 @@ def test_a_bare_machine_searches_trains_and_tells_of_tensorboard(tmp_path):
     ["compare", "--table=synthetic", "--dataset=cifar10", "--methods=tpe", "--seeds=1", f"--workdir={tmp_path}/compare"],
     ["tune", "--preset=tune_digits_demo", f"--workdir={tmp_path}/tune"],
     ["compare", "--preset=digits_contest", f"--workdir={tmp_path}/contest"],
+    [*search, f"--workdir={tmp_path}/told", "--metrics_to=wandb"],
   )
-  assert statuses == [0, 0, 0, 2, 2, 2], out + err
+  assert f"search by darts (first_order) in the space darts_conv: 1 epoch of 8 steps; results in {tmp_path}/search\nsynthetic: 256" in out
+  assert statuses == [0, 0, 0, 2, 2, 2, 2], out + err
   assert out.count("tensorboardX is not installed; pip install tensorboardX") == 2 and not (tmp_path / "search" / "tensorboard").exists()
   assert json.loads((tmp_path / "train" / "result.json").read_text())["weights"] > 0
   assert "tpe is left out: strategy 'tpe' needs the package optuna" in out
-  hint = "needs the package optuna, which is not installed; run: pip install 'dnas[tune]'."
-  assert err.splitlines() == [f"error: {what} {hint}" for what in ("strategy 'tpe'", "dnas tune", "a contest of tunings")]
+  lacking = [("strategy 'tpe'", "optuna", "tune"), ("dnas tune", "optuna", "tune"), ("a contest of tunings", "optuna", "tune")]
+  told = "error: {} needs the package {}, which is not installed; run: pip install 'dnas[{}]'."
+  assert err.splitlines() == [told.format(*line) for line in [*lacking, ("--metrics_to=wandb", "wandb", "wandb")]]
+  assert not (tmp_path / "told").exists()
