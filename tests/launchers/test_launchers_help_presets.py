@@ -140,7 +140,8 @@ def test_help_with_a_preset_a_space_or_a_model_shows_its_values(name, flags, cap
   assert LAUNCHERS[name].main([name, *flags, "--help"]) == 0
   shown = [line.strip() for line in capsys.readouterr().out.splitlines() if line.startswith("  --")]
   config, _, _ = LAUNCHERS[name].parse([name, *flags])
-  told = [(path, value) for one in (_flags.Options(), config) for path, _, value in config_lib.fields(one)]
+  options = [(path, value) for path, _, value in config_lib.fields(_flags.Options()) if path in LAUNCHERS[name].option_names]
+  told = [*options, *((path, value) for path, _, value in config_lib.fields(config))]
   if model := getattr(config, "model", ""):
     others = {"network", *IMAGE_MODELS, *LANGUAGE_MODELS} - {model}
     of_cells = ("genotype", "train.drop_path", "train.auxiliary_weight")
