@@ -1,6 +1,6 @@
 # `make demo` and `make test` do all their own set-up; a machine needs Python 3.11 to 3.13 and, the first time, the network.
-# They install the versions that were tested with this Python, in .venv, which another Python or other constraints make anew.
-# `make try-newest` installs the newest of everything.
+# `make demo` installs what a search and a training need, and `make test` everything that tests need. Both install the versions that were
+# tested with this Python, in .venv, which another Python or other constraints make anew. `make try-newest` installs the newest of everything.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -10,7 +10,7 @@ CONSTRAINTS ?= constraints/python$(VERSION).txt
 READY := $(VENV)/ready-$(VERSION)-$(notdir $(CONSTRAINTS))
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c $(CONSTRAINTS)
 
-.PHONY: demo demo-text test test-small try-newest lint docs clean
+.PHONY: demo demo-text test test-small try-newest try-nightly lint docs clean
 
 demo: $(READY)
 	$(BIN)/python -m experiments.demo --workdir=runs/demo
@@ -32,6 +32,14 @@ try-newest:
 	.venv-newest/bin/python -m pip freeze --exclude-editable > .venv-newest/installed.txt
 	$(MAKE) test VENV=.venv-newest CONSTRAINTS=/dev/null
 
+# The same with the JAX of last night, from JAX's own index.
+try-nightly:
+	rm -rf .venv-nightly
+	$(MAKE) .venv-nightly/ready-$(VERSION)-null-dev VENV=.venv-nightly CONSTRAINTS=/dev/null
+	.venv-nightly/bin/python -m pip install --quiet --upgrade --pre jax jaxlib -i https://us-python.pkg.dev/ml-oss-artifacts-published/jax/simple/
+	.venv-nightly/bin/python -m pip freeze --exclude-editable > .venv-nightly/installed.txt
+	$(MAKE) test VENV=.venv-nightly CONSTRAINTS=/dev/null
+
 # Nothing is looked up on the network: pyright and node come with their packages.
 lint: $(READY)-dev
 	$(BIN)/ruff check .
@@ -41,12 +49,12 @@ lint: $(READY)-dev
 docs: $(READY)-docs
 	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
 
-$(READY): pyproject.toml requirements.txt $(wildcard $(CONSTRAINTS))
+$(READY): pyproject.toml $(wildcard $(CONSTRAINTS))
 	@$(PYTHON) -c "import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit('dnas needs Python 3.11 to 3.13, and this is $(VERSION); give for example PYTHON=python3.13')"
 	test ! -e $(VENV)/made-by-make || rm -rf $(VENV)  # another Python or other constraints make it anew, but not one that a person made
 	$(PYTHON) -m venv $(VENV)
 	touch $(VENV)/made-by-make
-	$(PIP) -r requirements.txt
+	$(PIP) -e .
 	touch $@
 
 $(READY)-dev: $(READY)
@@ -58,4 +66,4 @@ $(READY)-docs: $(READY)
 	touch $@
 
 clean:
-	rm -rf $(VENV) .venv-newest .venv-lowest build docs/generated *.egg-info
+	rm -rf $(VENV) .venv-newest .venv-nightly .venv-lowest build dist docs/generated *.egg-info

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from dnas import __version__
 from dnas.core.errors import InputError, unknown_name
+from dnas.core.extras import needed_by
 
 LAUNCHERS = {
   "search": "search for an architecture, on images or text",
@@ -44,10 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
   try:
     if argv[1] not in LAUNCHERS:
       raise unknown_name("launcher", argv[1], LAUNCHERS)
+    with needed_by(f"dnas {argv[1]}"):
+      launcher = importlib.import_module(f"dnas.launchers.{argv[1]}")
   except InputError as e:
     print(f"error: {e}", file=sys.stderr)
     return 2
-  launcher = importlib.import_module(f"dnas.launchers.{argv[1]}")
   return launcher.main([f"{argv[0]} {argv[1]}", *argv[2:]])
 
 

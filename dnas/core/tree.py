@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.core
 import jax.numpy as jnp
@@ -29,8 +30,13 @@ Scalar = float | np.floating[Any] | jax.Array
 
 @jax.jit
 def add_scaled(x: Tree, scale: jax.Array | float, y: Tree) -> Tree:
-  """Returns x + scale * y."""
-  return jax.tree.map(lambda a, b: a + jnp.asarray(scale, a.dtype) * b, x, y)
+  """Returns x + scale * y. Raises ValueError for other structures, and AssertionError for other shapes: these would be broadcast."""
+
+  def add(a: jax.Array, b: jax.Array) -> jax.Array:
+    chex.assert_equal_shape([a, b])
+    return a + jnp.asarray(scale, a.dtype) * b
+
+  return jax.tree.map(add, x, y)
 
 
 @jax.jit

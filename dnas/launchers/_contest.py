@@ -23,15 +23,13 @@ from dnas.core import json_files
 from dnas.core.config import check
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.data import datasets
-from dnas.launchers import _flags, _image, _output, _presets, _run, _trial, _tuning_report, _units, search, train, tune
+from dnas.launchers import _flags, _image, _logged, _output, _presets, _run, _trial, _tuning_report, _units, search, train, tune
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig
 from dnas.report import contest
 from dnas.run.run_folder import RunFolder
 from dnas.search.gradient.costs import search_multiply_adds
 from dnas.train.images import RetrainTask
 from dnas.tune import engine, executors, study
-
-UNITS = ("seconds", "multiply_adds")
 
 _TRIALS = 10**6  # a contest ends with its budget, and not with a number of trials
 _FAILURES = 20  # failed trials in a row that end a contest, since they cost nothing
@@ -73,7 +71,7 @@ class Rules(NamedTuple):
 
   Attributes:
     budget: the budget of a contestant.
-    unit: its unit, one of `UNITS`.
+    unit: its unit, one of `compare.UNITS`.
     options: of the launcher.
   """
 
@@ -257,7 +255,7 @@ def _run_to_its_end(one: Contestant, path: pathlib.Path, folder: RunFolder, rule
   if not best:
     raise FieldError("budget", rules.budget, f"no trial of {one.name} ended within it; give more")
   at_last = dataclasses.replace(options, workdir=str(path / "final/seed"))
-  final = _trial.run_final(parts.final_config(best[0], tuning.training.seed), at_last)
+  final = _logged.run_final(parts.final_config(best[0], tuning.training.seed), at_last)
   outcome, trials = train.outcome_of(final), opened.trials
   return {
     "objective": tuning.study.objectives,

@@ -17,6 +17,7 @@ from dnas.core import devices
 from dnas.core.errors import FieldError, InputError, cause_of, first_line
 from dnas.launchers import _help, _output, _presets, _units
 from dnas.run.loop import NonFiniteLoss, Stopped
+from dnas.run.services import SERVICES
 
 C = TypeVar("C")
 
@@ -48,6 +49,9 @@ class Options:
     deterministic: whether programs on a GPU give the same bits at every run, so that a resumed run ends in the bits of an unbroken one.
       false may be faster. Programs on a CPU always do.
     force: whether to try a run that by its shapes needs more memory than there is.
+    metrics_to: services that get the metrics too, beside TensorBoard: wandb, mlflow, or both with a comma between them. Each needs its
+      package, and is configured by its own environment variables.
+    dry_run: whether to print steps, weights, multiply-adds and memory, and stop. Nothing is compiled, and no folder is made.
     profile_steps: first and last step to trace, such as 10,20; empty traces nothing. The trace is in the folder profile of the run, for
       TensorBoard and ui.perfetto.dev. Step 1 cannot be traced, since it compiles.
   """
@@ -65,6 +69,8 @@ class Options:
   process_id: int = 0
   deterministic: bool = True
   force: bool = False
+  metrics_to: tuple[str, ...] = ()
+  dry_run: bool = False
   profile_steps: tuple[int, ...] = ()
 
   def __post_init__(self):
@@ -74,6 +80,8 @@ class Options:
     config_lib.check_positive(num_processes=self.num_processes)
     config_lib.check_at_most(10**6, keep_checkpoints=self.keep_checkpoints)
     config_lib.check_at_most(10**4, num_processes=self.num_processes, devices=self.devices)
+    for service in self.metrics_to:
+      config_lib.check_name("metrics_to", service, SERVICES)
     given = bool(self.coordinator)
     hint = "give --coordinator=host:port of the first of them" if not given else "it needs none with one process, so give --num_processes"
     config_lib.check(given == (self.num_processes > 1), "num_processes", self.num_processes, hint)
@@ -88,8 +96,11 @@ class Options:
     config_lib.check(fits, "profile_steps", ",".join(map(str, steps)), "give the first step, at least 2, and the last, such as 10,20")
 
 
-OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
+ALL_OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
 """Names of all options."""
+
+OPTIONS = tuple(name for name in ALL_OPTIONS if name != "dry_run")
+"""Names of the options of every launcher but those that say otherwise."""
 
 
 class Launcher(Generic[C]):
@@ -230,7 +241,7 @@ class Launcher(Generic[C]):
     else:
       own = _help.listed("Configuration, with the values of this preset, space or model", _help.told(base))
     options = [field for field in _help.told(Options()) if field[0] in self.option_names]
-    title = "Flags of every launcher" if len(options) == len(OPTIONS) else "Flags that other launchers have too"
+    title = "Flags of every launcher" if set(OPTIONS) <= {field[0] for field in options} else "Flags that other launchers have too"
     return "\n".join([*_help.head(self._about, self.name), *_help.listed(title, options), *own])
 
 

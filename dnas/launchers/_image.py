@@ -51,14 +51,14 @@ def search_parts(config: ImageSearchConfig, force: bool = False) -> SearchParts:
   states = space.num_inputs + space.num_nodes
   operations = max(len(space.operations) // edges.partial_channels, 1)
   shape = {"states": states, "outputs": len(space.concat), "edges": len(space.edges), "operations": operations}
-  _check_memory(config.supernet, "supernet", config.data, dataset, shape, config.num_seeds, force)
+  estimate = _check_memory(config.supernet, "supernet", config.data, dataset, shape, config.num_seeds, force)
   workload = ImageWorkload(config.supernet, config.data, space, dataset, config.seed, edges)
   about = _described(dataset, workload.examples, _of_cells("supernet", config.supernet), tree.size(workload.initial.weights))
   kept = {**_kept(dataset, config.data), **config.cost.kept()}
   start = _start(config, workload) if config.start_from else None
   restart = (lambda other: _start(other, workload.reseeded(other.seed))) if start else None
   limit = config.cost.make(space, config.supernet, dataset.train.images.shape[1:], dataset.num_classes, start and start.op_mask)
-  return SearchParts(kept, about, workload, start, restart, limit)
+  return SearchParts(kept, about, estimate, workload=workload, start=start, restart=restart, limit=limit)
 
 
 def _start(config: ImageSearchConfig, workload: ImageWorkload) -> Start:
@@ -127,14 +127,15 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
   dataset = datasets.from_config(config.data)
   kind = config.model
   if genotype is None:
-    _check_memory_of_model(config, dataset, force)
+    estimate = _check_memory_of_model(config, dataset, force)
   elif genotype.space in CHAIN_SPACES:
-    _check_memory_of_layers(chain_convolutions(config.network, genotype, dataset.train.images.shape[-1]), config, dataset, force)
+    layers = chain_convolutions(config.network, genotype, dataset.train.images.shape[-1])
+    estimate = _check_memory_of_layers(layers, config, dataset, force)
     kind = f"network: {counted(config.network.channels, 'channel')} in a layer of width 1"
   else:
     nodes, edges, outputs = sizes.of_genotype([cell for _, cell in genotype.cells])
     shape = {"states": SPACES[genotype.space].num_inputs + nodes, "outputs": outputs, "edges": edges, "operations": 1}
-    _check_memory(config.network, "network", config.data, dataset, shape, 1, force)
+    estimate = _check_memory(config.network, "network", config.data, dataset, shape, 1, force)
     kind = _of_cells("network", config.network)
   initial = _weights_before(config, genotype, begun) if config.start_from else None
   try:
@@ -152,7 +153,8 @@ def train_parts(config: ImageTrainConfig, genotype: Genotype | None, force: bool
     return lambda split: {f"test/{name}": value for name, value in task.evaluate(state, placed(split)).items()}
 
   about = _described(dataset, task.examples, kind, trained(task.init().weights))
-  return TrainParts(_kept(dataset, config.data) or {ABOUT: About.of(dataset).to_json()}, about, task, dataset, describe, tester)
+  kept = _kept(dataset, config.data) or {ABOUT: About.of(dataset).to_json()}
+  return TrainParts(kept, about, estimate, task=task, dataset=dataset, describe=describe, tester=tester)
 
 
 def _kept(dataset: ImageDataset, data: DataConfig) -> Mapping[str, str]:
@@ -182,8 +184,12 @@ def _check_memory(
   shape: Mapping[str, int],
   seeds: int,
   force: bool,
-) -> None:
-  """Raises InputError if the network needs more memory than there is; not with `force`. `shape` is the shape of the largest cell."""
+) -> memory.Estimate:
+  """Returns the estimate of a network. `shape` is the shape of the largest cell.
+
+  Raises:
+    InputError: if the network needs more memory than there is; not with `force`.
+  """
   # The first cell reads images of these sides: the stem imagenet has three strides of 2.
   sides = [-(-side // 8) if network.stem == "imagenet" else side for side in dataset.train.images.shape[1:3]]
   estimate = sizes.image_network(
@@ -196,18 +202,20 @@ def _check_memory(
     **_batches(data, dataset),
     **shape,
   ).times(seeds)
-  _check_fits(estimate, dataset, f"--{component}.channels or --{component}.cells", force)
+  return _check_fits(estimate, dataset, f"--{component}.channels or --{component}.cells", force)
 
 
-def _check_memory_of_model(config: ImageTrainConfig, dataset: ImageDataset, force: bool) -> None:
-  """Raises InputError if the human-designed network needs more memory than there is; not with `force`."""
+def _check_memory_of_model(config: ImageTrainConfig, dataset: ImageDataset, force: bool) -> memory.Estimate:
+  """Returns the estimate of a human-designed network. Raises InputError if it needs more memory than there is; not with `force`."""
   layers = config.make_model().convolutions(dataset.train.images.shape[-1])
-  _check_memory_of_layers(layers, config, dataset, force)
+  return _check_memory_of_layers(layers, config, dataset, force)
 
 
-def _check_memory_of_layers(layers: list[sizes.Convolution], config: ImageTrainConfig, dataset: ImageDataset, force: bool) -> None:
+def _check_memory_of_layers(
+  layers: list[sizes.Convolution], config: ImageTrainConfig, dataset: ImageDataset, force: bool
+) -> memory.Estimate:
   estimate = sizes.convolutions(layers, dataset.train.images.shape[1:], **_batches(config.data, dataset))
-  _check_fits(estimate, dataset, f"or the size of the network by the flags --{config.model or 'network'}.FIELD", force)
+  return _check_fits(estimate, dataset, f"or the size of the network by the flags --{config.model or 'network'}.FIELD", force)
 
 
 def _batches(data: DataConfig, dataset: ImageDataset) -> dict[str, int]:
@@ -217,9 +225,11 @@ def _batches(data: DataConfig, dataset: ImageDataset) -> dict[str, int]:
   return {"batch": batch, "eval_batch": eval_batch, "padding": data.crop_padding}
 
 
-def _check_fits(estimate: memory.Estimate, dataset: ImageDataset, lower: str, force: bool) -> None:
+def _check_fits(estimate: memory.Estimate, dataset: ImageDataset, lower: str, force: bool) -> memory.Estimate:
   hint = f"lower --data.batch_size, --data.eval_batch_size, --data.crop_padding, {lower}"
-  memory.check_fits(dataclasses.replace(estimate, data=dataset.train.images.nbytes), hint, force)
+  whole = dataclasses.replace(estimate, data=dataset.train.images.nbytes)
+  memory.check_fits(whole, hint, force)
+  return whole
 
 
 def _of_cells(kind: str, size: SupernetConfig | NetworkConfig) -> str:

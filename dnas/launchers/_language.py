@@ -39,11 +39,12 @@ def search_parts(config: LanguageSearchConfig, force: bool = False) -> SearchPar
   """
   dataset = datasets.text_from_config(config.data)
   space, edges = config.searched_space(), config.make_method().edges
-  _check_memory(config.supernet, "supernet", config.data, dataset, space.num_nodes, len(space.operations), config.num_seeds, force)
+  cell = space.num_nodes, len(space.operations)
+  estimate = _check_memory(config.supernet, "supernet", config.data, dataset, *cell, config.num_seeds, force)
   workload = LanguageWorkload(config.supernet, config.data, space, dataset, config.seed, config.shared_masks, edges)
   kind = f"supernet: {counted(config.supernet.units, 'unit')}"
   about = _described(dataset, config.data.tokens, kind, tree.size(workload.initial.weights))
-  return SearchParts(_kept(dataset), about, workload)
+  return SearchParts(_kept(dataset), about, estimate, workload=workload)
 
 
 def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: bool = False, begun: bool = False) -> TrainParts:
@@ -58,10 +59,10 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
   dataset = datasets.text_from_config(config.data)
   if genotype is None:
     kind = config.model
-    _check_memory_of_model(config, dataset, force)
+    estimate = _check_memory_of_model(config, dataset, force)
   else:
     nodes, _, _ = sizes.of_genotype([cell for _, cell in genotype.cells])
-    _check_memory(config.network, "network", config.data, dataset, nodes, 1, 1, force)
+    estimate = _check_memory(config.network, "network", config.data, dataset, nodes, 1, 1, force)
     kind = f"network: {counted(config.network.units, 'unit')}"
   if config.dynamic_evaluation:
     try:
@@ -96,7 +97,8 @@ def train_parts(config: LanguageTrainConfig, genotype: Genotype | None, force: b
     return test
 
   about = _described(dataset, config.data.tokens, kind, tree.size(task.init().weights))
-  return TrainParts(_kept(dataset), about, task, dataset, describe, tester, task.stops, language.GROWN)
+  run: dict[str, Any] = {"task": task, "dataset": dataset, "describe": describe, "tester": tester}
+  return TrainParts(_kept(dataset), about, estimate, **run, ends=task.stops, grown=language.GROWN)
 
 
 def network_of(config: LanguageTrainConfig, genotype: Genotype | None, words: int) -> LanguageNetwork:
@@ -134,16 +136,18 @@ def _best_weights(config: LanguageTrainConfig, genotype: Genotype | None, datase
 
 def _check_memory(
   network: Config, component: str, data: TextConfig, dataset: TextDataset, nodes: int, activations: int, seeds: int, force: bool
-) -> None:
-  """Raises InputError if the network needs more memory than there is; not with `force`."""
+) -> memory.Estimate:
+  """Returns the estimate of a network. Raises InputError if it needs more memory than there is; not with `force`."""
   estimate = sizes.language_model(units=network.units, nodes=nodes, activations=activations, **_windows(data, dataset)).times(seeds)
   memory.check_fits(estimate, f"{LOWER} or --{component}.units", force)
+  return estimate
 
 
-def _check_memory_of_model(config: LanguageTrainConfig, dataset: TextDataset, force: bool) -> None:
-  """Raises InputError if the human-designed network needs more memory than there is; not with `force`."""
+def _check_memory_of_model(config: LanguageTrainConfig, dataset: TextDataset, force: bool) -> memory.Estimate:
+  """Returns the estimate of a human-designed network. Raises InputError if it needs more memory than there is; not with `force`."""
   estimate = sizes.matrices(config.make_model().matrices(), **_windows(config.data, dataset))
   memory.check_fits(estimate, f"{LOWER} or the size of the network by the flags --{config.model}.FIELD", force)
+  return estimate
 
 
 def _windows(data: TextConfig, dataset: TextDataset) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from dnas.core import config as config_lib
 from dnas.core.errors import InputError, shown
+from dnas.core.extras import needed_by
 from dnas.core.registry import Registry
 from dnas.launchers import presets
 
@@ -92,4 +93,5 @@ def _names(node: ast.Assign) -> list[str]:
 
 
 def _module_of(name: str) -> Any:
-  return importlib.import_module(f"{presets.__name__}.{name}")
+  with needed_by(f"preset '{name}'"):
+    return importlib.import_module(f"{presets.__name__}.{name}")

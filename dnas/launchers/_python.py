@@ -4,7 +4,7 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable, Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from matplotlib.figure import Figure
 
@@ -14,18 +14,21 @@ from dnas.core import json_files
 from dnas.core.chain_space import ChainSpace
 from dnas.core.choice_space import ChoiceGenotype, ChoiceSpace
 from dnas.core.errors import InputError, shown, unknown_name
+from dnas.core.extras import needed_by
 from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.records import SearchResult
 from dnas.core.space import CellSpace
-from dnas.launchers import _flags, _presets, compare, evaluators, search, train, tune
+from dnas.launchers import _flags, _presets, compare, evaluators, search, train
 from dnas.launchers.compare import CompareConfig
 from dnas.launchers.configs import ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
 from dnas.launchers.evaluators import EvaluatorsConfig
-from dnas.launchers.tune import ImageTuneConfig, LanguageTuneConfig
 from dnas.report import comparison, contest, draw
 from dnas.report.choices import draw_choices
 from dnas.report.evaluators import Row as EvaluatorRow
+
+if TYPE_CHECKING:
+  from dnas.launchers.tune import ImageTuneConfig, LanguageTuneConfig
 
 Folder = str | os.PathLike[str]
 
@@ -159,7 +162,7 @@ def run_evaluators(config: EvaluatorsConfig, workdir: Folder, **options: Any) ->
   return evaluators.run(config, options_of(workdir, options), set())
 
 
-def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **options: Any) -> dict[str, Any]:
+def run_tuning(config: "ImageTuneConfig | LanguageTuneConfig", workdir: Folder, **options: Any) -> dict[str, Any]:
   """Tunes the hyperparameters of a training, or resumes a tuning, as `dnas tune` does.
 
   The trials run in processes of their own, which import the calling script. So a script calls this below `if __name__ == "__main__":`.
@@ -176,6 +179,8 @@ def run_tuning(config: ImageTuneConfig | LanguageTuneConfig, workdir: Folder, **
     InputError: for a configuration, an option or a folder that cannot be used.
   """
   _check_kind(config, run_tuning)
+  with needed_by("run_tuning"):
+    from dnas.launchers import tune
   tune.run(config, options_of(workdir, options), set())
   return json_files.present(json_files.read_result(_expanded(workdir), {}), _expanded(workdir))
 
@@ -206,21 +211,23 @@ def _space_of(genotype: Genotype) -> CellSpace | ChainSpace:
 
 
 _KINDS = {
-  "run_search": (ImageSearchConfig, LanguageSearchConfig),
-  "run_training": (ImageTrainConfig, LanguageTrainConfig),
-  "run_comparison": (CompareConfig,),
-  "run_contest": (CompareConfig,),
-  "run_evaluators": (EvaluatorsConfig,),
-  "run_tuning": (ImageTuneConfig, LanguageTuneConfig),
+  "run_search": ("ImageSearchConfig", "LanguageSearchConfig"),
+  "run_training": ("ImageTrainConfig", "LanguageTrainConfig"),
+  "run_comparison": ("CompareConfig",),
+  "run_contest": ("CompareConfig",),
+  "run_evaluators": ("EvaluatorsConfig",),
+  "run_tuning": ("ImageTuneConfig", "LanguageTuneConfig"),
 }
+"""Function to the names of the configurations that it takes; their modules may need packages that are not installed."""
 
 
 def _check_kind(config: Any, function: Callable[..., Any]) -> None:
   """Raises InputError for a configuration that another function takes, or none."""
   name = function.__name__
-  if not isinstance(config, _KINDS[name]):
-    fitting = [other for other, kinds in _KINDS.items() if isinstance(config, kinds)]
-    known = " or ".join(kind.__name__ for kind in _KINDS[name])
+  kinds = {base.__name__ for base in type(config).__mro__}
+  if not kinds & set(_KINDS[name]):
+    fitting = [other for other, names in _KINDS.items() if kinds & set(names)]
+    known = " or ".join(_KINDS[name])
     hint = f"give it to {fitting[0]}" if fitting else f"give {known}, for instance by load_preset"
     raise InputError(f"{name} does not take {shown(type(config).__name__)}; {hint}.")
 
@@ -233,7 +240,7 @@ def options_of(workdir: Folder, options: Mapping[str, Any], idle: Collection[str
   """
   if not isinstance(workdir, str | os.PathLike):
     raise InputError(f"workdir is {shown(workdir)}; give the folder of the run, for instance 'runs/first'.")
-  known = [field.name for field in dataclasses.fields(_flags.Options) if field.name not in ("workdir", "preset", "imports")]
+  known = [field.name for field in dataclasses.fields(_flags.Options) if field.name not in ("workdir", "preset", "imports", "dry_run")]
   for name in options:
     if name not in known:
       raise unknown_name("option", name, known)

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import dataclasses
+import hashlib
 import os
 import pathlib
 import sys
@@ -11,18 +12,20 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
-from dnas.core import devices, program_cache
+from dnas.core import devices, json_files, program_cache
 from dnas.core.errors import FieldError, InputError, counted
+from dnas.core.extras import can_import
+from dnas.core.memory import Estimate
 from dnas.core.paths import expanded
 from dnas.data.base import Dataset
 from dnas.launchers._flags import Options, require_workdir
-from dnas.run import loop
+from dnas.run import loop, services
 from dnas.run.checkpoint import Checkpoints
 from dnas.run.console import Display
 from dnas.run.profile import Profiler
 from dnas.run.run_folder import RunFolder
 from dnas.run.stop import StopRequest
-from dnas.run.writers import NullWriter, TensorBoardWriter, Writer
+from dnas.run.writers import TensorBoardWriter, Writer, Writers
 from dnas.search.gradient.stages import Start
 from dnas.search.gradient.workload import Workload
 from dnas.supernet.limits import Limit
@@ -37,10 +40,12 @@ class Parts:
   Attributes:
     kept: name to content of the files that the run depends on.
     about: lines about data and network, for the person.
+    estimate: a lower estimate of the memory of the run, where there is one.
   """
 
   kept: Mapping[str, str]
   about: str
+  estimate: Estimate | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +59,7 @@ class SearchParts(Parts):
     limit: the limit on the expected cost, if there is one.
   """
 
-  workload: Workload
+  workload: Workload = dataclasses.field(kw_only=True)
   start: Start | None = None
   restart: Callable[[Any], Start] | None = None
   limit: Limit | None = None
@@ -74,10 +79,10 @@ class TrainParts(Parts):
     grown: arrays of the state that are longer in a training of more epochs (`Checkpoints.restore`).
   """
 
-  task: loop.Task
-  dataset: Dataset
-  describe: Callable[[Any], dict[str, float]]
-  tester: Callable[[Any], Callable[[Any], dict[str, float]]]
+  task: loop.Task = dataclasses.field(kw_only=True)
+  dataset: Dataset = dataclasses.field(kw_only=True)
+  describe: Callable[[Any], dict[str, float]] = dataclasses.field(kw_only=True)
+  tester: Callable[[Any], Callable[[Any], dict[str, float]]] = dataclasses.field(kw_only=True)
   ends: Callable[[list[loop.HistoryRecord]], bool] = lambda history: False
   grown: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
@@ -123,6 +128,7 @@ def prepare(options: Options) -> None:
     if not devices.is_first():
       sys.stdout = open(os.devnull, "w")  # noqa: SIM115, since it is for the rest of the process
   devices.use(options.devices)
+  services.check(options.metrics_to)
 
 
 def read_start(start_from: str, begun: bool, read: Callable[[pathlib.Path], R]) -> R | None:
@@ -152,6 +158,7 @@ def open_folder(
   parts: Parts,
   defaults: Mapping[str, Any],
   volatile: Container[str] = (),
+  what: str = "",
 ) -> Iterator[RunFolder]:
   """Opens the run's folder. If several processes share the run, all but the first get temporary folders.
 
@@ -162,6 +169,7 @@ def open_folder(
     parts: what the run is built of.
     defaults: see `RunFolder.open`.
     volatile: see `RunFolder.open`.
+    what: what the run does, for the first line that it prints.
 
   Raises:
     InputError: as `RunFolder.open` and `RunFolder.keep` do.
@@ -175,6 +183,8 @@ def open_folder(
     folder.checkpoints = workdir.absolute() / "checkpoints"
     for name, text in parts.kept.items():
       folder.keep(name, text)
+    if what:
+      print(f"{what}; results in {workdir}", flush=True)
     if parts.about:
       print(parts.about, flush=True)
     yield folder
@@ -187,9 +197,22 @@ def length_of(task: loop.Task) -> str:
   return f"{counted(task.epochs, 'epoch')} of {about}{counted(round(steps / task.epochs), 'step')}"
 
 
-def writer_of(folder: Folder) -> Writer:
-  """Returns the writer of a run's curves. It writes all of them anew, and none for a run that has ended."""
-  return NullWriter() if (folder.path / "result.json").exists() else TensorBoardWriter(folder.path / "tensorboard", purge_step=0)
+def writer_of(folder: Folder, options: Options, say: Callable[[str], None] = print) -> Writer:
+  """Returns the writer of a run's curves. It writes all of them anew, and none for a run that has ended.
+
+  Raises:
+    InputError: if TensorBoard's folder cannot be written, or a service cannot be used.
+  """
+  path, ended = folder.path / "tensorboard", (folder.path / "result.json").exists()
+  writers: list[Writer] = []
+  if can_import("tensorboardX") and not (ended and path.exists()):
+    writers.append(TensorBoardWriter(path, purge_step=0))
+  if options.metrics_to and devices.is_first() and not ended:
+    recorded = json_files.read_object(folder.path / "config.json", "give the folder of a run", {"config": dict})["config"]
+    identity = hashlib.sha256(f"{folder.path.name} {folder.created}".encode()).hexdigest()[:16]
+    about = services.About(identity, folder.path.name, recorded, str(folder.path))
+    writers += [services.opened(name, about, say) for name in options.metrics_to]
+  return Writers(writers)
 
 
 def run(
@@ -208,11 +231,13 @@ def run(
     checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, options.keep_checkpoints))
     position = loop.restore(task, checkpoints, grown)
     folder.sync(position.history)
-    writer = stack.enter_context(contextlib.closing(writer_of(folder)))
+    writer = stack.enter_context(contextlib.closing(writer_of(folder, options)))
     for record in position.history:
       writer.write(record["step"], record["metrics"], folder.created + record["seconds"])
     total = task.end_of_epoch(task.epochs)
     display = stack.enter_context(Display(total, task.epochs, position.step, position.history))
+    if not can_import("tensorboardX"):
+      display.say("no curves for TensorBoard: tensorboardX is not installed; pip install tensorboardX, and the same command adds them")
     if position.step:
       display.say(f"resumed after step {position.step} of {total} in {folder.path}")
     if position.step < total and not early_stop(position.history):

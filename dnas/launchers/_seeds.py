@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
 from dnas.core import config as config_lib
-from dnas.launchers import _run
+from dnas.launchers import _flags, _run
 from dnas.launchers.configs import ImageSearchConfig, LanguageSearchConfig
 from dnas.run.loop import HistoryRecord
 from dnas.run.run_folder import RunFolder
@@ -37,7 +37,12 @@ class SeedFolders:
   @classmethod
   @contextlib.contextmanager
   def open(
-    cls, folder: RunFolder, configs: Sequence[ImageSearchConfig | LanguageSearchConfig], kept: Mapping[str, str], task: SeedsTask
+    cls,
+    folder: RunFolder,
+    configs: Sequence[ImageSearchConfig | LanguageSearchConfig],
+    kept: Mapping[str, str],
+    task: SeedsTask,
+    options: _flags.Options,
   ) -> Iterator["SeedFolders"]:
     """Opens the folders of the searches, seed_0000 and so on by their seed. Raises InputError as `RunFolder.open` does."""
     with contextlib.ExitStack() as stack:
@@ -47,7 +52,7 @@ class SeedFolders:
         folders.append(stack.enter_context(RunFolder.open(path, "search", config.recorded(), defaults=config_lib.defaults(config))))
         for name, text in kept.items():
           folders[-1].keep(name, text)
-        writers.append(stack.enter_context(contextlib.closing(_run.writer_of(folders[-1]))))
+        writers.append(stack.enter_context(contextlib.closing(_run.writer_of(folders[-1], options))))
       yield cls(folder, folders, writers, task)
 
   def sync(self, history: Sequence[HistoryRecord]) -> None:

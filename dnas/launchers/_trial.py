@@ -1,8 +1,7 @@
-"""The jobs of a tuning's workers: a trial is a training by `dnas train` without a test; a final training is tested."""
+"""The jobs of a tuning's workers: a trial is a training by `dnas train` without a test."""
 
 import dataclasses
 import json
-import os
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -11,14 +10,11 @@ from dnas.cells.registries import SPACES
 from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.errors import FieldError, InputError
-from dnas.launchers import _flags, _output, _run, train
-from dnas.launchers.configs import ImageTrainConfig, LanguageTrainConfig
+from dnas.launchers import _flags, _run, train
+from dnas.launchers._logged import TrainConfig, train_to_log
 from dnas.run import loop
 from dnas.tune import space as spaces
 from dnas.tune.engine import Assignment, Reports, Result
-
-TrainConfig = ImageTrainConfig | LanguageTrainConfig
-
 
 Ends = Callable[[TrainConfig, list[loop.HistoryRecord]], bool]
 """Maps (configuration of a trial, its history) to whether the trial ends before its last epoch, whatever the pruner says."""
@@ -84,7 +80,7 @@ def run_trial(assignment: Assignment, payload: Payload, stops: Ends = lambda con
 
   durable.make_folder(folder)
   try:
-    _train(config, dataclasses.replace(payload.options, workdir=str(folder)), folder, ends)
+    train_to_log(config, dataclasses.replace(payload.options, workdir=str(folder)), folder, ends)
   except loop.NonFiniteLoss as e:
     return _result(None, assignment, folder, reports, {"diverged": str(e)})
   result = train.read_result(folder)
@@ -92,22 +88,6 @@ def run_trial(assignment: Assignment, payload: Payload, stops: Ends = lambda con
     return _result(None, assignment, folder, reports, {})
   values = tuple(float(result[name if name in result else f"valid/{name}"]) for name in objectives)
   return _result(values, assignment, folder, reports, {"weights": result["weights"]})
-
-
-def run_final(config: TrainConfig, options: _flags.Options) -> dict[str, Any]:
-  """Trains on all data, tests once, and returns the result."""
-  folder = pathlib.Path(options.workdir)
-  durable.make_folder(folder)
-  _train(config, options, folder, lambda history: False)
-  return train.result_of(folder)
-
-
-def _train(
-  config: TrainConfig, options: _flags.Options, folder: pathlib.Path, ends: Callable[[list[loop.HistoryRecord]], bool]
-) -> None:
-  finished = (folder / "result.json").exists()
-  with _output.to_log(pathlib.Path(os.devnull) if finished else folder.with_suffix(".log")):
-    train.run(config, dataclasses.replace(options, preset="", profile_steps=()), set(), ends, draws=config.test)
 
 
 def _result(

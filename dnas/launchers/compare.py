@@ -35,20 +35,25 @@ from dnas.core import config as config_lib
 from dnas.core import durable, json_files
 from dnas.core.config import check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
 from dnas.core.errors import FieldError, InputError, counted
+from dnas.core.extras import needed_by
 from dnas.core.paths import expanded
 from dnas.core.records import Evaluation, Proposal
 from dnas.evaluate.base import TrainedOnce
-from dnas.launchers import _commands, _contest, _flags, _objectives, _output, _pages, _run, _units, search
+from dnas.launchers import _commands, _flags, _objectives, _output, _pages, _run, _units, search
 from dnas.launchers._comparison_settings import ACCURACY, DATASETS, EVALUATORS, ComparisonSettings, space_of, training_parts
 from dnas.launchers._evaluator_makers import asked_costs, evaluator_names, idle_in_evaluator, prepare
 from dnas.launchers._evaluators import Judge, check_settings, make_judge, own_preset, own_presets, search_config
 from dnas.launchers.configs import SearchConfig
 from dnas.report import comparison, contest
+from dnas.run.console import is_terminal
 from dnas.run.run_folder import RunFolder
 from dnas.search.blackbox import objectives, rungs, study
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
 from dnas.tune import executors
+
+UNITS = ("seconds", "multiply_adds")
+"""Units of the budget of a contest."""
 
 
 @config_lib.mounts(STRATEGIES, EVALUATORS)
@@ -79,7 +84,7 @@ class CompareConfig(ComparisonSettings):
     if len(set(self.method_names)) < len(self.method_names):
       raise FieldError("methods", self.methods, "a method is given twice; give each once")
     objectives.names_of(self.objectives, ACCURACY)
-    check_name("budget_in", self.budget_in, _contest.UNITS)
+    check_name("budget_in", self.budget_in, UNITS)
     check_not_negative(budget=self.budget)
     check_name("space", self.space, [*STACKS, *CHAIN_SPACES])
     check_name("evaluator", self.evaluator, evaluator_names())
@@ -241,6 +246,8 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     raise InputError(f"--workdir {root} holds 'config.json', so it is the folder of a run; give a new one, or that of a comparison.")
   options = dataclasses.replace(options, workdir=str(root))
   if config.contestants:
+    with needed_by("a contest of tunings"):
+      from dnas.launchers import _contest
     _contest.check_workdir(root)
     rules = _contest.Rules(config.budget, config.budget_in, options)
     _contest.run(config.contestant_names, config.seeds, rules, config.pool)
@@ -307,7 +314,7 @@ def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[s
     jobs += [(method, tuple(seeds[start : start + size])) for start in range(0, len(seeds), size)]
   console = Console(file=sys.stdout)  # this one, also while the output of a search goes into its log
   columns = (TextColumn("searches"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
-  with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as bar:
+  with Progress(*columns, console=console, disable=not is_terminal(console), transient=True) as bar:
     task, left = bar.add_task("", total=len(cells)), collections.Counter(method for method, _ in cells)
 
     def note(method: str, count: int) -> None:

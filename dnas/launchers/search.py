@@ -21,7 +21,7 @@ from dnas.cells.registries import STACKS
 from dnas.core import config as config_lib
 from dnas.core.records import BY_CLASS, SearchResult
 from dnas.data import datasets
-from dnas.launchers import _commands, _flags, _image, _language, _output, _pages, _presets, _run, _seeds, train
+from dnas.launchers import _commands, _flags, _image, _language, _output, _pages, _plan, _presets, _run, _seeds, train
 from dnas.launchers.configs import NASBENCH201_SEARCH, ImageSearchConfig, ImageTrainConfig, LanguageSearchConfig, LanguageTrainConfig
 from dnas.report.plots import save_pictures
 from dnas.run.loop import HistoryRecord
@@ -34,19 +34,23 @@ Config = ImageSearchConfig | LanguageSearchConfig
 
 
 def run(config: Config, options: _flags.Options, given: set[str]) -> list[SearchResult]:
-  """Runs or resumes a search, prints and draws the genotype that it found, and returns the result of every seed."""
+  """Runs or resumes a search, prints and draws the genotype that it found, and returns the result of every seed; of a dry run none."""
   _flags.refuse_idle(config, given)
-  _flags.require_workdir(options)
+  if not options.dry_run:
+    _flags.require_workdir(options)
   _run.prepare(options)
   if isinstance(config, LanguageSearchConfig):
     parts = _language.search_parts(config, options.force)
   else:
     parts = _image.search_parts(config, options.force)
   task = config.task(parts.workload, config.seed, parts.start, parts.limit)
-  with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config), _run.VOLATILE) as folder:
-    several = f", {config.num_seeds} searches at once" if config.num_seeds > 1 else ""
-    what = f"{config.method} ({config.hypergradient_name}) in the space {config.space}"
-    print(f"search by {what}: {_run.length_of(task)}{several}", flush=True)
+  several = f", {config.num_seeds} searches at once" if config.num_seeds > 1 else ""
+  how = f"{config.method} ({config.hypergradient_name}) in the space {config.space}"
+  what = f"search by {how}: {_run.length_of(task)}{several}"
+  if options.dry_run:
+    _plan.tell_search(what, task, parts, config.num_seeds)
+    return []
+  with _run.open_folder(options, "search", config.recorded(), parts, config_lib.defaults(config), _run.VOLATILE, what) as folder:
     if config.num_seeds == 1:
       position = _run.run(task, folder, options, task.stops)
       return [_finish(task, position.history, folder, config, options)]
@@ -59,7 +63,7 @@ def _run_seeds(
   configs = _seeds.configs_of(config)
   others = [task.reseeded(one.seed, parts.restart and parts.restart(one)) for one in configs[1:]]
   together = SeedsTask([task, *others])
-  with _seeds.SeedFolders.open(folder, configs, parts.kept, together) as folders:
+  with _seeds.SeedFolders.open(folder, configs, parts.kept, together, options) as folders:
     position = _run.run(together, folders, options, together.stops)
     results = []
     for index, (alone, one) in enumerate(zip(together.tasks, configs, strict=True)):
@@ -162,5 +166,5 @@ def _is_of(training: Any, config: Config) -> bool:
 
 
 BY_SPACE = {"darts_recurrent": LanguageSearchConfig(), "nasbench201": NASBENCH201_SEARCH}
-LAUNCHER = _flags.Launcher("search", ImageSearchConfig(), run, __doc__, BY_SPACE)
+LAUNCHER = _flags.Launcher("search", ImageSearchConfig(), run, __doc__, BY_SPACE, option_names=_flags.ALL_OPTIONS)
 main = LAUNCHER.main

@@ -28,7 +28,7 @@ from dnas.core.config import check_at_most, check_name, check_positive, check_ty
 from dnas.core.costs import Costs
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.paths import expanded
-from dnas.launchers import _commands, _flags, _language, _trained, _trial, _units, train
+from dnas.launchers import _commands, _flags, _language, _logged, _trained, _units, train
 from dnas.launchers._table_rows import CAPTIONS, ROWS, SCALES, Row, stages
 from dnas.launchers.configs import ImageTrainConfig
 from dnas.nets import costs
@@ -91,7 +91,7 @@ def train_row(name: str, scale: str, seed: int, root: pathlib.Path, options: _fl
   for config, folder in zip(stages(row, scale, seed), folders_of(root, row, seed), strict=True):
     if before is not None:
       config = config_lib.replace(config, {"start_from": str(before)})
-    _trial.run_final(config, dataclasses.replace(options, workdir=str(folder)))
+    _logged.run_final(config, dataclasses.replace(options, workdir=str(folder)))
     before = folder
 
 

@@ -29,7 +29,7 @@ from dnas.core.genotype import Genotype
 from dnas.core.paths import expanded
 from dnas.core.space import NONE
 from dnas.data import base
-from dnas.launchers import _commands, _flags, _image, _language, _longer, _output, _pages, _run
+from dnas.launchers import _commands, _flags, _image, _language, _longer, _output, _pages, _plan, _run
 from dnas.launchers.configs import NASBENCH201_TRAIN, ImageTrainConfig, LanguageTrainConfig, is_of_text
 from dnas.nets.models import LANGUAGE_MODELS
 from dnas.report.plots import save_pictures
@@ -129,19 +129,23 @@ def run(
 ) -> None:
   """Trains or resumes a network, tests it once, and draws the cells. A training that stops early has no result, and can be resumed."""
   _flags.refuse_idle(config, given)
-  _flags.require_workdir(options)
+  if not options.dry_run:
+    _flags.require_workdir(options)
   _run.prepare(options)
   checkpoints = expanded("--workdir", options.workdir) / "checkpoints"
-  begun = checkpoints.is_dir() and any(path.name.isdecimal() for path in checkpoints.iterdir())
+  begun = bool(options.workdir) and checkpoints.is_dir() and any(path.name.isdecimal() for path in checkpoints.iterdir())
   genotype, parts = parts_of(config, options.force, begun)
   name = f"{config.genotype} in the space {genotype.space}" if genotype else config.model
+  what = f"training of {name}: {_run.length_of(parts.task)}"
+  if options.dry_run:
+    _plan.tell_training(what, parts)
+    return
   flat = config.recorded() | ({"architecture": genotype.to_json()} if genotype else {})
   longer = _longer.check(config, options)
   volatile = [*_run.VOLATILE, *[_longer.EPOCHS] * longer]
-  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config), volatile) as folder:
+  with _run.open_folder(options, "train", flat, parts, config_lib.defaults(config), volatile, what) as folder:
     if longer:
       folder.lengthen(_longer.EPOCHS, parts.task.epochs)
-    print(f"training of {name}: {_run.length_of(parts.task)}", flush=True)
     position = _run.run(parts.task, folder, options, lambda history: parts.ends(history) or early_stop(history), parts.grown)
     if len(position.history) < parts.task.epochs and not parts.ends(position.history):
       return
@@ -245,7 +249,7 @@ def loss_of(result: Mapping[str, Any]) -> float:
 
 BY_SPACE = {"darts_recurrent": LanguageTrainConfig(), "nasbench201": NASBENCH201_TRAIN}
 BY_MODEL = dict.fromkeys(LANGUAGE_MODELS, LanguageTrainConfig())
-LAUNCHER = _flags.Launcher("train", ImageTrainConfig(), run, __doc__, BY_SPACE, BY_MODEL)
+LAUNCHER = _flags.Launcher("train", ImageTrainConfig(), run, __doc__, BY_SPACE, BY_MODEL, _flags.ALL_OPTIONS)
 main = LAUNCHER.main
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ from dnas.core.config import check, check_at_most, check_not_negative, check_pos
 from dnas.core.errors import InputError, cause_of, counted
 from dnas.core.paths import expanded
 from dnas.data import datasets
-from dnas.launchers import _flags, _output, _pages, _trial, _tuning_report, _units, train
+from dnas.launchers import _flags, _logged, _output, _pages, _trial, _tuning_report, _units, train
 from dnas.launchers.configs import ImageTrainConfig, LanguageTrainConfig
 from dnas.report import palette
 from dnas.run.loop import Stopped
@@ -222,7 +222,7 @@ class Tuning:
     """Retrains the best trial with every seed, or resumes these trainings. Returns the results. Raises InputError and Stopped."""
     folders = [self.root / "final" / f"seed_{seed:04d}" for seed in range(self.config.seeds)]
     settings = [dataclasses.replace(self.options, workdir=str(folder)) for folder in folders]
-    jobs = [(_trial.run_final, self.final_config(best, seed), own) for seed, own in enumerate(settings)]
+    jobs = [(_logged.run_final, self.final_config(best, seed), own) for seed, own in enumerate(settings)]
     results: dict[int, dict[str, float]] = {}
     for done in executors.run_all(executor, jobs):
       if done is not None:

@@ -1,8 +1,10 @@
 """Console output of a run: a progress bar with the time left, and one line per epoch.
 
-If the output is not a terminal, only the lines are printed, without the bar and without control characters.
+If the output is not a terminal, or one that cannot move its cursor (TERM=dumb), only the lines are printed, without the bar and without
+control characters. With NO_COLOR the bar has no colours. A line is never wrapped here, so a terminal of any width shows it whole.
 """
 
+import itertools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -16,6 +18,15 @@ from dnas.core.records import BY_CLASS
 
 _DIAGNOSES = ("skips", "entropy", "normalized_entropy", "discretized", "eigenvalue")
 _SHORT = {"accuracy": "acc", "balanced_accuracy": "balanced", "perplexity": "ppl"}
+
+
+_FIRST_STEPS, _FEWEST, _SECONDS = 12, 4, 20.0
+"""The length of a run is told after so many steps, or after fewer in so many seconds."""
+
+
+def is_terminal(console: Console) -> bool:
+  """Returns whether a console can show a bar. FORCE_COLOR alone makes no terminal."""
+  return console.is_interactive and console.is_terminal and console.file.isatty()
 
 
 class Display:
@@ -39,10 +50,11 @@ class Display:
     self._epochs, self._seconds = epochs, history[-1]["seconds"] if history else 0.0
     self._console = console or Console()
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(elapsed_when_finished=True))
-    silent = not (self._console.is_terminal and self._console.file.isatty())
+    silent = not is_terminal(self._console)
     self._bar = Progress(*columns, console=self._console, disable=silent, transient=True, refresh_per_second=4, speed_estimate_period=300)
     self._task = self._bar.add_task("compiling", total=steps, completed=step)
     self._compiles_since: float | None = None
+    self._steps, self._times = steps, list[float]()
 
   def compiling(self) -> None:
     """Prints that the first step is being compiled. The next call of `step` prints how long that took."""
@@ -55,7 +67,22 @@ class Display:
     if self._compiles_since is not None:
       self.say(f"the first step took {time.monotonic() - self._compiles_since:.1f} s")
       self._compiles_since = None
+      self._times = [time.monotonic()]
+    elif self._times:
+      self._tell_length(step)
     self._bar.update(self._task, completed=step, description=f"loss {loss:.4g}")
+
+  def _tell_length(self, step: int) -> None:
+    """Says once how long the steps that remain will take, by the median of the first ones."""
+    self._times.append(time.monotonic())
+    count, seconds = len(self._times), self._times[-1] - self._times[0]
+    if count > _FIRST_STEPS or (count > _FEWEST and seconds > _SECONDS):
+      each = statistics.median(after - before for before, after in itertools.pairwise(self._times))
+      left = self._steps - step
+      if left:
+        steps = f"{left:,} steps of {shown_seconds(each)}"
+        self.say(f"the rest takes about {shown_seconds(left * each)}: {steps}; validations and other compilations are not counted")
+      self._times = []
 
   def epoch(self, record: Mapping[str, Any]) -> None:
     """Prints the line of an epoch. `record` has the keys 'epoch', 'metrics' and 'seconds', the wall time of the run so far."""
@@ -72,6 +99,14 @@ class Display:
 
   def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
     self._bar.stop()
+
+
+def shown_seconds(seconds: float) -> str:
+  """Returns a duration in its largest unit: '240 ms', '12 s', '1.5 min', '20 h', '3.1 days'."""
+  for scale, unit, below in ((1e-3, "ms", 1.0), (1.0, "s", 90.0), (60.0, "min", 5400.0), (3600.0, "h", 172_800.0)):
+    if seconds < below:
+      return f"{seconds / scale:.2g} {unit}" if seconds < 100 * scale else f"{seconds / scale:.0f} {unit}"
+  return f"{seconds / 86_400:.3g} days"
 
 
 def epoch_line(epoch: int, epochs: int, metrics: Mapping[str, float], seconds: float) -> str:

@@ -5,11 +5,7 @@ import math
 import os
 import time
 from collections.abc import Mapping, Sequence
-from typing import Protocol
-
-from tensorboardX.event_file_writer import EventsWriter
-from tensorboardX.proto.event_pb2 import Event, SessionLog  # pyright: ignore[reportAttributeAccessIssue]  # generated at import
-from tensorboardX.summary import scalar
+from typing import Any, Protocol
 
 from dnas.core.errors import InputError, cause_of
 
@@ -39,6 +35,29 @@ class NullWriter:
     """Does nothing."""
 
 
+class Writers:
+  """Writes to several writers."""
+
+  def __init__(self, writers: Sequence[Writer]):
+    """Stands for the writers, which it closes."""
+    self._writers = tuple(writers)
+
+  def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
+    """Writes to every writer."""
+    for writer in self._writers:
+      writer.write(step, scalars, wall_time)
+
+  def close(self) -> None:
+    """Closes every writer."""
+    for writer in self._writers:
+      writer.close()
+
+
+def finite(scalars: Mapping[str, float]) -> dict[str, float]:
+  """Returns the scalars that are finite; the others have no place in a curve."""
+  return {name: value for name, value in scalars.items() if math.isfinite(value)}
+
+
 class TensorBoardWriter:
   """Writes event files for TensorBoard. Every `write` flushes its values to the file.
 
@@ -59,8 +78,15 @@ class TensorBoardWriter:
       purge_step: TensorBoard ignores values of earlier files from this step on; None ignores nothing.
 
     Raises:
+      ImportError: if tensorboardX is not installed.
       InputError: if the file cannot be written.
     """
+    from tensorboardX import summary  # here, because a run goes on without it
+    from tensorboardX.event_file_writer import EventsWriter
+    from tensorboardX.proto import event_pb2
+
+    self._messages: Any = event_pb2  # its classes are generated at import
+    self._scalar = summary.scalar
     self._folder = os.fspath(folder)
     try:
       os.makedirs(self._folder, exist_ok=True)
@@ -68,19 +94,23 @@ class TensorBoardWriter:
       self._file = EventsWriter(os.path.join(self._folder, "events"), f".{os.getpid()}.{time.time_ns()}")
     except OSError as e:
       raise self._error(e) from None
-    self._append([] if purge_step is None else [Event(step=purge_step, session_log=SessionLog(status=SessionLog.START))])
+    self._append([] if purge_step is None else [self._start(purge_step)])
 
   def write(self, step: int, scalars: Mapping[str, float], wall_time: float | None = None) -> None:
     """Appends the finite scalars of a step. Infinite and NaN scalars are left out. Raises InputError if the file cannot be written."""
-    finite = {name: value for name, value in scalars.items() if math.isfinite(value)}
-    self._append([Event(step=step, summary=scalar(name, value)) for name, value in finite.items()], wall_time)
+    events = [self._messages.Event(step=step, summary=self._scalar(name, value)) for name, value in finite(scalars).items()]
+    self._append(events, wall_time)
 
   def close(self) -> None:
     """Closes the file."""
     with contextlib.suppress(OSError):  # `write` flushed all values, and raised if it could not
       self._file.close()
 
-  def _append(self, events: Sequence[Event], wall_time: float | None = None) -> None:
+  def _start(self, step: int) -> Any:
+    log = self._messages.SessionLog
+    return self._messages.Event(step=step, session_log=log(status=log.START))
+
+  def _append(self, events: Sequence[Any], wall_time: float | None = None) -> None:
     try:
       for event in events:
         event.wall_time = time.time() if wall_time is None else wall_time

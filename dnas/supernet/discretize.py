@@ -7,6 +7,7 @@ by the raw architecture parameters gives other cells.
 from collections.abc import Mapping
 from typing import Any
 
+import chex
 import numpy as np
 
 from dnas.core import choice_space
@@ -37,7 +38,8 @@ def discretize(space: DecisionSpace, mixture: Mapping[str, np.ndarray], skip_cap
     InputError: if a weight is not finite, or the space cannot satisfy the cap (`check_cap`).
   """
   check_cap(space, skip_cap)
-  for cell in space.arch_shapes:
+  for cell, shape in space.arch_shapes.items():
+    chex.assert_shape(mixture[cell], shape)
     if not np.isfinite(mixture[cell]).all():
       raise InputError(f"'{cell}': not all weights of its operations are finite, so none is the strongest; lower the learning rates.")
   if isinstance(space, ChoiceSpace):

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,6 +117,7 @@ class Mixing:
     Returns:
       The output of every edge, [B, ceil(H / stride), ceil(W / stride), C].
     """
+    chex.assert_rank([x, weights.operations], [4, 2])
     outputs = {**operations(x[..., : self.seen], train), **pooled}
     mixture, ones = _with_ones(weights.operations) if self.options.ones_for_undrawn else (weights.operations, None)
     total = _weighted_sum([mixture[:, column] for _, column in self.columns], [outputs[name] for name, _ in self.columns])

@@ -7,6 +7,7 @@ step, and to the noise-free weights of validation and discretization.
 import dataclasses
 from collections.abc import Mapping
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -80,6 +81,7 @@ def restrict(mixture: Mixture, op_mask: OpMask) -> Mixture:
   """
   out = {}
   for cell, weights in mixture.items():
+    chex.assert_equal_shape([weights, op_mask[cell]])
     kept = weights * op_mask[cell]
     sums = kept.sum(-1, keepdims=True)
     alone = op_mask[cell] / jnp.maximum(op_mask[cell].sum(-1, keepdims=True), 1)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -21,6 +22,7 @@ def cross_entropy(
     smoothing: part of the target probability that is spread evenly over all classes (Szegedy et al., "Rethinking the Inception
       Architecture", CVPR 2016, section 7); None spreads nothing.
   """
+  chex.assert_shape(logits, (*labels.shape, None))  # labels of another shape would be broadcast
   log_probabilities = jax.nn.log_softmax(logits)
   losses = -jnp.take_along_axis(log_probabilities, labels[:, None], 1)[:, 0]
   if smoothing is not None:
@@ -30,6 +32,7 @@ def cross_entropy(
 
 def correct(logits: jax.Array, labels: jax.Array) -> jax.Array:
   """Returns 1 for every example whose largest logit is that of its label and 0 otherwise, float32 [B]."""
+  chex.assert_shape(logits, (*labels.shape, None))
   return (logits.argmax(-1) == labels).astype(jnp.float32)
 
 

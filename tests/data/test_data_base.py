@@ -99,6 +99,9 @@ def test_digits_are_the_scaled_pixels_of_scikit_learn():
   from sklearn.datasets import load_digits
 
   dataset, bunch = datasets.load("digits", ""), load_digits()
+  scaled = np.round(bunch.data.reshape(-1, 8, 8)[..., None] * (255 / 16)).astype(np.uint8)  # to the same bits
+  np.testing.assert_array_equal(np.concatenate([dataset.train.images, base.open_test(dataset, "a test of it").images]), scaled)
+  np.testing.assert_array_equal(np.concatenate([dataset.train.labels, base.open_test(dataset, "a test of it").labels]), bunch.target)
   assert dataset.train.images.shape == (1500, 8, 8, 1) and len(base.open_test(dataset, "a test of it")) == 297
   np.testing.assert_allclose(dataset.train.images[..., 0] / 255 * 16, bunch.images[:1500], atol=0.04)
   assert (dataset.train.images.min(), dataset.train.images.max()) == (0, 255)

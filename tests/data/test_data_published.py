@@ -19,6 +19,7 @@ import pytest
 
 from dnas.core.errors import InputError
 from dnas.data import base, cifar, datasets, fashion_mnist, published, wikitext2
+from dnas.data.download import Download
 
 COUNT = 6
 DATA_DIR = os.environ.get("DNAS_DATA_DIR", "")
@@ -200,7 +201,8 @@ def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
   """A web server on this machine: its address and its folder; downloads go to a cache of this test."""
   folder = tmp_path / "site"
   folder.mkdir()
-  monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "cache"))
+  monkeypatch.setenv("DNAS_DOWNLOADS", str(tmp_path / "cache"))
+  monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "earlier"))
 
   class Handler(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
@@ -214,10 +216,10 @@ def server(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
     thread.join()
 
 
-def _served(server: tuple[str, pathlib.Path], name: str, content: bytes) -> published.Download:
+def _served(server: tuple[str, pathlib.Path], name: str, content: bytes) -> Download:
   url, folder = server
   (folder / name).write_bytes(content)
-  return published.Download(f"{url}/{name}", len(content), hashlib.sha256(content).hexdigest())
+  return Download(f"{url}/{name}", len(content), hashlib.sha256(content).hexdigest())
 
 
 def test_an_archive_is_downloaded_once_and_only_the_published_files_leave_it(server: tuple[str, pathlib.Path], tmp_path: pathlib.Path):
@@ -229,10 +231,13 @@ def test_an_archive_is_downloaded_once_and_only_the_published_files_leave_it(ser
       archive.addfile(member, io.BytesIO(name.encode()))
   form = published.Published("set", ("a", "b"), (_served(server, "set.tar.gz", buffer.getvalue()),))
   folder = published.locate(form, "")
-  assert folder == tmp_path / "cache" / "downloads" / "set"
+  assert folder == tmp_path / "cache" / "set"
   assert {path.name: path.read_text() for path in folder.iterdir()} == {"a": "set/a", "b": "set/b"}
   (server[1] / "set.tar.gz").unlink()
-  assert published.locate(form, "") == folder
+  assert published.locate(form, "") == folder and sorted(os.listdir(folder.parent)) == [".lock", "set"]
+  (tmp_path / "earlier").mkdir()
+  folder.parent.rename(tmp_path / "earlier" / "downloads")  # where earlier versions kept their downloads
+  assert published.locate(form, "") == tmp_path / "earlier" / "downloads" / "set" and not folder.exists()
 
 
 def test_a_zip_archive_feeds_the_reader_of_wikitext2(
@@ -247,7 +252,7 @@ def test_a_zip_archive_feeds_the_reader_of_wikitext2(
   monkeypatch.setattr(wikitext2, "PUBLISHED", published.Published("wikitext-2", wikitext2.PUBLISHED.files, (download,)))
   dataset = datasets.load_text("wikitext2")
   assert dataset.vocabulary.decode(dataset.train) == ["<eos>", "=", "A", "title", "=", "<eos>"]
-  folder = tmp_path / "cache" / "downloads" / "wikitext-2"
+  folder = tmp_path / "cache" / "wikitext-2"
   assert {path.name for path in folder.iterdir()} == set(wikitext2.PUBLISHED.files) and not list(tmp_path.rglob("outside"))
   (server[1] / "wikitext-2-v1.zip").unlink()
   assert len(datasets.load_text("wikitext2").valid) == 6
@@ -264,17 +269,17 @@ def test_a_download_feeds_the_reader(server: tuple[str, pathlib.Path], tmp_path:
 
 
 def test_a_failed_download_is_one_sentence_with_the_mend(server: tuple[str, pathlib.Path], tmp_path: pathlib.Path):
-  absent = published.Download(f"{server[0]}/absent.tar.gz", 1, "0" * 64)
-  altered = published.Download(_served(server, "altered.tar.gz", b"altered").url, 7, "0" * 64)
-  altered_text = published.Download(_served(server, "a.txt", b"altered").url, 7, "0" * 64)
+  absent = Download(f"{server[0]}/absent.tar.gz", 1, "0" * 64)
+  altered = Download(_served(server, "altered.tar.gz", b"altered").url, 7, "0" * 64)
+  altered_text = Download(_served(server, "a.txt", b"altered").url, 7, "0" * 64)
   broken = _served(server, "broken.zip", b"not a zip archive")
-  unreachable = published.Download("http://127.0.0.1:9/set.tar.gz", 1, "0" * 64)
-  failures = ((absent, "404"), (altered, "Checksum"), (altered_text, "Checksum"), (broken, "ReadError"), (unreachable, "refused"))
+  unreachable = Download("http://127.0.0.1:9/set.tar.gz", 1, "0" * 64)
+  failures = ((absent, "404"), (altered, "not match"), (altered_text, "not match"), (broken, "ReadError"), (unreachable, "refused"))
   for download, reason in failures:
     with pytest.raises(InputError) as error:
       published.locate(published.Published("set", ("a",), (download,)), "")
     text = str(error.value)
-    assert text.startswith(f"Cannot download {download.url} into {tmp_path / 'cache' / 'downloads'} (") and reason in text
+    assert text.startswith(f"Cannot download {download.url} into {tmp_path / 'cache'} (") and reason in text
     assert text.endswith("; connect to the network, or give the folder 'set' by --data.data_dir.") and "\n" not in text
 
 

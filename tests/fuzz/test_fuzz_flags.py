@@ -191,7 +191,8 @@ def test_flags_are_a_configuration_or_refused(name: str, data: st.DataObject):
   config, options, _ = found
   check_config(config)
   check_uses(config)
-  values = {path: value for path, value in config_lib.flatten(options).items() if path != "imports"} | config_lib.flatten(config)
+  shared = {path: value for path, value in config_lib.flatten(options).items() if path in launcher.option_names and path != "imports"}
+  values = shared | config_lib.flatten(config)
   again, same, _ = launcher.parse([name, *shlex.split(_commands.command(name, values))[4:]])
   assert again == config and dataclasses.replace(same, imports=()) == dataclasses.replace(options, imports=())
 

@@ -21,7 +21,8 @@ def test_a_model_is_trained_and_tested(tmp_path, capsys):
   out = capsys.readouterr().out
   result, config = (json.loads((workdir / name).read_text()) for name in ("result.json", "config.json"))
   assert result["model"] == "pyramidnet" and "genotype" not in result and 0 <= result["test/accuracy"] <= 1
-  assert f"pyramidnet, {result['weights']:,} weights\ntraining of pyramidnet: 1 epoch of 2 steps" in out
+  assert out.startswith(f"training of pyramidnet: 1 epoch of 2 steps; results in {workdir}\n")
+  assert f"\npyramidnet, {result['weights']:,} weights\n" in out
   assert config["config"]["pyramidnet.depth"] == 11 and not {"genotype", "network.cells", "resnet.depth"} & set(config["config"])
   assert not (workdir / "genotype.json").exists() and (workdir / "pictures" / "learning_curves.png").exists()
   before = (workdir / "result.json").read_bytes()

@@ -118,9 +118,9 @@ def test_a_new_run_of_the_same_seed_is_the_same_prints_every_epoch_and_opens_no_
   data = datasets.load("synthetic")
   (*shape, channels), rng = data.train.images.shape[1:], np.random.default_rng(0)
   supernet = ImageSupernet(Config(channels=2, cells=1), SPACE, channels, data.num_classes, rng)
-  begins = f"""synthetic: 256 images of {shape[0]}x{shape[1]}x{channels} to train on and 256 to validate, {data.num_classes} classes
+  begins = f"""search by darts (first_order) in the space darts_conv: 2 epochs of {STEPS} steps; results in {tmp_path / "run"}
+synthetic: 256 images of {shape[0]}x{shape[1]}x{channels} to train on and 256 to validate, {data.num_classes} classes
 supernet: 2 channels, 1 cell, {tree.size(functional.split(supernet)[1].weights):,} weights
-search by darts (first_order) in the space darts_conv: 2 epochs of {STEPS} steps
 compiling the first step ...
 the first step took """
   assert out.startswith(begins)
@@ -131,9 +131,9 @@ def test_retraining_says_at_once_what_runs(searched, tmp_path, capsys):
   assert launch("train", *TRAIN, f"--genotype={searched}", f"--workdir={tmp_path / 'run'}") == 0
   weights = json.loads((tmp_path / "run" / "result.json").read_text())["weights"]
   first, second, third, fourth = capsys.readouterr().out.splitlines()[:4]
-  assert first.startswith("synthetic: 512 images of ") and "to validate" not in first
-  assert second == f"network: 2 channels, 1 cell, {weights:,} weights" and fourth == "compiling the first step ..."
-  assert third == f"training of {searched} in the space darts_conv: 1 epoch of {2 * STEPS} steps"
+  assert first == f"training of {searched} in the space darts_conv: 1 epoch of {2 * STEPS} steps; results in {tmp_path / 'run'}"
+  assert second.startswith("synthetic: 512 images of ") and "to validate" not in second
+  assert third == f"network: 2 channels, 1 cell, {weights:,} weights" and fourth == "compiling the first step ..."
 
 
 def test_retraining_tests_once(retrained, searched, monkeypatch, capsys):

@@ -54,8 +54,9 @@ def test_a_run_says_at_once_what_it_is(searched, tmp_path, capsys):
   assert launch("train", *TEXT_TRAIN, "--train.epochs=1", f"--genotype={tmp_path / 'cell.txt'}", f"--workdir={tmp_path / 'run'}") == 0
   first, second, third, fourth, fifth = capsys.readouterr().out.splitlines()[:5]
   steps = lines(tmp_path / "run" / "metrics.jsonl")[0]["step"]
-  assert first.startswith("synthetic_text: 400 words to train on") and second == f"network: {UNITS} units, 430 weights"
-  assert third == f"training of {tmp_path / 'cell.txt'} in the space darts_recurrent: 1 epoch of {steps} steps"
+  what = f"training of {tmp_path / 'cell.txt'} in the space darts_recurrent: 1 epoch of {steps} steps"
+  assert first == f"{what}; results in {tmp_path / 'run'}"
+  assert second.startswith("synthetic_text: 400 words to train on") and third == f"network: {UNITS} units, 430 weights"
   assert fourth == "compiling the first step ..." and fifth.startswith("the first step took ")
 
 
@@ -100,7 +101,7 @@ def test_the_same_command_again_changes_nothing_and_says_what_it_reads(searched,
   assert launch("search", *TEXT_SEARCH, f"--workdir={searched}") == 0
   assert contents(searched) == before
   out = capsys.readouterr().out
-  assert out.startswith("synthetic_text: 400 words to train on and 1,200 to validate, vocabulary 22; unknown: valid 0 (0.0 %)\n")
+  assert out.splitlines()[1] == "synthetic_text: 400 words to train on and 1,200 to validate, vocabulary 22; unknown: valid 0 (0.0 %)"
   assert "resumed after step " in out and "found: Genotype(recurrent=[(" in out
   assert f"dnas train --space=darts_recurrent --data.dataset=synthetic_text --data.tokens=400 --genotype={searched} " in out
 

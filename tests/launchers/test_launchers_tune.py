@@ -50,7 +50,7 @@ def values_of(folder):
 def test_a_tuning_of_two_trials(tmp_path):
   assert launch(tmp_path / "two", "--study.trials=2", "--study.sampler=tpe", "--seeds=0") == 0
   trials = json.loads((tmp_path / "two" / "trials.json").read_text())
-  assert (tmp_path / "two" / "trials" / "trial_0000.log").read_text().startswith("synthetic: ")
+  assert (tmp_path / "two" / "trials" / "trial_0000.log").read_text().startswith("training of ")
   assert len(trials) == 2 and all(0 <= trial["values"][0] <= 1 for trial in trials)
 
 

@@ -7,15 +7,17 @@ Hyper-Parameter Optimization", NIPS 2011, by default with one density over all d
 
 import dataclasses
 import importlib.util
-
-import optuna
+from typing import TYPE_CHECKING, Any
 
 from dnas.core.config import check_at_most, check_positive, check_types
 from dnas.core.errors import InputError
 from dnas.core.spaces import Space
 from dnas.search.blackbox.base import STRATEGIES
+from dnas.search.blackbox.by_optuna import strategy_class
 from dnas.search.blackbox.decisions import of_decisions
-from dnas.search.blackbox.optuna_strategy import OptunaStrategy
+
+if TYPE_CHECKING:
+  from dnas.search.blackbox.by_optuna.strategy import OptunaStrategy
 
 
 @STRATEGIES.register("tpe")
@@ -38,11 +40,13 @@ class TpeConfig:
     check_positive(startup=self.startup, candidates=self.candidates)
     check_at_most(10**6, candidates=self.candidates)
 
-  def on(self, space: Space) -> OptunaStrategy:
-    """See `base.Settings`."""
-    return OptunaStrategy(of_decisions(space), self._sampler, joint=self.multivariate)
+  def on(self, space: Space) -> "OptunaStrategy":
+    """See `base.Settings`. Also raises InputError if Optuna is not installed."""
+    return strategy_class("tpe")(of_decisions(space), self._sampler, joint=self.multivariate)
 
-  def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+  def _sampler(self, seed: int) -> Any:
+    import optuna  # here, because it is not part of the default install
+
     return optuna.samplers.TPESampler(
       seed=seed,
       n_startup_trials=self.startup,
@@ -67,11 +71,13 @@ class GpConfig:
     check_types(self)
     check_positive(startup=self.startup)
 
-  def on(self, space: Space) -> OptunaStrategy:
-    """See `base.Settings`. Also raises InputError if PyTorch is not installed."""
+  def on(self, space: Space) -> "OptunaStrategy":
+    """See `base.Settings`. Also raises InputError if Optuna or PyTorch is not installed."""
     if importlib.util.find_spec("torch") is None:
       raise InputError("strategy 'gp' needs the package torch, which is not installed; install it with 'pip install torch', or give 'tpe'.")
-    return OptunaStrategy(of_decisions(space), self._sampler, joint=True)
+    return strategy_class("gp")(of_decisions(space), self._sampler, joint=True)
 
-  def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
+  def _sampler(self, seed: int) -> Any:
+    import optuna  # here, because it is not part of the default install
+
     return optuna.samplers.GPSampler(seed=seed, n_startup_trials=self.startup)

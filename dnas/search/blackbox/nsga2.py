@@ -7,15 +7,16 @@ come from tournaments. A child takes every decision from one of two parents (uni
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
-
-import optuna
+from typing import TYPE_CHECKING, Any
 
 from dnas.core.config import check, check_at_most, check_fraction, check_types
 from dnas.core.spaces import Space
 from dnas.search.blackbox.base import STRATEGIES
+from dnas.search.blackbox.by_optuna import strategy_class
 from dnas.search.blackbox.decisions import of_decisions
-from dnas.search.blackbox.optuna_strategy import OptunaStrategy
+
+if TYPE_CHECKING:
+  from dnas.search.blackbox.by_optuna.strategy import OptunaStrategy
 
 
 @STRATEGIES.register("nsga2")
@@ -42,24 +43,11 @@ class Config:
     check(0 <= self.crossover <= 1, "crossover", self.crossover, "it is a probability, so give 0 to 1")
     check_fraction(mutation=self.mutation)
 
-  def on(self, space: Space, costs: Sequence[str] = ()) -> OptunaStrategy:
-    """Returns the strategy on a space; it minimizes the costs. Raises InputError if the space has no decisions."""
-    return OptunaStrategy(of_decisions(space), self._sampler, joint=True, costs=costs, remembers=True)
+  def on(self, space: Space, costs: Sequence[str] = ()) -> "OptunaStrategy":
+    """Returns the strategy on a space; it minimizes the costs. Raises InputError if the space has no decisions, or without Optuna."""
+    return strategy_class("nsga2")(of_decisions(space), self._sampler, joint=True, costs=costs, remembers=True)
 
-  def _sampler(self, seed: int) -> optuna.samplers.BaseSampler:
-    return _Sampler(self, seed)
+  def _sampler(self, seed: int) -> Any:
+    from dnas.search.blackbox.by_optuna.nsga2_sampler import Nsga2Sampler
 
-
-class _Sampler(optuna.samplers.NSGAIISampler):
-  """Optuna's sampler, which mutates by a random stream of its own.
-
-  Optuna seeds its two streams alike. A sampler lives for one ask here, so what is drawn anew would depend on who the parents are.
-  """
-
-  def __init__(self, config: Config, seed: int):
-    sizes: dict[str, Any] = {"population_size": config.population, "crossover_prob": config.crossover}
-    super().__init__(**sizes, mutation_prob=config.mutation or None, seed=seed)
-    self._mutations = optuna.samplers.RandomSampler(seed=(seed + 1) % 2**32)
-
-  def sample_independent(self, study: optuna.Study, trial: optuna.trial.FrozenTrial, param_name: str, param_distribution: Any) -> Any:
-    return self._mutations.sample_independent(study, trial, param_name, param_distribution)
+    return Nsga2Sampler(self.population, self.crossover, self.mutation or None, seed)

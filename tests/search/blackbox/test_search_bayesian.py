@@ -15,8 +15,9 @@ from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.evaluate import synthetic_table
 from dnas.evaluate.tabular import Tabular
-from dnas.search.blackbox import bayesian, optuna_strategy, random_search, study
+from dnas.search.blackbox import bayesian, random_search, study
 from dnas.search.blackbox.base import STRATEGIES, replay
+from dnas.search.blackbox.by_optuna import strategy as optuna_strategy
 
 SPACE = nasbench201.SPACE
 TORCH = importlib.util.find_spec("torch") is not None

@@ -13,8 +13,9 @@ from dnas.core.records import Evaluation, Proposal
 from dnas.core.space import CellSpace
 from dnas.evaluate import digits_bench
 from dnas.evaluate.tabular import Tabular
-from dnas.search.blackbox import nsga2, optuna_strategy, random_search, study
+from dnas.search.blackbox import nsga2, random_search, study
 from dnas.search.blackbox.base import replay
+from dnas.search.blackbox.by_optuna import strategy as optuna_strategy
 
 TABLE = digits_bench.load(0)
 EVALUATE = Tabular(TABLE)

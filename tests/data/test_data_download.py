@@ -1,0 +1,87 @@
+"""Downloads from a server on this machine: cut off and resumed, from the start where a server knows no ranges, with their checksum."""
+
+import hashlib
+import http.server
+import pathlib
+import threading
+from collections.abc import Iterator
+
+import pytest
+import requests
+
+from dnas.data import download
+
+CONTENT = bytes(range(256)) * 2000
+
+
+class Site(http.server.ThreadingHTTPServer):
+  """Serves CONTENT, and notes where every answer begins. After `cut` bytes it hangs up; None serves to the end."""
+
+  def __init__(self):
+    super().__init__(("127.0.0.1", 0), Handler)
+    self.ranges, self.cut, self.begins = True, [], []
+
+  def of(self, sha256: str = hashlib.sha256(CONTENT).hexdigest()) -> download.Download:
+    return download.Download(f"http://127.0.0.1:{self.server_port}/data.bin", len(CONTENT), sha256)
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+  def do_GET(self) -> None:
+    site: Site = self.server  # pyright: ignore
+    asked = self.headers.get("Range")
+    begin = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and site.ranges else 0
+    site.begins.append(begin)
+    if begin >= len(CONTENT):
+      return self.send_error(416)
+    self.send_response(206 if asked and site.ranges else 200)
+    self.send_header("Content-Length", str(len(CONTENT) - begin))
+    self.end_headers()
+    self.wfile.write(CONTENT[begin : begin + site.cut.pop(0) if site.cut else None])
+
+  def log_message(self, *_: object) -> None:
+    pass
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+  with Site() as server:
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+
+
+def test_a_transfer_that_is_cut_off_goes_on_where_it_was(site: Site, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]):
+  site.cut = [98_304, 0, 50_000]
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT
+  assert site.begins == [0, 98_304, 98_304, 147_456]
+  assert [path.name for path in tmp_path.iterdir()] == ["data.bin"]
+  assert capsys.readouterr().out == f"downloading {site.of().url} (0.5 MB)\n"  # no bar without a terminal
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and len(site.begins) == 4
+
+
+def test_another_process_resumes_and_three_tries_without_a_byte_end_it(site: Site, tmp_path, capsys):
+  site.cut = [294_912, 0, 0, 0]
+  with pytest.raises(requests.exceptions.ChunkedEncodingError):
+    download.fetch(site.of(), tmp_path)
+  assert (tmp_path / "data.bin.part").stat().st_size == 294_912
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and site.begins[-1] == 294_912
+  assert "resumed after 0.3 MB" in capsys.readouterr().out
+
+
+def test_a_server_without_ranges_sends_the_whole_file_again(site: Site, tmp_path):
+  site.ranges, site.cut = False, [98_304]
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and site.begins == [0, 0]
+
+
+def test_a_whole_part_needs_no_byte_and_a_wrong_one_is_not_kept(site: Site, tmp_path):
+  part = tmp_path / "data.bin.part"
+  part.write_bytes(CONTENT)
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT
+  (tmp_path / "data.bin").unlink()
+  part.write_bytes(b"another file")
+  with pytest.raises(ValueError, match="does not match the known hash"):
+    download.fetch(site.of(), tmp_path)
+  assert list(tmp_path.iterdir()) == []
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and site.begins == [len(CONTENT), 12, 0]
