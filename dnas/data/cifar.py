@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from dnas.core.errors import InputError
+from dnas.data import cifar10_packed
 from dnas.data.base import DATASETS, ImageDataset, Split
 from dnas.data.download import Download
 from dnas.data.published import Published, damaged, locate, read_bytes
@@ -45,10 +47,15 @@ def cifar10(data_dir: str) -> ImageDataset:
   """Loads CIFAR-10 in the published order.
 
   Args:
-    data_dir: the folder 'cifar-10-batches-py' or the one around it; empty to download it.
+    data_dir: the folder 'cifar-10-batches-py' or the one around it; empty to download it. The folder may instead hold the two files of
+      `cifar10_packed`. The test split is then read from the published file 'test_batch', if it is there when the test begins.
   """
   mean, std = (0.49139968, 0.48215827, 0.44653124), (0.24703233, 0.24348505, 0.26158768)
-  return _load("cifar10", CIFAR10, data_dir, CIFAR10_CLASSES.split(), "labels", mean, std)
+  classes, packed = CIFAR10_CLASSES.split(), pathlib.Path(data_dir)
+  if not (data_dir and cifar10_packed.is_in(packed)):
+    return _load("cifar10", CIFAR10, data_dir, classes, "labels", mean, std)
+  train = Split(*cifar10_packed.read(packed))
+  return ImageDataset("cifar10", train, len(classes), mean, std, tuple(classes), published=True, _read_test=lambda: _test_beside(packed))
 
 
 @DATASETS.register("cifar100")
@@ -60,6 +67,16 @@ def cifar100(data_dir: str) -> ImageDataset:
   """
   mean, std = (0.50707516, 0.48654887, 0.44091784), (0.26733429, 0.25643846, 0.27615047)
   return _load("cifar100", CIFAR100, data_dir, CIFAR100_CLASSES.split(), "fine_labels", mean, std)
+
+
+def _test_beside(packed: pathlib.Path) -> Split:
+  """Returns the test split of CIFAR-10 from a folder with packed training images. Raises InputError if it is not there."""
+  name = CIFAR10.files[-1]
+  for path in (packed / name, packed / CIFAR10.folder / name):
+    if path.is_file():
+      return Split(*_read_batch(path, "labels", len(CIFAR10_CLASSES.split()), CIFAR10))
+  place = f"{packed} holds the packed training images of CIFAR-10 alone"
+  raise InputError(f"The test split is needed now, and {place}; put {name} of {CIFAR10.source(name)} there and give the same command again.")
 
 
 def _load(
