@@ -1,4 +1,7 @@
-"""Settings of the whole suite: strict rank promotion, a persistent compilation cache, one CPU device."""
+"""Settings of the whole suite: strict rank promotion, a persistent compilation cache, one CPU device.
+
+DNAS_TEST_PLATFORM=cuda computes on a GPU, with products in full float32.
+"""
 
 import contextlib
 import gc
@@ -15,7 +18,10 @@ from dnas.core import memory_maps, program_cache, registry
 
 gc.set_threshold(100_000, 20, 20)  # as the launchers do; at Python's own thresholds whole seconds go to looking for garbage
 matplotlib.use("Agg")
-jax.config.update("jax_platforms", "cpu")
+PLATFORM = os.environ.get("DNAS_TEST_PLATFORM", "cpu")
+jax.config.update("jax_platforms", PLATFORM)
+if PLATFORM != "cpu":
+  jax.config.update("jax_default_matmul_precision", "highest")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", 0)
 

@@ -266,8 +266,10 @@ def _retrain(config: SpeedConfig, size: Size) -> Job:
     key = loop.step_key(state.key, np.int32(1))
     return task._pipeline.shuffled(1, key), key
 
-  def programs(state: images.TrainState) -> list[tuple[Compiled, tuple[Any, ...], int]]:
-    return [(task.gradient, (state.weights, state.stats, *inputs(state), task.rates(0)), 1)]
+  def programs(state: images.TrainState) -> list[tuple[Any, tuple[Any, ...], int]]:
+    if jax.default_backend() == "cpu":
+      return [(task.gradient, (state.weights, state.stats, *inputs(state), task.rates(0)), 1)]
+    return [(task._step, (state, *inputs(state), task.rates(0)), 1)]
 
   return Job(task, size.batch, programs, inputs, problem)
 

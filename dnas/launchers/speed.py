@@ -3,10 +3,9 @@
   dnas speed --workdir=runs/speed
   dnas speed --jobs=search_first_order,search_second_order,search_unrolled --batch=16,64 --workdir=runs/speed
   dnas speed --jobs=search_first_order --peer=python3.11 --workdir=runs/speed_peer
-  sh benchmarks/accelerator.sh runs/speed_accelerator
 
 Every job runs at every combination of cells, channels, batch, seeds and precision. In one round every job takes one step. The images are
-random. The table also goes to WORKDIR/speed.json. Its columns, where the name does not say it:
+random. The rows of a size are printed once it is measured, and go to WORKDIR/speed.json. Its columns, where the name does not say it:
 
   cold       time from the built network to the end of its first step, with an empty compilation cache
   warm       the same with all programs in the cache
@@ -14,7 +13,8 @@ random. The table also goes to WORKDIR/speed.json. Its columns, where the name d
   to first   median over the rounds of the step time, divided by that of the first job
   input      share of a step that making its batches takes, augmentation included
   dispatch   time after which the host is free again
-  GFLOP, GB  arithmetic and memory traffic of the passes of a step through the network, as XLA counts them
+  GFLOP, GB  arithmetic and memory traffic of the passes of a step through the network, as XLA counts them; of a training on an
+             accelerator, of its whole step, which is one program there
   roofline   shortest time for this arithmetic and traffic at the peak rates of the device, divided by the step time
   to peer    median over the rounds of the step time, divided by that of PyTorch
 
@@ -93,7 +93,8 @@ def measure(config: SpeedConfig, size: Size) -> list[dict[str, Any]]:
     row |= {"step": seconds, "to_first": float(np.median(rounds[:, index] / rounds[:, 0])), "examples_per_second": job.examples / seconds}
     inputs = [_seconds(lambda job=job, index=index: jax.block_until_ready(job.inputs(states[index]))) for _ in range(config.steps + 2)]
     row |= {"dispatch": float(np.median(dispatches[:, index])), "input": float(np.median(inputs[2:])) / seconds}
-    costs = [(count, costs_of(function, *arguments)) for function, arguments, count in job.programs(states[index])]
+    with _compilation_cache(f"{root}/{row['job']}"):  # which has these programs, so nothing is compiled for its costs
+      costs = [(count, costs_of(function, *arguments)) for function, arguments, count in job.programs(states[index])]
     row |= {name: sum(count * cost[key] for count, cost in costs) for name, key in (("flops", "flops"), ("bytes", "bytes accessed"))}
     row["memory"] = max(cost["memory"] for _, cost in costs)
     row |= {"device": jax.devices()[0].device_kind, "python": platform.python_version(), "jax": jax.__version__}
@@ -228,10 +229,10 @@ def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
       break
     new = measure(config, size)
     rows += new
-    for row in new:
-      print(f"{row['job']} {size}: {1e3 * row['step']:,.0f} ms a step", flush=True)
+    print(f"\n{table_of(new).to_markdown()}", flush=True)
     (folder / "speed.json").write_text(json.dumps(rows, indent=2) + "\n")
-  print(f"\n{table_of(rows).to_markdown()}")
+  if len(rows) > len(config.network_jobs):
+    print(f"\n{table_of(rows).to_markdown()}")
   for line in [*growth_of(rows), *(_projected(row) for row in rows if row["job"].startswith("search"))]:
     print(line)
 
