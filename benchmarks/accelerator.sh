@@ -4,7 +4,8 @@
 # Exit status: 0 the step is complete; 143 its time is over, and the same command goes on; any other a failure.
 
 usage() {
-  echo "usage: sh benchmarks/accelerator.sh STEP [flags]    STEP is 1 checks, 2 speed, 3 search, 4 seeds, 5 retraining, 6 nasbench201, 7 text"
+  echo "usage: sh benchmarks/accelerator.sh STEP [flags]"
+  echo "STEP is 1 checks, 2 speed, 3 search, 4 seeds, 5 retraining, 6 nasbench201 or 7 text."
   echo "error: $1" >&2
   exit 2
 }
@@ -78,14 +79,16 @@ case $step in
     speed --precision=bfloat16 --workdir="$runs/speed_bfloat16" "$@"
     ;;
   3)
-    launch search --preset=darts_cifar10_first_order --supernet.precision=bfloat16 --data.data_dir="$data" $keep --workdir="$runs/search" "$@"
+    launch search --preset=darts_cifar10_first_order --supernet.precision=bfloat16 --data.data_dir="$data" \
+      $keep --workdir="$runs/search" "$@"
     ;;
   4)
     speed --precision=bfloat16 --seeds=4 --workdir="$runs/speed_4_seeds" "$@"
     speed --precision=bfloat16 --seeds=8 --workdir="$runs/speed_8_seeds" "$@"
     ;;
   5)
-    launch train --preset=darts_cifar10_retrain --network.precision=bfloat16 --data.data_dir="$data" $keep --workdir="$runs/retraining" "$@"
+    launch train --preset=darts_cifar10_retrain --network.precision=bfloat16 --data.data_dir="$data" \
+      $keep --workdir="$runs/retraining" "$@"
     ;;
   6)
     for method in darts pc_darts gdas drnas gaea snas fair_darts; do

@@ -75,8 +75,8 @@ def _test_beside(packed: pathlib.Path) -> Split:
   for path in (packed / name, packed / CIFAR10.folder / name):
     if path.is_file():
       return Split(*_read_batch(path, "labels", len(CIFAR10_CLASSES.split()), CIFAR10))
-  place = f"{packed} holds the packed training images of CIFAR-10 alone"
-  raise InputError(f"The test split is needed now, and {place}; put {name} of {CIFAR10.source(name)} there and give the same command again.")
+  what = f"The test split is needed now, and {packed} holds the packed training images of CIFAR-10 alone"
+  raise InputError(f"{what}; put {name} of {CIFAR10.source(name)} there and give the same command again.")
 
 
 def _load(

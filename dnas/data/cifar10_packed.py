@@ -1,7 +1,7 @@
 """The training images of CIFAR-10 without loss in two files, for machines to which a large archive cannot be brought.
 
-A file is an npz with half of the images. Its array `mosaic` holds the bytes of one lossless WebP image, in which the images stand row by row,
-`COLUMNS` in each. Its array `labels` holds the labels, uint8 [N].
+A file is an npz with half of the images. Its array `mosaic` holds the bytes of one lossless WebP image, in which the images stand in rows
+of `COLUMNS`. Its array `labels` holds the labels, uint8 [N].
 """
 
 import hashlib
