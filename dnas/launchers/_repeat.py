@@ -4,6 +4,7 @@ A command is given only if it is one: parsed again, it must give the recorded co
 they were others, for instance in a script, the command has every flag that differs from its default.
 """
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +13,10 @@ from typing import Any
 from dnas.core import config as config_lib
 from dnas.core.errors import InputError
 from dnas.launchers import _commands
-from dnas.launchers._flags import OPTIONS, Launcher
+from dnas.launchers._flags import ALL_OPTIONS, Launcher, Options
+
+_SWITCHES = [field.name for field in dataclasses.fields(Options) if isinstance(field.default, bool)]
+"""Options that stand without a value."""
 
 
 def repeating(
@@ -70,8 +74,8 @@ def _typed(name: str, command: Sequence[str]) -> list[str] | None:
   out, skips = [], False
   for word in rest:
     flag, given, _ = word.lstrip("-").partition("=")
-    if skips or (word.startswith("-") and flag in OPTIONS and flag != "preset"):
-      skips = not (skips or given or flag == "force")
+    if skips or (word.startswith("-") and flag.removeprefix("no") in ALL_OPTIONS and flag != "preset"):
+      skips = not (skips or given or flag.removeprefix("no") in _SWITCHES)
       continue
     out.append(word)
   return out
