@@ -59,7 +59,7 @@ def test_the_installed_package_runs_in_another_folder(installed: pathlib.Path, t
 def test_the_wheel_holds_the_package_and_its_data_alone(built: pathlib.Path):
   (wheel,) = built.glob("*.whl")
   names = zipfile.ZipFile(wheel).namelist()
-  kinds = (".py", ".pyi", ".npz")
+  kinds = (".py", ".pyi", ".npz", ".css", ".html", ".js")
   ours = {str(path.relative_to(ROOT)) for path in (ROOT / "dnas").rglob("*") if path.suffix in kinds or path.name == "py.typed"}
   assert {name for name in names if name.startswith("dnas/")} == ours
   assert {name.partition("/")[0] for name in names} == {"dnas", f"dnas-{dnas.__version__}.dist-info"}

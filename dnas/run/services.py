@@ -40,7 +40,7 @@ class WandbWriter:
 
   def __init__(self, about: About):
     """Opens the run, or opens it again. See `opened`."""
-    import wandb
+    import wandb  # pyright: ignore[reportMissingImports]  # an optional package
 
     project = os.environ.get("WANDB_PROJECT", PROJECT)
     settings = wandb.Settings(silent=True)
@@ -65,8 +65,8 @@ class MlflowWriter:
 
   def __init__(self, about: About):
     """Opens the run, or opens it again. See `opened`."""
-    import mlflow
-    from mlflow import entities
+    import mlflow  # pyright: ignore[reportMissingImports]  # an optional package
+    from mlflow import entities  # pyright: ignore[reportMissingImports]
 
     self._entities: Any = entities
     self._client = mlflow.MlflowClient()
