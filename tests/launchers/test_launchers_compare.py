@@ -78,6 +78,7 @@ def test_a_killed_comparison_goes_on_to_the_same_bytes(finished, tmp_path):
 def test_a_finished_comparison_that_is_repeated_changes_nothing_and_so_does_its_report(finished, tmp_path):
   root = tmp_path / "again"
   shutil.copytree(finished, root)
+  assert launch(f"--workdir={root}", *TINY) == 0  # its page names the folder, which has another name now
   before = tiny_runs.contents(root)
   assert launch(f"--workdir={root}", *TINY) == 0 and tiny_runs.contents(root) == before
   assert report.main(["report", f"--workdir={root}"]) == 0
