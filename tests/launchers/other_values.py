@@ -8,7 +8,7 @@ CHOICES |= {"training": "darts_cifar10_retrain", "local_search.step": "first", "
 CHOICES |= {"objectives": "accuracy,weights", "latencies": "elsewhere.npz", "regularized_evolution.limit_of": "weights"}
 CHOICES |= {"evaluators": "tabular,random", "hypernetwork.encoder": "flat"}
 CHOICES |= {"contestants": "tune_digits_cell,tune_digits_resnet", "budget_in": "seconds"}
-CHOICES |= {"scale": "demo", "rows": "darts", "run": "elsewhere", "split": "valid", "format": "jax"}
+CHOICES |= {"scale": "demo", "rows": "darts", "run": "elsewhere", "folder": "elsewhere", "split": "valid", "format": "jax"}
 CHOICES |= {"darts.optimizer": "adam", "cost.of": "weights", "cost.table": "elsewhere"}
 CHOICES |= {"start_from": "elsewhere", "method": "darts", "remedies.perturbation": "uniform"}
 CHOICES |= {"train.schedule": "linear", "search_space": "train.learning_rate = log(0.1, 0.2)", "storage": "elsewhere", "study_name": "b"}

@@ -14,8 +14,10 @@ from dnas.core import config as config_lib
 from dnas.data.datasets import DATASETS
 from dnas.data.text import TEXTS
 from dnas.launchers import _flags, _presets, compare, configs, demo, describe, evaluators, export, report, search, tables, test, train, tune
+from dnas.launchers import open as opening
 from dnas.launchers._comparison_settings import DATASETS as TABLES
 from dnas.launchers._evaluator_makers import EVALUATORS, evaluator_names
+from dnas.launchers.runs import LAUNCHER as RUNS
 from dnas.nets.models import IMAGE_MODELS, LANGUAGE_MODELS
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient.methods import METHODS
@@ -24,16 +26,14 @@ from dnas.supernet.hypergradients import HYPERGRADIENTS
 from dnas.train.optimizers import SCHEDULES
 from dnas.tune.study import DIRECTIONS, PRUNERS, SAMPLERS
 
-MODULES = (search, train, test, export, describe, demo, compare, evaluators, report, tables, tune)
-LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in MODULES}
+MODULES = (search, train, test, export, describe, demo, compare, evaluators, report, tables, tune, opening)
+LAUNCHERS = {module.LAUNCHER.name: module.LAUNCHER for module in MODULES} | {RUNS.name: RUNS}
 PRESETS = {name: _presets._module_of(name) for name in _presets.names()}
 
 TEXT = ("--space=darts_recurrent",)
-
-
 DEFAULTS = {type(module.CONFIG): config_lib.defaults(module.CONFIG) for module in PRESETS.values()}
 BASES = [(name, ()) for name in ("search", "train", "test", "export", "demo")]
-BASES += [("tables", ("--run",)), ("search", TEXT), ("train", TEXT), ("describe", ()), ("describe", TEXT)]
+BASES += [("tables", ("--run",)), ("open", ()), ("runs", ()), ("search", TEXT), ("train", TEXT), ("describe", ()), ("describe", TEXT)]
 BASES += [(module.LAUNCHER, (f"--preset={name}",)) for name, module in PRESETS.items()]
 
 
