@@ -209,14 +209,15 @@ def main() -> None:
     device, rate = (None, 1.0) if options.lower else device_of(options.target)
   except (RuntimeError, ImportError) as e:
     parser.error(f'JAX cannot compile for a GPU here ({first_line(e)}); run pip install "jax[cuda]", or give --lower.')
-  print("| " + " | ".join(HEADER) + " |\n|" + " --- |" * len(HEADER))
+  if device is not None:
+    print("| " + " | ".join(HEADER) + " |\n|" + " --- |" * len(HEADER))
   for row in rows:
     print("| " + " | ".join(line_of(row, rate)) + " |", flush=True)
   for name in filter(None, options.only.split(",")) if options.only else [name for name in known if name not in done]:
     step, state = step_of(known[name], options.shrunk)
     for program in programs_of(step, state):
       if device is None:
-        print(f"| {name} | {program.name} | {program.calls} | lowered to {len(lowered(program)):,} characters |", flush=True)
+        print(f"{name}: {program.name}, called {program.calls} times a step, lowered to {len(lowered(program)):,} characters", flush=True)
         continue
       rows.append({"case": name, "program": program.name, "calls": program.calls, **compiled(program, device)})
       print("| " + " | ".join(line_of(rows[-1], rate)) + " |", flush=True)

@@ -2,7 +2,7 @@
 
   python -m benchmarks.look_up FOLDER [TABLE]
 
-FOLDER holds a folder for every method, as step 6 of benchmarks/accelerator.sh writes them. TABLE is the npz that docs/evaluators.md
+FOLDER holds a folder for every method, as step 6 of benchmarks/accelerator.sh writes them. TABLE is the npz that docs/results/evaluators.md
 describes. Without it the architectures alone are printed. The test accuracies are those after 200 epochs on CIFAR-10.
 """
 

@@ -54,9 +54,20 @@ def room_for_programs():
 
 
 def pytest_collection_finish(session):
+  _forget_units()
+  gc.freeze()  # what the modules hold is no garbage
+
+
+def _forget_units():
   for name in registry.foreign_modules():
     del registry._MODULES[name]
-  gc.freeze()  # what the modules hold is no garbage
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten_units():
+  """Fixtures of a module may load units, which are not those of the next module."""
+  yield
+  _forget_units()
 
 
 @pytest.fixture(autouse=True)

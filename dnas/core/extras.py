@@ -29,7 +29,9 @@ def needed_by(what: str) -> Generator[None]:
     package = (e.name or "").partition(".")[0]
     if package not in EXTRAS:
       raise
-    raise InputError(f"{what} needs the package {package}, which is not installed; run: pip install 'dnas[{EXTRAS[package]}]'.") from None
+    extra = EXTRAS[package]
+    hint = f"it is of the extra '{extra}': pip install -e '.[{extra}]' in a checkout"
+    raise InputError(f"{what} needs the package {package}, which is not installed; {hint}.") from None
 
 
 def can_import(module: str) -> bool:

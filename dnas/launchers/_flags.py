@@ -51,7 +51,8 @@ class Options:
     force: whether to try a run that by its shapes needs more memory than there is.
     metrics_to: services that get the metrics too, beside TensorBoard: wandb, mlflow, or both with a comma between them. Each needs its
       package, and is configured by its own environment variables.
-    dry_run: whether to print steps, weights, multiply-adds and memory, and stop. Nothing is compiled, and no folder is made.
+    dry_run: whether to print steps, weights, multiply-adds and memory, and stop. Nothing is compiled, and the run gets no folder. The data
+      are read, and downloaded if they are not there.
     profile_steps: first and last step to trace, such as 10,20; empty traces nothing. The trace is in the folder profile of the run, for
       TensorBoard and ui.perfetto.dev. Step 1 cannot be traced, since it compiles.
   """

@@ -145,7 +145,8 @@ def _many(folder: pathlib.Path, kind: str, members: Sequence[pathlib.Path]) -> L
   elif scores and kind in ("compare", "contest"):
     means = {name: sum(values) / len(values) for name, values in scores.items()}
     best = (max if kind == "compare" else min)(means, key=lambda name: means[name])
-    told = f"best mean test {'accuracy' if kind == 'compare' else 'error or perplexity'} {means[best]:.2f}: {best}"
+    measure, unit = ("accuracy", " %") if kind == "compare" else ("error or perplexity", "")
+    told = f"best mean test {measure} {means[best]:.2f}{unit}: {best}"
   else:
     told = ", ".join(names)
   return Listed(folder, _MANY[kind], state, of, told)

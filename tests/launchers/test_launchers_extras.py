@@ -49,6 +49,6 @@ def test_a_bare_machine_searches_trains_and_tells_of_tensorboard(tmp_path):
   assert out.count("tensorboardX is not installed; pip install tensorboardX") == 2 and not (tmp_path / "search" / "tensorboard").exists()
   assert json.loads((tmp_path / "train" / "result.json").read_text())["weights"] > 0
   lacking = [("strategy 'tpe'", "optuna", "tune"), ("dnas tune", "optuna", "tune"), ("a contest of tunings", "optuna", "tune")]
-  told = "error: {} needs the package {}, which is not installed; run: pip install 'dnas[{}]'."
-  assert err.splitlines() == [told.format(*line) for line in [*lacking, ("--metrics_to=wandb", "wandb", "wandb")]]
+  told = "error: {} needs the package {}, which is not installed; it is of the extra '{}': pip install -e '.[{}]' in a checkout."
+  assert err.splitlines() == [told.format(*line, line[-1]) for line in [*lacking, ("--metrics_to=wandb", "wandb", "wandb")]]
   assert not (tmp_path / "told").exists()

@@ -156,7 +156,7 @@ def test_a_comparison_ends_with_its_page_and_repeats_from_a_script(tmp_path, cap
   cell = root / "nasbench201/tabular/regularized_evolution/seed_0001"
   assert _repeat.as_recorded(config.of_cell("regularized_evolution", 1)) == json.loads((cell / "config.json").read_text())["config"]
   assert runs.main(["runs", str(tmp_path)]) == 0
-  assert re.search(r"^compared +comparison +finished +4 runs +best mean test accuracy [\d.]+: ", capsys.readouterr().out, re.MULTILINE)
+  assert re.search(r"^compared +comparison +finished +4 runs +best mean test accuracy [\d.]+ %: ", capsys.readouterr().out, re.MULTILINE)
 
 
 def test_runs_are_listed_with_their_state(searched, capsys):

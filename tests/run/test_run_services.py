@@ -141,6 +141,6 @@ def test_mlflow_gets_each_step_once_and_names_that_it_takes(mlflow):
 
 def test_a_missing_package_is_named_with_its_extra(monkeypatch):
   monkeypatch.setitem(sys.modules, "mlflow", None)
-  with pytest.raises(InputError, match=r"^--metrics_to=mlflow needs the package mlflow, .*: pip install 'dnas\[mlflow\]'\.$"):
+  with pytest.raises(InputError, match=r"^--metrics_to=mlflow needs the package mlflow, .*: pip install -e '.\[mlflow\]' in a checkout\.$"):
     services.check(("mlflow",))
   services.check(())

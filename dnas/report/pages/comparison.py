@@ -47,6 +47,11 @@ def comparison_page(root: pathlib.Path, found: Sequence[Comparison], command: st
   return Page("Comparison", root.resolve().name, lead, facts, sections)
 
 
+_COLUMNS = (
+  "In brackets is the 95 % interval of a mean; methods whose intervals overlap are not told apart. The percentile is the share of all "
+  "architectures of the table that are worse. 'Best of k' takes the best of k searches by validation, at the cost of all k; a dash stands "
+  "where there are fewer searches. 'Times random search' is the cost of random search for the same score, in searches of this method."
+)
 _REPEAT = "It begins anew in another folder."
 _BANDS = "A band has the middle half of the {}; a line is their mean."
 
@@ -66,7 +71,7 @@ def _sections(root: pathlib.Path, one: Comparison, best_of: int, several: bool) 
   told = f"{met} of {len(points)} points are met; the folder cannot say more of those that are unknown. "
   told += "The points are those of Lindauer and Hutter, Best Practices for Scientific Research on Neural Architecture Search (JMLR 2020)."
   return [
-    Section(f"Result{place}", [Sheet(comparisons.result_table(one, best_of)), Plots([_distribution(one)]), *left]),
+    Section(f"Result{place}", [Sheet(comparisons.result_table(one, best_of)), Text(_COLUMNS), Plots([_distribution(one)]), *left]),
     Section(f"Over time{place}", [Plots(_anytime(one), bands=True), Text(_BANDS.format("searches"))]),
     Section(f"Front of cost and accuracy{place}", front),
     Section(f"Validation and test{place}", [Plots([_correlation(one)])]),
@@ -117,7 +122,7 @@ def _distribution(one: Comparison) -> Plot:
     })  # fmt: skip
     ends.append(f"{name} {tests.mean():.2f}")
   layout = {
-    "xaxis": {"title": {"text": "test accuracy of what a search found (%)", "standoff": 6}},
+    "xaxis": {"title": {"text": "test accuracy (%)", "standoff": 6}},
     "yaxis": {"autorange": "reversed", "type": "category"},
     "showlegend": False,
     "hovermode": "closest",

@@ -246,9 +246,15 @@ def recorded(config: Mapping[str, Any], versions: Mapping[str, Any], command: Se
   """Returns a section with configuration, versions, and the words of the command that began a run."""
   settings = Table("Every setting, by its flag", ("flag", "value"), tuple((f"--{name}", _told(value)) for name, value in config.items()))
   software = Table("What may change the bits of a result", ("name", "version"), tuple((name, _told(one)) for name, one in versions.items()))
-  begun: list[Block] = [Text("It was begun by:"), Command(" ".join(command))] if command else []
+  begun: list[Block] = [Text("It was begun by:"), Command(_started(command))] if command else []
   folded = [Sheet(settings, "Configuration"), Sheet(software, "Versions"), *more]
   return Section("Configuration and versions", [*folded, *begun])
+
+
+def _started(command: Sequence[str]) -> str:
+  """Returns the words that began a run, as a person types them: Python notes `python -m dnas` as the path of a file."""
+  first, *rest = command
+  return " ".join(["python -m dnas" if first.endswith("__main__.py") else first, *rest])
 
 
 def _told(value: Any) -> str:
