@@ -9,6 +9,7 @@ from dnas.core import config as config_lib
 from dnas.core import json_files
 from dnas.core.chain_space import ChainSpace
 from dnas.core.errors import InputError
+from dnas.core.extras import needed_by
 from dnas.core.genotype import Genotype
 from dnas.core.space import CellSpace
 from dnas.launchers import _commands, _output, _repeat
@@ -21,7 +22,6 @@ from dnas.report.pages import seeds as seed_pages
 from dnas.report.pages import tuning as tuning_pages
 from dnas.search.blackbox.strategies import STRATEGIES
 from dnas.search.gradient import diagnostics
-from dnas.tune.study import DIRECTIONS
 
 Launchers = Mapping[str, Launcher[Any]]
 """Name to launcher, of those whose commands may stand on a page."""
@@ -61,6 +61,8 @@ def page_of(folder: pathlib.Path, launchers: Launchers, best_of: int = 4) -> htm
   header = json_files.read_object(folder / "config.json", _HINT, {"launcher": str, "config": dict})
   if header["launcher"] == "tune":
     command = _repeated(launchers, folder, header, config_lib.flatten)
+    with needed_by("the page of a tuning"):
+      from dnas.tune.study import DIRECTIONS
     return tuning_pages.tuning_page(folder, command, [name for name, direction in DIRECTIONS.items() if direction == "minimize"])
   if header["launcher"] not in ("search", "search_network", "train"):
     raise InputError(f"{folder} is the folder of a run of '{header['launcher']}', which has no page; give that of a search or a training.")

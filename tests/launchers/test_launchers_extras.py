@@ -43,9 +43,10 @@ def test_a_bare_machine_searches_trains_and_tells_of_tensorboard(tmp_path):
     ["tune", "--preset=tune_digits_demo", f"--workdir={tmp_path}/tune"],
     ["compare", "--preset=digits_contest", f"--workdir={tmp_path}/contest"],
     [*search, f"--workdir={tmp_path}/told", "--metrics_to=wandb"],
+    ["open", f"{tmp_path}/search", "--nobrowser"],
   )
   assert f"search by darts (first_order) in the space darts_conv: 1 epoch of 8 steps; results in {tmp_path}/search\nsynthetic: 256" in out
-  assert statuses == [0, 0, 0, 2, 2, 2, 2], out + err
+  assert statuses == [0, 0, 0, 2, 2, 2, 2, 0] and (tmp_path / "search" / "report.html").exists(), out + err
   assert out.count("tensorboardX is not installed; pip install tensorboardX") == 2 and not (tmp_path / "search" / "tensorboard").exists()
   assert json.loads((tmp_path / "train" / "result.json").read_text())["weights"] > 0
   lacking = [("strategy 'tpe'", "optuna", "tune"), ("dnas tune", "optuna", "tune"), ("a contest of tunings", "optuna", "tune")]

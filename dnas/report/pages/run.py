@@ -176,7 +176,7 @@ def _diagnoses(run: Run, warnings: Sequence[str], ended: bool) -> list[Block]:
     items.append(("", "Entropy.", f"That of the mixture is {share:.1f} % of that of a uniform one. At 0 % every edge has decided."))
   values = run.series("eigenvalue")[1]
   if len(values):
-    grown = values[-1] / values[0] if values[0] else math.nan
+    grown = values[-1] / values[0] if len(values) > 1 and values[0] else math.nan
     told = f"The dominant one of the architecture's Hessian ended at {values[-1]:.3g}"
     told += f", {grown:.2g} times the first one. It often rises before a search collapses." if math.isfinite(grown) else "."
     items.append(("", "Eigenvalue.", told))
