@@ -26,6 +26,9 @@ esac
 
 python=${PYTHON:-python}
 runs=${DNAS_RUNS:-runs/accelerator}
+case $runs in
+  *[[:space:]*?]*) usage "DNAS_RUNS is $runs; give a folder without spaces, * and ? in its name." ;;
+esac
 data=${DNAS_DATA_DIR:-}
 programs="--compilation_cache=$runs/programs"
 keep="$programs --keep_checkpoints=1 --save_every_steps=0"
@@ -45,6 +48,7 @@ complete() {
   case $1 in
     0) return ;;
     137 | 143)
+      [ "$(date +%s)" -ge "$end" ] || { echo "step $step: killed before its time was over, perhaps for lack of memory" >&2; exit "$1"; }
       echo "step $step: its $seconds seconds are over; the same command goes on"
       exit 143
       ;;

@@ -53,9 +53,10 @@ def means_over_positions(*arrays: jax.Array) -> list[jax.Array]:
 
 
 def sums_at_once(arrays: Sequence[jax.Array], axes: Sequence[int]) -> list[jax.Array]:
-  """Sums arrays of one shape and type over axes, by one reduction."""
+  """Sums arrays of one shape and type over axes, by one reduction. The sums are at least float32."""
+  arrays = [x.astype(sum_type(x)) for x in arrays]
   zeros = [np.zeros((), x.dtype) for x in arrays]
-  return list(lax.reduce(list(arrays), zeros, lambda xs, ys: [x + y for x, y in zip(xs, ys, strict=True)], axes))
+  return list(lax.reduce(arrays, zeros, lambda xs, ys: [x + y for x, y in zip(xs, ys, strict=True)], axes))
 
 
 def _sum_by_parts(x: jax.Array) -> jax.Array:

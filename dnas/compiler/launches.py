@@ -45,7 +45,10 @@ class Launches(NamedTuple):
 
 
 def launches(text: str) -> Launches:
-  """Counts the launches of a compiled program; the body of a loop counts as often as it runs, if XLA knows that, else once."""
+  """Counts the launches of a compiled program; the body of a loop counts as often as it runs, if XLA knows that, else once.
+
+  The branches of a conditional are not looked into; it counts as one copy.
+  """
   computations, entry = _parsed(text)
   counts: collections.Counter[str] = collections.Counter()
   _count(computations, entry, 1, counts)

@@ -7,7 +7,6 @@ of `COLUMNS`. Its array `labels` holds the labels, uint8 [N].
 import hashlib
 import io
 import pathlib
-import zipfile
 
 import numpy as np
 from PIL import Image
@@ -81,8 +80,8 @@ def _read(path: pathlib.Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
       labels, packed = arrays["labels"], arrays["mosaic"].tobytes()
     with Image.open(io.BytesIO(packed), formats=["WEBP"]) as mosaic:
       images = _images(np.asarray(mosaic.convert("RGB")))[: len(labels)]
-    right = _digest(images, labels) == digest
-  except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, Image.DecompressionBombError):
+    right = labels.dtype == np.uint8 and labels.ndim == 1 and _digest(images, labels) == digest
+  except Exception:  # whatever NumPy and Pillow make of damaged bytes
     right = False
   if not right:
     raise InputError(f"{path} is damaged: its images and labels are not those that were published; bring it again.")

@@ -8,7 +8,7 @@ from dnas.cells.registries import CHAIN_SPACES, SPACES
 from dnas.core import config as config_lib
 from dnas.core import json_files
 from dnas.core.chain_space import ChainSpace
-from dnas.core.errors import InputError
+from dnas.core.errors import InputError, first_line
 from dnas.core.extras import needed_by
 from dnas.core.genotype import Genotype
 from dnas.core.space import CellSpace
@@ -52,6 +52,16 @@ def save_or_warn(folder: pathlib.Path, launcher: Launcher[Any] | None = None) ->
 
 def page_of(folder: pathlib.Path, launchers: Launchers, best_of: int = 4) -> html.Page:
   """Returns the page of a folder. Raises InputError as `save` does."""
+  try:
+    return _page_of(folder, launchers, best_of)
+  except InputError:
+    raise
+  except (LookupError, TypeError, ValueError, ArithmeticError) as e:
+    what = f"{type(e).__name__}: {first_line(e).rstrip('.')}"
+    raise InputError(f"{folder} has no page, since a file in it does not hold what this version writes ({what}).") from e
+
+
+def _page_of(folder: pathlib.Path, launchers: Launchers, best_of: int) -> html.Page:
   if (folder / contest.FOLDER).is_dir():
     return _contest_page(folder, launchers)
   if not (folder / "config.json").exists():

@@ -209,7 +209,7 @@ def writer_of(folder: Folder, options: Options, say: Callable[[str], None] = pri
     writers.append(TensorBoardWriter(path, purge_step=0))
   if options.metrics_to and devices.is_first() and not ended:
     recorded = json_files.read_object(folder.path / "config.json", "give the folder of a run", {"config": dict})["config"]
-    identity = hashlib.sha256(f"{folder.path.name} {folder.created}".encode()).hexdigest()[:16]
+    identity = hashlib.sha256(f"{folder.path.absolute()} {folder.created}".encode(errors="replace")).hexdigest()[:16]
     about = services.About(identity, folder.path.name, recorded, str(folder.path))
     writers += [services.opened(name, about, say) for name in options.metrics_to]
   return Writers(writers)

@@ -48,7 +48,9 @@ def run(config: RunsConfig, options: _flags.Options, given: set[str]) -> None:
 
 
 def _name(path: pathlib.Path, root: pathlib.Path) -> str:
-  return str(path.relative_to(root)) if path != root else "."
+  """Returns the path within the root; what is no letter or sign, such as a line break, is shown by its code."""
+  name = str(path.relative_to(root)) if path != root else "."
+  return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in name)
 
 
 LAUNCHER = _flags.Launcher("runs", RunsConfig(), run, __doc__, option_names=(), positional="folder")

@@ -9,7 +9,8 @@ from typing import Any
 
 from dnas.core import durable
 from dnas.core.errors import counted
-from dnas.run.run_folder import failure, is_in_use
+from dnas.run.folder_lock import is_in_use
+from dnas.run.run_folder import failure
 
 RUNNING, FINISHED, FAILED, INTERRUPTED = "running", "finished", "failed", "interrupted"
 
@@ -88,7 +89,10 @@ def _single(folder: pathlib.Path, launcher: str, header: Mapping[str, Any]) -> L
   seeds = header["config"].get("num_seeds", 1) if isinstance(header["config"], dict) else 1
   if launcher == "search" and isinstance(seeds, int) and seeds > 1 and not folder.name.startswith("seed_"):
     kind = f"search of {seeds} seeds"
-  told = _result(result) if state != FAILED else failure(folder)
+  try:
+    told = _result(result) if state != FAILED else failure(folder)
+  except (LookupError, TypeError, ValueError):
+    told = "a result that cannot be read"
   return Listed(folder, kind, state, _progress(folder, launcher, header["config"], result), told)
 
 

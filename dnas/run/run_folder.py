@@ -23,7 +23,6 @@ nothing. Only files with the names above are ever overwritten or removed.
 
 import contextlib
 import datetime
-import fcntl
 import importlib.metadata
 import json
 import os
@@ -43,10 +42,11 @@ from dnas.core import config as config_lib
 from dnas.core import durable, json_files
 from dnas.core.errors import InputError, cause_of, counted, first_line, shown
 from dnas.core.registry import foreign_digests
+from dnas.run import folder_lock
 from dnas.run.checkpoint import check_encodable
 from dnas.run.loop import Stopped
 
-_LOCK, _FAILURE = ".lock", "failure.txt"
+_FAILURE = "failure.txt"
 _GENOTYPE = re.compile(r"epoch_\d{4,}\.json|\.epoch_\d{4,}\.json\.tmp", re.ASCII)
 """Names of the files in `genotypes/`, and of the temporary files that a killed writer leaves there."""
 _LIBRARIES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -95,7 +95,7 @@ class RunFolder:
     with _named(path):
       _check(path, launcher, config, volatile, defaults)
       durable.make_folder(path)
-      lock = _acquire(path)
+      lock = folder_lock.acquire(path)
     try:
       with _named(path):
         (path / _FAILURE).unlink(missing_ok=True)
@@ -106,7 +106,7 @@ class RunFolder:
         else:
           _warn_of_other_software(path, old)
     except BaseException:
-      _release(lock)
+      folder_lock.release(lock)
       raise
     return cls(path, datetime.datetime.fromisoformat(old["created"]).timestamp(), lock)
 
@@ -193,7 +193,7 @@ class RunFolder:
   def close(self) -> None:
     """Releases the lock. The end of the process releases it too."""
     lock, self._lock = self._lock, None
-    _release(lock)
+    folder_lock.release(lock)
 
   def __enter__(self) -> Self:
     return self
@@ -208,23 +208,6 @@ class RunFolder:
     if "genotype" in record:
       durable.make_folder(self.path / "genotypes")
       durable.write(self.path / "genotypes" / _genotype_name(record), record["genotype"] + "\n")
-
-
-def is_in_use(path: pathlib.Path) -> bool:
-  """Returns whether a process writes to the folder of a run now; False where the file system cannot tell."""
-  try:
-    lock = os.open(path / _LOCK, os.O_RDONLY | os.O_CLOEXEC)
-  except OSError:
-    return False
-  try:
-    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-  except BlockingIOError:
-    return True
-  except OSError:
-    return False
-  finally:
-    os.close(lock)
-  return False
 
 
 def failure(path: pathlib.Path) -> str:
@@ -255,7 +238,7 @@ def _check(
   names = sorted(os.listdir(path)) if path.exists() else []
   if "config.json" not in names:
     # A run that was killed at its start leaves the lock file and a temporary configuration file.
-    found = [name for name in names if name not in (_LOCK, durable.temporary(path / "config.json").name)]
+    found = [name for name in names if name not in (folder_lock.NAME, durable.temporary(path / "config.json").name)]
     if found:
       raise InputError(
         f"--workdir {path} holds '{found[0]}' and no config.json, so it is not the folder of a run; give an empty or new folder."
@@ -292,31 +275,8 @@ def _warn_of_other_software(path: pathlib.Path, description: Mapping[str, Any]) 
     logging.warning(told, path, " and of ".join(f"'{name}'" for name in other))
 
 
-def _acquire(path: pathlib.Path) -> int | None:
-  """Locks the folder and returns the lock's descriptor, or None if it cannot be locked. The lock ends with the process."""
-  lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-  try:
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-  except BlockingIOError:
-    holder = os.pread(lock, 100, 0).decode(errors="replace").strip()
-    os.close(lock)
-    raise InputError(f"--workdir {path} is in use by another process ({holder}); wait for it to end, or give another --workdir.") from None
-  except OSError as e:
-    os.close(lock)
-    logging.warning("%s cannot be locked (%s); make sure that only one process runs there.", path, e.strerror)
-    return None
-  os.ftruncate(lock, 0)
-  os.pwrite(lock, f"process {os.getpid()} on {platform.node()}".encode(), 0)
-  return lock
-
-
 def _listed(changed: Mapping[str, tuple[Any, Any]]) -> str:
   return ", ".join(f"{name}: {before} -> {now}" for name, (before, now) in changed.items())
-
-
-def _release(lock: int | None) -> None:
-  if lock is not None:
-    os.close(lock)
 
 
 def _description(launcher: str, config: Mapping[str, Any]) -> dict[str, Any]:

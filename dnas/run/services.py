@@ -133,8 +133,14 @@ SERVICES: Mapping[str, Callable[[About], Writer]] = {"wandb": WandbWriter, "mlfl
 def check(services: tuple[str, ...]) -> None:
   """Raises InputError if the package of a service is not installed."""
   for name in services:
-    with needed_by(f"--metrics_to={name}"):
-      __import__(name)
+    try:
+      with needed_by(f"--metrics_to={name}"):
+        __import__(name)
+    except InputError:
+      raise
+    except Exception as e:
+      why = f"its package does not start: {first_line(e).rstrip('.')}"
+      raise InputError(f"--metrics_to={name} cannot be used ({why}); install it anew.") from None
 
 
 def opened(service: str, about: About, say: Callable[[str], None]) -> Writer:

@@ -153,7 +153,8 @@ def _summed_forward(weights: Sequence[jax.Array], outputs: Sequence[jax.Array]) 
 
 def _summed_backward(saved: Any, g: jax.Array) -> tuple[list[jax.Array], list[jax.Array]]:
   weights, outputs = saved
-  of_weights = stacks.sums_at_once([g * x for x in outputs], (1, 2, 3, 4))
+  sums = stacks.sums_at_once([g * x for x in outputs], (1, 2, 3, 4))
+  of_weights = [total.astype(weight.dtype) for total, weight in zip(sums, weights, strict=True)]
   of_outputs = [weight[:, None, None, None, None] * g for weight in weights]
   pairs = zip(of_outputs, outputs, strict=True)
   return of_weights, [(own if len(own) == len(x) else own.sum(0, keepdims=True)).astype(x.dtype) for own, x in pairs]

@@ -69,3 +69,13 @@ def test_what_is_no_run_is_left_out(tmp_path):
     (tmp_path / name).mkdir()
     (tmp_path / name / "config.json").write_text(text)
   assert find(tmp_path) == []
+
+
+@pytest.mark.parametrize("best", [{"values": ["x"]}, {"values": [None]}, {"values": {"a": 1}}])
+def test_a_result_that_cannot_be_read_hides_no_other_run(tmp_path, best):
+  for name in ("damaged", "whole"):
+    (tmp_path / name).mkdir()
+    (tmp_path / name / "config.json").write_text(json.dumps({"launcher": "tune", "config": {}}))
+  (tmp_path / "damaged" / "result.json").write_text(json.dumps({"best": best}))
+  (tmp_path / "whole" / "result.json").write_text(json.dumps({"best": {"values": [0.5]}}))
+  assert [one.result for one in listing.find(tmp_path)] == ["a result that cannot be read", "best value 0.5"]

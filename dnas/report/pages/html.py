@@ -185,7 +185,7 @@ class Page:
 def save(page: Page, folder: pathlib.Path) -> pathlib.Path:
   """Writes a page into the folder of its run, and returns the path of the file. Raises OSError."""
   path = folder / NAME
-  durable.write(path, render(page))
+  durable.write(path, render(page).encode("utf-8", "replace"), shared=True)  # `dnas open` may write it while the run does
   return path
 
 
