@@ -78,4 +78,4 @@ def test_a_result_that_cannot_be_read_hides_no_other_run(tmp_path, best):
     (tmp_path / name / "config.json").write_text(json.dumps({"launcher": "tune", "config": {}}))
   (tmp_path / "damaged" / "result.json").write_text(json.dumps({"best": best}))
   (tmp_path / "whole" / "result.json").write_text(json.dumps({"best": {"values": [0.5]}}))
-  assert [one.result for one in listing.find(tmp_path)] == ["a result that cannot be read", "best value 0.5"]
+  assert [one.result for one in find(tmp_path)] == ["a result that cannot be read", "best value 0.5"]
