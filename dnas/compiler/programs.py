@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 
 from dnas.compiler.counts import inner_jaxprs
+from dnas.compiler.pieces import jex
 
 _PROGRAM = "program_"
 
@@ -39,16 +40,14 @@ def programs_of(function: Callable[..., Any], *args: Any) -> list[Called]:
   Programs are those of `compiler.functions`: gradients, Hessian products, whole steps. The many small ones around them are left out. Raises
   NotImplementedError where this version of JAX does not let a traced function be called.
   """
-  try:
-    from jax.extend import core
-  except ImportError:
-    raise NotImplementedError("jax.extend.core is missing") from None
+  if jex is None:
+    raise NotImplementedError("jax.extend.core is missing")
   found: dict[int, Called] = {}
   for eqn in _calls(jax.make_jaxpr(function)(*args).jaxpr):
     jaxpr = eqn.params["jaxpr"]
     known = found.get(id(jaxpr))
     types = [jax.ShapeDtypeStruct(v.aval.shape, v.aval.dtype) for v in eqn.invars]
-    program = known.function if known else jax.jit(core.jaxpr_as_fun(jaxpr))
+    program = known.function if known else jax.jit(jex.jaxpr_as_fun(jaxpr))
     found[id(jaxpr)] = Called(eqn.params["name"].removeprefix(_PROGRAM), program, types, (known.calls if known else 0) + 1)
   return list(found.values())
 
