@@ -48,6 +48,7 @@ lint: $(READY)-dev
 # The documentation site, build/docs/index.html. Once the packages are there, nothing is looked up on the network. A warning is an error.
 docs: $(READY)-docs
 	JAX_PLATFORMS=cpu $(BIN)/python -m sphinx --builder html --fail-on-warning --keep-going --quiet docs build/docs
+	@echo "the site: build/docs/index.html"
 
 $(READY): pyproject.toml $(wildcard $(CONSTRAINTS))
 	@$(PYTHON) -c "import sys; (3, 11) <= sys.version_info < (3, 14) or sys.exit('dnas needs Python 3.11 to 3.13, and this is $(VERSION); give for example PYTHON=python3.13')"

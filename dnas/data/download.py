@@ -2,7 +2,7 @@
 
 Pooch keeps the cache and checks the sums. It begins every download at byte 0, so the transfer itself is here: what has come is kept beside
 the target as NAME.part, and the next try asks the server for the rest (an HTTP range, RFC 9110). A server that knows no ranges sends the
-whole file again.
+whole file again. A server that is busy is asked again after a few seconds.
 """
 
 import contextlib
@@ -10,7 +10,8 @@ import dataclasses
 import fcntl
 import os
 import pathlib
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from rich.console import Console
@@ -24,6 +25,9 @@ TIMEOUT = 20
 
 TRIES = 3
 """Tries in a row that bring nothing before a download is given up."""
+
+_BUSY = (429, 500, 502, 503, 504)
+"""HTTP states after which a server is asked again."""
 
 _PIECE = 1 << 13  # bytes; what is cut off within a piece is lost
 
@@ -53,7 +57,8 @@ def fetch(download: Download, folder: pathlib.Path) -> pathlib.Path:
 
   Raises:
     OSError: for a server or a network that does not answer (the errors of requests are OSErrors), or a folder that cannot be written.
-    ValueError: if the checksum is another. What was downloaded is then removed.
+    ValueError: if the checksum is another. What was downloaded is then removed. A file that was resumed is first downloaded anew, since
+      the server may have another one by now.
   """
   import pooch  # here, because it is seldom needed
 
@@ -64,7 +69,16 @@ def fetch(download: Download, folder: pathlib.Path) -> pathlib.Path:
     _complete(url, part, download.size)
     part.rename(output_file)
 
-  return pathlib.Path(pooch.retrieve(download.url, f"sha256:{download.sha256}", download.name, folder, downloader=transfer))  # pyright: ignore
+  def retrieve() -> pathlib.Path:
+    return pathlib.Path(pooch.retrieve(download.url, f"sha256:{download.sha256}", download.name, folder, downloader=transfer))  # pyright: ignore
+
+  resumed = part.exists()
+  try:
+    return retrieve()
+  except ValueError:
+    if not resumed:
+      raise
+    return retrieve()
 
 
 @contextlib.contextmanager
@@ -77,43 +91,80 @@ def alone(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _complete(url: str, part: pathlib.Path, size: int) -> None:
-  """Transfers what is missing of a file of `size` bytes."""
+  """Transfers what is missing of a file of `size` bytes. A server that has fewer or more of them ends it too."""
   import requests  # here, because it is seldom needed
+  import requests.adapters
 
-  have = part.stat().st_size if part.exists() else 0
+  have = _size(part)
   resumed = f", resumed after {have / 1e6:.1f} MB" if have else ""
   console = Console()
   console.print(f"downloading {url} ({size / 1e6:.1f} MB{resumed})", markup=False, highlight=False, soft_wrap=True)
   columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-  with Progress(*columns, console=console, disable=not is_terminal(console), transient=True, refresh_per_second=4) as bar:
+  bar = Progress(*columns, console=console, disable=not is_terminal(console), transient=True, refresh_per_second=4)
+  with requests.Session() as session, bar:
+    for scheme in ("http://", "https://"):
+      session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=_retries()))
     task, tries = bar.add_task(part.stem, total=size), TRIES
-    while True:
-      before = part.stat().st_size if part.exists() else 0
+    while _size(part) != size and tries:
+      before = _size(part)
       try:
-        for have in _transfer(requests, url, part):
-          bar.update(task, completed=have)
-        return
+        if _transfer(session, url, part, lambda done: bar.update(task, completed=done)):
+          return
       except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-        gained = part.exists() and part.stat().st_size > before
-        tries = TRIES if gained else tries - 1
-        if tries == 0:
+        if _size(part) <= before and tries == 1:
           raise
+      tries = TRIES if _size(part) > before else tries - 1
 
 
-def _transfer(requests: Any, url: str, part: pathlib.Path) -> Iterator[int]:
-  """Appends the rest of a file to its part, and yields the number of its bytes after every piece."""
-  have = part.stat().st_size if part.exists() else 0
+def _retries() -> Any:
+  """Returns what is asked again without a word: answers of a busy server, at once, and after 2 and 4 seconds."""
+  import urllib3  # here, because it is seldom needed
+
+  again: dict[str, Any] = {"status": TRIES, "status_forcelist": _BUSY, "backoff_factor": 1, "respect_retry_after_header": False}
+  return urllib3.Retry(None, connect=0, read=0, raise_on_status=False, **again)
+
+
+def _transfer(session: Any, url: str, part: pathlib.Path, show: Callable[[int], object]) -> bool:
+  """Writes the rest of a file to its part.
+
+  Args:
+    session: of requests.
+    url: where the file is.
+    part: what has come of it.
+    show: called with the number of bytes that are there, after every piece.
+
+  Returns:
+    Whether the server has no more: it sent a whole file of a length that it told, or it has nothing beyond the part.
+  """
+  import requests  # here, because it is seldom needed
+
+  have = _size(part)
   headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-  with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+  with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
     if have and response.status_code == requests.codes.requested_range_not_satisfiable:
-      return  # it has all bytes, as its checksum will tell
+      return True  # its checksum will tell whether these are the right bytes
     response.raise_for_status()
-    have = have if response.status_code == requests.codes.partial_content else 0
-    with open(part, "ab" if have else "wb") as file:
+    whole = response.status_code != requests.codes.partial_content
+    begin = 0 if whole else _begin_of(response.headers.get("Content-Range", ""), have)
+    with open(part, "r+b" if have else "wb") as file:
+      file.truncate(file.seek(begin))
       for piece in response.iter_content(_PIECE):
         file.write(piece)
-        have += len(piece)
-        yield have
+        show(file.tell())
+      if file.tell() == begin and not whole:
+        raise requests.ConnectionError(f"{url} has sent none of the bytes from {begin:,} on")
+  return whole and "Content-Length" in response.headers
+
+
+def _begin_of(content_range: str, asked: int) -> int:
+  """Returns the first byte of an answer by its header, such as 'bytes 100-199/200'; without a header, the byte that was asked for."""
+  found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", content_range.strip())
+  return int(found[1]) if found else asked
+
+
+def _size(part: pathlib.Path) -> int:
+  """Returns the bytes of a part, 0 if there is none."""
+  return part.stat().st_size if part.exists() else 0
 
 
 def reason_of(error: BaseException) -> str:

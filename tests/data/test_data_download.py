@@ -15,11 +15,14 @@ CONTENT = bytes(range(256)) * 2000
 
 
 class Site(http.server.ThreadingHTTPServer):
-  """Serves CONTENT, and notes where every answer begins. After `cut` bytes it hangs up; None serves to the end."""
+  """Serves CONTENT, and notes where every answer begins.
+
+  After `cut` bytes it hangs up. It may know no ranges, begin every range at byte 0, tell no lengths, or be busy for some answers.
+  """
 
   def __init__(self):
     super().__init__(("127.0.0.1", 0), Handler)
-    self.ranges, self.cut, self.begins = True, [], []
+    self.ranges, self.from_zero, self.lengths, self.busy, self.cut, self.begins = True, False, True, 0, [], []
 
   def of(self, sha256: str = hashlib.sha256(CONTENT).hexdigest()) -> download.Download:
     return download.Download(f"http://127.0.0.1:{self.server_port}/data.bin", len(CONTENT), sha256)
@@ -29,12 +32,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
   def do_GET(self) -> None:
     site: Site = self.server  # pyright: ignore
     asked = self.headers.get("Range")
-    begin = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and site.ranges else 0
+    if site.busy:
+      site.busy -= 1
+      return self.send_error(503)
+    ranged = bool(asked and site.ranges)
+    begin = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and ranged and not site.from_zero else 0
     site.begins.append(begin)
     if begin >= len(CONTENT):
       return self.send_error(416)
-    self.send_response(206 if asked and site.ranges else 200)
-    self.send_header("Content-Length", str(len(CONTENT) - begin))
+    self.send_response(206 if ranged else 200)
+    if ranged:
+      self.send_header("Content-Range", f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}")
+    if site.lengths:
+      self.send_header("Content-Length", str(len(CONTENT) - begin))
     self.end_headers()
     self.wfile.write(CONTENT[begin : begin + site.cut.pop(0) if site.cut else None])
 
@@ -80,8 +90,31 @@ def test_a_whole_part_needs_no_byte_and_a_wrong_one_is_not_kept(site: Site, tmp_
   part.write_bytes(CONTENT)
   assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT
   (tmp_path / "data.bin").unlink()
-  part.write_bytes(b"another file")
+  wrong = site.of(hashlib.sha256(b"another file").hexdigest())
   with pytest.raises(ValueError, match="does not match the known hash"):
-    download.fetch(site.of(), tmp_path)
-  assert list(tmp_path.iterdir()) == []
-  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and site.begins == [len(CONTENT), 12, 0]
+    download.fetch(wrong, tmp_path)
+  assert list(tmp_path.iterdir()) == [] and site.begins == [0]
+
+
+def test_the_part_of_a_file_that_has_changed_is_begun_anew(site: Site, tmp_path):
+  (tmp_path / "data.bin.part").write_bytes(b"another file")
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and site.begins == [12, 0]
+
+
+@pytest.mark.parametrize("begun", [98_304, len(CONTENT) - 1])
+def test_a_range_that_begins_elsewhere_is_put_where_it_belongs(begun: int, site: Site, tmp_path):
+  (tmp_path / "data.bin.part").write_bytes(CONTENT[:begun])
+  site.from_zero = True
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and site.begins == [0]
+
+
+@pytest.mark.parametrize("begun", [0, 100])
+def test_a_file_without_a_length_that_ends_early_goes_on(begun: int, site: Site, tmp_path):
+  (tmp_path / "data.bin.part").write_bytes(CONTENT[:begun])
+  site.lengths, site.cut = False, [98_304, 0]
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and site.begins == [begun, *[begun + 98_304] * 2]
+
+
+def test_a_busy_server_is_asked_again(site: Site, tmp_path):
+  site.busy = 1
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and site.begins == [0]

@@ -48,8 +48,7 @@ def comparison_page(root: pathlib.Path, found: Sequence[Comparison], command: st
 
 
 _COLUMNS = (
-  "In brackets is the 95 % interval of a mean; methods whose intervals overlap are not told apart. The percentile is the share of all "
-  "architectures of the table that are worse. 'Best of k' takes the best of k searches by validation, at the cost of all k; a dash stands "
+  "Methods whose 95 % intervals overlap are not told apart. The percentile is the share of all architectures of the table that are worse. 'Best of k' takes the best of k searches by validation, at the cost of all k; a dash stands "
   "where there are fewer searches. 'Times random search' is the cost of random search for the same score, in searches of this method."
 )
 _REPEAT = "It begins anew in another folder."
