@@ -48,8 +48,9 @@ def comparison_page(root: pathlib.Path, found: Sequence[Comparison], command: st
 
 
 _COLUMNS = (
-  "Methods whose 95 % intervals overlap are not told apart. The percentile is the share of all architectures of the table that are worse. 'Best of k' takes the best of k searches by validation, at the cost of all k; a dash stands "
-  "where there are fewer searches. 'Times random search' is the cost of random search for the same score, in searches of this method."
+  "Methods whose 95 % intervals overlap are not told apart. The percentile is the share of all architectures of the table that are worse. "
+  "'Best of k' takes the best of k searches by validation, at the cost of all k; a dash stands where there are fewer searches. 'Times "
+  "random search' is the cost of random search for the same score, in searches of this method."
 )
 _REPEAT = "It begins anew in another folder."
 _BANDS = "A band has the middle half of the {}; a line is their mean."
