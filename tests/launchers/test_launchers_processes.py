@@ -1,5 +1,6 @@
 """One search in two processes that share every batch: the numbers of one process, and what happens when one of them ends."""
 
+import pathlib
 import re
 import signal
 import socket
@@ -12,8 +13,9 @@ from tiny_runs import ENVIRONMENT, ROOT, cache_flag, history, launch, refusal, s
 
 from dnas.launchers import _flags, _run
 
-FLAGS = ("--space=nasbench201", "--data.dataset=synthetic", "--data.batch_size=32", "--supernet.cells=3", "--supernet.channels=2")
-FLAGS = (*FLAGS, "--without=none,nor_conv_1x1,avg_pool_3x3")  # a program of every operation is compiled in every process
+OWN = pathlib.Path(__file__).parent / "own_script.py"  # with a space of few edges, since every process compiles every program
+FLAGS = (f"--imports={OWN}", "--space=own_space", "--data.dataset=synthetic", "--data.batch_size=32")
+FLAGS = (*FLAGS, "--supernet.cells=1", "--supernet.channels=2")
 FLAGS = (*FLAGS, "--darts.epochs=3", "--darts.diagnose_every=0", "--save_every_steps=2")
 STEPS = 24
 PATIENCE = 240
