@@ -29,7 +29,7 @@ _HELP = ("--help", "-help", "-h", "--helpshort", "--helpfull")
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-  """The options that every launcher has beside its configuration. They change no result.
+  """What launchers have beside their configuration. It changes no result. A launcher has the flags of those that have an effect there.
 
   Attributes:
     workdir: folder of the run; the same command again resumes the run.
@@ -100,8 +100,13 @@ class Options:
 ALL_OPTIONS = tuple(field.name for field in dataclasses.fields(Options))
 """Names of all options."""
 
-OPTIONS = tuple(name for name in ALL_OPTIONS if name != "dry_run")
-"""Names of the options of every launcher but those that say otherwise."""
+OPTIONS = tuple(name for name in ALL_OPTIONS if name not in ("coordinator", "num_processes", "process_id", "dry_run"))
+"""Names of the options of launchers that begin runs, each in one process."""
+
+
+def options_without(*names: str) -> tuple[str, ...]:
+  """Returns `OPTIONS` without some, which have no effect in a launcher."""
+  return tuple(name for name in OPTIONS if name not in names)
 
 
 class Launcher(Generic[C]):
@@ -211,6 +216,8 @@ class Launcher(Generic[C]):
     for config in self._configs() if self._by_space else ():
       if name in (path for path, _, _ in config_lib.fields(config)):
         return f"--{name} is not a flag with --space={base.space}; it is one with --space={config.space} or a preset of that kind."
+    if name.removeprefix("no") in ALL_OPTIONS:
+      return f"--{name} has no effect in dnas {self.name}; leave it out."
     return _unknown_flag(name, known)
 
   def _define(self, values: flags.FlagValues, config: Any, names: Collection[str] | None = None) -> list[str]:
@@ -242,7 +249,7 @@ class Launcher(Generic[C]):
     else:
       own = _help.listed("Configuration, with the values of this preset, space or model", _help.told(base))
     options = [field for field in _help.told(Options()) if field[0] in self.option_names]
-    title = "Flags of every launcher" if set(OPTIONS) <= {field[0] for field in options} else "Flags that other launchers have too"
+    title = "Flags that other launchers have too"
     return "\n".join([*_help.head(self._about, self.name), *_help.listed(title, options), *own])
 
 

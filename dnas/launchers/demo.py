@@ -59,7 +59,6 @@ class DemoConfig:
 def run(config: DemoConfig, options: _flags.Options, given: set[str]) -> None:
   """Searches, and says how good the found cell is: among all architectures if a table knows them, else among random cells."""
   _flags.refuse_idle(config, given)
-  _flags.require_one_process(options)
   _flags.require_workdir(options)
   root = expanded("--workdir", options.workdir)
   preset = _presets.load(config.search, "search")
@@ -139,5 +138,5 @@ def report(outcomes: dict[str, Outcome]) -> str:
   return "\n".join(lines)
 
 
-LAUNCHER = _flags.Launcher("demo", DemoConfig(), run, __doc__)
+LAUNCHER = _flags.Launcher("demo", DemoConfig(), run, __doc__, option_names=_flags.options_without("preset"))
 main = LAUNCHER.main

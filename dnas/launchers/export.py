@@ -37,7 +37,6 @@ class ExportConfig:
 
 def run(config: ExportConfig, options: _flags.Options, given: set[str]) -> None:
   """Writes the network, and prints where it is."""
-  _flags.require_one_process(options)
   trained = _trained.load_flag(config.run)
   folder = expanded("--workdir", options.workdir) if options.workdir else trained.folder / "export"
   export.write(trained.model, folder, tuple(export.FORMATS) if config.format == ALL else (config.format,))
@@ -46,5 +45,5 @@ def run(config: ExportConfig, options: _flags.Options, given: set[str]) -> None:
   print(f"how to load it: {folder / 'README.md'}")
 
 
-LAUNCHER = _flags.Launcher("export", ExportConfig(), run, __doc__)
+LAUNCHER = _flags.Launcher("export", ExportConfig(), run, __doc__, option_names=("workdir", "imports"))
 main = LAUNCHER.main

@@ -71,7 +71,6 @@ class LatencyConfig:
 def run(config: LatencyConfig, options: _flags.Options, given: set[str]) -> None:
   """Measures the operations that the table lacks, or prints a table."""
   _flags.refuse_idle(config, given)
-  _flags.require_one_process(options)
   check(config.make != bool(config.table), "make", str(config.make).lower(), "give one of --make and --table=FILE")
   if config.table:
     unused = sorted(given - {"make", "table"})
@@ -131,5 +130,6 @@ def _read(field: str, value: str, path: pathlib.Path) -> Table:
 
 
 BY_SPACE = {"nasbench201": LatencyConfig(space="nasbench201", supernet=NASBENCH201_SEARCH.supernet)}
-LAUNCHER = _flags.Launcher("latency", LatencyConfig(), run, __doc__, BY_SPACE)
+_OPTIONS = ("workdir", "imports", "compilation_cache", "compilation_cache_gb", "deterministic")
+LAUNCHER = _flags.Launcher("latency", LatencyConfig(), run, __doc__, BY_SPACE, option_names=_OPTIONS)
 main = LAUNCHER.main

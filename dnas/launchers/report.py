@@ -45,7 +45,6 @@ class ReportConfig:
 
 def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
   """Writes the report and the page, and prints the tables of a comparison."""
-  _flags.require_one_process(options)
   _flags.require_workdir(options)
   root = expanded("--workdir", options.workdir)
   if (root / "config.json").exists():
@@ -149,5 +148,5 @@ def _notes(one: comparisons.Comparison, k: int, pairs: int, ranks: comparisons.R
   return lines
 
 
-LAUNCHER = _flags.Launcher("report", ReportConfig(), run, __doc__)
+LAUNCHER = _flags.Launcher("report", ReportConfig(), run, __doc__, option_names=("workdir", "imports"))
 main = LAUNCHER.main

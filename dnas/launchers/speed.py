@@ -205,7 +205,6 @@ def _projected(row: dict[str, Any]) -> str:
 
 def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
   """Measures everything, and prints and writes the table."""
-  _flags.require_one_process(options)
   _flags.require_workdir(options)
   if options.deterministic:
     devices.make_deterministic()
@@ -237,5 +236,5 @@ def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
     print(line)
 
 
-LAUNCHER = _flags.Launcher("speed", SpeedConfig(), run, __doc__)
+LAUNCHER = _flags.Launcher("speed", SpeedConfig(), run, __doc__, option_names=("workdir", "imports", "devices", "deterministic"))
 main = LAUNCHER.main

@@ -206,7 +206,6 @@ def _counted(found: Costs) -> tuple[str, str]:
 def run(config: TablesConfig, options: _flags.Options, given: set[str]) -> None:
   """Trains what is missing, if asked to, and writes and prints the tables."""
   _flags.refuse_idle(config, given)
-  _flags.require_one_process(options)
   _flags.require_workdir(options)
   root = expanded("--workdir", options.workdir).absolute() / config.scale
   if config.run:
@@ -264,5 +263,5 @@ def _say(root: pathlib.Path, name: str, seed: int) -> None:
   print(f"  {name}, seed {seed}: {outcome.measure} {outcome.value:.2f}{outcome.unit}, {result['weights']:,} weights", flush=True)
 
 
-LAUNCHER = _flags.Launcher("tables", TablesConfig(), run, __doc__)
+LAUNCHER = _flags.Launcher("tables", TablesConfig(), run, __doc__, option_names=_flags.options_without("preset", "profile_steps"))
 main = LAUNCHER.main

@@ -169,5 +169,6 @@ def _of_text(model: TextModel, tested: LanguageTrainConfig, split: str) -> dict[
 _SHOWN = 20
 """Most classes whose matrix is printed; the files have all."""
 
-LAUNCHER = _flags.Launcher("test", EvaluationConfig(), run, __doc__)
+_OPTIONS = ("workdir", "imports", "compilation_cache", "compilation_cache_gb", "devices", "deterministic")
+LAUNCHER = _flags.Launcher("test", EvaluationConfig(), run, __doc__, option_names=_OPTIONS)
 main = LAUNCHER.main

@@ -327,5 +327,5 @@ def _test(tuning: Tuning, executor: executors.Executor, best: FrozenTrial, stop:
   return {"measure": measure, "unit": unit.strip(), "values": values.tolist(), "mean": float(values.mean())}
 
 
-LAUNCHER = _flags.Launcher("tune", ImageTuneConfig(), run, __doc__)
+LAUNCHER = _flags.Launcher("tune", ImageTuneConfig(), run, __doc__, option_names=_flags.options_without("profile_steps"))
 main = LAUNCHER.main

@@ -15,7 +15,7 @@ import dnas
 import experiments
 from dnas import __main__ as script
 from dnas import launchers
-from dnas.launchers import _commands, search, train
+from dnas.launchers import _commands, _flags, _presets, search, train
 
 ROOT = pathlib.Path(dnas.__file__).parents[1]
 PUBLIC = {module.name for module in pkgutil.iter_modules(launchers.__path__) if not module.name.startswith("_") and not module.ispkg}
@@ -47,6 +47,15 @@ def test_an_unknown_launcher_is_refused_with_the_nearest_one(capsys):
 def test_flags_reach_the_launcher(capsys):
   assert script.main(["dnas", "search", "--darts.epochs=0"]) == 2
   assert "--darts.epochs is 0" in capsys.readouterr().err
+
+
+def test_a_launcher_has_the_options_that_have_an_effect_there(capsys):
+  assert script.main(["dnas", "report", "--nodeterministic", "--workdir=x"]) == 2
+  assert capsys.readouterr().err == "error: --nodeterministic has no effect in dnas report; leave it out.\n"
+  names = {name: set(importlib.import_module(f"dnas.launchers.{name}").LAUNCHER.option_names) for name in script.LAUNCHERS}
+  assert set().union(*names.values()) == set(_flags.ALL_OPTIONS)
+  presets = {name for name in names if _presets.names_for(name)} | {"describe"}  # which takes those of others
+  assert {name for name, options in names.items() if "preset" in options} == presets
 
 
 def test_the_console_script_is_the_package():

@@ -35,7 +35,8 @@ def cache_flag() -> str:
 
 def launch(launcher: str, *flags: object) -> int:
   """Runs a launcher in this process, and returns its exit status."""
-  return LAUNCHERS[launcher].main([launcher, cache_flag(), *map(str, flags)])
+  cached = [] if launcher == "export" else [cache_flag()]
+  return LAUNCHERS[launcher].main([launcher, *cached, *map(str, flags)])
 
 
 def refusal(capsys: pytest.CaptureFixture[str], launcher: str, workdir: object, *flags: object) -> str:
