@@ -139,40 +139,93 @@ def too_long(root: pathlib.Path) -> Iterator[str]:
         yield f"{path.relative_to(root).as_posix()}: it has {count} lines, and a file of {top} has at most {most}"
 
 
-# Imports every group of modules after forgetting all others of ours; what others brought stays loaded, which makes it quick.
+# Imports every module into a Python that has nothing else of ours. What it imports in turn was imported so before, and does not run again.
 IMPORT_ALONE = """
-import gc, importlib, json, sys, traceback
-failures = {}
-for group in json.load(sys.stdin):
-  for name in [name for name in sys.modules if name.partition(".")[0] in ("dnas", "experiments", "benchmarks")]:
+import gc, importlib, importlib.machinery, json, sys, traceback
+loaded, specs, brought, failures = {}, {}, {}, {}
+
+def ours():
+  return {name for name in sys.modules if name.partition(".")[0] in ("dnas", "experiments", "benchmarks")}
+
+def place(name):
+  parent, _, child = name.rpartition(".")
+  return vars(sys.modules[parent]) if parent in sys.modules else {}, child
+
+class Again:
+  def find_spec(self, name, path=None, target=None):
+    return importlib.machinery.ModuleSpec(name, self) if name in loaded else None
+
+  def create_module(self, spec):
+    return loaded[spec.name]
+
+  def exec_module(self, module):
+    module.__spec__ = specs[module.__name__]
+    for name in sorted(brought.get(module.__name__, ())):
+      sys.modules.setdefault(name, loaded[name])
+      names, child = place(name)
+      names.setdefault(child, loaded[name])
+
+sys.meta_path.insert(0, Again())
+for module in json.load(sys.stdin):
+  there = ours()
+  for name in there:
+    names, child = place(name)
+    if names.get(child) is sys.modules[name]:
+      del names[child]
+  for name in there:
     del sys.modules[name]
-  for module in group:
-    try:
-      importlib.import_module(module)
-    except BaseException:
-      failures[module] = traceback.format_exc(limit=-3)
+  try:
+    importlib.import_module(module)
+  except BaseException:
+    failures[module] = traceback.format_exc(limit=-3)
+  brought[module] = ours()
+  for name in brought[module] - loaded.keys():
+    loaded[name], specs[name] = sys.modules[name], sys.modules[name].__spec__
   gc.freeze()
 print(json.dumps(failures))
 """
 
 
-def alike(modules: dict[str, pathlib.Path]) -> list[list[str]]:
-  """Returns the modules in groups that import the same of ours. In the second of a group nothing is there that is not in the first."""
-  groups: dict[tuple[str, frozenset[str]], list[str]] = {}
-  for module in sorted(modules, reverse=True):
-    path = modules[module]
-    origins = [origin for _, origin, _ in imported(ast.parse(path.read_text()), module, path.name == "__init__.py")]
-    needed = frozenset(name for origin in origins for name in (origin, origin.rpartition(".")[0]) if name in modules)
-    groups.setdefault((module if path.name == "__init__.py" else module.rpartition(".")[0], needed), []).append(module)
-  return list(groups.values())
+class AtOnce(ast.NodeTransformer):
+  """Leaves of a module what runs when it is imported: no bodies of functions."""
+
+  def visit_FunctionDef(self, _: ast.FunctionDef) -> None:
+    """Removes a function."""
+
+
+def needed_at_once(modules: dict[str, pathlib.Path]) -> dict[str, set[str]]:
+  """Returns module to those of ours that it imports when it is imported itself, and to its packages.
+
+  A package stands for those of its modules that it imports itself: whoever imports one of them imports the package before it.
+  """
+  direct = {}
+  for module, path in modules.items():
+    origins = [origin for _, origin, _ in imported(AtOnce().visit(ast.parse(path.read_text())), module, path.name == "__init__.py")]
+    direct[module] = {name for origin in origins for name in (origin, origin.rpartition(".")[0])} & modules.keys()
+  stands_for: dict[str, str] = {}
+  for package in sorted(modules):  # outer ones first
+    reached, ahead = set(), [package]
+    while ahead:
+      name = ahead.pop()
+      if name not in reached:
+        reached.add(name)
+        ahead += [other for other in direct[name] if other.startswith(f"{package}.")]
+    stands_for |= {name: stands_for.get(package, package) for name in reached - stands_for.keys()}
+  needed: dict[str, set[str]] = {}
+  for module, others in direct.items():
+    parts = module.split(".")
+    packages = {".".join(parts[:end]) for end in range(1, len(parts))}
+    needed.setdefault(stands_for[module], set()).update(stands_for[name] for name in others | packages)
+  return {module: others - {module} for module, others in needed.items()}
 
 
 def import_failures(root: pathlib.Path) -> dict[str, str]:
   """Returns module to traceback for every module that cannot be imported before all others."""
-  modules = alike({name: path for name, path in sources(root).items() if not name.startswith(PEERS)})
+  needed = needed_at_once({name: path for name, path in sources(root).items() if not name.startswith(PEERS)})
+  order = list(graphlib.TopologicalSorter(needed).static_order())
   environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}
   command = [sys.executable, "-c", IMPORT_ALONE]
-  run = subprocess.run(command, input=json.dumps(modules), cwd=root, env=environment, capture_output=True, text=True, timeout=300)
+  run = subprocess.run(command, input=json.dumps(order), cwd=root, env=environment, capture_output=True, text=True, timeout=300)
   assert run.returncode == 0, run.stderr
   return json.loads(run.stdout.splitlines()[-1])
 
