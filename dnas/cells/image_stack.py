@@ -15,7 +15,7 @@ from dnas.cells import collapse, darts_conv, nasnet, residual_conv
 from dnas.cells.blocks import BatchNorm, Conv
 from dnas.cells.darts_conv import Cell, EdgeFactory
 from dnas.cells.rectifier import relu
-from dnas.cells.registries import STACKS, Auxiliary
+from dnas.cells.registries import AUXILIARY_SIDES, STACKS, Auxiliary
 from dnas.core.config import check, check_at_most, check_name, check_positive, check_types, named
 from dnas.core.genotype import CellGenotype
 from dnas.core.space import CellSpace
@@ -164,7 +164,8 @@ class ImageStack(nnx.Module):
     self.cells = nnx.List(cells)
     self.widths = tuple(widths[2:])
     last = reduction_indices(size.cells)[1]
-    self.auxiliary = Auxiliary(last, 2, stride=2, images=(193, 256), normalized=False) if large else Auxiliary(last, size=2)
+    of_large = Auxiliary(last, 2, stride=2, images=AUXILIARY_SIDES["imagenet"], normalized=False)
+    self.auxiliary = of_large if large else Auxiliary(last, size=2)
 
   def __call__(self, images: jax.Array, contexts: Callable[[int, str], Sequence[Any]], train: bool) -> list[jax.Array]:
     """Computes all cells.

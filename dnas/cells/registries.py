@@ -40,6 +40,10 @@ def any_space(name: str) -> CellSpace | ChainSpace:
   return SPACES[name]
 
 
+AUXILIARY_SIDES = {"small": (29, 32), "imagenet": (193, 256)}
+"""Stem to the least and the largest side of the images on which the published auxiliary heads fit."""
+
+
 class Auxiliary(NamedTuple):
   """Where the auxiliary head of a stack stands.
 
@@ -54,7 +58,7 @@ class Auxiliary(NamedTuple):
   cell: int
   size: int
   stride: int = 3
-  images: tuple[int, int] = (29, 32)
+  images: tuple[int, int] = AUXILIARY_SIDES["small"]
   normalized: bool = True
 
 

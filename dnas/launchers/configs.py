@@ -227,7 +227,7 @@ class ImageTrainConfig(TrainConfig):
     check_space(self.space, of_text=False)
     check_name("data.dataset", self.data.dataset, datasets.DATASETS)
     measured = self.test or self.data.train_portion < 1 or datasets.validates_itself(self.data)
-    hint = "training on all data leaves none to measure; give --data.train_portion below 1, or leave it out"
+    hint = "training on all data leaves none to measure; give data.train_portion below 1, or leave it out"
     check(measured, "test", self.test, hint)
     hint = "it trains the classifier of a trained network alone, so give --start_from"
     check(not self.train.freeze or bool(self.start_from), "train.freeze", self.train.freeze, hint)

@@ -56,6 +56,8 @@ class LatencyConfig:
 
   def idle(self, path: str) -> str:
     """Returns why a setting has no effect here, and a hint; an empty text if it has an effect."""
+    if path == "supernet.rematerialize":
+      return "no gradient is measured, so leave it out"
     named_by_preset = bool(self.search) and (path == "space" or path.startswith("supernet."))
     return f"the preset {self.search} of --search has its own, so leave it out" if named_by_preset else ""
 

@@ -15,6 +15,7 @@ import pathlib
 
 import numpy as np
 
+from dnas.core import config as config_lib
 from dnas.core import durable
 from dnas.core.config import check_at_most, check_positive, check_types
 from dnas.core.errors import counted
@@ -48,6 +49,7 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
   _flags.require_workdir(options)
   root = expanded("--workdir", options.workdir)
   if (root / "config.json").exists():
+    config_lib.check("best_of" not in given, "best_of", config.best_of, "it is of the table of a comparison, so leave it out")
     print(f"page: {_pages.save(root, LAUNCHERS)}")
     return
   _report_comparison(root, config, options.workdir)

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from dnas.cells.registries import STACKS
+from dnas.cells.registries import AUXILIARY_SIDES, STACKS
 from dnas.core import config as config_lib
 from dnas.core.records import BY_CLASS, SearchResult
 from dnas.data import datasets
@@ -93,7 +93,7 @@ def _finish(
   counted = dataclasses.asdict(costs)
   warnings = [one for one in (diagnostics.collapse(task.space, result.genotype), diagnostics.undecided(result.metrics)) if one]
   images = task.workload.examples if isinstance(task.workload, ImageWorkload) else None
-  recipe = _recipe(config, images)
+  recipe = _recipe(config, images, task.workload.image_shape if isinstance(task.workload, ImageWorkload) else ())
   found = {"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics, **counted}
   folder.write_result({**found, "warnings": warnings, "retraining": recipe})
   pictures = _output.drawn(lambda: save_pictures(folder.path, task.space))
@@ -130,12 +130,13 @@ def _retraining(recipe: Mapping[str, Any], workdir: str, place: str) -> str:
   return _commands.command("train", {**recipe, **folders})
 
 
-def _recipe(config: Config, images: tuple[int, int] | None) -> dict[str, Any]:
+def _recipe(config: Config, images: tuple[int, int] | None, shape: tuple[int, ...]) -> dict[str, Any]:
   """Returns the flags of a training of what was found, on the same data: by a preset for this data set, if possible for this space too.
 
   Args:
     config: the search.
     images: the numbers of images that trained the weights and the architecture; None for a search on text.
+    shape: (H, W, C) of the images; empty for a search on text.
   """
   of_text = isinstance(config, LanguageSearchConfig)
   trainings = {name: _presets.load(name, "train") for name in _presets.names_for("train")}
@@ -150,6 +151,9 @@ def _recipe(config: Config, images: tuple[int, int] | None) -> dict[str, Any]:
   if images and isinstance(config, ImageSearchConfig) and isinstance(base, ImageTrainConfig):
     trained = images[0] if datasets.validates_itself(config.data) else math.floor(base.data.train_portion * sum(images))
     data |= {} if base.data.batch_size <= trained else {"data.batch_size": min(config.data.batch_size, trained)}
+    least, most = AUXILIARY_SIDES[base.network.stem]
+    fits = least <= min(shape[:2]) and max(shape[:2]) <= most
+    data |= {} if fits or not base.network.auxiliary else {"network.auxiliary": False}
   return recipe | data
 
 

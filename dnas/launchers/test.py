@@ -1,7 +1,7 @@
 """Tests a finished training again, on any of its splits or on another data set. Images are also reported by class, as a confusion matrix.
 
   dnas test --run=runs/first_retrained
-  dnas test --run=runs/first_retrained --split=valid
+  dnas test --run=runs/first_retrained --split=train
   dnas test --run=runs/first_retrained --data.dataset=cifar10 --data.data_dir=/data/cifar10_1
 
 The results go to the folder `tests` in that of the training, or to --workdir: JSON, and the matrix as PNG and SVG. Every reading of a test

@@ -90,6 +90,10 @@ class TuneConfig:
       chosen = getattr(self.study, by)
       if path == f"study.{field}" and chosen not in users:
         return f"it does nothing with --study.{by}={chosen}, so leave it out, or choose {' or '.join(users)}"
+    if path == "training.test":
+      return "trials are never tested, and the final trainings always are, so leave it out"
+    if path == "training.data.train_portion" and isinstance(self, ImageTuneConfig):
+      return "trials train on --train_portion, and the final trainings on all, so leave it out"
     if path == "train_portion" and isinstance(self, LanguageTuneConfig):
       return "a text has a validation set of its own, so leave it out"
     field = "data.train_portion" if path == "train_portion" else path.removeprefix("training.")

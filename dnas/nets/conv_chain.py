@@ -93,7 +93,7 @@ class ChainNetwork(nnx.Module):
 
     Of `config` it takes the channels of a layer of width 1, the precision and the dropout. Raises FieldError for an auxiliary head.
     """
-    hint = f"the networks of space '{genotype.space}' have no auxiliary head; turn it off"
+    hint = f"the networks of space '{genotype.space}' have no auxiliary head; set it to false"
     check(not config.auxiliary, "network.auxiliary", config.auxiliary, hint)
     layers = layers_of(genotype)
     widths = [image_shape[2], *(config.channels * width for width in widths_of(layers)[1:])]

@@ -103,11 +103,11 @@ class DerivedImageNetwork(nnx.Module):
     self.auxiliary_cell, auxiliary = 0, None
     if config.auxiliary:
       if self.stack.auxiliary is None:
-        hint = f"the networks of space '{genotype.space}' have no auxiliary head at {config.cells} cells; turn it off"
+        hint = f"the networks of space '{genotype.space}' have no auxiliary head at {config.cells} cells; set it to false"
         raise FieldError("network.auxiliary", True, hint)
       place = self.stack.auxiliary
       (least, most), smallest, largest = place.images, min(image_shape[:2]), max(image_shape[:2])
-      hint = f"the auxiliary head needs images of {least} to {most} pixels and these have {smallest}; turn it off"
+      hint = f"the auxiliary head needs images of {least} to {most} pixels and these have {smallest}; set it to false"
       check(least <= smallest and largest <= most, "network.auxiliary", True, hint)
       self.auxiliary_cell = place.cell
       auxiliary = AuxiliaryHead(self.stack.widths[place.cell], num_classes, rng, place)

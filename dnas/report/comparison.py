@@ -208,7 +208,9 @@ def result_table(comparison: Comparison, k: int = 4) -> Table:
         rows.append((f"{one.method} (published: {one.source})", "–", "–", "–", one.valid or "–", one.test, "–", "–", "–", "–", "–"))
   header = ("method", "searches", "evaluations", "seconds", "validation", "test, mean", "95 % interval of the mean", "standard deviation")
   header += ("percentile, mean", f"best of {k}", "times random search")
-  caption = f"{comparison.space}, {comparison.evaluator}: test accuracy in percent after {budget:,.10g} accelerator seconds a search"
+  table = str(comparison.config.get("table") or "") if comparison.evaluator == "tabular" else ""
+  of = f" ({pathlib.Path(table).name})" if table else ""
+  caption = f"{comparison.space}, {comparison.evaluator}{of}: test accuracy in percent after {budget:,.10g} accelerator seconds a search"
   return Table(caption, header, tuple(rows))
 
 

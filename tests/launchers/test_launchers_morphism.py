@@ -116,7 +116,7 @@ def test_bad_input(tmp_path, capsys, flags, sentence):
     (("--network.cells=6",), "--network.cells is 6; it does nothing in the space conv_chain, so leave it out."),
     (("--train.drop_path=0.3",), "--train.drop_path is 0.3; it does nothing in the space conv_chain, so leave it out."),
     (("--genotype=|conv_3x3_x1|",), "--genotype: it has 0 poolings; give 1, with a convolution before and after each."),
-    (("--network.auxiliary",), "--network.auxiliary is True; the networks of space 'conv_chain' have no auxiliary head; turn it off."),
+    (("--network.auxiliary",), "--network.auxiliary is True; the networks of space 'conv_chain' have no auxiliary head; set it to false."),
   ],
 )
 def test_a_training_of_a_chain_refuses(tmp_path, capsys, flags, sentence):

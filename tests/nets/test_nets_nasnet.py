@@ -116,7 +116,7 @@ def test_the_head_by_hand(size):
 
 
 def test_a_network_too_short_for_its_head_is_refused():
-  message = "^network.auxiliary is True; the networks of space 'naonet' have no auxiliary head at 3 cells; turn it off"
+  message = "^network.auxiliary is True; the networks of space 'naonet' have no auxiliary head at 3 cells; set it to false"
   with pytest.raises(FieldError, match=message):
     tiny("NAONet", cells=3)
   assert tiny("NAONet", cells=3, auxiliary=False).auxiliary is None

@@ -51,7 +51,7 @@ def search_page(run: Run, about: About) -> Page:
   result = json_files.read_result(run.folder, {}) or {}
   epochs = len(run.metrics)
   method = f"{run.config.get('method', '')} in the space {run.config['space']}" if "space" in run.config else run.config.get("method", "")
-  facts = [("Epochs", f"{epochs}"), *_measured(run, "valid", "validation")]
+  facts = [("Epochs", f"{epochs}"), *_measured(run, "valid", "supernet's validation"), *_measured(run, "discretized", "discretized")]
   last = run.metrics[-1] if run.metrics else {}
   if "normalized_entropy" in last:
     facts.append(("Entropy, of uniform", f"{100 * last['normalized_entropy']:.1f} %"))

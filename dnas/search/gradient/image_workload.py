@@ -33,6 +33,7 @@ class ImageWorkload:
     space: the search space.
     network: the static part of the supernet.
     examples: two numbers of images: those that train the weights, and those that train the architecture.
+    image_shape: (H, W, C).
   """
 
   carry = ()
@@ -64,7 +65,8 @@ class ImageWorkload:
     self._valid_split = placed(base.Split(valid.images[mixed], valid.labels[mixed]))
     self.examples = len(train), len(valid)
     self.space = space
-    self._sizes = config, dataset.train.images.shape[1:], dataset.num_classes
+    self.image_shape = dataset.train.images.shape[1:]
+    self._sizes = config, self.image_shape, dataset.num_classes
     sizes = config, space, dataset.train.images.shape[-1], dataset.num_classes
     self._make = lambda seed: image_supernet.ImageSupernet(*sizes, keys.generator(seed, "weights"), edges)
     self.network, self.initial = functional.split(self._make(seed))
