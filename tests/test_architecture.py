@@ -140,6 +140,7 @@ def too_long(root: pathlib.Path) -> Iterator[str]:
 
 
 # Imports every module into a Python that has nothing else of ours. What it imports in turn was imported so before, and does not run again.
+# So it is not seen if a module needs what another one has changed in a third.
 IMPORT_ALONE = """
 import gc, importlib, importlib.machinery, json, sys, traceback
 loaded, specs, brought, failures = {}, {}, {}, {}
@@ -187,10 +188,17 @@ print(json.dumps(failures))
 
 
 class AtOnce(ast.NodeTransformer):
-  """Leaves of a module what runs when it is imported: no bodies of functions."""
+  """Leaves of a module what runs when it is imported: no bodies of functions, and nothing for type checkers."""
 
   def visit_FunctionDef(self, _: ast.FunctionDef) -> None:
     """Removes a function."""
+
+  def visit_AsyncFunctionDef(self, _: ast.AsyncFunctionDef) -> None:
+    """Removes a function."""
+
+  def visit_If(self, node: ast.If) -> ast.AST | None:
+    """Removes what type checkers alone read."""
+    return None if "TYPE_CHECKING" in ast.unparse(node.test) else self.generic_visit(node)
 
 
 def needed_at_once(modules: dict[str, pathlib.Path]) -> dict[str, set[str]]:
@@ -215,14 +223,17 @@ def needed_at_once(modules: dict[str, pathlib.Path]) -> dict[str, set[str]]:
   for module, others in direct.items():
     parts = module.split(".")
     packages = {".".join(parts[:end]) for end in range(1, len(parts))}
-    needed.setdefault(stands_for[module], set()).update(stands_for[name] for name in others | packages)
+    needed.setdefault(stands_for[module], set()).update(stands_for[name] for name in (others | packages) & modules.keys())
   return {module: others - {module} for module, others in needed.items()}
 
 
 def import_failures(root: pathlib.Path) -> dict[str, str]:
   """Returns module to traceback for every module that cannot be imported before all others."""
   needed = needed_at_once({name: path for name, path in sources(root).items() if not name.startswith(PEERS)})
-  order = list(graphlib.TopologicalSorter(needed).static_order())
+  try:
+    order = list(graphlib.TopologicalSorter(needed).static_order())
+  except graphlib.CycleError as e:
+    return {e.args[1][0]: f"cycle: {' -> '.join(reversed(e.args[1]))}"}
   environment = os.environ | {"PYTHONPATH": str(root), "JAX_PLATFORMS": "cpu", "MPLBACKEND": "Agg", "PYTHONDONTWRITEBYTECODE": "1"}
   command = [sys.executable, "-c", IMPORT_ALONE]
   run = subprocess.run(command, input=json.dumps(order), cwd=root, env=environment, capture_output=True, text=True, timeout=300)
@@ -349,3 +360,5 @@ def test_a_module_that_needs_another_one_first_is_seen(tmp_path: pathlib.Path):
   files |= {"dnas/cells/good.py": "import dnas.core.tree", "dnas/cells/needy.py": "import dnas\ndnas.core.tree"}
   failures = import_failures(plant(tmp_path, files))
   assert list(failures) == ["dnas.cells.needy"] and "AttributeError" in failures["dnas.cells.needy"]
+  plant(tmp_path, {f"dnas/cells/{one}.py": f"from dnas.cells import {other}" for one, other in (("good", "needy"), ("needy", "good"))})
+  assert "dnas.cells.good" in next(iter(import_failures(tmp_path).values()))

@@ -1,8 +1,8 @@
 """Downloads of published files: with a checksum, resumed after an interruption, with a progress bar in a terminal.
 
 Pooch keeps the cache and checks the sums. It begins every download at byte 0, so the transfer itself is here: what has come is kept beside
-the target as NAME.part, and the next try asks the server for the rest (an HTTP range, RFC 9110). A server that knows no ranges sends the
-whole file again. A server that is busy is asked again after a few seconds.
+the target as NAME.part, and the next try asks the server for the rest (an HTTP range, RFC 9110). A server that sends the whole file again
+is read from where the part ends. So a part only grows, until its checksum is known to be wrong.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import fcntl
 import os
 import pathlib
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,8 +27,10 @@ TIMEOUT = 20
 TRIES = 3
 """Tries in a row that bring nothing before a download is given up."""
 
-_BUSY = (429, 500, 502, 503, 504)
-"""HTTP states after which a server is asked again."""
+WAIT = 1.0
+"""Seconds before the next try after one that brought nothing; they double each time."""
+
+_BUSY = (429, 502, 503, 504)  # HTTP states after which a server may answer later
 
 _PIECE = 1 << 13  # bytes; what is cut off within a piece is lost
 
@@ -63,20 +66,30 @@ def fetch(download: Download, folder: pathlib.Path) -> pathlib.Path:
   import pooch  # here, because it is seldom needed
 
   pooch.get_logger().setLevel("WARNING")
-  part = folder / f"{download.name}.part"
+  part, answers = folder / f"{download.name}.part", [0]
 
   def transfer(url: str, output_file: Any, pooch: Any) -> None:
-    _complete(url, part, download.size)
-    part.rename(output_file)
+    answers[0] = _complete(url, part, download.size)
+    try:
+      os.unlink(output_file)
+      os.link(part, output_file)  # the part stays while the checksum is computed, which a signal may end
+    except OSError:
+      part.rename(output_file)
 
   def retrieve() -> pathlib.Path:
-    return pathlib.Path(pooch.retrieve(download.url, f"sha256:{download.sha256}", download.name, folder, downloader=transfer))  # pyright: ignore
+    try:
+      found = pooch.retrieve(download.url, f"sha256:{download.sha256}", download.name, folder, downloader=transfer)  # pyright: ignore
+    except ValueError:
+      part.unlink(missing_ok=True)
+      raise
+    part.unlink(missing_ok=True)
+    return pathlib.Path(found)
 
   resumed = part.exists()
   try:
     return retrieve()
   except ValueError:
-    if not resumed:
+    if not resumed and answers[0] == 1:
       raise
     return retrieve()
 
@@ -90,47 +103,54 @@ def alone(folder: pathlib.Path) -> Iterator[None]:
     yield
 
 
-def _complete(url: str, part: pathlib.Path, size: int) -> None:
-  """Transfers what is missing of a file of `size` bytes. A server that has fewer or more of them ends it too."""
-  import requests  # here, because it is seldom needed
-  import requests.adapters
+def _complete(url: str, part: pathlib.Path, size: int) -> int:
+  """Transfers what is missing of a file of `size` bytes, and returns how many answers of the server that took.
 
+  It also ends where the server has no more.
+  """
+  import requests  # here, because it is seldom needed
+
+  if _size(part) > size:
+    part.unlink()
   have = _size(part)
   resumed = f", resumed after {have / 1e6:.1f} MB" if have else ""
   console = Console()
   console.print(f"downloading {url} ({size / 1e6:.1f} MB{resumed})", markup=False, highlight=False, soft_wrap=True)
   columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-  bar = Progress(*columns, console=console, disable=not is_terminal(console), transient=True, refresh_per_second=4)
-  with requests.Session() as session, bar:
-    for scheme in ("http://", "https://"):
-      session.mount(scheme, requests.adapters.HTTPAdapter(max_retries=_retries()))
-    task, tries = bar.add_task(part.stem, total=size), TRIES
-    while _size(part) != size and tries:
-      before = _size(part)
+  failures, answers, ranged = 0, 0, True
+  with Progress(*columns, console=console, disable=not is_terminal(console), transient=True, refresh_per_second=4) as bar:
+    task = bar.add_task(part.stem, total=size)
+    while (have := _size(part)) < size or not part.exists():
+      answers += 1
       try:
-        if _transfer(session, url, part, lambda done: bar.update(task, completed=done)):
-          return
-      except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
-        if _size(part) <= before and tries == 1:
+        if _transfer(url, part, size, ranged, lambda done: bar.update(task, completed=done)):
+          return answers
+        failed = None
+      except requests.HTTPError as e:
+        status = e.response.status_code if e.response is not None else 0
+        if status not in _BUSY and not (ranged and have):
           raise
-      tries = TRIES if _size(part) > before else tries - 1
+        failed, ranged = e, ranged and status in _BUSY
+      except requests.exceptions.ContentDecodingError as e:
+        failed, ranged = e, False
+      except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as e:
+        failed = e
+      failures = 0 if _size(part) > have else failures + 1
+      if failures == TRIES:
+        raise failed or requests.ConnectionError(f"{url} has sent none of the bytes from {have:,} on")
+      if failures:
+        time.sleep(WAIT * 2 ** (failures - 1))
+  return answers
 
 
-def _retries() -> Any:
-  """Returns what is asked again without a word: answers of a busy server, at once, and after 2 and 4 seconds."""
-  import urllib3  # here, because it is seldom needed
-
-  again: dict[str, Any] = {"status": TRIES, "status_forcelist": _BUSY, "backoff_factor": 1, "respect_retry_after_header": False}
-  return urllib3.Retry(None, connect=0, read=0, raise_on_status=False, **again)
-
-
-def _transfer(session: Any, url: str, part: pathlib.Path, show: Callable[[int], object]) -> bool:
-  """Writes the rest of a file to its part.
+def _transfer(url: str, part: pathlib.Path, size: int, ranged: bool, show: Callable[[int], object]) -> bool:
+  """Appends the rest of a file to its part.
 
   Args:
-    session: of requests.
     url: where the file is.
     part: what has come of it.
+    size: bytes of the whole file; what comes beyond them is not read.
+    ranged: whether the server is asked for the rest alone.
     show: called with the number of bytes that are there, after every piece.
 
   Returns:
@@ -139,26 +159,30 @@ def _transfer(session: Any, url: str, part: pathlib.Path, show: Callable[[int], 
   import requests  # here, because it is seldom needed
 
   have = _size(part)
-  headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if have else {})}
-  with session.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
-    if have and response.status_code == requests.codes.requested_range_not_satisfiable:
+  headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={have}-"} if ranged and have else {})}
+  with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT) as response:
+    if ranged and have and response.status_code == requests.codes.requested_range_not_satisfiable:
       return True  # its checksum will tell whether these are the right bytes
     response.raise_for_status()
     whole = response.status_code != requests.codes.partial_content
     begin = 0 if whole else _begin_of(response.headers.get("Content-Range", ""), have)
-    with open(part, "r+b" if have else "wb") as file:
-      file.truncate(file.seek(begin))
+    if begin > have:
+      raise requests.ConnectionError(f"{url} has sent the bytes from {begin:,} on, and not those from {have:,} on")
+    ahead = have - begin  # bytes that are there
+    with open(part, "ab") as file:
       for piece in response.iter_content(_PIECE):
-        file.write(piece)
-        show(file.tell())
-      if file.tell() == begin and not whole:
-        raise requests.ConnectionError(f"{url} has sent none of the bytes from {begin:,} on")
-  return whole and "Content-Length" in response.headers
+        new, ahead = piece[ahead:], max(0, ahead - len(piece))
+        file.write(new[: size - have])
+        have = min(size, have + len(new))
+        show(have)
+        if have == size:
+          break
+  return whole and "Content-Length" in response.headers and have < size
 
 
 def _begin_of(content_range: str, asked: int) -> int:
   """Returns the first byte of an answer by its header, such as 'bytes 100-199/200'; without a header, the byte that was asked for."""
-  found = re.fullmatch(r"bytes (\d+)-\d+/(?:\d+|\*)", content_range.strip())
+  found = re.fullmatch(r"bytes (\d{1,15})-\d+/(?:\d+|\*)", content_range.strip())
   return int(found[1]) if found else asked
 
 

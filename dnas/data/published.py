@@ -5,6 +5,7 @@ TensorFlow to prepare these sets, and they shuffle the examples.
 """
 
 import dataclasses
+import errno
 import os
 import pathlib
 import tarfile
@@ -130,8 +131,11 @@ def _downloaded(published: Published) -> pathlib.Path:
         _unpack(path, folder, names) if _is_archive(download) else durable.write(folder / download.name, path.read_bytes(), shared=True)
         path.unlink()
   except Exception as e:  # requests, the archive readers and the file system fail in many ways, with one mend
-    hint = f"connect to the network, or give the folder '{published.folder}' by --data.data_dir"
-    raise InputError(f"Cannot download {download.url} into {cache} ({reason_of(e)}); {hint}.") from e
+    reason = reason_of(e)
+    here = reason in [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)]
+    first = "free space or set permissions there" if here else "connect to the network"
+    hint = f"{first}, or give the folder '{published.folder}' by --data.data_dir"
+    raise InputError(f"Cannot download {download.url} into {cache} ({reason}); {hint}.") from e
   return folder
 
 

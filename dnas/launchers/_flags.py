@@ -216,7 +216,8 @@ class Launcher(Generic[C]):
     for config in self._configs() if self._by_space else ():
       if name in (path for path, _, _ in config_lib.fields(config)):
         return f"--{name} is not a flag with --space={base.space}; it is one with --space={config.space} or a preset of that kind."
-    if name.removeprefix("no") in ALL_OPTIONS:
+    switches = {f"no{path}" for path, kind, _ in config_lib.fields(Options()) if kind is bool}
+    if name in {*ALL_OPTIONS, *switches} - set(self.option_names):
       return f"--{name} has no effect in dnas {self.name}; leave it out."
     return _unknown_flag(name, known)
 

@@ -1,7 +1,8 @@
 """Makes the page of a run from its folder, whichever launcher wrote it: a search, a training, a tuning or a comparison."""
 
+import contextlib
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from dnas.cells.registries import CHAIN_SPACES, SPACES
@@ -52,13 +53,20 @@ def save_or_warn(folder: pathlib.Path, launcher: Launcher[Any] | None = None) ->
 
 def page_of(folder: pathlib.Path, launchers: Launchers, best_of: int = 4) -> html.Page:
   """Returns the page of a folder. Raises InputError as `save` does."""
-  try:
+  with made_of(folder, "page"):
     return _page_of(folder, launchers, best_of)
+
+
+@contextlib.contextmanager
+def made_of(folder: pathlib.Path, made: str) -> Iterator[None]:
+  """Raises InputError where something cannot be made of the files of a folder, since one of them is damaged."""
+  try:
+    yield
   except InputError:
     raise
   except (LookupError, TypeError, ValueError, ArithmeticError) as e:
     what = f"{type(e).__name__}: {first_line(e).rstrip('.')}"
-    raise InputError(f"{folder} has no page, since a file in it does not hold what this version writes ({what}).") from e
+    raise InputError(f"{folder} has no {made}, since a file in it does not hold what this version writes ({what}).") from e
 
 
 def _page_of(folder: pathlib.Path, launchers: Launchers, best_of: int) -> html.Page:

@@ -181,7 +181,7 @@ def run_tuning(config: "ImageTuneConfig | LanguageTuneConfig", workdir: Folder, 
   _check_kind(config, run_tuning)
   with needed_by("run_tuning"):
     from dnas.launchers import tune
-  tune.run(config, options_of(workdir, options), set())
+  tune.run(config, options_of(workdir, options, idle=("profile_steps",)), set())
   return json_files.present(json_files.read_result(_expanded(workdir), {}), _expanded(workdir))
 
 

@@ -33,7 +33,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from dnas.cells.registries import CHAIN_SPACES, STACKS
 from dnas.core import config as config_lib
 from dnas.core import durable, json_files
-from dnas.core.config import check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
+from dnas.core.config import check, check_at_most, check_fraction, check_name, check_not_negative, check_positive, check_types
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.extras import needed_by
 from dnas.core.paths import expanded
@@ -249,6 +249,8 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     with needed_by("a contest of tunings"):
       from dnas.launchers import _contest
     _contest.check_workdir(root)
+    steps = ",".join(map(str, options.profile_steps))
+    check(not steps, "profile_steps", steps, "a contest of tunings traces none of its trainings, so leave it out")
     rules = _contest.Rules(config.budget, config.budget_in, options)
     _contest.run(config.contestant_names, config.seeds, rules, config.pool)
     _pages.save_or_warn(root, LAUNCHER)

@@ -75,6 +75,7 @@ def run(config: DigitsBenchConfig, options: _flags.Options, given: set[str]) -> 
     changed = sorted(given - {"make", "check", "processes"})
     hint = "--check trains as the table in the package was made, so leave it out"
     check(not changed, changed[0] if changed else "", "given", hint)
+    check(not options.workdir, "workdir", options.workdir, "--check writes nothing, so leave it out")
     print(_compared(config))
 
 

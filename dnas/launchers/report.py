@@ -52,7 +52,8 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
     config_lib.check("best_of" not in given, "best_of", config.best_of, "it is of the table of a comparison, so leave it out")
     print(f"page: {_pages.save(root, LAUNCHERS)}")
     return
-  _report_comparison(root, config, options.workdir)
+  with _pages.made_of(root, "report"):
+    _report_comparison(root, config, options.workdir)
   print(f"page: {_pages.save(root, LAUNCHERS, config.best_of)}")
 
 

@@ -92,8 +92,8 @@ def _finish(
   costs = task.workload.costs(result.genotype)
   counted = dataclasses.asdict(costs)
   warnings = [one for one in (diagnostics.collapse(task.space, result.genotype), diagnostics.undecided(result.metrics)) if one]
-  images = task.workload.examples if isinstance(task.workload, ImageWorkload) else None
-  recipe = _recipe(config, images, task.workload.image_shape if isinstance(task.workload, ImageWorkload) else ())
+  workload = task.workload
+  recipe = _recipe(config, workload.examples, workload.image_shape) if isinstance(workload, ImageWorkload) else _recipe(config)
   found = {"genotype": json.loads(text), "notation": notation, "seconds": result.cost, **result.metrics, **counted}
   folder.write_result({**found, "warnings": warnings, "retraining": recipe})
   pictures = _output.drawn(lambda: save_pictures(folder.path, task.space))
@@ -130,13 +130,13 @@ def _retraining(recipe: Mapping[str, Any], workdir: str, place: str) -> str:
   return _commands.command("train", {**recipe, **folders})
 
 
-def _recipe(config: Config, images: tuple[int, int] | None, shape: tuple[int, ...]) -> dict[str, Any]:
+def _recipe(config: Config, images: tuple[int, int] | None = None, shape: tuple[int, ...] = (32, 32)) -> dict[str, Any]:
   """Returns the flags of a training of what was found, on the same data: by a preset for this data set, if possible for this space too.
 
   Args:
     config: the search.
     images: the numbers of images that trained the weights and the architecture; None for a search on text.
-    shape: (H, W, C) of the images; empty for a search on text.
+    shape: what the shape of an image begins with: H, W.
   """
   of_text = isinstance(config, LanguageSearchConfig)
   trainings = {name: _presets.load(name, "train") for name in _presets.names_for("train")}

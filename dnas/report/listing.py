@@ -98,8 +98,8 @@ def _single(folder: pathlib.Path, launcher: str, header: Mapping[str, Any]) -> L
 
 def _progress(folder: pathlib.Path, launcher: str, config: Any, result: Mapping[str, Any]) -> str:
   if launcher == "tune":
-    done = result.get("trials", len([path for path in folder.glob("trials/trial_*") if path.is_dir()]))
-    return counted(done, "trial")
+    done = result.get("trials")
+    return counted(done if isinstance(done, int) else len([path for path in folder.glob("trials/trial_*") if path.is_dir()]), "trial")
   name, unit = ("journal.jsonl", "trial") if launcher == "network_trials" else ("metrics.jsonl", "epoch")
   done = _lines(folder / name)
   planned = next((config[name] for name in _EPOCHS if name in config), 0) if isinstance(config, dict) and unit == "epoch" else 0

@@ -17,12 +17,14 @@ CONTENT = bytes(range(256)) * 2000
 class Site(http.server.ThreadingHTTPServer):
   """Serves CONTENT, and notes where every answer begins.
 
-  After `cut` bytes it hangs up. It may know no ranges, begin every range at byte 0, tell no lengths, or be busy for some answers.
+  After `cut` bytes it hangs up. It may know no ranges or refuse them, begin every range at byte 0, say that it begins elsewhere, tell no
+  lengths, send more than the file, or be busy for some answers.
   """
 
   def __init__(self):
     super().__init__(("127.0.0.1", 0), Handler)
     self.ranges, self.from_zero, self.lengths, self.busy, self.cut, self.begins = True, False, True, 0, [], []
+    self.refuses, self.says, self.more = False, None, b""
 
   def of(self, sha256: str = hashlib.sha256(CONTENT).hexdigest()) -> download.Download:
     return download.Download(f"http://127.0.0.1:{self.server_port}/data.bin", len(CONTENT), sha256)
@@ -35,6 +37,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
     if site.busy:
       site.busy -= 1
       return self.send_error(503)
+    if asked and site.refuses:
+      return self.send_error(403)
     ranged = bool(asked and site.ranges)
     begin = int(asked.removeprefix("bytes=").removesuffix("-")) if asked and ranged and not site.from_zero else 0
     site.begins.append(begin)
@@ -42,14 +46,19 @@ class Handler(http.server.BaseHTTPRequestHandler):
       return self.send_error(416)
     self.send_response(206 if ranged else 200)
     if ranged:
-      self.send_header("Content-Range", f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}")
+      self.send_header("Content-Range", site.says or f"bytes {begin}-{len(CONTENT) - 1}/{len(CONTENT)}")
     if site.lengths:
       self.send_header("Content-Length", str(len(CONTENT) - begin))
     self.end_headers()
-    self.wfile.write(CONTENT[begin : begin + site.cut.pop(0) if site.cut else None])
+    self.wfile.write(CONTENT[begin : begin + site.cut.pop(0) if site.cut else None] + site.more)
 
   def log_message(self, *_: object) -> None:
     pass
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch):
+  monkeypatch.setattr(download, "WAIT", 0.001)
 
 
 @pytest.fixture
@@ -113,6 +122,33 @@ def test_a_file_without_a_length_that_ends_early_goes_on(begun: int, site: Site,
   (tmp_path / "data.bin.part").write_bytes(CONTENT[:begun])
   site.lengths, site.cut = False, [98_304, 0]
   assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and site.begins == [begun, *[begun + 98_304] * 2]
+
+
+def test_a_server_that_refuses_ranges_is_asked_for_the_whole_file(site: Site, tmp_path):
+  (tmp_path / "data.bin.part").write_bytes(CONTENT[:100])
+  site.refuses = True
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT and site.begins == [0]
+
+
+def test_bytes_from_beyond_what_is_missing_are_not_taken(site: Site, tmp_path):
+  part = tmp_path / "data.bin.part"
+  part.write_bytes(CONTENT[:100])
+  site.says = "bytes 2000000000000-2000000000001/*"
+  with pytest.raises(requests.ConnectionError, match="not those from 100 on"):
+    download.fetch(site.of(), tmp_path)
+  assert part.read_bytes() == CONTENT[:100] and len(site.begins) == download.TRIES
+
+
+def test_a_server_that_begins_anew_every_time_does_not_go_on_for_ever_nor_cost_the_part(site: Site, tmp_path):
+  site.ranges, site.lengths, site.cut = False, False, [98_304, 50_000] * 9
+  with pytest.raises(requests.ConnectionError, match="none of the bytes from 98,304 on"):
+    download.fetch(site.of(), tmp_path)
+  assert (tmp_path / "data.bin.part").read_bytes() == CONTENT[:98_304] and len(site.begins) == 1 + download.TRIES
+
+
+def test_what_comes_beyond_the_file_is_not_read(site: Site, tmp_path):
+  site.lengths, site.more = False, b"more"
+  assert download.fetch(site.of(), tmp_path).read_bytes() == CONTENT
 
 
 def test_a_busy_server_is_asked_again(site: Site, tmp_path):

@@ -38,7 +38,7 @@ def commands_of(folder):
 
 def test_a_search_ends_with_its_page(searched):
   result = json.loads((searched / "result.json").read_text())
-  assert result["retraining"] == {"space": "darts_conv", "data.dataset": "synthetic"}
+  assert result["retraining"] == {"space": "darts_conv", "data.dataset": "synthetic", "network.auxiliary": False}
   text = (searched / "report.html").read_text()
   assert all(f"{warning[0].upper()}{warning[1:]}" in unescape(text) for warning in result["warnings"])
   notation, retraining, again = commands_of(searched)[:3]

@@ -204,4 +204,4 @@ def test_bad_input_is_refused_in_one_sentence(given, tmp_path, capsys):
 
 def test_a_training_without_a_test_needs_a_validation_set(tmp_path, capsys):
   assert train.main(["train", f"--workdir={tmp_path / 'new'}", "--test=false"]) == 2
-  assert "give --data.train_portion below 1" in capsys.readouterr().err
+  assert "give data.train_portion below 1" in capsys.readouterr().err
