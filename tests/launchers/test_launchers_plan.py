@@ -61,4 +61,4 @@ def test_what_does_not_fit_is_refused_and_other_launchers_have_no_dry_run(capsys
   assert launch("search", *SEARCH, "--supernet.channels=1000000", "--dry_run") == 2
   assert "memory or more" in capsys.readouterr().err
   assert launch("test", "--dry_run") == 2
-  assert "--dry_run is not a flag" in capsys.readouterr().err
+  assert "--dry_run has no effect in dnas test" in capsys.readouterr().err

@@ -8,8 +8,9 @@ import subprocess
 import sys
 import time
 
+import forks
 import pytest
-from tiny_runs import ENVIRONMENT, ROOT, cache_flag, history, launch, refusal, saved_steps
+from tiny_runs import ENVIRONMENT, ROOT, cache_flag, history, refusal, saved_steps
 
 from dnas.launchers import _flags, _run
 
@@ -21,10 +22,15 @@ STEPS = 24
 PATIENCE = 240
 
 
+def run_alone(folder):
+  done = forks.run("-m", "experiments.search", *FLAGS, cache_flag(), f"--workdir={folder}", cwd=ROOT, env=ENVIRONMENT)
+  assert done.returncode == 0, done.stderr
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
   folder = tmp_path_factory.mktemp("alone") / "run"
-  assert launch("search", *FLAGS, f"--workdir={folder}") == 0
+  run_alone(folder)
   return folder
 
 
@@ -84,7 +90,7 @@ def test_a_search_stops_goes_on_loses_a_process_and_goes_on_alone(alone, tmp_pat
   assert re.search(r"error: another process of this run is gone \(.+\); start all of them again, and the run goes on\.\n$", err), err
   assert stopped < saved_steps(workdir)[-1] < STEPS
 
-  assert launch("search", *FLAGS, f"--workdir={workdir}") == 0
+  run_alone(workdir)
   close(history(workdir), history(alone))
 
 
