@@ -15,9 +15,8 @@ import pathlib
 
 import numpy as np
 
-from dnas.core import config as config_lib
 from dnas.core import durable
-from dnas.core.config import check_at_most, check_positive, check_types
+from dnas.core.config import check, check_at_most, check_positive, check_types
 from dnas.core.errors import counted
 from dnas.core.paths import expanded
 from dnas.launchers import _flags, _objectives, _pages
@@ -49,7 +48,7 @@ def run(config: ReportConfig, options: _flags.Options, given: set[str]) -> None:
   _flags.require_workdir(options)
   root = expanded("--workdir", options.workdir)
   if (root / "config.json").exists():
-    config_lib.check("best_of" not in given, "best_of", config.best_of, "it is of the table of a comparison, so leave it out")
+    check("best_of" not in given, "best_of", config.best_of, "it is of the table of a comparison, so leave it out")
     print(f"page: {_pages.save(root, LAUNCHERS)}")
     return
   with _pages.made_of(root, "report"):

@@ -129,7 +129,7 @@ _SAME_FOR_ALL = ("test", *_DATA, "train.epochs", "seed", "genotype", "space", "m
 """Fields of the training that are not tuned, since trials that differ in them are not comparable."""
 
 _MAY_CHANGE = (
-  *("study.trials", "seeds", "baseline", "patience", "storage"),
+  *("study.trials", "seeds", "baseline", "patience", "storage", "training.data.train_portion"),  # the last one has no effect
   *(f"pool.{field.name}" for field in dataclasses.fields(executors.Config)),
 )
 """Fields that may change when a tuning is resumed. Even if the storage changes, the study must be the one of this run."""
