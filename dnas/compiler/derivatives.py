@@ -64,7 +64,7 @@ def along(chain: Chain, moving: Sequence[int], wanted: Sequence[Variable]) -> Ch
   other = Chain(chain.consts, chain.given - len(chain.consts) + len(moving), chain.waits)
   slots = {slot: slot for slot in range(chain.given)}
   tangents = {len(chain.consts) + number: chain.given + place for place, number in enumerate(moving)}
-  for program, reads, writes, _ in chain.calls:
+  for program, reads, writes in chain.calls:
     mask = tuple(slot in tangents for slot in reads)
     arguments = program.shapes, _chosen(program.shapes, mask)
     moved = kept(("along", program, mask), program.jitted.__name__, functools.partial(_moved, program.function, mask), arguments)

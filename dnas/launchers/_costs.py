@@ -11,8 +11,8 @@ from dnas.compiler.functions import Compiled, kind_of
 def costs(function: Any, *args: Any) -> dict[str, float]:
   """Returns the costs of one call with arguments of these types: 'flops', 'bytes accessed', and 'memory' in bytes.
 
-  'memory' is the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the program that runs
-  then has for itself. `function` is a `Compiled` function that was called with such arguments, or one of `jax.jit`.
+  'memory' is the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the programs that run
+  then have for themselves. `function` is a `Compiled` function that was called with such arguments, or one of `jax.jit`.
   """
   found = None
   if isinstance(function, Compiled):
@@ -25,12 +25,14 @@ def costs(function: Any, *args: Any) -> dict[str, float]:
   chain, total = found[0], {"flops": 0.0, "bytes accessed": 0.0}
   sizes = dict(enumerate(map(_size, [*map(jax.typeof, chain.consts), *map(jax.typeof, jax.tree.leaves(args))])))
   live = peak = sum(sizes.values())
-  for program, _, writes, dead in chain.calls:
-    sizes.update(zip(writes, map(_size, program.made), strict=True))
-    memory = program.compiled.memory_analysis()
-    total = {name: value + total[name] for name, value in _counts(program.compiled, 0.0).items()}  # what only copies is not counted
-    live += sum(sizes[slot] for slot in writes)
-    peak = max(peak, live + (memory.temp_size_in_bytes if memory else 0))
+  for calls, dead in chain.waves:
+    own = 0
+    for program, _, writes in calls:
+      sizes.update(zip(writes, map(_size, program.made), strict=True))
+      memory = program.compiled.memory_analysis()
+      total = {name: value + total[name] for name, value in _counts(program.compiled, 0.0).items()}  # what only copies is not counted
+      live, own = live + sum(sizes[slot] for slot in writes), own + (memory.temp_size_in_bytes if memory else 0)
+    peak = max(peak, live + own)
     live -= sum(sizes[slot] for slot in dead if slot >= chain.given)
   return total | {"memory": float(peak)}
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
+import jax
+
 from dnas.core import devices, json_files, program_cache
 from dnas.core.errors import FieldError, InputError, counted
 from dnas.core.extras import can_import
@@ -101,19 +103,22 @@ class Folder(Protocol):
     """See `RunFolder.append`."""
 
 
-_TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # of malloc.h
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of malloc.h
+_ASYNC = "JAX_CPU_ENABLE_ASYNC_DISPATCH"
 
 
-def keep_freed_memory() -> None:
-  """Makes the C library keep freed memory, if it is glibc.
+def reuse_memory() -> None:
+  """Makes a CPU use the memory of one step again in the next. Call it before JAX computes anything.
 
-  On a CPU the programs of a step take and free gigabytes. Fresh pages from the kernel took a fifth of the time at batch 64. Threads share
-  two arenas. With one, those that compile wait for each other: a first step of the published supernet came after 25 s and not 20 s (JAX
-  0.12.0.1). With one per thread, a step at batch 64 took 4.5 s and not 4.3 s, or 3.9 s with one.
+  The programs of a step take and free gigabytes, and fresh pages from the kernel took up to a third of the time of a step. glibc can keep
+  freed memory, except for what is larger than 64 MB and was taken by another thread than the first. So JAX computes in the thread that
+  calls a program, and not in threads of its own, unless the environment has JAX_CPU_ENABLE_ASYNC_DISPATCH.
   """
+  if _ASYNC not in os.environ:
+    jax.config.update(_ASYNC.lower(), False)
   libc = ctypes.CDLL(None)
   if hasattr(libc, "gnu_get_libc_version"):
-    for parameter, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_MMAP_MAX, 0), (_ARENA_MAX, 2)):
+    for parameter, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26), (_MMAP_MAX, 0)):
       libc.mallopt(parameter, value)
 
 
@@ -121,7 +126,7 @@ def prepare(options: Options) -> None:
   """Sets up memory, the folder of compiled programs, devices and processes. Raises InputError for one that cannot be used."""
   if options.deterministic:
     devices.make_deterministic()
-  keep_freed_memory()
+  reuse_memory()
   program_cache.use(options.compilation_cache, 1e9 * options.compilation_cache_gb)
   if options.num_processes > 1:
     devices.connect(options.coordinator, options.num_processes, options.process_id)

@@ -208,7 +208,7 @@ def run(config: SpeedConfig, options: _flags.Options, given: set[str]) -> None:
   _flags.require_workdir(options)
   if options.deterministic:
     devices.make_deterministic()
-  _run.keep_freed_memory()
+  _run.reuse_memory()
   devices.use(options.devices)
   fits = not config.peer or jax.default_backend() == "cpu"
   check(fits, "peer", config.peer, "the peer computes on the CPU, so set JAX_PLATFORMS=cpu as well")

@@ -142,7 +142,7 @@ def _of_images(
   examples = _examples(dataset, tested, split, str(trained.folder))
   known = np.array([model.class_names.index(name) for name in dataset.class_names])
   examples = base.Split(examples.images, known[examples.labels])
-  evaluate = Evaluate(model.of_normalized, model.about, tested.data, weights)
+  evaluate = Evaluate(model.of_normalized, model.about, tested.data, weights, one_program=True)
   numbers = evaluate(devices.replicate(model.variables), batches.to_device(examples))
   predicted = model.logits(examples.images, tested.data.eval_batch_size).argmax(-1)
   return numbers, confusion.matrix(examples.labels, predicted, len(model.class_names))

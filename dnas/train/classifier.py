@@ -6,7 +6,6 @@ import jax
 import numpy as np
 
 from dnas.cells import functional
-from dnas.compiler.functions import compiled
 from dnas.core.errors import InputError, shown
 from dnas.data import augment
 from dnas.data.about import About
@@ -35,7 +34,7 @@ class ImageClassifier:
   ):
     """Puts the parts together; nothing is compiled yet."""
     self.network, self.variables, self.about, self.standardize_images = network, variables, about, standardize_images
-    self._forward = compiled(self.forward)
+    self._forward = jax.jit(self.forward)
 
   @property
   def class_names(self) -> tuple[str, ...]:

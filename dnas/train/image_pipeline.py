@@ -109,7 +109,12 @@ class Evaluate:
   """
 
   def __init__(
-    self, predict: Predict, dataset: base.ImageDataset | About, config: base.Config, class_weights: tuple[float, ...] | None = None
+    self,
+    predict: Predict,
+    dataset: base.ImageDataset | About,
+    config: base.Config,
+    class_weights: tuple[float, ...] | None = None,
+    one_program: bool = False,
   ):
     """Prepares the programs.
 
@@ -118,6 +123,8 @@ class Evaluate:
       dataset: gives the normalization and the classes.
       config: gives the batch size of validation and test, the metrics, and whether images are standardized.
       class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
+      one_program: whether the network is compiled as one program. On a CPU a network of one operation per edge computes up to 1.6 times as
+        fast so. A supernet takes five times as long to compile, and four times as long to compute.
 
     Raises:
       FieldError: if the devices cannot share a batch of validation.
@@ -125,7 +132,6 @@ class Evaluate:
     devices.check_batch("data.eval_batch_size", config.eval_batch_size)
     self._batch_size, self._dataset, self._metrics, self._workers = config.eval_batch_size, dataset, config.metrics, config.stream_workers
 
-    @compiled
     def sums(network: Tree, split: batches.DeviceSplit, index: jax.Array, seen: jax.Array) -> jax.Array:
       images, labels, weights = devices.split(batches.padded_batch(split, index, self._size(split), seen))
       logits = predict(network, augment.normalize(images, dataset.mean, dataset.std, config.standardize_images))
@@ -134,7 +140,7 @@ class Evaluate:
       own = [jnp.where(weights > 0, metrics.values(name, logits, labels), 0).sum() for name in config.metrics]
       return devices.replicate(jnp.append(jax.ops.segment_sum(counts, labels, dataset.num_classes), jnp.stack([loss, *own])))
 
-    self.sums = sums
+    self.sums = (jax.jit if one_program else compiled)(sums)
 
   def _size(self, split: batches.DeviceSplit | base.Split) -> int:
     return min(self._batch_size, devices.shareable(len(split)))

@@ -162,7 +162,7 @@ class RetrainTask:
     def predict(variables: functional.Variables, images: jax.Array) -> jax.Array:
       return functional.apply(self.network, variables, images, train=False)[0][0]
 
-    self._evaluate = Evaluate(predict, dataset, data_config, weights)
+    self._evaluate = Evaluate(predict, dataset, data_config, weights, one_program=True)
 
   def init(self) -> TrainState:
     """See `loop.Task`."""

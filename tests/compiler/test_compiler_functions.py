@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from compiler_toy import DERIVATIVES, N, arguments_of, close, draw, layer, loss, programs
 
-from dnas.compiler import functions
+from dnas.compiler import chain, functions
 from dnas.compiler.functions import Loss, compiled
 from dnas.compiler.marks import segment
 
@@ -187,3 +187,31 @@ def test_a_mistake_of_the_function_is_the_persons_and_no_warning():
   function = compiled(lambda x: layer(1, x, layer(1, x, x, jnp.float32(1)), jnp.float32(1)))
   with pytest.raises(TypeError, match="dot_general"):
     function(jnp.zeros((2, 3)))
+
+
+def test_calls_of_a_wave_need_nothing_of_each_other(monkeypatch):
+  def branches(weights, x, factors):
+    x = layer(1, weights[0], x, factors[0])
+    ends = [layer(1, weights[1], layer(1, weights[0], x, factor), factor) for factor in factors[1:]]
+    return sum(jnp.square(end).mean() for end in ends), None
+
+  weights, factors, x = draw()
+  given, found = (weights, x, factors), {}
+  for cores, large in ((1, chain.LARGE), (2, chain.LARGE), (8, chain.LARGE), (8, 0)):
+    monkeypatch.setattr(chain.os, "cpu_count", lambda cores=cores: cores)
+    monkeypatch.setattr(chain, "LARGE", large)
+    gradient = Loss(branches, (0, 1)).gradient((0, 1))
+    gradient(*given)
+    found[cores, large] = gradient, gradient(*given)
+    ((one, _),) = gradient.chains.values()
+    known = set(range(one.given))
+    for calls, _ in one.waves:
+      assert all(known.issuperset(call.reads) for call in calls) and all(call.program.size <= large for call in calls[1:])
+      known.update(slot for call in calls for slot in call.writes)
+    assert sorted(map(id, one.calls)) == sorted(id(call) for calls, _ in one.waves for call in calls)
+    assert max(len(calls) for calls, _ in one.waves) == (min(cores, chain.MOST_TOGETHER) if large else 1)
+  alone = jax.tree.leaves(next(iter(found.values()))[1])
+  for _, results in found.values():
+    for ours, theirs in zip(jax.tree.leaves(results), alone, strict=True):
+      np.testing.assert_array_equal(ours, theirs)
+  close(found[8, 0][1], found[8, 0][0].whole(*given))

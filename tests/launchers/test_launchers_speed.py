@@ -2,12 +2,16 @@
 
 import collections
 import json
+import os
+import platform
+import resource
 import sys
 
+import forks
 import jax
 import pytest
 
-from dnas.launchers import speed
+from dnas.launchers import _run, speed
 from dnas.search.blackbox.strategies import STRATEGIES
 
 SMALL = "--cells=1", "--channels=2", "--batch=4", "--image_size=8", "--vocabulary=20", "--words=5", "--steps=2"
@@ -128,3 +132,37 @@ def test_every_strategy_is_measured_by_itself(tmp_path, capsys):
   assert {row["strategy"] for row in rows} == set(STRATEGIES) - left_out and len(rows) >= 8
   assert all(row["first"] > 0 and row["each"] > 0 and f"| {row['strategy']} " in out for row in rows)
   assert not (tmp_path / "speed.json").exists()
+
+
+REUSE = """
+import os, resource, sys
+import jax
+from dnas.launchers import _run
+_run.reuse_memory()
+program = jax.jit(lambda x: jax.lax.optimization_barrier(2 * x).sum())
+x, faults = jax.numpy.ones(2**25), []
+for _ in range(4):
+  before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+  program(x).block_until_ready()
+  faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+print(jax.config.read("jax_cpu_enable_async_dispatch"), faults[-1])
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library cannot be told to keep memory")
+def test_a_large_program_takes_no_fresh_memory_at_its_second_call(tmp_path):
+  (tmp_path / "reuse.py").write_text(REUSE)
+  done = forks.run(tmp_path / "reuse.py", cwd=tmp_path, env={**os.environ, "JAX_PLATFORMS": "cpu"})
+  asynchronous, faults = done.stdout.split()
+  assert asynchronous == "False" and int(faults) < 2**27 // resource.getpagesize() // 10
+
+
+def test_who_asks_for_asynchronous_dispatch_gets_it(monkeypatch):
+  monkeypatch.setenv("JAX_CPU_ENABLE_ASYNC_DISPATCH", "1")
+  before = jax.config.read("jax_cpu_enable_async_dispatch")
+  jax.config.update("jax_cpu_enable_async_dispatch", True)
+  try:
+    _run.reuse_memory()
+    assert jax.config.read("jax_cpu_enable_async_dispatch")
+  finally:
+    jax.config.update("jax_cpu_enable_async_dispatch", before)

@@ -55,10 +55,11 @@ def test_validation_and_training_standardize_images_alike(dataset):
   np.testing.assert_allclose(np.sort(np.asarray(images).reshape(100, -1), 0), np.sort(x, 0), atol=1e-4)
 
 
-def test_validation_does_not_depend_on_its_batch_size(dataset):
+def test_validation_does_not_depend_on_its_batch_size_and_form(dataset):
   split = batches.to_device(dataset.train)
   weights = np.random.default_rng(1).normal(size=(dataset.train.images[0].size, dataset.num_classes)).astype(np.float32)
-  results = [Evaluate(linear, dataset, base.Config(eval_batch_size=size))(weights, split) for size in (48, 512)]
+  sizes = (48, False), (512, True)
+  results = [Evaluate(linear, dataset, base.Config(eval_batch_size=size), one_program=one)(weights, split) for size, one in sizes]
   assert results[0]["accuracy"] == results[1]["accuracy"] and results[0]["loss"] == pytest.approx(results[1]["loss"], rel=1e-5)
 
 
