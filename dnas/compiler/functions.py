@@ -1,8 +1,8 @@
 """Compiled functions, called like `jax.jit(function)`.
 
-On a CPU a function whose marked parts repeat is cut at the marks, and the host calls one small program after the other. In one program XLA
-would compile every repetition anew, which is most of the time that a search waits. On other devices, and where the version of JAX does not
-let a function be cut, the function is compiled by `jax.jit`.
+On a CPU a function whose marked parts repeat is cut at the marks, and the host calls small programs in waves (`compiler.chain`). In one
+program XLA would compile every repetition anew, which is most of the time that a search waits. On other devices, and where the version of
+JAX does not let a function be cut, the function is compiled by `jax.jit`.
 """
 
 import functools

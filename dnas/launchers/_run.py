@@ -104,18 +104,16 @@ class Folder(Protocol):
 
 
 _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # of malloc.h
-_ASYNC = "JAX_CPU_ENABLE_ASYNC_DISPATCH"
 
 
 def reuse_memory() -> None:
   """Makes a CPU use the memory of one step again in the next. Call it before JAX computes anything.
 
   The programs of a step take and free gigabytes, and fresh pages from the kernel took up to a third of the time of a step. glibc can keep
-  freed memory, except for what is larger than 64 MB and was taken by another thread than the first. So JAX computes in the thread that
-  calls a program, and not in threads of its own, unless the environment has JAX_CPU_ENABLE_ASYNC_DISPATCH.
+  freed memory, except for what is larger than 64 MB and was taken by a thread other than the first. So JAX computes in the thread that
+  calls a program, and not in threads of its own. A process keeps its largest memory until it ends.
   """
-  if _ASYNC not in os.environ:
-    jax.config.update(_ASYNC.lower(), False)
+  jax.config.update("jax_cpu_enable_async_dispatch", False)
   libc = ctypes.CDLL(None)
   if hasattr(libc, "gnu_get_libc_version"):
     for parameter, value in ((_TRIM_THRESHOLD, 2**31 - 1), (_TOP_PAD, 2**26), (_MMAP_MAX, 0)):

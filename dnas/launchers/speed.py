@@ -12,7 +12,7 @@ random. The rows of a size are printed once it is measured, and go to WORKDIR/sp
   step       median time of a step over the rounds; the first two rounds do not count
   to first   median over the rounds of the step time, divided by that of the first job
   input      share of a step that making its batches takes, augmentation included
-  dispatch   time after which the host is free again
+  dispatch   time after which the call of a step returns; on a CPU the calling thread computes, so it is nearly the step time
   GFLOP, GB  arithmetic and memory traffic of the passes of a step through the network, as XLA counts them; of a training on an
              accelerator, of its whole step, which is one program there
   roofline   shortest time for this arithmetic and traffic at the peak rates of the device, divided by the step time
@@ -21,7 +21,7 @@ random. The rows of a size are printed once it is measured, and go to WORKDIR/sp
 With --peer PyTorch takes the same step of every job in every round, without augmentation. On images it does so in both of its memory
 formats, and the faster one counts. Every job has a process with PyTorch. --peer names the Python of these processes, which needs PyTorch
 and NumPy and no dnas. Measure on a machine without other work. If other programs use the cores, PyTorch's threads wait for each other, and
-its steps take many times as long. The steps of dnas then take only a little longer.
+its steps take many times as long.
 """
 
 import contextlib

@@ -1,7 +1,7 @@
 """The training loop: it dispatches steps, saves checkpoints, and yields one record per epoch.
 
-Networks and data belong to the `Task`. The loop reads the loss of step k - 1 only after it has dispatched step k, so the device always has
-work, and the host is never more than one step ahead. A checkpoint holds the whole state of a run, including the history and the sums of
+Networks and data belong to the `Task`. The loop reads the loss of step k - 1 only after it has dispatched step k, so an accelerator always
+has work, and the host is never more than one step ahead. A checkpoint holds the whole state of a run, including the history and the sums of
 the current epoch's metrics. So a resumed run ends bit-identically to an uninterrupted one. Time is recorded and influences nothing.
 """
 

@@ -4,7 +4,7 @@ Source: Liu, Simonyan and Yang, "DARTS", ICLR 2019, algorithm 1.
 
 The host puts a step together from a few compiled programs. Each network-sized program is compiled once, and called wherever the step needs
 it. A second-order step computes gradients five times; one traced program for the whole step would compile them five times. Nothing here
-waits for the device.
+reads a result, so an accelerator never waits.
 """
 
 import dataclasses

@@ -124,7 +124,7 @@ class Evaluate:
       config: gives the batch size of validation and test, the metrics, and whether images are standardized.
       class_weights: weights of the classes in the loss, the mean of the weighted cross-entropies; accuracies are never weighted.
       one_program: whether the network is compiled as one program. On a CPU a network of one operation per edge computes up to 1.6 times as
-        fast so. A supernet takes five times as long to compile, and four times as long to compute.
+        fast in this form. A supernet would take five times as long to compile, and four times as long to compute.
 
     Raises:
       FieldError: if the devices cannot share a batch of validation.

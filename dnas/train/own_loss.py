@@ -54,7 +54,7 @@ def means(evaluate: Callable[[Tree, Tree], Mapping[str, jax.Array]], batches: It
   """Returns the means of metrics over batches, weighted by the numbers of their examples. `evaluate` maps inputs and targets to metrics."""
   results, sizes = [], []
   for inputs, targets in batches:
-    results.append(evaluate(inputs, targets))  # dispatched; read below, so that the device need not wait
+    results.append(evaluate(inputs, targets))  # read below, so that an accelerator need not wait
     sizes.append(len(jax.tree.leaves(inputs)[0]))
   if not results:
     raise InputError("valid_batches gives no batch; give validation examples.")

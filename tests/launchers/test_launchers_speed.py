@@ -11,7 +11,7 @@ import forks
 import jax
 import pytest
 
-from dnas.launchers import _run, speed
+from dnas.launchers import speed
 from dnas.search.blackbox.strategies import STRATEGIES
 
 SMALL = "--cells=1", "--channels=2", "--batch=4", "--image_size=8", "--vocabulary=20", "--words=5", "--steps=2"
@@ -155,14 +155,3 @@ def test_a_large_program_takes_no_fresh_memory_at_its_second_call(tmp_path):
   done = forks.run(tmp_path / "reuse.py", cwd=tmp_path, env={**os.environ, "JAX_PLATFORMS": "cpu"})
   asynchronous, faults = done.stdout.split()
   assert asynchronous == "False" and int(faults) < 2**27 // resource.getpagesize() // 10
-
-
-def test_who_asks_for_asynchronous_dispatch_gets_it(monkeypatch):
-  monkeypatch.setenv("JAX_CPU_ENABLE_ASYNC_DISPATCH", "1")
-  before = jax.config.read("jax_cpu_enable_async_dispatch")
-  jax.config.update("jax_cpu_enable_async_dispatch", True)
-  try:
-    _run.reuse_memory()
-    assert jax.config.read("jax_cpu_enable_async_dispatch")
-  finally:
-    jax.config.update("jax_cpu_enable_async_dispatch", before)
