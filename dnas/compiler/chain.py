@@ -121,11 +121,13 @@ class Chain:
 
   def __call__(self, leaves: Sequence[Any], prepared: bool, first: bool = False) -> list[Any]:
     """Returns the results. If `prepared`, calls the programs compiled for the first device (`first` compiles them), else `jax.jit` ones."""
+    if prepared:  # a thread of its own has none of the settings of this one, such as the width of floats
+      leaves = [leaf if isinstance(leaf, jax.Array) else jax.device_put(leaf) for leaf in leaves]
     values = [*self.consts, *leaves, *[None] * (self.size - self.given)]
     for calls, dead in self._prepared() if first else self.waves:
-      others = [_helpers(os.getpid()).submit(_made, call, values, prepared) for call in calls[1:]] if prepared and not first else []
+      others = [_begun(call, values) for call in calls[1:]] if prepared and not first else []
       for call, other in itertools.zip_longest(calls, [None, *others]):
-        made = other.result() if other else _made(call, values, prepared)
+        made = _made(call, values, prepared) if other is None or other.cancel() else other.result()
         if self.waits:
           jax.block_until_ready(made)
         for slot, value in zip(call.writes, made, strict=True):
@@ -161,23 +163,40 @@ _AHEAD = 8
 
 def _in_waves(calls: Sequence[Call]) -> list[list[Call]]:
   """Puts the calls into waves. A wave begins with the first call that is left, and takes later ones that need no call between."""
-  left, waves, width = list(calls), [], min(os.cpu_count() or 1, MOST_TOGETHER)
-  while left:
-    wave, made = [left.pop(0)], set()
-    made.update(wave[0].writes)
-    for call in left[:_AHEAD]:
-      if len(wave) < width and made.isdisjoint(call.reads) and call.program.size <= LARGE:
+  rest, ahead, waves, width = iter(calls), [], [], min(_cores(), MOST_TOGETHER)
+  while ahead := [*ahead, *itertools.islice(rest, 1 + _AHEAD - len(ahead))]:
+    wave, later, made = [], [], set()
+    for call in ahead:
+      if not wave or (len(wave) < width and made.isdisjoint(call.reads) and call.program.size <= LARGE):
         wave.append(call)
+      else:
+        later.append(call)
       made.update(call.writes)
-    left = [call for call in left if not any(call is one for one in wave)]
     waves.append(wave)
+    ahead = later
   return waves
+
+
+def _cores() -> int:
+  """Returns the number of cores that this process may use."""
+  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache
 def _helpers(process: int) -> concurrent.futures.Executor:
   """Returns the threads that compute beside the caller. A process that was forked needs threads of its own."""
   return concurrent.futures.ThreadPoolExecutor(MOST_TOGETHER - 1, f"wave_{process}")
+
+
+def _begun(call: Call, values: Sequence[Any]) -> concurrent.futures.Future | None:
+  """Begins a call in a helper. The caller makes it itself if no helper is free once it comes to it, or if the interpreter ends (None).
+
+  So a program that calls back into a compiled function waits for no helper.
+  """
+  try:
+    return _helpers(os.getpid()).submit(_made, call, values, True)
+  except RuntimeError:
+    return None
 
 
 def _made(call: Call, values: Sequence[Any], prepared: bool) -> list[jax.Array]:

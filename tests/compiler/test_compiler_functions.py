@@ -1,5 +1,10 @@
 """Functions that are cut against the same functions compiled whole."""
 
+import os
+import pathlib
+import sys
+
+import forks
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -189,16 +194,18 @@ def test_a_mistake_of_the_function_is_the_persons_and_no_warning():
     function(jnp.zeros((2, 3)))
 
 
-def test_calls_of_a_wave_need_nothing_of_each_other(monkeypatch):
-  def branches(weights, x, factors):
-    x = layer(1, weights[0], x, factors[0])
-    ends = [layer(1, weights[1], layer(1, weights[0], x, factor), factor) for factor in factors[1:]]
-    return sum(jnp.square(end).mean() for end in ends), None
+def branches(weights, x, factors):
+  """A layer, and three branches of two layers each."""
+  x = layer(1, weights[0], x, factors[0])
+  ends = [layer(1, weights[1], layer(1, weights[0], x, factor), factor) for factor in factors[1:]]
+  return sum(jnp.square(end).mean() for end in ends), None
 
+
+def test_calls_of_a_wave_need_nothing_of_each_other(monkeypatch):
   weights, factors, x = draw()
   given, found = (weights, x, factors), {}
   for cores, large in ((1, chain.LARGE), (2, chain.LARGE), (8, chain.LARGE), (8, 0)):
-    monkeypatch.setattr(chain.os, "cpu_count", lambda cores=cores: cores)
+    monkeypatch.setattr(chain, "_cores", lambda cores=cores: cores)
     monkeypatch.setattr(chain, "LARGE", large)
     gradient = Loss(branches, (0, 1)).gradient((0, 1))
     gradient(*given)
@@ -215,3 +222,39 @@ def test_calls_of_a_wave_need_nothing_of_each_other(monkeypatch):
     for ours, theirs in zip(jax.tree.leaves(results), alone, strict=True):
       np.testing.assert_array_equal(ours, theirs)
   close(found[8, 0][1], found[8, 0][0].whole(*given))
+
+
+def test_helpers_see_the_settings_of_the_caller(monkeypatch):
+  monkeypatch.setattr(chain, "_cores", lambda: 4)
+  weights, factors, x = jax.tree.map(lambda array: np.asarray(array, np.float64), draw())
+  gradient = Loss(branches, (0, 1)).gradient((0, 1))
+  with jax.enable_x64(True):
+    first = gradient(weights, x, factors)
+    close(gradient(weights, x, factors), first)
+    assert first[0][0].dtype == np.float64
+
+
+CALLS_BACK = """
+import jax, numpy as np
+jax.config.update("jax_cpu_enable_async_dispatch", False)
+from compiler_toy import draw, layer
+from dnas.compiler import chain
+from dnas.compiler.functions import compiled
+from dnas.compiler.marks import segment
+chain._cores = lambda: 4
+weights, factors, x = draw()
+inner = compiled(lambda weights, x: sum(layer(1, w, x, factors[0]) for w in weights))
+inner(weights, x)
+called = lambda w, x: np.asarray(inner([jax.numpy.asarray(w)] * 4, jax.numpy.asarray(x)))
+part = segment(lambda w, x: jax.pure_callback(called, jax.ShapeDtypeStruct(x.shape, x.dtype), w, x))
+outer = compiled(lambda weights, x: sum(part(w, x) for w in weights))
+first = outer(weights, x)
+print(max(len(calls) for calls, _ in list(outer.chains.values())[0][0].waves), all((outer(weights, x) == first).all() for _ in range(30)))
+"""
+
+
+def test_a_program_may_call_a_function_that_is_cut(tmp_path):
+  (tmp_path / "script.py").write_text(CALLS_BACK)
+  folders = os.pathsep.join([*sys.path, str(pathlib.Path(__file__).parent)])
+  done = forks.run(tmp_path / "script.py", cwd=tmp_path, env={**os.environ, "JAX_PLATFORMS": "cpu", "PYTHONPATH": folders}, timeout=60)
+  assert done.stdout.split() == ["4", "True"], done.stderr
