@@ -11,8 +11,8 @@ from dnas.compiler.functions import Compiled, kind_of
 def costs(function: Any, *args: Any) -> dict[str, float]:
   """Returns the costs of one call with arguments of these types: 'flops', 'bytes accessed', and 'memory' in bytes.
 
-  'memory' is at most the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the programs that run
-  then have for themselves. `function` is a `Compiled` function that was called with such arguments, or one of `jax.jit`.
+  'memory' is the largest sum, at any time of a call, of its arguments, of what it still needs or returns, and of what the programs that run
+  side by side have for themselves. `function` is a `Compiled` function that was called with such arguments, or one of `jax.jit`.
   """
   found = None
   if isinstance(function, Compiled):
