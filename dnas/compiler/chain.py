@@ -155,8 +155,8 @@ MOST_TOGETHER = 4
 """Most calls of a wave."""
 LARGE = 32e6
 """Bytes of arguments and results above which a program is the first of its wave. The first one computes in the thread of the caller, whose
-memory is used again at once (`launchers._run.reuse_memory`). With 64 MB a search at batch 64 took 4.3 s and not 3.8 s, with 16 MB a search
-at batch 16 took 0.96 s and not 0.92 s."""
+memory is used again at once (`launchers._run.reuse_memory`). On two cores a search at batch 64 took 3.8 s with this bound and 4.3 s without
+one; a search at batch 16 took 0.92 s with it and 0.96 s with 16 MB."""
 _AHEAD = 8
 """Number of later calls among which a wave finds further calls. With all of them, arrays are made long before they are needed."""
 
