@@ -36,7 +36,7 @@ class Program:
     made = {id(v): v for v in traced.results if id(v) not in given}
     places = given | {key: (1, place) for place, key in enumerate(made)}
     self.gives, self.made, self.out = [places[id(v)] for v in traced.results], list(map(shape_of, made.values())), traced.out
-    self.size = sum(math.prod(x.shape) * x.dtype.itemsize for x in [*map(jax.typeof, self.shapes), *self.made])
+    self.size = sum(map(bytes_of, [*map(jax.typeof, self.shapes), *self.made]))
     self.function = part = traced.part(traced.inputs, traced.eqns, list(made.values()))
     program = lambda *args: part(*args)  # noqa: E731
     program.__name__ = name
@@ -49,6 +49,11 @@ class Program:
 
   def _compile(self, lowered: jax.stages.Lowered | None) -> None:
     self.compiled = lowered.compile() if lowered else self.compiled
+
+
+def bytes_of(x: Any) -> int:
+  """Returns the number of bytes of an array of this shape and type."""
+  return math.prod(x.shape) * x.dtype.itemsize
 
 
 def shape_of(x: Any) -> jax.ShapeDtypeStruct:
@@ -105,13 +110,13 @@ class Chain:
   def end(self, results: list[Any]) -> "Chain":
     """Sets the results, which are slots or values, and drops the calls that they do not need. Returns the chain."""
     self.results, calls = results, []
-    needed = {slot for slot in results if isinstance(slot, int)}
+    returned = {slot for slot in results if isinstance(slot, int)}
+    needed = set(returned)
     for call in reversed(self.calls):
       if not needed.isdisjoint(call.writes):
         calls.append(call)
         needed.update(call.reads)
-    self.calls, waves = calls[::-1], []
-    needed = {slot for slot in results if isinstance(slot, int)}
+    self.calls, waves, needed = calls[::-1], [], returned
     for wave in reversed(_in_waves(self.calls)):
       touched = {slot for call in wave for slot in (*call.reads, *call.writes)}
       waves.append(Wave(wave, list(touched - needed)))

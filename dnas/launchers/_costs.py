@@ -1,10 +1,10 @@
 """The costs of compiled functions, by XLA's own count."""
 
-import math
 from typing import Any
 
 import jax
 
+from dnas.compiler.chain import bytes_of
 from dnas.compiler.functions import Compiled, kind_of
 
 
@@ -23,12 +23,12 @@ def costs(function: Any, *args: Any) -> dict[str, float]:
     peak = memory.temp_size_in_bytes + memory.argument_size_in_bytes + memory.output_size_in_bytes if memory else float("nan")
     return _counts(program, float("nan")) | {"memory": float(peak)}
   chain, total = found[0], {"flops": 0.0, "bytes accessed": 0.0}
-  sizes = dict(enumerate(map(_size, [*map(jax.typeof, chain.consts), *map(jax.typeof, jax.tree.leaves(args))])))
+  sizes = dict(enumerate(map(bytes_of, [*map(jax.typeof, chain.consts), *map(jax.typeof, jax.tree.leaves(args))])))
   live = peak = sum(sizes.values())
   for calls, dead in chain.waves:
     own = 0
     for program, _, writes in calls:
-      sizes.update(zip(writes, map(_size, program.made), strict=True))
+      sizes.update(zip(writes, map(bytes_of, program.made), strict=True))
       memory = program.compiled.memory_analysis()
       total = {name: value + total[name] for name, value in _counts(program.compiled, 0.0).items()}  # what only copies is not counted
       live, own = live + sum(sizes[slot] for slot in writes), own + (memory.temp_size_in_bytes if memory else 0)
@@ -40,7 +40,3 @@ def costs(function: Any, *args: Any) -> dict[str, float]:
 def _counts(program: jax.stages.Compiled, unknown: float) -> dict[str, float]:
   counted = program.cost_analysis() or {}
   return {name: counted.get(name, unknown) for name in ("flops", "bytes accessed")}
-
-
-def _size(x: Any) -> int:
-  return math.prod(x.shape) * x.dtype.itemsize
