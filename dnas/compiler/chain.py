@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from dnas.compiler.pieces import trace
+from dnas.core import devices
 
 
 class Program:
@@ -145,7 +146,7 @@ class Chain:
   def _prepared(self) -> Iterator[Wave]:
     """Yields the waves in order, each once its programs are compiled. Later programs compile meanwhile, several at a time."""
     ready, waiting = {}, collections.deque()
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(len(devices.cores())) as pool:
       for wave in self.waves:
         for program in (call.program for call in wave.calls):
           ready[program] = ready.get(program) or program.prepare(pool)
@@ -168,7 +169,7 @@ _AHEAD = 8
 
 def _in_waves(calls: Sequence[Call]) -> list[list[Call]]:
   """Puts the calls into waves. A wave begins with the first call that is left, and takes later ones that need no call between."""
-  rest, ahead, waves, width = iter(calls), [], [], min(_cores(), MOST_TOGETHER)
+  rest, ahead, waves, width = iter(calls), [], [], min(len(devices.cores()), MOST_TOGETHER)
   while ahead := [*ahead, *itertools.islice(rest, 1 + _AHEAD - len(ahead))]:
     wave, later, made = [], [], set()
     for call in ahead:
@@ -180,11 +181,6 @@ def _in_waves(calls: Sequence[Call]) -> list[list[Call]]:
     waves.append(wave)
     ahead = later
   return waves
-
-
-def _cores() -> int:
-  """Returns the number of cores that this process may use."""
-  return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

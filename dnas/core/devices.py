@@ -18,6 +18,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import jax
@@ -38,6 +39,17 @@ _last_words: subprocess.Popen[bytes] | None = None
 _THREADS_PER_DEVICE = 8  # of a CPU
 _HEARTBEAT = 20
 """Seconds without a sign of life after which a process counts as lost."""
+
+
+def cores() -> list[int]:
+  """Returns the numbers of the CPU cores that this process may use."""
+  return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def use_cores(numbers: Sequence[int]) -> None:
+  """Moves this process to CPU cores, where the system can do that. Call it before JAX makes its threads, one for every core."""
+  if hasattr(os, "sched_setaffinity"):
+    os.sched_setaffinity(0, numbers)
 
 
 def backend() -> str:

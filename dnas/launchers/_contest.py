@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import difflib
 import functools
-import os
 import pathlib
 import time
 from collections.abc import Sequence
@@ -315,12 +314,10 @@ def run(names: Sequence[str], seeds: int, rules: Rules, pool: executors.Config) 
     print(f"running {counted(len(missing), 'run')} of {each} each: {', '.join(names)}", flush=True)
     print(f"what they print: {root / contest.FOLDER}/*/seed_*/log.txt", flush=True)
     with contextlib.ExitStack() as stack:
-      workers = min(pool.workers or os.cpu_count() or 1, len(missing))
-      if workers == 1 and pool.executor == "local":
+      if pool.here(len(cells)):
         executor: executors.Executor = stack.enter_context(executors.Here())
       else:
-        own = dataclasses.replace(pool, workers=workers)
-        executor = stack.enter_context(own.open(functools.partial(_units.load, _units.to_import())))
+        executor = stack.enter_context(pool.open(functools.partial(_units.load, _units.to_import()), len(cells)))
       left = collections.Counter(one.name for one, _ in missing)
       for done in executors.run_all(executor, [(run_one, one, seed, rules) for one, seed in missing]):
         if done is not None:

@@ -21,7 +21,6 @@ import contextlib
 import dataclasses
 import functools
 import json
-import os
 import pathlib
 import sys
 from collections.abc import Mapping
@@ -278,8 +277,8 @@ def run(config: CompareConfig, options: _flags.Options, given: set[str]) -> None
     print(f"complete: {len(cells) - len(missing)} of {counted(len(cells), 'search', 'searches')}")
   with contextlib.ExitStack() as stack:
     executor = None
-    if not _alone(config, missing):
-      executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
+    if missing and not config.pool.here(len(cells)):
+      executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import()), len(cells)))
     _run_missing(config, options, missing, executor)
   print(f"{counted(len(cells), 'search', 'searches')}, each of {config.seconds:,.10g} accelerator seconds, in {options.workdir}")
   _pages.save_or_warn(root, LAUNCHER)
@@ -290,10 +289,6 @@ def _check_no_contest(root: pathlib.Path) -> None:
   hint = "give a comparison of search methods a folder of its own"
   if (root / contest.FOLDER).is_dir():
     raise InputError(f"--workdir {root} holds a contest of tunings; {hint}.")
-
-
-def _alone(config: CompareConfig, cells: list[tuple[str, int]]) -> bool:
-  return not cells or (config.pool.executor == "local" and (config.pool.workers == 1 or len(cells) <= 1))
 
 
 def _run_missing(config: CompareConfig, options: _flags.Options, missing: list[tuple[str, int]], executor: _Executor) -> None:
@@ -308,7 +303,7 @@ def _run_missing(config: CompareConfig, options: _flags.Options, missing: list[t
 
 
 def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[str, int]], executor: _Executor) -> None:
-  several = max(1, min(10, len(cells) // (4 * (config.pool.workers or os.cpu_count() or 1))))
+  several = max(1, min(10, len(cells) // (4 * config.pool.count(len(cells) or 1))))
   jobs = []
   for method in config.method_names:
     seeds = [seed for name, seed in cells if name == method]

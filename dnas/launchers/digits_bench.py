@@ -21,7 +21,7 @@ import time
 import numpy as np
 
 from dnas.core import config as config_lib
-from dnas.core import durable, keys
+from dnas.core import devices, durable, keys
 from dnas.core.config import check, check_at_most, check_not_negative, check_positive, check_types
 from dnas.core.errors import InputError, counted
 from dnas.core.paths import expanded
@@ -91,7 +91,7 @@ def make(config: DigitsBenchConfig, root: pathlib.Path) -> pathlib.Path:
   if path.exists() and path.read_text() != text:
     raise InputError(f"--workdir={root} holds rows that were made with other settings; give another folder.")
   durable.write(path, text)
-  cores = sorted(os.sched_getaffinity(0))
+  cores = devices.cores()
   number = config.processes or len(cores)
   with _pool(number) as pool:
     arguments = ((config, root, cores[index % len(cores)], index, number, os.getpid()) for index in range(number))
@@ -130,7 +130,7 @@ def _make_groups(config: DigitsBenchConfig, root: pathlib.Path, core: int, index
 
 def _maker(config: DigitsBenchConfig, core: int) -> functools.partial:
   """Returns `digits_bench.make_rows` of a configuration, once it is compiled, for this process on one core."""
-  os.sched_setaffinity(0, {core})
+  devices.use_cores([core])
   dataset = datasets.from_config(config.data)
   training = switched.SwitchedTraining(config.training, config.data, dataset, config.seeds)
   test = base.open_test(dataset, "the rows of digits_bench, each once after its training")
@@ -150,7 +150,7 @@ def _compared(config: DigitsBenchConfig) -> str:
   numbers = np.sort(keys.generator(config.seeds, "rows to check").permutation(len(GENOTYPES))[: config.check])
   shipped = digits_bench.rows_with_test(digits_bench.FILE)
   with _pool(1) as pool:
-    rows = pool.submit(_made, config, numbers, min(os.sched_getaffinity(0))).result()
+    rows = pool.submit(_made, config, numbers, devices.cores()[0]).result()
   names = [name for name in shipped if name != digits_bench.MEASURED]
   equal = np.all([[np.array_equal(rows[name][row], shipped[name][number]) for row, number in enumerate(numbers)] for name in names], 0)
   far = ~within_spread(shipped["valid_correct"][..., -1], numbers, rows["valid_correct"][..., -1])

@@ -278,21 +278,21 @@ def run(config: EvaluatorsConfig, options: _flags.Options, given: set[str]) -> l
   if len(missing) < len(cells):
     print(f"complete: {len(cells) - len(missing)} of {counted(len(cells), 'evaluator and seed', 'evaluators and seeds')}")
   _run.prepare(own)
-  _run_all(config, own, missing)
+  _run_all(config, own, missing, len(cells))
   rows, sample = measure(config, root)
   _write(config, root / "report", rows, sample)
   return rows
 
 
-def _run_all(config: EvaluatorsConfig, options: _flags.Options, cells: list[tuple[str, int]]) -> None:
-  """Runs evaluators, one after another in this process or several at once."""
-  if config.pool.executor == "local" and (config.pool.workers == 1 or len(cells) <= 1):
+def _run_all(config: EvaluatorsConfig, options: _flags.Options, cells: list[tuple[str, int]], of_all: int) -> None:
+  """Runs evaluators that are missing `of_all`, one after another in this process or several at once."""
+  if not cells or config.pool.here(of_all):
     for cell in cells:
       run_cell(config, options, *cell)
       print(f"  {cell[0]}, seed {cell[1]}: {counted(config.architectures, 'architecture')} evaluated", flush=True)
     return
   with contextlib.ExitStack() as stack:
-    executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
+    executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import()), of_all))
     stop = stack.enter_context(StopRequest(lambda text: print(text, flush=True)))
     for done in executors.run_all(executor, [(run_cell, config, options, *cell) for cell in cells]):
       if done is not None:

@@ -241,13 +241,13 @@ def _run_missing(config: TablesConfig, options: _flags.Options, root: pathlib.Pa
   print(f"running {counted(len(left), 'training')} at scale {config.scale}; what they print: {root}/ROW/seed_*.log", flush=True)
   own = dataclasses.replace(options, preset="", profile_steps=())
   jobs = [(name, config.scale, seed, root / name, own) for name, seed in left]
-  if config.pool.executor == "local" and config.pool.workers == 1:
+  if config.pool.here(len(pairs)):
     for job in jobs:
       train_row(*job)
       _say(root, job[0], job[2])
     return
   with contextlib.ExitStack() as stack:
-    executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import())))
+    executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import()), len(pairs)))
     stop = stack.enter_context(StopRequest(lambda text: print(text, flush=True)))
     for done in executors.run_all(executor, [(train_row, *job) for job in jobs]):
       if done is not None:

@@ -19,6 +19,7 @@ from multiprocessing import connection
 from typing import Any, NamedTuple, Protocol, Self
 
 from dnas.core.config import check, check_at_most, check_name, check_not_negative, check_types
+from dnas.core.devices import cores, use_cores
 from dnas.core.errors import InputError
 from dnas.run.loop import Stopped
 from dnas.tune.jobs import Done, Queue, nothing
@@ -85,11 +86,14 @@ def run_all(executor: Executor, jobs: Sequence[tuple[Any, ...]]) -> Iterator[tup
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-  """Where jobs run, such as the trials of a tuning. It changes no job's result, only the order in which jobs of several workers end.
+  """Where jobs run, such as the trials of a tuning.
+
+  Local workers divide the CPU cores of this machine among them. XLA divides sums among the cores that it has. So on a CPU another number of
+  workers rounds results otherwise, like another machine. The jobs of one launch are all rounded alike.
 
   Attributes:
     executor: local (processes of this machine) or ray.
-    workers: how many jobs run at once; 0 takes the number of cores of this machine.
+    workers: how many jobs run at once; 0 takes the number of cores that this process may use.
     accelerators: GPUs or TPUs per job; a fraction lets several jobs share one; 0 leaves the choice to JAX.
     ray_address: address of a running Ray cluster, HOST:PORT or 'auto'; empty starts one on this machine.
   """
@@ -111,19 +115,35 @@ class Config:
     idle = bool(self.ray_address) and self.executor != "ray"
     check(not idle, "ray_address", self.ray_address, "it does nothing with --pool.executor=local; leave it out, or give ray")
 
-  def open(self, prepare: Callable[[], None] = nothing) -> Executor:
+  def count(self, jobs: int) -> int:
+    """Returns the number of workers for `jobs` jobs. Complete jobs count too, so that a resumed launch divides the cores as before."""
+    return min(self.workers or len(cores()), jobs)
+
+  def here(self, jobs: int) -> bool:
+    """Returns whether jobs run one after another, so that they may run in the process that has them; `jobs` as for `count`."""
+    return self.executor == "local" and self.count(jobs) <= 1
+
+  def open(self, prepare: Callable[[], None] = nothing, jobs: int = 10**4) -> Executor:
     """Returns the executor.
 
     Args:
       prepare: called in a worker before each job is unpickled, for instance to import the job's modules. It must be picklable.
+      jobs: largest number of jobs, as for `count`.
 
     Raises:
       InputError: if there are too few accelerators, or the cluster does not answer.
     """
-    workers = self.workers or os.cpu_count() or 1
+    workers = self.count(jobs)
     if self.executor == "ray":
       return Ray(workers, self.accelerators, self.ray_address, prepare)
     return Local(workers, environments(workers, self.accelerators), prepare)
+
+
+def shares(workers: int) -> list[list[int]]:
+  """Returns the cores of every worker. All have the same number of cores, and no core is left over, so some belong to two workers."""
+  of_all = cores()
+  first = [worker * len(of_all) // workers for worker in range(workers)]
+  return [[of_all[(start + step) % len(of_all)] for step in range(-(-len(of_all) // workers))] for start in first]
 
 
 def environments(workers: int, accelerators: float) -> list[dict[str, str]]:
@@ -192,7 +212,7 @@ class Local(Queue):
   def __init__(self, workers: int, variables: Sequence[Mapping[str, str]] = (), prepare: Callable[[], None] = nothing):
     super().__init__(workers, prepare, pickle.dumps)
     self._variables, self._context = list(variables) or [{}] * workers, multiprocessing.get_context("spawn")
-    self._pool: dict[int, _Worker] = {}
+    self._shares, self._pool = shares(workers), dict[int, _Worker]()
     self._running: dict[int, int] = {}  # worker to its job
 
   def wait(self, timeout: float) -> list[Done]:
@@ -223,15 +243,15 @@ class Local(Queue):
       if worker in self._pool and not self._pool[worker].process.is_alive():  # it died between two jobs
         self._bury(worker)
       if worker not in self._pool:
-        self._pool[worker] = self._start(self._variables[worker])
+        self._pool[worker] = self._start(self._variables[worker], self._shares[worker])
       number, job = self._waiting.popleft()
       self._running[worker] = number
       with contextlib.suppress(OSError):  # the worker died just now: `wait` reports it
         self._pool[worker].pipe.send(job)
 
-  def _start(self, variables: Mapping[str, str]) -> _Worker:
+  def _start(self, variables: Mapping[str, str], share: list[int]) -> _Worker:
     ours, theirs = self._context.Pipe()
-    process = self._context.Process(target=_work, args=(theirs, os.getpid(), dict(variables)), daemon=False)
+    process = self._context.Process(target=_work, args=(theirs, os.getpid(), dict(variables), share), daemon=False)
     process.start()
     theirs.close()
     return _Worker(process, ours)
@@ -251,9 +271,10 @@ class Local(Queue):
     dead.process.join(_GRACE)
 
 
-def _work(pipe: connection.Connection, parent: int, variables: Mapping[str, str]) -> None:
+def _work(pipe: connection.Connection, parent: int, variables: Mapping[str, str], share: list[int]) -> None:
   """Runs jobs in a local worker until its pipe closes."""
   os.environ.update(variables)
+  use_cores(share)
   signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent sends SIGTERM
   threading.Thread(target=_leave_with, args=(parent,), daemon=True).start()
   while True:
