@@ -19,6 +19,9 @@ from dnas.supernet.edges import EdgeOptions
 from dnas.supernet.hypergradients import HYPERGRADIENTS, Hypergradient
 from dnas.supernet.limits import Limit
 
+_OF_ARCH_STEPS = ("hypergradient", *(f"darts.{name}" for name in ("arch_learning_rate", "arch_beta1", "arch_beta2", "arch_weight_decay")))
+"""Settings of the steps of the architecture."""
+
 
 class MethodConfig:
   """What a configuration with the fields `method`, `hypergradient` and `remedies` does with them."""
@@ -65,6 +68,8 @@ class MethodConfig:
       return f"it does nothing with --method={self.method}, so leave it out, or choose --method={component}"
     if component == "remedies" and field in IDLE and IDLE[field](self.remedies):
       return "it does nothing with the other --remedies flags, so leave it out"
+    if self.darts.arch_warmup_epochs == self.darts.epochs and path in _OF_ARCH_STEPS:
+      return f"it does nothing where --darts.arch_warmup_epochs is --darts.epochs, {self.darts.epochs}, so leave it out"
     if path == "darts.momentum" and self.darts.optimizer != "sgd":
       return f"it does nothing with --darts.optimizer={self.darts.optimizer}, so leave it out"
     return ""

@@ -166,6 +166,9 @@ def test_bad_settings_are_refused(tmp_path):
     search(tmp_path, changes={"gaea.smallest": 0.001})
   with pytest.raises(FieldError, match="darts.momentum is 0.5; it does nothing with --darts.optimizer=adam"):
     search(tmp_path, changes={"darts.momentum": 0.5, "darts.optimizer": "adam"})
+  epochs = {"darts.epochs": 4, "darts.arch_warmup_epochs": 4, "remedies.projection": True}
+  with pytest.raises(FieldError, match="arch_learning_rate is 0.1; it does nothing where --darts.arch_warmup_epochs is --darts.epochs, 4"):
+    search(tmp_path, changes={**epochs, "darts.arch_learning_rate": 0.1})
   with pytest.raises(FieldError, match="train.momentum is 0.5; it does nothing with the optimizer adam"):
     trials(tmp_path, changes={"train.momentum": 0.5, "train.optimizer": "adam"})
   with pytest.raises(FieldError, match="asha.max_budget is 4; it does nothing with the strategy regularized_evolution"):

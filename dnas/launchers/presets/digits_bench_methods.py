@@ -3,7 +3,7 @@
 Paper: Zela, Siems and Hutter, "NAS-Bench-1Shot1", ICLR 2020, for the design; the table is ours (docs/results/digits_bench.md).
 Command: dnas compare --preset=digits_bench_methods --workdir=runs/methods
 Expected result: no differentiable method comes up to random search (docs/results/digits_bench.md); the spread between seeds is wide.
-Expected time: about 45 minutes on two CPU cores.
+Expected time: about 25 minutes on two CPU cores.
 """
 
 import dataclasses

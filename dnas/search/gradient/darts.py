@@ -47,7 +47,7 @@ class Config:
     momentum: momentum of the weights under sgd.
     weight_decay: coefficient of the L2 penalty on the weights.
     gradient_clip: largest global norm of the weights' gradient; 0 does not clip.
-    arch_warmup_epochs: number of epochs at the start that train only the weights.
+    arch_warmup_epochs: number of epochs at the start that train only the weights; all of them if a projection alone is to decide.
     arch_learning_rate: learning rate of the architecture optimizer, which is Adam or exponentiated gradient.
     arch_beta1: decay of Adam's first moment.
     arch_beta2: decay of Adam's second moment.
@@ -88,9 +88,7 @@ class Config:
     )
     arch = ("arch_learning_rate", "arch_weight_decay", "arch_init_scale")
     check_at_most(1e6, **{name: getattr(self, name) for name in arch})
-    late = self.arch_warmup_epochs >= self.epochs
-    hint = f"the architecture must train after the warm-up, so give less than darts.epochs, {self.epochs}"
-    check(not late, "arch_warmup_epochs", self.arch_warmup_epochs, hint)
+    check(self.arch_warmup_epochs <= self.epochs, "arch_warmup_epochs", self.arch_warmup_epochs, f"give at most epochs, {self.epochs}")
     check_fraction(momentum=self.momentum, arch_beta1=self.arch_beta1, arch_beta2=self.arch_beta2)
 
   def weight_optimizer(self, clipped: bool = True, through_clip: bool = True) -> tree.Flattened:
@@ -177,6 +175,9 @@ class DartsTask:
     self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
     self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
     remedy.check_fits(self.space, config.epochs, config.final_learning_rate, config.diagnose_every)
+    trains = config.arch_warmup_epochs < config.epochs or (remedy.projection and not remedy.sharpening and limit is None)
+    hint = f"the architecture must train after the warm-up, so give less than darts.epochs, {config.epochs}; only remedies.projection"
+    check(trains, "darts.arch_warmup_epochs", config.arch_warmup_epochs, f"{hint} without sharpening and without a limit can do without")
     weight_optimizer = unrolled_optimizer = config.weight_optimizer()
     clipped, through_clip = getattr(hypergradient, "clipped", True), getattr(hypergradient, "through_clip", True)
     if not (clipped and through_clip):

@@ -122,6 +122,16 @@ def test_a_projection_goes_by_what_operations_are_worth_and_not_by_their_weights
   assert decided == [0, 0, 0, 1, 1, 2, 2, 3]
 
 
+def test_a_projection_alone_decides_where_the_warm_up_lasts_to_the_end():
+  task = make_task(toy=ToyWorkload(skip=0.5), epochs=4, arch_warmup_epochs=4, remedy=Remedies(projection=True, projection_epochs=2))
+  first = np.asarray(task.init().search.arch["normal"])
+  position = loop.restore(task, None)
+  records = list(loop.run(task, position))
+  assert (np.asarray(position.state.search.arch["normal"]) == first).all() and found(task, records) == BEST
+  entropies = [record["metrics"]["normalized_entropy"] for record in records]
+  assert entropies[:3] == [pytest.approx(1, abs=1e-5)] * 3 and entropies == sorted(entropies, reverse=True) and entropies[-1] == 0
+
+
 def test_a_projection_resumes_to_the_same_bits(tmp_path):
   task = make_task(remedy=Remedies(projection=True, projection_epochs=1), epochs=2)
   whole = loop.restore(task, None)
@@ -227,5 +237,8 @@ def test_diagnoses_of_a_mixture():
 def test_remedies_that_do_not_fit_the_search_are_refused(remedy, changes, sentence):
   with pytest.raises(FieldError, match=re.escape(sentence)):
     make_task(remedy=Remedies(**remedy), **changes)
-  with pytest.raises(FieldError, match="arch_warmup_epochs is 10; the architecture must train after the warm-up, so give less than darts"):
-    make_task(arch_warmup_epochs=10)
+  for decides in (None, Remedies(projection=True, sharpening=1.0)):
+    with pytest.raises(FieldError, match="arch_warmup_epochs is 10; the architecture must train after the warm-up, so give less than"):
+      make_task(arch_warmup_epochs=10, remedy=decides)
+  with pytest.raises(FieldError, match="arch_warmup_epochs is 11; give at most epochs, 10"):
+    make_task(arch_warmup_epochs=11)
