@@ -22,7 +22,7 @@ LAUNCHERS = {
   "evaluators": "measure what every evaluator is worth",
   "tables": "print the tables of published networks, and train them",
   "tune": "tune the hyperparameters of a training",
-  "demo": "search, and compare the found network with random ones",
+  "demo": "search, rank the found network, retrain it and test it",
   "speed": "measure compile time, step time and memory",
   "latency": "measure the operations of a search on this device",
   "digits_bench": "make or check the table of results in the package",

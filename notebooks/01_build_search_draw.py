@@ -62,8 +62,7 @@ dnas.draw_genotype(found.genotype, title="found")
 # %% [markdown]
 # ## A retraining, and a random cell to be honest
 #
-# Both networks are trained alike, from new weights, and tested once. Whoever reports a search reports random cells beside it; `make demo`
-# does.
+# Both networks are trained alike, from new weights, and tested once. Whoever reports a search reports random cells beside it.
 
 # %%
 random = space.sample(np.random.default_rng(0))

@@ -35,6 +35,10 @@ def diagnoses_figure(run: Run) -> Figure:
       _line(panel, run, f"{group}/{cell}", cell_title(cell), color)
     _finish(panel, title, len(cells) > 1)
     panel.set_ylim(0, max(1.1 * panel.dataLim.ymax, 0.1))
+  epochs, decisions = run.series("decisions")  # of a projection
+  for epoch in np.asarray(epochs)[np.diff(decisions, prepend=0) > 0]:
+    axes[1].axvline(epoch, color=FAINT, linewidth=0.8, zorder=0)
+    axes[1].set_xlabel("epoch (a grey line is a decision)", size=9)
   axes[0].yaxis.set_major_locator(MaxNLocator(5, integer=True))
   if "eigenvalue" in names:
     scale, unit = (100.0, "accuracy (%)") if measure == "accuracy" else (1.0, "loss (nats)")

@@ -20,6 +20,7 @@ _DIAGNOSES = ("skips", "entropy", "normalized_entropy", "discretized", "eigenval
 _SHORT = {"accuracy": "acc", "balanced_accuracy": "balanced", "perplexity": "ppl"}
 
 
+_NOT_COUNTED = "validations, other compilations and slower steps later are not counted"
 _FIRST_STEPS, _FEWEST, _SECONDS = 12, 4, 20.0
 """The length of a run is told after so many steps, or after fewer in so many seconds."""
 
@@ -81,7 +82,7 @@ class Display:
       left = self._steps - step
       if left:
         steps = f"{left:,} steps of {shown_seconds(each)}"
-        self.say(f"the rest takes about {shown_seconds(left * each)}: {steps}; validations and other compilations are not counted")
+        self.say(f"the rest takes about {shown_seconds(left * each)}: {steps}; {_NOT_COUNTED}")
       self._times = []
 
   def epoch(self, record: Mapping[str, Any]) -> None:

@@ -379,7 +379,7 @@ DEMOS = {
   ),
   "text_demo": (
     "darts_ptb_first_order",
-    {"supernet.units", "darts.epochs", "darts.learning_rate", "darts.final_learning_rate", "darts.arch_learning_rate"}
+    {"method", "supernet.units", "darts.epochs", "darts.learning_rate", "darts.final_learning_rate", "darts.arch_learning_rate"}
     | {"data.dataset", "data.batch_size", "data.sequence_length", "data.buckets"}
     | {f"supernet.dropout_{of}" for of in ("embedding", "inputs", "hidden", "output")},
   ),
@@ -387,7 +387,7 @@ DEMOS = {
 
 
 @pytest.mark.parametrize("name", DEMOS)
-def test_the_demonstrations_differ_from_the_published_recipe_in_size_and_rates_alone(name):
+def test_the_demonstrations_differ_from_the_published_recipe_in_method_size_and_rates_alone(name):
   published, free = DEMOS[name]
   small, recipe = (config_lib.flatten(PRESETS[preset].CONFIG) for preset in (name, published))
   assert set(config_lib.differences(small, recipe)) <= free

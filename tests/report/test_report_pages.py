@@ -46,6 +46,9 @@ def test_a_search_has_its_slider_curves_diagnoses_and_command(write_run, darts):
   (slider,) = data["explorers"]
   assert slider["epochs"] == [1, 2, 3, 4] and len(slider["said"]) == 4
   assert [panel["title"] for panel in slider["panels"]] == ["Normal cell", "Reduction cell"]
+  lines[-1]["decisions"] = 1
+  (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+  assert "ended at 0.3 before the first decision, 3 times the first one" in words_of(html.render(page_of(folder, darts)))
   run = load_run(folder)
   for number, panel in enumerate(slider["panels"]):
     cell = darts.cells[number]

@@ -187,6 +187,8 @@ def test_diagnoses_hold_the_metrics(write_run, darts):
   lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
   for epoch, line in enumerate(lines, 1):
     line |= {"skips/normal": epoch, "skips/reduce": 2, "entropy/normal": 2.0 / epoch, "entropy/reduce": 1.5}
+    if epoch > 3:
+      line["decisions"] = epoch // 2 - 1  # in epochs 4 and 6
     if epoch % 3 == 0:
       line |= {"discretized/accuracy": 0.1 * epoch, "discretized/loss": 1.0, "eigenvalue": 0.5 * epoch}
   (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -194,6 +196,7 @@ def test_diagnoses_hold_the_metrics(write_run, darts):
   skips, entropy, gap, eigenvalue = figure.axes
   assert [line.get_ydata().tolist() for line in skips.lines] == [[1, 2, 3, 4, 5, 6], [2] * 6]
   np.testing.assert_allclose(entropy.lines[0].get_ydata(), [2 / epoch for epoch in range(1, 7)])
+  assert [set(line.get_xdata()) for line in entropy.lines[2:]] == [{4}, {6}]
   assert [line.get_label() for line in gap.lines] == ["supernet", "discretized"]
   np.testing.assert_allclose(gap.lines[1].get_ydata(), [30, 60])
   assert eigenvalue.lines[0].get_xdata().tolist() == [3, 6] and eigenvalue.lines[0].get_ydata().tolist() == [1.5, 3.0]

@@ -120,7 +120,7 @@ def test_the_length_of_a_run_is_told_once_after_its_first_steps(monkeypatch):
       display.step(step, 1.5)
       now[0] += 5.0 if step == 5 else 0.25  # a validation is no step
   lines = file.getvalue().splitlines()
-  told = "the rest takes about 4.1 min: 987 steps of 250 ms; validations and other compilations are not counted"
+  told = "the rest takes about 4.1 min: 987 steps of 250 ms; validations, other compilations and slower steps later are not counted"
   assert lines == ["compiling the first step ...", "the first step took 60.0 s", told]
 
 

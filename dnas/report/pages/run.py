@@ -174,10 +174,11 @@ def _diagnoses(run: Run, warnings: Sequence[str], ended: bool) -> list[Block]:
   if "normalized_entropy" in last:
     share = 100 * last["normalized_entropy"]
     items.append(("", "Entropy.", f"That of the mixture is {share:.1f} % of that of a uniform one. At 0 % every edge has decided."))
-  values = run.series("eigenvalue")[1]
-  if len(values):
+  values = [line["eigenvalue"] for line in run.metrics if "eigenvalue" in line and "decisions" not in line]
+  if values:
     grown = values[-1] / values[0] if len(values) > 1 and values[0] else math.nan
-    told = f"The dominant one of the architecture's Hessian ended at {values[-1]:.3g}"
+    when = " before the first decision" if "decisions" in last else ""
+    told = f"The dominant one of the architecture's Hessian ended at {values[-1]:.3g}{when}"
     told += f", {grown:.2g} times the first one. It often rises before a search collapses." if math.isfinite(grown) else "."
     items.append(("", "Eigenvalue.", told))
   if not items:

@@ -175,9 +175,8 @@ class DartsTask:
     self._config, self.workload, self._key, self._remedies = config, workload, key, remedy
     self.space, self._start = workload.space, start or Start(workload.initial, relaxations.everything(workload.space))
     remedy.check_fits(self.space, config.epochs, config.final_learning_rate, config.diagnose_every)
-    trains = config.arch_warmup_epochs < config.epochs or (remedy.projection and not remedy.sharpening and limit is None)
-    hint = f"the architecture must train after the warm-up, so give less than darts.epochs, {config.epochs}; only remedies.projection"
-    check(trains, "darts.arch_warmup_epochs", config.arch_warmup_epochs, f"{hint} without sharpening and without a limit can do without")
+    if config.arch_warmup_epochs == config.epochs:
+      remedy.check_decides_alone(config.epochs, limit is not None)
     weight_optimizer = unrolled_optimizer = config.weight_optimizer()
     clipped, through_clip = getattr(hypergradient, "clipped", True), getattr(hypergradient, "through_clip", True)
     if not (clipped and through_clip):
@@ -253,14 +252,15 @@ class DartsTask:
   def end_epoch(self, state: State, epoch: int, means: Mapping[str, float]) -> tuple[State, loop.EpochRecord]:
     """See `loop.Task`."""
     number, tuned = divmod(epoch - self._config.epochs, self._remedies.projection_epochs)
-    if self.decisions and epoch >= self._config.epochs and not tuned:
+    projects = bool(self.decisions) and epoch >= self._config.epochs
+    if projects and not tuned:
       state = dataclasses.replace(state, op_mask=self._decided(state, self.decisions[number]))
     mixture = self.mixture(state)
     on_host = relaxations.to_numpy(mixture)
-    valid = self.workload.evaluate(self._variables(state), mixture)
+    valid = self.workload.evaluate(self._variables(state), mixture, batch_statistics=projects)
     genotype = discretize(self.space, on_host, self._remedies.cap)
     metrics = {f"train/{name}": value for name, value in self.workload.train_metrics(means).items()}
-    metrics |= {f"valid/{name}": value for name, value in valid.items()}
+    metrics |= {f"valid/{name}": value for name, value in valid.items()} | ({"decisions": number + 1} if projects else {})
     if self.problem.limit is not None:
       metrics |= self.problem.limit.metrics(on_host, genotype, state.search.multiplier)
     metrics["learning_rate"] = self._learning_rate(epoch - 1)

@@ -86,6 +86,12 @@ class Remedies:
       needed = f"it needs {2 * self.stop_window} diagnoses and the search has {diagnoses}"
       raise FieldError("remedies.stop_ratio", self.stop_ratio, f"{needed}; lower darts.diagnose_every or remedies.stop_window")
 
+  def check_decides_alone(self, epochs: int, limited: bool) -> None:
+    """Raises FieldError unless a projection decides without steps of the architecture, which sharpening and a limit of the cost need."""
+    hint = f"the architecture must train after the warm-up, so give less than darts.epochs, {epochs}"
+    alone = "only a search with remedies.projection, without sharpening and without a limit of the cost, can do without"
+    check(self.projection and not self.sharpening and not limited, "darts.arch_warmup_epochs", epochs, f"{hint}; {alone}")
+
   def make_perturbation(self) -> Perturbation:
     """Returns the perturbation."""
     if self.perturbation == "adversarial":

@@ -120,6 +120,7 @@ def test_a_projection_goes_by_what_operations_are_worth_and_not_by_their_weights
   assert len(records) == task.epochs == 4 + 2 * 2 and found(task, records) == BEST
   decided = [(np.array(record["mixture"]["normal"]) > 0.999).any(1).sum() for record in records]
   assert decided == [0, 0, 0, 1, 1, 2, 2, 3]
+  assert [record["metrics"].get("decisions", 0) for record in records] == decided
 
 
 def test_a_projection_alone_decides_where_the_warm_up_lasts_to_the_end():
