@@ -68,7 +68,8 @@ class MethodConfig:
       return f"it does nothing with --method={self.method}, so leave it out, or choose --method={component}"
     if component == "remedies" and field in IDLE and IDLE[field](self.remedies):
       return "it does nothing with the other --remedies flags, so leave it out"
-    if self.darts.arch_warmup_epochs == self.darts.epochs and path in _OF_ARCH_STEPS:
+    of_arch_steps = path in _OF_ARCH_STEPS or component in config_lib.units(self, HYPERGRADIENTS)
+    if self.darts.arch_warmup_epochs == self.darts.epochs and of_arch_steps:
       return f"it does nothing where --darts.arch_warmup_epochs is --darts.epochs, {self.darts.epochs}, so leave it out"
     if path == "darts.momentum" and self.darts.optimizer != "sgd":
       return f"it does nothing with --darts.optimizer={self.darts.optimizer}, so leave it out"

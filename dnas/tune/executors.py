@@ -93,7 +93,7 @@ class Config:
 
   Attributes:
     executor: local (processes of this machine) or ray.
-    workers: how many jobs run at once; 0 takes the number of cores that this process may use.
+    workers: how many jobs run at once; they divide the CPU cores, which takes part in rounding. 0 takes the number of cores.
     accelerators: GPUs or TPUs per job; a fraction lets several jobs share one; 0 leaves the choice to JAX.
     ray_address: address of a running Ray cluster, HOST:PORT or 'auto'; empty starts one on this machine.
   """

@@ -113,7 +113,7 @@ def test_a_page_that_cannot_be_made_loses_no_result(tmp_path, monkeypatch, capsy
 
 
 FLAGS = {
-  "search": (search, ["--preset=digits_bench", "--darts.epochs=3"]),
+  "search": (search, ["--preset=digits_bench", "--darts.epochs=3", "--darts.arch_warmup_epochs=1"]),
   "text": (search, ["--preset=text_demo", "--data.tokens=400", "--seed=7"]),
   "train": (train, ["--preset=digits_bench_retrain", "--genotype=random:1"]),
   "model": (train, ["--model=resnet", "--resnet.depth=8", "--data.dataset=digits", "--train.milestones=3,9", "--train.schedule=constant"]),

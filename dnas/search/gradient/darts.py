@@ -86,9 +86,9 @@ class Config:
       arch_warmup_epochs=self.arch_warmup_epochs,
       diagnose_every=self.diagnose_every,
     )
-    arch = ("arch_learning_rate", "arch_weight_decay", "arch_init_scale")
-    check_at_most(1e6, **{name: getattr(self, name) for name in arch})
-    check(self.arch_warmup_epochs <= self.epochs, "arch_warmup_epochs", self.arch_warmup_epochs, f"give at most epochs, {self.epochs}")
+    check_at_most(1e6, **{f"arch_{name}": getattr(self, f"arch_{name}") for name in ("learning_rate", "weight_decay", "init_scale")})
+    hint = f"the warm-up is a part of the epochs, so give at most darts.epochs, {self.epochs}"
+    check(self.arch_warmup_epochs <= self.epochs, "arch_warmup_epochs", self.arch_warmup_epochs, hint)
     check_fraction(momentum=self.momentum, arch_beta1=self.arch_beta1, arch_beta2=self.arch_beta2)
 
   def weight_optimizer(self, clipped: bool = True, through_clip: bool = True) -> tree.Flattened:
