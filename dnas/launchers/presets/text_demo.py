@@ -5,7 +5,7 @@ Gradient Algorithms for Neural Architecture Search" (GAEA), ICLR 2021, for the m
 Command: dnas search --preset=text_demo --workdir=runs/first_text
 Expected result: a mixture with about half the entropy of a uniform one, and a cell that is as good as random cells on average, once
 text_demo_retrain has trained it (docs/results/searches.md).
-Expected time: about 70 seconds on two CPU cores, a fifth of it compilation.
+Expected time: about 30 seconds on two CPU cores, a third of it compilation.
 """
 
 from dnas.launchers.configs import DartsConfig, LanguageModelConfig, LanguageSearchConfig, TextConfig
