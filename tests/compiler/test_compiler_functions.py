@@ -14,6 +14,7 @@ from compiler_toy import DERIVATIVES, N, arguments_of, close, draw, layer, loss,
 from dnas.compiler import chain, functions
 from dnas.compiler.functions import Loss, compiled
 from dnas.compiler.marks import segment
+from dnas.core import devices
 
 pytestmark = pytest.mark.versions
 
@@ -205,7 +206,7 @@ def test_calls_of_a_wave_need_nothing_of_each_other(monkeypatch):
   weights, factors, x = draw()
   given, found = (weights, x, factors), {}
   for cores, large in ((1, chain.LARGE), (2, chain.LARGE), (8, chain.LARGE), (8, 0)):
-    monkeypatch.setattr(chain, "_cores", lambda cores=cores: cores)
+    monkeypatch.setattr(devices, "cores", lambda cores=cores: list(range(cores)))
     monkeypatch.setattr(chain, "LARGE", large)
     gradient = Loss(branches, (0, 1)).gradient((0, 1))
     gradient(*given)
@@ -225,7 +226,7 @@ def test_calls_of_a_wave_need_nothing_of_each_other(monkeypatch):
 
 
 def test_helpers_see_the_settings_of_the_caller(monkeypatch):
-  monkeypatch.setattr(chain, "_cores", lambda: 4)
+  monkeypatch.setattr(devices, "cores", lambda: list(range(4)))
   weights, factors, x = jax.tree.map(lambda array: np.asarray(array, np.float64), draw())
   gradient = Loss(branches, (0, 1)).gradient((0, 1))
   with jax.enable_x64(True):
@@ -238,10 +239,10 @@ CALLS_BACK = """
 import jax, numpy as np
 jax.config.update("jax_cpu_enable_async_dispatch", False)
 from compiler_toy import draw, layer
-from dnas.compiler import chain
 from dnas.compiler.functions import compiled
 from dnas.compiler.marks import segment
-chain._cores = lambda: 4
+from dnas.core import devices
+devices.cores = lambda: list(range(4))
 weights, factors, x = draw()
 inner = compiled(lambda weights, x: sum(layer(1, w, x, factors[0]) for w in weights))
 inner(weights, x)

@@ -44,9 +44,9 @@ def test_the_run_holds_means_and_deviations(searched):
 def test_a_validation_loss_that_is_not_finite_in_one_of_them_ends_the_run(tmp_path, monkeypatch, capsys):
   whole, calls = LanguageWorkload.evaluate, []
 
-  def evaluate(self, *args):
+  def evaluate(self, *args, **settings):
     calls.append(args)
-    return whole(self, *args) | ({"loss": math.inf} if len(calls) == 2 else {})
+    return whole(self, *args, **settings) | ({"loss": math.inf} if len(calls) == 2 else {})
 
   monkeypatch.setattr(LanguageWorkload, "evaluate", evaluate)
   assert launch("search", *FLAGS, "--save_every_steps=0", f"--workdir={tmp_path / 'run'}") == 1

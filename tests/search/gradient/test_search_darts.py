@@ -293,7 +293,11 @@ def test_what_running_statistics_do_not_fit_is_evaluated_with_those_of_the_batch
   task.end_epoch(task.init(), 1, {"loss": 1.0})
   decisions, (mixture, discretized) = toy.calls[:-2], toy.calls[-2:]
   assert len(decisions) == 4 and all(by_batch for by_batch, _ in decisions)
-  assert mixture[0] is False and discretized == (True, True)
+  assert mixture[0] is True and discretized == (True, True)
+  toy.calls.clear()
+  task = DartsTask(Config(epochs=2, diagnose_every=1), toy, FirstOrder(), jax.random.key(0), remedy=Remedies(projection=True))
+  task.end_epoch(task.init(), 1, {"loss": 1.0})
+  assert [by_batch for by_batch, _ in toy.calls] == [False, True]
 
 
 def test_batch_statistics_are_those_of_training_batches():
