@@ -303,7 +303,7 @@ def _run_missing(config: CompareConfig, options: _flags.Options, missing: list[t
 
 
 def _run_all(config: CompareConfig, options: _flags.Options, cells: list[tuple[str, int]], executor: _Executor) -> None:
-  several = max(1, min(10, len(cells) // (4 * config.pool.count(len(cells) or 1))))
+  several = max(1, min(10, len(cells) // (4 * config.pool.count(len(cells)))))
   jobs = []
   for method in config.method_names:
     seeds = [seed for name, seed in cells if name == method]

@@ -284,15 +284,15 @@ def run(config: EvaluatorsConfig, options: _flags.Options, given: set[str]) -> l
   return rows
 
 
-def _run_all(config: EvaluatorsConfig, options: _flags.Options, cells: list[tuple[str, int]], of_all: int) -> None:
-  """Runs evaluators that are missing `of_all`, one after another in this process or several at once."""
-  if not cells or config.pool.here(of_all):
+def _run_all(config: EvaluatorsConfig, options: _flags.Options, cells: list[tuple[str, int]], jobs: int) -> None:
+  """Runs the evaluators that are missing, one after another in this process or several at once; `jobs` counts the complete ones too."""
+  if not cells or config.pool.here(jobs):
     for cell in cells:
       run_cell(config, options, *cell)
       print(f"  {cell[0]}, seed {cell[1]}: {counted(config.architectures, 'architecture')} evaluated", flush=True)
     return
   with contextlib.ExitStack() as stack:
-    executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import()), of_all))
+    executor = stack.enter_context(config.pool.open(functools.partial(_units.load, _units.to_import()), jobs))
     stop = stack.enter_context(StopRequest(lambda text: print(text, flush=True)))
     for done in executors.run_all(executor, [(run_cell, config, options, *cell) for cell in cells]):
       if done is not None:

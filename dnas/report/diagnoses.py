@@ -38,6 +38,7 @@ def diagnoses_figure(run: Run) -> Figure:
   epochs, decisions = run.series("decisions")  # of a projection
   for epoch in np.asarray(epochs)[np.diff(decisions, prepend=0) > 0]:
     axes[1].axvline(epoch, color=FAINT, linewidth=0.8, zorder=0)
+  if len(decisions):
     axes[1].set_xlabel("epoch (a grey line is a decision)", size=9)
   axes[0].yaxis.set_major_locator(MaxNLocator(5, integer=True))
   if "eigenvalue" in names:

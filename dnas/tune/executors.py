@@ -117,7 +117,7 @@ class Config:
 
   def count(self, jobs: int) -> int:
     """Returns the number of workers for `jobs` jobs. Complete jobs count too, so that a resumed launch divides the cores as before."""
-    return min(self.workers or len(cores()), jobs)
+    return min(self.workers or len(cores()), max(jobs, 1))
 
   def here(self, jobs: int) -> bool:
     """Returns whether jobs run one after another, so that they may run in the process that has them; `jobs` as for `count`."""
@@ -140,7 +140,7 @@ class Config:
 
 
 def shares(workers: int) -> list[list[int]]:
-  """Returns the cores of every worker. All have the same number of cores, and no core is left over, so some belong to two workers."""
+  """Returns the cores of every worker. All have the same number of cores, and no core is left over, so some may belong to two workers."""
   of_all = cores()
   first = [worker * len(of_all) // workers for worker in range(workers)]
   return [[of_all[(start + step) % len(of_all)] for step in range(-(-len(of_all) // workers))] for start in first]
